@@ -1,0 +1,36 @@
+"""Build a variant by name, without a configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from .base import Variant
+from .distributions import OBSERVATION_MODELS
+from .networks import NETWORKS, Network
+from .options import one_of, unknown
+from .registry import lookup
+
+
+def build(
+    name: str,
+    image_shape: tuple[int, int, int],
+    network: str | Network = "mlp",
+    observation: str = "bernoulli",
+    **options: Any,
+) -> Variant:
+    """A new variant for images of ``image_shape`` (channels, height, width).
+
+    ``network`` is the name of one with its default sizes, or a configured one; ``options`` are the fields of the
+    variant's ``Config``. Raises ``ValueError`` for an unknown name or an impossible value.
+    """
+    cls = lookup(name)
+    known = {field.name for field in fields(cls.Config)}
+    for option in options:
+        one_of(f"option of {name}", option, known)
+    if isinstance(network, str):
+        if network not in NETWORKS:
+            raise unknown("network", network, NETWORKS)
+        network = NETWORKS[network]()
+    one_of("observation model", observation, OBSERVATION_MODELS)
+    return cls(cls.Config(**options), image_shape, network, OBSERVATION_MODELS[observation](image_shape))

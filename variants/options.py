@@ -1,0 +1,39 @@
+"""Checks of option values, made where a configuration is made: each error says what was given and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def positive(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is above zero (a NaN is not)."""
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is zero or above (a NaN is not)."""
+    if not value >= 0:
+        raise ValueError(f"{name} must be 0 or above, got {value}")
+
+
+def between(name: str, value: float, low: float, high: float) -> None:
+    """Raise ``ValueError`` unless ``low <= value <= high``."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, got {value}")
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``allowed``; the message names the nearest of them."""
+    known = list(allowed)
+    if value not in known:
+        raise unknown(name, value, known)
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> ValueError:
+    """The error for a name that does not exist: what was given, the nearest match, what is allowed."""
+    known = sorted(allowed)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(known)})")

@@ -1,0 +1,18 @@
+"""The plain variational autoencoder."""
+
+from .base import Variant
+from .registry import register
+
+
+@register("vae")
+class VAE(Variant):
+    """Variational autoencoder: the negative ELBO and nothing else.
+
+        loss = r + KL
+
+    ``samples`` draws more than one z inside the ELBO's mean (the k > 1 rows of Burda et al. 2016, Table 1).
+
+    References:
+        Kingma & Welling, *Auto-Encoding Variational Bayes*, ICLR 2014, eq. 7. https://arxiv.org/abs/1312.6114
+        Rezende, Mohamed & Wierstra, *Stochastic Backpropagation*, ICML 2014. https://arxiv.org/abs/1401.4082
+    """
