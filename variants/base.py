@@ -141,9 +141,7 @@ class Variant(nn.Module):
         :attr:`trains_observation`."""
         return -likelihood.log_prob(x)
 
-    def regulariser(
-        self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]
-    ) -> Tensor:
+    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
         """What is added to r: (batch,), or a scalar. Further terms to be logged go into ``terms``."""
         return kl
 

@@ -52,9 +52,7 @@ class BetaVAE(Variant):
 
     Config = BetaVAEConfig
 
-    def regulariser(
-        self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]
-    ) -> Tensor:
+    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
         if self.config.form == "beta":
             return self.config.beta * kl
         return self.config.gamma * (kl - self.config.capacity * progress).abs()

@@ -19,6 +19,9 @@ from torch.distributions import kl_divergence
 from torch.distributions.kl import register_kl
 
 LOG_2PI = math.log(2 * math.pi)
+# What torch's distributions accept as a shape of samples.
+Shape = torch.Size | list[int] | tuple[int, ...]
+ONE_DRAW = torch.Size()
 
 
 class Distribution(TorchDistribution):
@@ -30,12 +33,12 @@ class Distribution(TorchDistribution):
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size) -> None:
         super().__init__(batch_shape, event_shape, validate_args=False)
 
-    def rsample_with_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
+    def rsample_with_log_prob(self, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
         """A reparameterised draw (*sample_shape, *batch, *event) and its log-density (*sample_shape, *batch)."""
         z = self.rsample(sample_shape)
         return z, self.log_prob(z)
 
-    def sample_with_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
+    def sample_with_log_prob(self, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
         """As :meth:`rsample_with_log_prob`, for distributions that cannot be reparameterised."""
         if self.has_rsample:
             return self.rsample_with_log_prob(sample_shape)
@@ -64,10 +67,10 @@ class DiagonalNormal(Distribution):
     def variance(self) -> Tensor:
         return (2 * self.log_scale).exp()
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         return self.rsample_with_log_prob(sample_shape)[0]
 
-    def rsample_with_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
+    def rsample_with_log_prob(self, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
         noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
         z = torch.addcmul(self.loc, self.log_scale.exp(), noise)
         return z, self._log_prob_of_standardised(noise)
@@ -102,9 +105,7 @@ def _kl_to_standard_normal(q: DiagonalNormal, p: StandardNormal) -> Tensor:
 
 def has_analytic_kl(q: TorchDistribution, p: TorchDistribution) -> bool:
     """Whether ``kl_divergence(q, p)`` is known in closed form."""
-    return any(
-        isinstance(q, left) and isinstance(p, right) for left, right in torch.distributions.kl._KL_REGISTRY
-    )
+    return any(isinstance(q, left) and isinstance(p, right) for left, right in torch.distributions.kl._KL_REGISTRY)
 
 
 class Image(Distribution):
@@ -125,7 +126,7 @@ class BernoulliImage(Image):
     def mean(self) -> Tensor:
         return self.logits.sigmoid()
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -150,7 +151,7 @@ class DiscretisedLogisticImage(Image):
     def mean(self) -> Tensor:
         return self.location
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         u = torch.rand(*sample_shape, *self.location.shape, device=self.location.device).clamp(1e-6, 1 - 1e-6)
         x = self.location + self.log_scale.exp() * torch.logit(u)
         return (x * 255).round().clamp(0, 255) / 255

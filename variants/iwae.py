@@ -51,9 +51,7 @@ class IWAE(Variant):
         else:
             # The encoder learns only through z: log q is taken with its own parameters held fixed.
             z = q.rsample(torch.Size([K]))
-            parts = LogWeights(
-                self.likelihood(z).log_prob(x), self.prior().log_prob(z), q.detach().log_prob(z)
-            )
+            parts = LogWeights(self.likelihood(z).log_prob(x), self.prior().log_prob(z), q.detach().log_prob(z))
         log_w = parts.value
         bound = log_w.logsumexp(0) - math.log(K)
         terms = {

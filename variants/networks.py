@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -80,7 +81,7 @@ class MLP(Network):
 
     def _layers(self, widths: list[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             linear = nn.Linear(before, after)
             if self.initialisation == "xavier":
                 nn.init.xavier_uniform_(linear.weight)

@@ -87,7 +87,7 @@ def load_folder(folder: Path) -> None:
         _discovered.add(str(path))
         module_name = f"_external_variant_{path.stem}_{abs(hash(str(path))):x}"
         spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
         module = importlib.util.module_from_spec(spec)
         # Dataclasses look their module up while they are being made.
         sys.modules[module_name] = module
