@@ -88,6 +88,7 @@ def load_folder(folder: Path) -> None:
         module_name = f"_external_variant_{path.stem}_{abs(hash(str(path))):x}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         # Dataclasses look their module up while they are being made.
         sys.modules[module_name] = module
