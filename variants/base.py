@@ -109,12 +109,17 @@ class Variant(nn.Module):
 
     def posterior(self, x: Tensor) -> Any:
         """q(z|x), with a batch of ``x.shape[0]``."""
-        loc, log_variance = self.encoder(x).chunk(2, dim=-1)
+        # Back to the input's type: under autocast the bodies return bfloat16, too coarse for densities.
+        loc, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
         return DiagonalNormal(loc, log_variance / 2)
 
     def likelihood(self, z: Tensor) -> Any:
         """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch)."""
-        return self.observation(batched(self.decoder, z))
+        return self.observation(self.decode(z))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The decoder's output for ``z`` (*samples, batch, latent), which the observation model turns into p(x|z)."""
+        return batched(self.decoder, z).to(z.dtype)
 
     # Training
 

@@ -1,0 +1,36 @@
+"""Fit an observation model's scale after training, for variants whose loss does not train it.
+
+Then their likelihoods are those of the best model with their decoder, and comparable with the others'.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from variants import Variant
+
+BATCH = 500
+
+
+def fit_observation(variant: Variant, x: Tensor, steps: int = 60) -> None:
+    """Maximise E_q log p(x|z) over the observation model's own parameters, in place, on images ``x`` of the training
+    split (n, channels, height, width). One posterior draw an image, L-BFGS over all images."""
+    parameters = list(variant.observation.parameters())
+    if not parameters:
+        return
+    variant.eval()
+    with torch.no_grad():
+        outputs = [variant.decode(variant.posterior(batch).sample()) for batch in x.split(BATCH)]
+    optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        total = torch.zeros((), device=x.device)
+        for output, batch in zip(outputs, x.split(BATCH), strict=True):
+            loss = -variant.observation(output).log_prob(batch).sum() / x.numel()
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    optimiser.step(closure)

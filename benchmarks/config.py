@@ -1,0 +1,249 @@
+"""A cell's configuration: composed by Hydra from ``conf/``, then checked against typed schemas.
+
+Every value is checked here, before data or weights are touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import variants
+from benchmarks.data import DatasetConfig
+from benchmarks.errors import UserError
+from benchmarks.results import configuration_hash
+from variants.networks import NETWORKS, Network
+from variants.options import between, not_negative, one_of, positive, unknown
+
+OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
+SCHEDULES = ("constant", "cosine", "burda")
+PRECISIONS = ("fp32", "tf32", "bf16")
+SELECTIONS = ("last", "validation")
+
+
+@dataclass
+class TrainingConfig:
+    """The budget and the optimiser. ``gradient_clip`` is a global norm, None for none; ``warmup`` the fraction of the
+    budget over which the learning rate rises from 0. ``select`` "validation" reports the weights of the epoch with the
+    best validation ELBO instead of the last ones; ``patience`` then ends training after so many epochs without a better
+    one. Validation takes ``validation_images`` images every ``validate_every`` epochs."""
+
+    epochs: int = 12
+    batch_size: int = 100
+    optimiser: str = "adam"
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    gradient_clip: float | None = None
+    precision: str = "fp32"
+    select: str = "last"
+    patience: int | None = None
+    validate_every: int = 1
+    validation_images: int = 2000
+
+    def __post_init__(self) -> None:
+        positive("training.epochs", self.epochs)
+        positive("training.batch_size", self.batch_size)
+        one_of("training.optimiser", self.optimiser, OPTIMISERS)
+        positive("training.learning_rate", self.learning_rate)
+        between("training.beta1", self.beta1, 0, 1)
+        between("training.beta2", self.beta2, 0, 1)
+        positive("training.epsilon", self.epsilon)
+        not_negative("training.weight_decay", self.weight_decay)
+        one_of("training.schedule", self.schedule, SCHEDULES)
+        between("training.warmup", self.warmup, 0, 1)
+        if self.gradient_clip is not None:
+            positive("training.gradient_clip", self.gradient_clip)
+        one_of("training.precision", self.precision, PRECISIONS)
+        one_of("training.select", self.select, SELECTIONS)
+        if self.patience is not None:
+            positive("training.patience", self.patience)
+            if self.select != "validation":
+                raise ValueError("training.patience needs training.select=validation")
+        positive("training.validate_every", self.validate_every)
+        positive("training.validation_images", self.validation_images)
+
+
+@dataclass
+class EvaluationConfig:
+    """``importance_samples`` is K; ``images`` the number of test images, None for all; ``decodes`` the number of images
+    decoded at once, which bounds the memory."""
+
+    importance_samples: int = 100
+    images: int | None = None
+    decodes: int = 10_000
+
+    def __post_init__(self) -> None:
+        positive("evaluation.importance_samples", self.importance_samples)
+        if self.images is not None:
+            positive("evaluation.images", self.images)
+        positive("evaluation.decodes", self.decodes)
+
+
+@dataclass
+class Config:
+    """Everything that affects a cell's result. ``variant`` is the registered name's own ``Config``."""
+
+    variant_name: str
+    network_name: str
+    variant: variants.VariantConfig
+    network: Network
+    dataset: DatasetConfig
+    profile: str
+    seed: int
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        between("seed", self.seed, 0, 2**32 - 1)
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as plain data, as it stands in the record."""
+        plain = dataclasses.asdict(self)
+        for part in ("variant", "network"):
+            plain[part] = {"name": plain.pop(f"{part}_name"), **plain[part]}
+        return plain
+
+    @property
+    def run_id(self) -> str:
+        """<dataset>-<variant>-<profile>-s<seed>-<hash of what affects the result>"""
+        digits = configuration_hash(self.resolved())
+        return f"{self.dataset.name}-{self.variant_name}-{self.profile}-s{self.seed}-{digits}"
+
+
+def conf_folder() -> Path:
+    """The Hydra files: inside an installed package, at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
+def choices(group: str) -> list[str]:
+    """The options of a group: its files in ``conf/``, and for networks those that are code."""
+    files = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
+    return sorted(files | set(NETWORKS)) if group == "network" else sorted(files)
+
+
+@cache
+def _store_schemas() -> None:
+    """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
+    store = ConfigStore.instance()
+    for name in variants.names():
+        store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
+    for name, network in NETWORKS.items():
+        store.store(group="network", name=name, node={"name": name, **_defaults(network)})
+    sections = {"dataset": DatasetConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
+    store.store(name="schema", node={section: _defaults(schema) for section, schema in sections.items()})
+
+
+def _defaults(schema: type) -> dict[str, Any]:
+    values = {}
+    for option in dataclasses.fields(schema):
+        if option.default is not dataclasses.MISSING:
+            values[option.name] = option.default
+        elif option.default_factory is not dataclasses.MISSING:
+            values[option.name] = option.default_factory()
+    return values
+
+
+def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str] = ()) -> Config:
+    """One cell's configuration; ``overrides`` are Hydra's (``variant.beta=8``). Raises :class:`UserError`."""
+    known = (("variant", variant, variants.names()), ("data set", dataset, choices("dataset")))
+    for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
+        if name not in allowed:
+            raise UserError(unknown(kind, name, allowed))
+    _store_schemas()
+    per_dataset = variants.lookup(variant).dataset_defaults.get(dataset, {})
+    arguments = [f"variant={variant}", f"dataset={dataset}", f"profile={profile}", f"seed={seed}"]
+    arguments += [f"variant.{key}={value}" for key, value in per_dataset.items()]
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            composed = hydra_compose("config", [*arguments, *overrides])
+        return from_plain(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UserError(_refused_key(error, variant) or _one_line(error)) from error
+
+
+def _refused_key(error: Exception, variant: str) -> str | None:
+    """Hydra's refusal of an unknown key, said again with the keys that exist."""
+    found = re.search(r"Could not override '([\w.]+)'", str(error))
+    if not found:
+        return None
+    section, _, key = found[1].rpartition(".")
+    schemas: dict[str, Any] = {
+        "variant": variants.lookup(variant).Config, "dataset": DatasetConfig,
+        "training": TrainingConfig, "evaluation": EvaluationConfig,
+    }  # fmt: skip
+    if section in schemas:
+        return str(unknown(f"option {section}.", key, (f.name for f in dataclasses.fields(schemas[section]))))
+    return None
+
+
+def from_plain(plain: dict[str, Any]) -> Config:
+    """A checked configuration from plain data: from Hydra, or from a record. Raises ``ValueError``."""
+    plain = dict(plain)
+    network, variant = dict(plain.pop("network")), dict(plain.pop("variant"))
+    network_name, variant_name = network.pop("name"), variant.pop("name")
+    one_of("network", network_name, NETWORKS)
+    parts = {
+        "network": _typed(NETWORKS[network_name], network, "network"),
+        "variant": _typed(variants.lookup(variant_name).Config, variant, "variant"),
+        "dataset": _typed(DatasetConfig, plain.pop("dataset"), "dataset"),
+        "training": _typed(TrainingConfig, plain.pop("training", {}), "training"),
+        "evaluation": _typed(EvaluationConfig, plain.pop("evaluation", {}), "evaluation"),
+    }
+    rest = {"profile", "seed"}
+    for key in plain:
+        one_of("configuration key", key, {*rest, *parts})
+    seed, profile = plain["seed"], plain["profile"]
+    if not isinstance(seed, int):
+        raise ValueError(f"seed must be a whole number, got {seed!r}")
+    return Config(variant_name=variant_name, network_name=network_name, seed=seed, profile=str(profile), **parts)  # type: ignore[arg-type]
+
+
+T = TypeVar("T")
+
+
+def _typed(schema: type[T], values: dict[str, Any], where: str) -> T:
+    """``values`` as an instance of the dataclass ``schema``: unknown keys and wrong types are refused."""
+    known = [f.name for f in dataclasses.fields(schema)]  # type: ignore[arg-type]
+    for key in values:
+        one_of(f"option {where}.", str(key), known)
+    merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def _one_line(error: Exception) -> str:
+    """A library's message without its trailing frames of explanation."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
+    return " ".join(kept)
+
+
+def split_list(text: str, kind: str, allowed: Iterable[str]) -> list[str]:
+    """Names from "a,b" or "all". Raises :class:`UserError` for an empty list or an unknown name."""
+    known = list(allowed)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"no {kind} given (allowed: all, {', '.join(known)})")
+    if names == ["all"]:
+        return known
+    for name in names:
+        if name not in known:
+            raise UserError(unknown(kind, name, known))
+    return list(dict.fromkeys(names))

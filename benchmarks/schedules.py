@@ -1,0 +1,28 @@
+"""Learning-rate schedules: pure functions of progress."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from itertools import accumulate
+
+# Burda et al. (2016), section 5: 3^i epochs at 10^(-i/7) of the first rate, i = 0 .. 7.
+_BURDA_STAGES = [3**i for i in range(8)]
+_BURDA_ENDS = [end / sum(_BURDA_STAGES) for end in accumulate(_BURDA_STAGES)]
+
+
+def learning_rate_factor(schedule: str, progress: float, warmup: float = 0.0) -> float:
+    """What the learning rate is multiplied with at ``progress`` in [0, 1).
+
+    ``schedule``: "constant"; "cosine", half a period from 1 to 0; "burda", the eight stages of Burda et al. (2016),
+    whatever the budget. Over the first ``warmup`` of the budget the factor rises linearly.
+    """
+    rise = min(1.0, progress / warmup) if warmup > 0 else 1.0
+    if schedule == "constant":
+        return rise
+    if schedule == "cosine":
+        return rise * 0.5 * (1 + math.cos(math.pi * progress))
+    if schedule == "burda":
+        stage = min(bisect_right(_BURDA_ENDS, progress), len(_BURDA_STAGES) - 1)
+        return rise * 10 ** (-stage / 7)
+    raise ValueError(f"unknown schedule {schedule!r}")

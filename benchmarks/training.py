@@ -1,0 +1,212 @@
+"""The one training loop, for every variant alike."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
+
+from benchmarks.checkpoint import load_checkpoint, save_checkpoint
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig, observe_training
+from benchmarks.results import HISTORY_FILE, write_atomically
+from benchmarks.schedules import learning_rate_factor
+from benchmarks.seeding import seed_everything
+from variants import Variant
+
+OPTIMISERS: dict[str, type[Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adamax": torch.optim.Adamax,
+    "sgd": torch.optim.SGD,
+}
+
+
+class Diverged(RuntimeError):
+    """The loss of an epoch is not finite."""
+
+
+@dataclass
+class Progress:
+    """What training has done so far, and what a checkpoint holds beside the weights."""
+
+    epoch: int = 0
+    train_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_elbo: float = -math.inf
+    best_epoch: int = 0
+
+
+def train(
+    variant: Variant,
+    images: Tensor,
+    dataset: DatasetConfig,
+    config: TrainingConfig,
+    seed: int,
+    validate: Callable[[Variant], float] | None = None,
+    folder: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    show_progress: bool = True,
+) -> Progress:
+    """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width), resident on its device.
+
+    ``validate`` gives the validation ELBO in nats per image. With a ``folder``, history and checkpoints are written
+    there and an interrupted run goes on from the last one, to the same weights that an uninterrupted one reaches.
+    Raises :class:`Diverged` at the end of an epoch whose loss is not finite.
+    """
+    device = next(variant.parameters()).device
+    steps_per_epoch = math.ceil(len(images) / config.batch_size)
+    steps = config.epochs * steps_per_epoch
+    objectives = variant.objectives()
+    optimisers = {name: make_optimiser(config, o.parameters) for name, o in objectives.items()}
+    best: dict[str, Tensor] = {}
+    done = _restore(folder, variant, optimisers, best, device)
+    # Indexing a tensor that is already on the device makes no copy to it, and no wait for it, at any step.
+    progress = torch.linspace(0, 1, steps, device=device)
+    saved_at = time.monotonic()
+
+    bar = tqdm(total=config.epochs, initial=done.epoch, unit="epoch", disable=not show_progress, leave=False)
+    while done.epoch < config.epochs and not _out_of_patience(done, config):
+        seed_everything(seed, "epoch", done.epoch)
+        variant.train()
+        order = torch.randperm(len(images), device=device)
+        totals: dict[str, Tensor] = {}
+        started = time.perf_counter()
+        for i, rows in enumerate(order.split(config.batch_size)):
+            step = done.epoch * steps_per_epoch + i
+            factor = learning_rate_factor(config.schedule, step / steps, config.warmup)
+            x = observe_training(images[rows], dataset)
+            for name, objective in objectives.items():
+                optimiser = optimisers[name]
+                for group in optimiser.param_groups:
+                    group["lr"] = config.learning_rate * factor
+                with autocast(config.precision, device):
+                    value, terms = objective.loss(x, progress[step])
+                optimiser.zero_grad(set_to_none=True)
+                value.backward()
+                if config.gradient_clip is not None:
+                    torch.nn.utils.clip_grad_norm_(objective.parameters, config.gradient_clip)
+                optimiser.step()
+                # Sums stay on the device until the epoch ends; a ragged last batch has its own weight.
+                weighted = {f"loss_{name}": value.detach(), **terms}
+                for key, term in weighted.items():
+                    share = term.sum() if term.dim() else term * len(rows)
+                    totals[key] = totals[key] + share if key in totals else share
+            variant.after_step()
+        # The one point of an epoch at which the host waits for the device.
+        row = {key: float(total) / len(images) for key, total in totals.items()}
+        seconds = time.perf_counter() - started
+        done.epoch += 1
+        done.train_seconds += seconds
+        loss = sum(value for key, value in row.items() if key.startswith("loss_"))
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss of epoch {done.epoch} is {loss}")
+        record = {
+            "epoch": done.epoch, "progress": done.epoch / config.epochs, "seconds": seconds,
+            "images_per_second": len(images) / seconds, "learning_rate": config.learning_rate * factor, "loss": loss,
+            **{key: value for key, value in row.items() if not key.startswith("loss_") or len(objectives) > 1},
+        }  # fmt: skip
+        if validate is not None and (done.epoch % config.validate_every == 0 or done.epoch == config.epochs):
+            record["validation_elbo"] = validate(variant)
+            if config.select == "validation" and record["validation_elbo"] > done.best_elbo:
+                done.best_elbo, done.best_epoch = record["validation_elbo"], done.epoch
+                best = {name: tensor.clone() for name, tensor in variant.state_dict().items()}
+        done.history.append(record)
+        bar.update()
+        bar.set_postfix(_shown(record))
+        last = done.epoch == config.epochs or _out_of_patience(done, config)
+        if folder is not None and (last or time.monotonic() - saved_at >= checkpoint_seconds):
+            _save(folder, variant, optimisers, best, done)
+            saved_at = time.monotonic()
+    bar.close()
+    if best:
+        variant.load_state_dict(best)
+    return done
+
+
+def make_optimiser(config: TrainingConfig, parameters: list[torch.nn.Parameter]) -> Optimizer:
+    """The configured optimiser; one fused kernel a step where the device has it."""
+    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimiser != "sgd":
+        options |= {"betas": (config.beta1, config.beta2), "eps": config.epsilon}
+    if config.optimiser != "adamax":
+        options["fused"] = True
+    return OPTIMISERS[config.optimiser](parameters, **options)
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bf16 autocast, or nothing: fp32 and tf32 differ in a setting of the whole process."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _out_of_patience(done: Progress, config: TrainingConfig) -> bool:
+    return config.patience is not None and done.epoch - done.best_epoch >= config.patience
+
+
+def _shown(record: dict[str, float]) -> dict[str, str]:
+    shown = {"loss": f"{record['loss']:.2f}", "images/s": f"{record['images_per_second']:.0f}"}
+    if "validation_elbo" in record:
+        shown["validation ELBO"] = f"{record['validation_elbo']:.2f}"
+    return shown
+
+
+def _save(
+    folder: Path, variant: Variant, optimisers: dict[str, Optimizer], best: dict[str, Tensor], done: Progress
+) -> None:
+    tensors = {f"model/{name}": tensor for name, tensor in variant.state_dict().items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
+    for name, optimiser in optimisers.items():
+        for index, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{name}/{index}/{key}": value for key, value in state.items()}
+    save_checkpoint(folder, done.epoch, tensors, vars(done))
+    write_history(folder, done.history)
+
+
+def _restore(
+    folder: Path | None,
+    variant: Variant,
+    optimisers: dict[str, Optimizer],
+    best: dict[str, Tensor],
+    device: torch.device,
+) -> Progress:
+    """Fill model, optimisers and best weights from the newest whole checkpoint, if there is one."""
+    loaded = None if folder is None else load_checkpoint(folder, device)
+    if loaded is None:
+        return Progress()
+    tensors, facts = loaded
+    variant.load_state_dict(dict(_below(tensors, "model/")))
+    best.update(_below(tensors, "best/"))
+    for name, optimiser in optimisers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in _below(tensors, f"optimiser/{name}/"):
+            index, _, key = path.partition("/")
+            state.setdefault(int(index), {})[key] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return Progress(**facts)
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
+    return ((name.removeprefix(prefix), tensor) for name, tensor in tensors.items() if name.startswith(prefix))
+
+
+def write_history(folder: Path, history: list[dict[str, float]]) -> None:
+    """Write history.csv, one row per epoch; a value not measured in an epoch is left empty."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(folder / HISTORY_FILE, text.getvalue().encode())
