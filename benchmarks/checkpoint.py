@@ -55,6 +55,11 @@ def remove_checkpoints(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def save_weights(folder: Path, state: dict[str, Tensor]) -> None:
+    """Write the weights that were evaluated to ``weights.safetensors``."""
+    write_atomically(folder / "weights.safetensors", save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name))
 

@@ -1,0 +1,138 @@
+"""The command line: ``python -m benchmarks bench | train | data | report | list``.
+
+Heavy imports are made inside the commands that need them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from benchmarks.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: start the same command again to go on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    bench = commands.add_parser("bench", help="train, evaluate, record and report a sweep of cells")
+    bench.add_argument("--variants", default="all", help="all, or names separated by commas")
+    bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas")
+    bench.add_argument("--seeds", default="0", help="whole numbers separated by commas")
+    bench.add_argument("--profile", default="", help="smoke, quick, standard or paper; by default what the device can")
+    bench.add_argument("--jobs", default="", help="cells side by side")
+    bench.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
+    bench.add_argument("--no-report", action="store_true", help="do not write reports at the end")
+    _add_folders(bench)
+    bench.add_argument("overrides", nargs="*", help="Hydra overrides for every cell, e.g. training.epochs=3")
+    bench.set_defaults(command=_bench)
+
+    data = commands.add_parser("data", help="fetch and verify data sets")
+    data.add_argument("--datasets", default="mnist", help="all, or names separated by commas")
+    data.set_defaults(command=_data)
+
+    report = commands.add_parser("report", help="write the reports that the records support")
+    _add_folders(report)
+    report.set_defaults(command=_report)
+
+    listing = commands.add_parser("list", help="show variants, data sets, networks and profiles")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--reports", type=Path, default=Path("reports"))
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import torch
+
+    import variants
+    from benchmarks import sweep
+    from benchmarks.config import choices, split_list
+    from benchmarks.data import data_root
+    from benchmarks.environment import choose_device
+
+    names = split_list(options.variants, "variant", _checked(variants.names))
+    datasets = split_list(options.datasets, "data set", choices("dataset"))
+    device = choose_device("auto")
+    profile = options.profile or ("standard" if device.type == "cuda" else "quick")
+    cells = sweep.plan(names, datasets, _seeds(options.seeds), profile, options.overrides)
+    torch.backends.cuda.matmul.allow_tf32 = all(cell.training.precision != "fp32" for cell in cells)
+    summary = sweep.run(cells, options.results, data_root(), device, options.retry)
+    if not options.no_report:
+        _report(options)
+    print(f"{len(summary.ran)} cells run, {len(summary.skipped)} already there, {len(summary.failed)} failed")
+    for record in summary.failed:
+        print(f"  {record.run_id}: {sweep.outcome(record)}")
+    for name, reason in summary.missing_data.items():
+        print(f"  {name}: data missing: {reason}")
+    nothing_ran = bool(summary.missing_data) and not summary.ran and not summary.skipped
+    return 1 if summary.failed or nothing_ran else 0
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"seeds must be whole numbers separated by commas, got {text!r}") from None
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"seeds must be one or more whole numbers from 0, got {text!r}")
+    return list(dict.fromkeys(seeds))
+
+
+def _checked(names):  # type: ignore[no-untyped-def]
+    try:
+        return names()
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _data(options: argparse.Namespace) -> int:
+    from benchmarks.config import choices, split_list
+    from benchmarks.data.fetch import fetch
+
+    return fetch(split_list(options.datasets, "data set", choices("dataset")))
+
+
+def _report(options: argparse.Namespace) -> int:
+    from benchmarks.reporting import write_reports
+
+    for message in write_reports(options.results, options.reports):
+        print(message, file=sys.stderr)
+    print(f"reports: {options.reports / 'README.md'}")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    import variants
+    from benchmarks.config import choices
+
+    print("variants:")
+    for name in _checked(variants.names):
+        summary = (variants.lookup(name).__doc__ or "").strip().partition("\n")[0]
+        print(f"  {name:<14}{summary}")
+    for group in ("dataset", "network", "profile"):
+        print(f"{group}s: {', '.join(choices(group))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""One cell: one variant on one data set under one profile with one seed, from configuration to record."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import variants
+from benchmarks import pictures
+from benchmarks.calibration import fit_observation
+from benchmarks.checkpoint import remove_checkpoints, save_weights
+from benchmarks.config import Config
+from benchmarks.data import Dataset, observe_evaluation, observe_training
+from benchmarks.environment import describe
+from benchmarks.evaluation import evaluate, validation_elbo
+from benchmarks.results import Record, write_record
+from benchmarks.seeding import seed_everything
+from benchmarks.training import Diverged, train, write_history
+from variants import Variant
+from variants.distributions import OBSERVATION_MODELS
+
+log = logging.getLogger(__name__)
+
+# Training images on which the scale of an untrained observation model is fitted.
+CALIBRATION_IMAGES = 5000
+
+
+def build(config: Config, image_shape: tuple[int, int, int]) -> Variant:
+    """The variant of a configuration, its weights drawn from the cell's seed."""
+    seed_everything(config.seed, "initialisation")
+    observation = OBSERVATION_MODELS[config.dataset.observation](image_shape)
+    return variants.lookup(config.variant_name)(config.variant, image_shape, config.network, observation)
+
+
+def run_cell(config: Config, data: Dataset, results: Path, device: torch.device, show_progress: bool = True) -> Record:
+    """Train, evaluate and record one cell below ``results``; what goes wrong is in the record's ``error``.
+
+    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint when it is run again.
+    """
+    folder = results / "runs" / config.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    outcome: dict[str, Any] = {}
+    try:
+        outcome = _train_and_evaluate(config, data, folder, device, show_progress)
+        outcome["status"] = "ok"
+    except Diverged as error:
+        outcome |= {"status": "diverged", "error": _described(error)}
+    except Exception as error:
+        log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)
+        outcome |= {"status": "failed", "error": _described(error)}
+    timing = {**outcome.pop("timing", {}), "total_seconds": time.perf_counter() - started}
+    record = Record(
+        run_id=config.run_id,
+        variant=config.variant_name,
+        dataset=config.dataset.name,
+        profile=config.profile,
+        seed=config.seed,
+        config=config.resolved(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        importance_samples=config.evaluation.importance_samples,
+        environment={**describe(device), "data_sha256": data.sha256},
+        timing=timing,
+        **outcome,
+    )
+    write_record(folder, record)
+    remove_checkpoints(folder)
+    return record
+
+
+def _train_and_evaluate(
+    config: Config, data: Dataset, folder: Path, device: torch.device, show_progress: bool
+) -> dict[str, Any]:
+    variant = build(config, data.shape).to(device)
+    images = data.train.images.to(device)
+    validation = observe_evaluation(data.validation.images, config.dataset)
+    validation = validation[: config.training.validation_images].to(device)
+
+    def validate(model: Variant) -> float:
+        return validation_elbo(model, validation, config.seed)
+
+    done = train(variant, images, config.dataset, config.training, config.seed, validate, folder, 20.0, show_progress)
+    write_history(folder, done.history)
+
+    evaluation_started = time.perf_counter()
+    if not variant.trains_observation:
+        seed_everything(config.seed, "calibration")
+        fit_observation(variant, observe_training(images[:CALIBRATION_IMAGES], config.dataset))
+    x = observe_evaluation(data.test.images, config.dataset)[: config.evaluation.images].to(device)
+    result = evaluate(variant, x, config.evaluation, config.seed)
+    eval_seconds = time.perf_counter() - evaluation_started
+    seed_everything(config.seed, "pictures")
+    pictures.write(folder, variant, x)
+    save_weights(folder, variant.state_dict())
+    return {
+        "metrics": result.metrics,
+        "not_applicable": result.not_applicable,
+        "parameters": sum(parameter.numel() for parameter in variant.parameters()),
+        "evaluated_images": len(x),
+        "timing": {
+            "train_seconds": done.train_seconds,
+            "train_images_per_second": done.epoch * len(images) / done.train_seconds,
+            "eval_seconds": eval_seconds,
+        },
+    }
+
+
+def _described(error: Exception) -> dict[str, str]:
+    return {
+        "type": type(error).__name__,
+        "message": str(error)[:2000],
+        "traceback": "".join(traceback.format_exception(error))[-8000:],
+    }
