@@ -21,7 +21,7 @@ from benchmarks.environment import describe
 from benchmarks.evaluation import evaluate, validation_elbo
 from benchmarks.results import Record, write_record
 from benchmarks.seeding import seed_everything
-from benchmarks.training import Diverged, train, write_history
+from benchmarks.training import DivergenceError, train, write_history
 from variants import Variant
 from variants.distributions import OBSERVATION_MODELS
 
@@ -50,7 +50,7 @@ def run_cell(config: Config, data: Dataset, results: Path, device: torch.device,
     try:
         outcome = _train_and_evaluate(config, data, folder, device, show_progress)
         outcome["status"] = "ok"
-    except Diverged as error:
+    except DivergenceError as error:
         outcome |= {"status": "diverged", "error": _described(error)}
     except Exception as error:
         log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)

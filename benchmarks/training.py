@@ -33,7 +33,7 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
 }
 
 
-class Diverged(RuntimeError):
+class DivergenceError(RuntimeError):
     """The loss of an epoch is not finite."""
 
 
@@ -63,7 +63,7 @@ def train(
 
     ``validate`` gives the validation ELBO in nats per image. With a ``folder``, history and checkpoints are written
     there and an interrupted run goes on from the last one, to the same weights that an uninterrupted one reaches.
-    Raises :class:`Diverged` at the end of an epoch whose loss is not finite.
+    Raises :class:`DivergenceError` at the end of an epoch whose loss is not finite.
     """
     device = next(variant.parameters()).device
     steps_per_epoch = math.ceil(len(images) / config.batch_size)
@@ -111,7 +111,7 @@ def train(
         done.train_seconds += seconds
         loss = sum(value for key, value in row.items() if key.startswith("loss_"))
         if not math.isfinite(loss):
-            raise Diverged(f"the loss of epoch {done.epoch} is {loss}")
+            raise DivergenceError(f"the loss of epoch {done.epoch} is {loss}")
         record = {
             "epoch": done.epoch, "progress": done.epoch / config.epochs, "seconds": seconds,
             "images_per_second": len(images) / seconds, "learning_rate": config.learning_rate * factor, "loss": loss,

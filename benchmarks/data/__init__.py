@@ -1,0 +1,8 @@
+"""Data sets: one file per source, where bytes come from, how they are verified and observed."""
+
+from .dataset import Dataset, DatasetConfig, Split
+from .loading import load
+from .preprocess import observe_evaluation, observe_training
+from .sources import data_root
+
+__all__ = ["Dataset", "DatasetConfig", "Split", "data_root", "load", "observe_evaluation", "observe_training"]

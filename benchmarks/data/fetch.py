@@ -1,0 +1,29 @@
+"""``make data``: fetch and verify data sets before anything needs them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from benchmarks.config import compose
+from benchmarks.data.loading import load
+from benchmarks.data.sources import data_root
+from benchmarks.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def fetch(names: Sequence[str]) -> int:
+    """Load every data set once; 0 if all could be had, else 1, each that could not with its reason in the log."""
+    missing = 0
+    for name in names:
+        config = compose("vae", name, "smoke", 0).dataset
+        try:
+            data = load(config, data_root())
+        except UserError as error:
+            log.error("%s: %s", name, error)
+            missing += 1
+            continue
+        sizes = f"{len(data.train)} / {len(data.validation)} / {len(data.test)}"
+        print(f"{name}: {sizes} train / validation / test images of {data.shape}, SHA-256 {data.sha256[:16]}")
+    return 1 if missing else 0

@@ -1,0 +1,26 @@
+"""From bytes to what an observation model sees: binary pixels, or bytes / 255. Images are never flipped or cropped."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmarks.data.dataset import DatasetConfig
+
+# The one draw of every validation and test set that is binarised, whatever the cell's seed.
+BINARISATION_SEED = 20160229
+
+
+def observe_training(images: Tensor, config: DatasetConfig) -> Tensor:
+    """A training batch (batch, channels, height, width), float32: bytes / 255, or a fresh Bernoulli draw of that."""
+    pixels = images.float().div_(255)
+    return torch.bernoulli(pixels) if config.binarise == "dynamic" else pixels
+
+
+def observe_evaluation(images: Tensor, config: DatasetConfig) -> Tensor:
+    """A whole split, float32, drawn on the CPU: the same on every machine, at every call."""
+    pixels = images.float().div_(255)
+    if config.binarise == "none":
+        return pixels
+    generator = torch.Generator().manual_seed(BINARISATION_SEED)
+    return torch.bernoulli(pixels, generator=generator)
