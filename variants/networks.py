@@ -30,7 +30,7 @@ INITIALISATIONS = ("torch", "xavier")
 class Network(ABC):
     """What every network's configuration has. Raises ``ValueError`` for sizes below one."""
 
-    latent_size: int = 50
+    latent_size: int = 32
 
     def __post_init__(self) -> None:
         positive("network.latent_size", self.latent_size)
@@ -60,9 +60,9 @@ class MLP(Network):
     """Fully connected layers of the widths ``hidden`` (the decoder's in reverse order)."""
 
     hidden: list[int] = field(default_factory=lambda: [400, 400])
-    activation: str = "relu"
+    activation: str = "silu"
     # "torch": its own default; "xavier": Glorot uniform weights and zero biases (Burda et al. 2016, section 5).
-    initialisation: str = "torch"
+    initialisation: str = "xavier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
