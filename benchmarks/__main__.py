@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.errors import UserError
@@ -98,7 +99,7 @@ def _seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _checked(names):  # type: ignore[no-untyped-def]
+def _checked(names: Callable[[], list[str]]) -> list[str]:
     try:
         return names()
     except ValueError as error:

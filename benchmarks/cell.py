@@ -18,7 +18,7 @@ from benchmarks.checkpoint import remove_checkpoints, save_weights
 from benchmarks.config import Config
 from benchmarks.data import Dataset, observe_evaluation, observe_training
 from benchmarks.environment import describe
-from benchmarks.evaluation import evaluate, validation_elbo
+from benchmarks.evaluation import evaluate, validation_score
 from benchmarks.results import Record, write_record
 from benchmarks.seeding import seed_everything
 from benchmarks.training import DivergenceError, train, write_history
@@ -67,6 +67,7 @@ def run_cell(config: Config, data: Dataset, results: Path, device: torch.device,
         importance_samples=config.evaluation.importance_samples,
         environment={**describe(device), "data_sha256": data.sha256},
         timing=timing,
+        details={"overrides": list(config.overrides), **outcome.pop("details", {})},
         **outcome,
     )
     write_record(folder, record)
@@ -82,8 +83,8 @@ def _train_and_evaluate(
     validation = observe_evaluation(data.validation.images, config.dataset)
     validation = validation[: config.training.validation_images].to(device)
 
-    def validate(model: Variant) -> float:
-        return validation_elbo(model, validation, config.seed)
+    def validate(model: Variant) -> dict[str, float]:
+        return validation_score(model, validation, config.seed)
 
     done = train(variant, images, config.dataset, config.training, config.seed, validate, folder, 20.0, show_progress)
     write_history(folder, done.history)

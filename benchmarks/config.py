@@ -109,6 +109,8 @@ class Config:
     seed: int
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    # How the user asked for it; what that changed is in the fields above.
+    overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
@@ -116,6 +118,7 @@ class Config:
     def resolved(self) -> dict[str, Any]:
         """The configuration as plain data, as it stands in the record."""
         plain = dataclasses.asdict(self)
+        del plain["overrides"]
         for part in ("variant", "network"):
             plain[part] = {"name": plain.pop(f"{part}_name"), **plain[part]}
         return plain
@@ -174,7 +177,8 @@ def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequ
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = hydra_compose("config", [*arguments, *overrides])
-        return from_plain(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+        config = from_plain(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+        return dataclasses.replace(config, overrides=tuple(overrides))
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UserError(_refused_key(error, variant) or _one_line(error)) from error
 

@@ -90,15 +90,15 @@ def log_weights(variant: Variant, x: Tensor, samples: int, decodes: int) -> Iter
 
 
 @torch.no_grad()
-def validation_elbo(variant: Variant, x: Tensor, seed: int) -> float:
-    """Mean ELBO in nats per image from one posterior sample an image, or the mean negative squared error where the
-    ELBO is not defined."""
+def validation_score(variant: Variant, x: Tensor, seed: int) -> dict[str, float]:
+    """One number by which epochs are compared, higher is better, under its name: the mean ELBO in nats per image from
+    one posterior sample an image, or the mean negative squared error of an image where the ELBO is not defined."""
     variant.eval()
     seed_everything(seed, "validation")
     if "density" in variant.unavailable():
-        return -mse(x, reconstruct(variant, x)) * x[0].numel()
+        return {"validation_negative_squared_error": -mse(x, reconstruct(variant, x)) * x[0].numel()}
     values = torch.cat([elbo(part.value) for part in log_weights(variant, x, 1, BATCH)])
-    return float(values.mean())
+    return {"validation_elbo": float(values.mean())}
 
 
 @torch.no_grad()

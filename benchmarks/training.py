@@ -44,7 +44,7 @@ class Progress:
     epoch: int = 0
     train_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
-    best_elbo: float = -math.inf
+    best_score: float = -math.inf
     best_epoch: int = 0
 
 
@@ -54,14 +54,14 @@ def train(
     dataset: DatasetConfig,
     config: TrainingConfig,
     seed: int,
-    validate: Callable[[Variant], float] | None = None,
+    validate: Callable[[Variant], dict[str, float]] | None = None,
     folder: Path | None = None,
     checkpoint_seconds: float = 20.0,
     show_progress: bool = True,
 ) -> Progress:
     """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width), resident on its device.
 
-    ``validate`` gives the validation ELBO in nats per image. With a ``folder``, history and checkpoints are written
+    ``validate`` gives one named score, higher is better. With a ``folder``, history and checkpoints are written
     there and an interrupted run goes on from the last one, to the same weights that an uninterrupted one reaches.
     Raises :class:`DivergenceError` at the end of an epoch whose loss is not finite.
     """
@@ -118,9 +118,10 @@ def train(
             **{key: value for key, value in row.items() if not key.startswith("loss_") or len(objectives) > 1},
         }  # fmt: skip
         if validate is not None and (done.epoch % config.validate_every == 0 or done.epoch == config.epochs):
-            record["validation_elbo"] = validate(variant)
-            if config.select == "validation" and record["validation_elbo"] > done.best_elbo:
-                done.best_elbo, done.best_epoch = record["validation_elbo"], done.epoch
+            score = validate(variant)
+            record |= score
+            if config.select == "validation" and max(score.values()) > done.best_score:
+                done.best_score, done.best_epoch = max(score.values()), done.epoch
                 best = {name: tensor.clone() for name, tensor in variant.state_dict().items()}
         done.history.append(record)
         bar.update()
@@ -158,9 +159,7 @@ def _out_of_patience(done: Progress, config: TrainingConfig) -> bool:
 
 def _shown(record: dict[str, float]) -> dict[str, str]:
     shown = {"loss": f"{record['loss']:.2f}", "images/s": f"{record['images_per_second']:.0f}"}
-    if "validation_elbo" in record:
-        shown["validation ELBO"] = f"{record['validation_elbo']:.2f}"
-    return shown
+    return shown | {key: f"{value:.2f}" for key, value in record.items() if key.startswith("validation_")}
 
 
 def _save(

@@ -41,7 +41,7 @@ CATALOGUE: dict[str, Metric] = {
     "distortion": Metric(
         "distortion", "nats/image", "lower", "likelihood", "-E_q log p(x|z), the ELBO's reconstruction part"
     ),
-    "kl": Metric("KL", "nats/image", None, "likelihood", "KL(q(z|x) || p(z)), the ELBO's rate, by Monte Carlo"),
+    "kl": Metric("KL", "nats/image", None, "likelihood", "KL(q(z|x) ‖ p(z)), the ELBO's rate, by Monte Carlo"),
     "elbo_bits_per_dim": Metric(
         "ELBO", "bits/dim", "lower", "likelihood", "the negative ELBO in bits per pixel channel", 3
     ),

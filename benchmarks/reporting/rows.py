@@ -1,0 +1,101 @@
+"""From records to the rows of a board: one row per variant and setting, statistics over its seeds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.results import Record, configuration_hash
+
+
+@dataclass(frozen=True)
+class Row:
+    """Records of one variant under one setting, one per seed, in the order of seeds. Only those that ended well."""
+
+    variant: str
+    overrides: tuple[str, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def label(self) -> str:
+        """The variant's name, and what was set otherwise than by default."""
+        own = [o for o in self.overrides if o.startswith(("variant.", "network"))]
+        return self.variant + (f" ({', '.join(own)})" if own else "")
+
+    @property
+    def first(self) -> Record:
+        """The record whose pictures are shown: the one with the lowest seed."""
+        return self.records[0]
+
+    def values(self, metric: str) -> list[float] | None:
+        """The metric of every seed; None where a seed lacks it, for a mean over those that happen to be there would be
+        another number."""
+        found = [record.metrics.get(metric) for record in self.records]
+        return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
+
+    def timing(self, name: str) -> list[float] | None:
+        """As :meth:`values`, for a field of ``timing``."""
+        found = [record.timing.get(name) for record in self.records]
+        return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
+
+    def mean(self, metric: str) -> float | None:
+        values = self.values(metric)
+        return None if values is None else statistics.fmean(values)
+
+    def reason(self, metric: str) -> str:
+        """Why the row has no such number."""
+        reasons = sorted({r.not_applicable[metric] for r in self.records if metric in r.not_applicable})
+        return "; ".join(reasons) if reasons else "not measured"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may share a table: one data set, one profile, one protocol, one budget."""
+
+    dataset: str
+    profile: str
+    rows: tuple[Row, ...]
+    failed: tuple[Record, ...]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for row in self.rows for record in row.records]
+
+    @property
+    def any_record(self) -> Record:
+        return (self.records or list(self.failed))[0]
+
+
+def sections(records: Iterable[Record]) -> list[Section]:
+    """Group records; the order depends on their content alone. The largest section of a data set comes first."""
+    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda r: (r.dataset, r.profile, r.variant, r.seed, r.run_id)):
+        groups[(record.dataset, record.profile, protocol_hash(record))].append(record)
+    made = [_section(key, group) for key, group in groups.items()]
+    return sorted(made, key=lambda s: (s.dataset, -len(s.rows), s.profile, protocol_hash(s.any_record)))
+
+
+def protocol_hash(record: Record) -> str:
+    """What two records must share to stand in one table."""
+    shared: dict[str, Any] = {
+        part: record.config.get(part) for part in ("dataset", "training", "evaluation", "profile")
+    }
+    return configuration_hash(shared)
+
+
+def _section(key: tuple[str, str, str], records: list[Record]) -> Section:
+    rows: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == "ok":
+            setting = {part: record.config.get(part) for part in ("variant", "network")}
+            rows[json.dumps([record.variant, setting], sort_keys=True)].append(record)
+    made = [
+        Row(group[0].variant, tuple(group[0].details.get("overrides", ())), tuple(sorted(group, key=lambda r: r.seed)))
+        for group in rows.values()
+    ]
+    made.sort(key=lambda row: (row.label, row.first.run_id))
+    return Section(key[0], key[1], tuple(made), tuple(r for r in records if r.status != "ok"))
