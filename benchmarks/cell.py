@@ -80,8 +80,8 @@ def _train_and_evaluate(
 ) -> dict[str, Any]:
     variant = build(config, data.shape).to(device)
     images = data.train.images.to(device)
-    validation = observe_evaluation(data.validation.images, config.dataset)
-    validation = validation[: config.training.validation_images].to(device)
+    validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
+    validation = validation.to(device)
 
     def validate(model: Variant) -> dict[str, float]:
         return validation_score(model, validation, config.seed)
@@ -93,7 +93,7 @@ def _train_and_evaluate(
     if not variant.trains_observation:
         seed_everything(config.seed, "calibration")
         fit_observation(variant, observe_training(images[:CALIBRATION_IMAGES], config.dataset))
-    x = observe_evaluation(data.test.images, config.dataset)[: config.evaluation.images].to(device)
+    x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
     result = evaluate(variant, x, config.evaluation, config.seed)
     eval_seconds = time.perf_counter() - evaluation_started
     seed_everything(config.seed, "pictures")

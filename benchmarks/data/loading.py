@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from benchmarks.data.dataset import Dataset, DatasetConfig, Split
+from benchmarks.data.dataset import Dataset, DatasetConfig
 from benchmarks.data.digits import load_digits
 from benchmarks.data.idx_images import load_fashion_mnist, load_mnist
+from benchmarks.errors import UserError
 from variants.options import unknown
 
 LOADERS: dict[str, Callable[[DatasetConfig, Path], Dataset]] = {
@@ -23,15 +21,5 @@ LOADERS: dict[str, Callable[[DatasetConfig, Path], Dataset]] = {
 def load(config: DatasetConfig, root: Path) -> Dataset:
     """Load and verify a data set below ``root``. Raises ``UserError`` where it cannot be had."""
     if config.source not in LOADERS:
-        raise unknown("dataset.source", config.source, LOADERS)
-    data = LOADERS[config.source](config, root)
-    if config.train_on_validation:
-        data = replace(data, train=_joined(data.train, data.validation))
-    return data
-
-
-def _joined(first: Split, second: Split) -> Split:
-    images = torch.cat([first.images, second.images])
-    if first.labels is None or second.labels is None:
-        return Split(images, None)
-    return Split(images, torch.cat([first.labels, second.labels]))
+        raise UserError(unknown("dataset.source", config.source, LOADERS))
+    return LOADERS[config.source](config, root)

