@@ -79,6 +79,8 @@ class Variant(nn.Module):
     # Whether the loss trains the observation model's own parameters (a scale); where it does not, they are fitted
     # after training, by maximum likelihood on training images.
     trains_observation: ClassVar[bool] = True
+    # Whether the loss compares features of a frozen network, which the suite then hands to use_teacher().
+    needs_teacher: ClassVar[bool] = False
     # Names of the loss's terms that are statistics of a batch, not means over images.
     batch_statistics: ClassVar[tuple[str, ...]] = ()
 
@@ -157,6 +159,10 @@ class Variant(nn.Module):
     def after_step(self) -> None:
         """Called after every step of all objectives, for what is not learned by gradient (a codebook's averages)."""
 
+    def use_teacher(self, network: nn.Module) -> None:
+        """Take the frozen network that :attr:`needs_teacher` asks for: images (batch, channels, height, width) in
+        [0, 1] to a list of feature maps (batch, ...). Called once, before training."""
+
     # Evaluation
 
     def log_weights(self, x: Tensor, q: Distribution, samples: int) -> LogWeights:
@@ -187,6 +193,14 @@ class Variant(nn.Module):
     def represent(self, x: Tensor) -> Tensor:
         """The representation of ``x`` (batch, features): the posterior's mean."""
         return self.posterior(x).mean.flatten(1)
+
+    def latent_means(self, x: Tensor) -> Tensor:
+        """Posterior means of the continuous latent dimensions (batch, dimensions), of which active ones are counted."""
+        return self.represent(x)
+
+    def discrete_code(self, x: Tensor) -> Tensor | None:
+        """The most probable value of every discrete latent variable, int64 (batch, variables); None without any."""
+        return None
 
     def code(self, q: Distribution) -> Tensor:
         """The latent value that stands for q when images are reconstructed: its mean (a discrete one's mode)."""

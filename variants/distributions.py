@@ -103,6 +103,110 @@ def _kl_to_standard_normal(q: DiagonalNormal, p: StandardNormal) -> Tensor:
     return 0.5 * (q.loc.square() + q.variance - 1).sum(-1) - q.log_scale.sum(-1)
 
 
+class PointMass(Distribution):
+    """All mass at ``value`` (*batch, event), which has no density: only drawing and the mean are defined."""
+
+    has_rsample = True
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+        super().__init__(value.shape[:-1], value.shape[-1:])
+
+    @property
+    def mean(self) -> Tensor:
+        return self.value
+
+    def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        return self.value.expand(*sample_shape, *self.value.shape)
+
+
+class CodePoint(Distribution):
+    """All mass on one vector of discrete ``codes``, int64 (*batch, positions): log q = 0, exactly."""
+
+    def __init__(self, codes: Tensor) -> None:
+        self.codes = codes
+        super().__init__(codes.shape[:-1], codes.shape[-1:])
+
+    @property
+    def mode(self) -> Tensor:
+        return self.codes
+
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        return self.codes.expand(*sample_shape, *self.codes.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        same = (value == self.codes).all(-1)
+        return torch.zeros(same.shape, device=value.device).masked_fill(~same, -math.inf)
+
+
+class Categoricals(Distribution):
+    """Independent categorical variables with ``logits`` (*batch, variables, categories); a value is their one-hot
+    vectors in a row, (*batch, variables * categories)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits.log_softmax(-1)
+        super().__init__(logits.shape[:-2], torch.Size([logits.shape[-2] * logits.shape[-1]]))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.exp().flatten(-2)
+
+    @property
+    def mode(self) -> Tensor:
+        return self._one_hot(self.logits.argmax(-1))
+
+    def _one_hot(self, index: Tensor) -> Tensor:
+        return F.one_hot(index, self.logits.shape[-1]).to(self.logits.dtype).flatten(-2)
+
+    def _gumbel(self, sample_shape: Shape) -> Tensor:
+        # -log E with E ~ Exp(1) is a standard Gumbel variable.
+        return -torch.empty((*sample_shape, *self.logits.shape), device=self.logits.device).exponential_().log()
+
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        # The Gumbel-max trick: the largest of logits + noise is an exact draw.
+        return self._one_hot((self.logits + self._gumbel(sample_shape)).argmax(-1))
+
+    def relaxed_sample(self, temperature: Tensor, straight_through: bool, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        """A Gumbel-softmax draw; with ``straight_through`` its value is one-hot, its gradient the relaxed draw's."""
+        y = ((self.logits + self._gumbel(sample_shape)) / temperature).softmax(-1)
+        if not straight_through:
+            return y.flatten(-2)
+        hard = F.one_hot(y.argmax(-1), y.shape[-1]).to(y.dtype)
+        return (hard + y - y.detach()).flatten(-2)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return (value.unflatten(-1, self.logits.shape[-2:]) * self.logits).flatten(-2).sum(-1)
+
+
+@register_kl(Categoricals, Categoricals)
+def _kl_of_categoricals(q: Categoricals, p: Categoricals) -> Tensor:
+    return (q.logits.exp() * (q.logits - p.logits)).flatten(-2).sum(-1)
+
+
+class Concatenated(Distribution):
+    """Independent distributions over consecutive pieces of one vector."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+        self.sizes = [part.event_shape[0] for part in parts]
+        super().__init__(parts[0].batch_shape, torch.Size([sum(self.sizes)]))
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.cat([part.mean for part in self.parts], dim=-1)
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.cat([part.mode for part in self.parts], dim=-1)
+
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        return torch.cat([part.sample(sample_shape) for part in self.parts], dim=-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        pieces = value.split(self.sizes, dim=-1)
+        return sum(part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True))  # type: ignore[return-value]
+
+
 def has_analytic_kl(q: TorchDistribution, p: TorchDistribution) -> bool:
     """Whether ``kl_divergence(q, p)`` is known in closed form."""
     return any(isinstance(q, left) and isinstance(p, right) for left, right in torch.distributions.kl._KL_REGISTRY)
@@ -213,12 +317,16 @@ __all__ = [
     "OBSERVATION_MODELS",
     "Bernoulli",
     "BernoulliImage",
+    "Categoricals",
+    "CodePoint",
+    "Concatenated",
     "DiagonalNormal",
     "DiscretisedLogistic",
     "DiscretisedLogisticImage",
     "Distribution",
     "Image",
     "ObservationModel",
+    "PointMass",
     "StandardNormal",
     "has_analytic_kl",
     "kl_divergence",

@@ -43,6 +43,22 @@ class Network(ABC):
     def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """A body from (batch, inputs) to (batch, channels, height, width)."""
 
+    def grid(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+        """Height and width of the grid of codes that this network makes for a vector-quantised model."""
+        raise ValueError(f"network {type(self).__name__.lower()} has no grid of codes")
+
+    def grid_encoder(self, image_shape: tuple[int, int, int], channels: int) -> nn.Module:
+        """A body from (batch, channels, height, width) to (batch, channels, *grid). Without a spatial structure of its
+        own, a network cuts one vector of outputs into positions."""
+        height, width = self.grid(image_shape)
+        vector = self.encoder(image_shape, channels * height * width)
+        return nn.Sequential(vector, nn.Unflatten(-1, (channels, height, width)))
+
+    def grid_decoder(self, channels: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        """The way back, from (batch, channels, *grid) to images."""
+        height, width = self.grid(image_shape)
+        return nn.Sequential(nn.Flatten(), self.decoder(channels * height * width, image_shape))
+
 
 @dataclass
 class Linear(Network):
@@ -63,9 +79,12 @@ class MLP(Network):
     activation: str = "silu"
     # "torch": its own default; "xavier": Glorot uniform weights and zero biases (Burda et al. 2016, section 5).
     initialisation: str = "xavier"
+    # Height and width of the grid of codes, for vector-quantised models.
+    grid_size: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        positive("network.grid_size", self.grid_size)
         for width in self.hidden:
             positive("network.hidden", width)
         one_of("network.activation", self.activation, ACTIVATIONS)
@@ -78,6 +97,9 @@ class MLP(Network):
     def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
         body = self._layers([inputs, *reversed(self.hidden), math.prod(image_shape)])
         return nn.Sequential(*body, nn.Unflatten(-1, image_shape))
+
+    def grid(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+        return self.grid_size, self.grid_size
 
     def _layers(self, widths: list[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []

@@ -46,8 +46,8 @@ def _section_blocks(section: Section, name: str, results: Path, reports: Path) -
         by = board.sort_metric(section)
         blocks += [
             "### Leaderboard",
-            f"Sorted by {CATALOGUE[by].label} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds, the best in "
-            "bold; ↑ higher is better, ↓ lower is better.",
+            f"Sorted by {CATALOGUE[by].label} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds, the best "
+            "in bold; ↑ higher is better, ↓ lower is better.",
             board.leaderboard(section),
             _meanings(board.LIKELIHOOD_BITS if by.endswith("bits_per_dim") else board.LIKELIHOOD_NATS),
         ]

@@ -1,0 +1,183 @@
+"""VQ-VAE with its second stage, an autoregressive prior over the codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from .autoregressive import AutoregressivePrior, PixelCNN
+from .base import LogWeights, Loss, Objective, Variant, VariantConfig
+from .distributions import CodePoint
+from .networks import Network, batched
+from .options import between, not_negative, one_of, positive
+from .registry import register
+
+
+@dataclass
+class VQConfig(VariantConfig):
+    """``codes`` K vectors of ``code_size`` numbers; ``commitment`` b; ``codebook`` "ema" or "gradient"; codes used less
+    than ``revive_below`` of their fair share are set to encoder outputs; the prior has ``prior_channels`` channels and
+    ``prior_layers`` residual layers."""
+
+    codes: int = 128
+    code_size: int = 16
+    commitment: float = 0.25
+    codebook: str = "ema"
+    decay: float = 0.99
+    revive_below: float = 0.01
+    prior_channels: int = 64
+    prior_layers: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.codes >= 2:
+            raise ValueError(f"variant.codes must be 2 or above, got {self.codes}")
+        positive("variant.code_size", self.code_size)
+        not_negative("variant.commitment", self.commitment)
+        one_of("variant.codebook", self.codebook, ("ema", "gradient"))
+        between("variant.decay", self.decay, 0, 1)
+        not_negative("variant.revive_below", self.revive_below)
+        positive("variant.prior_channels", self.prior_channels)
+        not_negative("variant.prior_layers", self.prior_layers)
+
+
+@register("vq_vae")
+class VQVAE(Variant):
+    """VQ-VAE: a grid of discrete codes, and an autoregressive prior over it.
+
+        loss = r + |sg[z_e] - e|^2 + b |z_e - sg[e]|^2,   e = the codebook vector nearest to z_e, position by position
+        prior loss = -log p(codes), on codes that carry no gradient
+
+    The decoder's gradient is copied from e to z_e. All terms are summed over positions and dimensions, as r is over
+    pixels. The codebook follows the second term by gradient, or ("ema") exponential averages of the encoder's outputs.
+    q(codes|x) is a point mass on discrete codes, so log q = 0 and
+
+        ELBO = log p(x | its codes) + log p(codes)
+
+    is a bound on log p(x), which more samples cannot tighten. A latent vector is the codes themselves, int64.
+
+    References:
+        van den Oord, Vinyals & Kavukcuoglu, *Neural Discrete Representation Learning*, NeurIPS 2017, eq. 3, section 3.3
+        and appendix A.1. https://arxiv.org/abs/1711.00937
+        van den Oord, Kalchbrenner & Kavukcuoglu, *Pixel Recurrent Neural Networks*, ICML 2016.
+        https://arxiv.org/abs/1601.06759
+
+    Deviations:
+        1. The prior is trained in the same steps as the model, on its codes of the moment, not after it.
+        2. K = 128 codes of 16 numbers for the small images of the boards; the paper uses 512 of 64.
+        3. Codes that fall out of use are revived; the paper does not say what becomes of them.
+    """
+
+    Config = VQConfig
+    codebook: Tensor
+    sums: Tensor
+    counts: Tensor
+
+    def build(self, network: Network) -> None:
+        K, D = self.config.codes, self.config.code_size
+        self.grid = network.grid(self.image_shape)
+        self.encoder = network.grid_encoder(self.image_shape, D)
+        self.decoder = network.grid_decoder(D, self.image_shape)
+        self.pixelcnn = PixelCNN(K, self.config.prior_channels, self.config.prior_layers)
+        codebook = torch.randn(K, D) / D**0.5
+        if self.config.codebook == "gradient":
+            self.codebook = nn.Parameter(codebook)
+        else:
+            self.register_buffer("codebook", codebook)
+            self.register_buffer("sums", codebook.clone())
+        # Running counts of how often a code is used; 1 a code to begin with.
+        self.register_buffer("counts", torch.ones(K))
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def encode(self, x: Tensor) -> Tensor:
+        """z_e, the encoder's outputs (batch, positions, code_size)."""
+        return self.encoder(x).to(x.dtype).flatten(2).transpose(1, 2)
+
+    def nearest(self, z_e: Tensor) -> Tensor:
+        """Index of the nearest codebook vector, int64 (batch, positions)."""
+        # |z - e|^2 without |z|^2, which is the same for all codes.
+        return (self.codebook.square().sum(-1) - 2 * z_e @ self.codebook.T).argmin(-1)
+
+    def prior(self) -> AutoregressivePrior:
+        return AutoregressivePrior(self.pixelcnn, self.grid)
+
+    def posterior(self, x: Tensor) -> CodePoint:
+        return CodePoint(self.nearest(self.encode(x)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._decode_vectors(F.embedding(z, self.codebook))
+
+    def _decode_vectors(self, e: Tensor) -> Tensor:
+        maps = e.transpose(-1, -2).unflatten(-1, self.grid)
+        return batched(self.decoder, maps, event_dimensions=3).to(e.dtype)
+
+    def loss(self, x: Tensor, progress: Tensor) -> Loss:
+        z_e = self.encode(x)
+        codes = self.nearest(z_e)
+        e = F.embedding(codes, self.codebook)
+        r = -self.observation(self._decode_vectors(z_e + (e - z_e).detach())).log_prob(x)
+        commitment = (z_e - e.detach()).square().flatten(1).sum(-1)
+        loss = r + self.config.commitment * commitment
+        if self.config.codebook == "gradient":
+            loss = loss + (z_e.detach() - e).square().flatten(1).sum(-1)
+        self._last = (z_e.detach().flatten(0, 1), codes.flatten())
+        return Loss(loss.mean(), {"reconstruction": r.detach(), "commitment": commitment.detach()})
+
+    def prior_loss(self, x: Tensor, progress: Tensor) -> Loss:
+        """-log p(codes) in nats per image, for the prior alone."""
+        with torch.no_grad():
+            codes = self.nearest(self.encode(x))
+        kl = -self.prior().log_prob(codes)
+        return Loss(kl.mean(), {"kl": kl.detach()})
+
+    def objectives(self) -> dict[str, Objective]:
+        prior = list(self.pixelcnn.parameters())
+        own = {id(p) for p in prior}
+        model = [p for p in self.parameters() if id(p) not in own]
+        return {"model": Objective(self.loss, model), "prior": Objective(self.prior_loss, prior)}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        if self._last is None:
+            return
+        (vectors, codes), self._last = self._last, None
+        K, decay = self.config.codes, self.config.decay
+        used = F.one_hot(codes, K).to(vectors.dtype)
+        self.counts.lerp_(used.sum(0), 1 - decay)
+        if self.config.codebook == "ema":
+            # Appendix A.1, with Laplace smoothing of the counts.
+            self.sums.lerp_(used.T @ vectors, 1 - decay)
+            total = self.counts.sum()
+            smoothed = (self.counts + 1e-5) / (total + K * 1e-5) * total
+            self.codebook.copy_(self.sums / smoothed.unsqueeze(-1))
+        # Revival without asking the device which codes are dead: every code gets a candidate, the dead ones take it.
+        fair = self.counts.sum() / K
+        dead = (self.counts < self.config.revive_below * fair).unsqueeze(-1)
+        candidates = vectors[torch.randint(len(vectors), (K,), device=vectors.device)]
+        self.codebook.copy_(torch.where(dead, candidates, self.codebook))
+        self.counts.copy_(torch.where(dead.squeeze(-1), fair, self.counts))
+        if self.config.codebook == "ema":
+            self.sums.copy_(torch.where(dead, candidates * fair, self.sums))
+
+    def log_weights(self, x: Tensor, q: Distribution, samples: int) -> LogWeights:
+        # Every draw from a point mass is the same: decode it once.
+        codes = q.sample()
+        log_p, log_prior = self.likelihood(codes).log_prob(x), self.prior().log_prob(codes)
+        return LogWeights(*(part.expand(samples, -1) for part in (log_p, log_prior, torch.zeros_like(log_prior))))
+
+    def represent(self, x: Tensor) -> Tensor:
+        """The codebook vectors of the image's codes in a row (batch, positions * code_size)."""
+        return F.embedding(self.posterior(x).mode, self.codebook).flatten(1)
+
+    def code(self, q: CodePoint) -> Tensor:  # type: ignore[override]
+        return q.mode
+
+    def discrete_code(self, x: Tensor) -> Tensor:
+        return self.posterior(x).mode
+
+    def unavailable(self) -> dict[str, str]:
+        return {"continuous_latent": "discrete latent: see codebook perplexity"}
