@@ -21,6 +21,7 @@ from benchmarks.environment import describe
 from benchmarks.evaluation import evaluate, validation_score
 from benchmarks.results import Record, write_record
 from benchmarks.seeding import seed_everything
+from benchmarks.teacher import teacher
 from benchmarks.training import DivergenceError, train, write_history
 from variants import Variant
 from variants.distributions import OBSERVATION_MODELS
@@ -38,17 +39,21 @@ def build(config: Config, image_shape: tuple[int, int, int]) -> Variant:
     return variants.lookup(config.variant_name)(config.variant, image_shape, config.network, observation)
 
 
-def run_cell(config: Config, data: Dataset, results: Path, device: torch.device, show_progress: bool = True) -> Record:
-    """Train, evaluate and record one cell below ``results``; what goes wrong is in the record's ``error``.
+def run_cell(
+    config: Config, data: Dataset, results: Path, cache: Path, device: torch.device, show_progress: bool = True
+) -> Record:
+    """Train, evaluate and record one cell below ``results``; what goes wrong is in the record's ``error``. Networks
+    that serve every cell of a data set lie in ``cache``.
 
     An interrupt is not caught: the cell then has no record, and goes on from its checkpoint when it is run again.
     """
     folder = results / "runs" / config.run_id
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
+    details: dict[str, Any] = {"overrides": list(config.overrides)}
     outcome: dict[str, Any] = {}
     try:
-        outcome = _train_and_evaluate(config, data, folder, device, show_progress)
+        outcome = _train_and_evaluate(config, data, folder, cache, device, show_progress, details)
         outcome["status"] = "ok"
     except DivergenceError as error:
         outcome |= {"status": "diverged", "error": _described(error)}
@@ -67,7 +72,7 @@ def run_cell(config: Config, data: Dataset, results: Path, device: torch.device,
         importance_samples=config.evaluation.importance_samples,
         environment={**describe(device), "data_sha256": data.sha256},
         timing=timing,
-        details={"overrides": list(config.overrides), **outcome.pop("details", {})},
+        details=details,
         **outcome,
     )
     write_record(folder, record)
@@ -76,8 +81,15 @@ def run_cell(config: Config, data: Dataset, results: Path, device: torch.device,
 
 
 def _train_and_evaluate(
-    config: Config, data: Dataset, folder: Path, device: torch.device, show_progress: bool
+    config: Config,
+    data: Dataset,
+    folder: Path,
+    cache: Path,
+    device: torch.device,
+    show_progress: bool,
+    details: dict[str, Any],
 ) -> dict[str, Any]:
+    """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
     variant = build(config, data.shape).to(device)
     images = data.train.images.to(device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
@@ -86,6 +98,9 @@ def _train_and_evaluate(
     def validate(model: Variant) -> dict[str, float]:
         return validation_score(model, validation, config.seed)
 
+    if variant.needs_teacher:
+        network, details["teacher"] = teacher(data, cache, device)
+        variant.use_teacher(network)
     done = train(variant, images, config.dataset, config.training, config.seed, validate, folder, 20.0, show_progress)
     write_history(folder, done.history)
 
@@ -94,7 +109,8 @@ def _train_and_evaluate(
         seed_everything(config.seed, "calibration")
         fit_observation(variant, observe_training(images[:CALIBRATION_IMAGES], config.dataset))
     x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
-    result = evaluate(variant, x, config.evaluation, config.seed)
+    labels = None if data.test.labels is None else data.test.labels[: len(x)]
+    result = evaluate(variant, x, labels, config.evaluation, config.seed)
     eval_seconds = time.perf_counter() - evaluation_started
     seed_everything(config.seed, "pictures")
     pictures.write(folder, variant, x)

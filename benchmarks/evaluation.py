@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import EvaluationConfig
-from benchmarks.metrics.latent import active_units
+from benchmarks.metrics.latent import active_units, category_accuracy, code_perplexity
 from benchmarks.metrics.likelihood import elbo, log_likelihood, standard_error
 from benchmarks.metrics.reconstruction import mse
 from benchmarks.seeding import seed_everything
@@ -37,8 +37,9 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(variant: Variant, x: Tensor, config: EvaluationConfig, seed: int) -> Evaluation:
-    """All metrics of ``variant`` on test images ``x`` (n, channels, height, width), as its observation model sees them.
+def evaluate(variant: Variant, x: Tensor, labels: Tensor | None, config: EvaluationConfig, seed: int) -> Evaluation:
+    """All metrics of ``variant`` on test images ``x`` (n, channels, height, width), as its observation model sees them,
+    and their ``labels`` (n,), which no model saw in training.
 
     Likelihoods are in nats per image, and in bits per dimension where pixels have 8 bits.
     """
@@ -49,7 +50,8 @@ def evaluate(variant: Variant, x: Tensor, config: EvaluationConfig, seed: int) -
     if reason := variant.unavailable().get("continuous_latent"):
         result.not_applicable["active_units"] = reason
     else:
-        result.add("active_units", active_units(represent(variant, x)))
+        result.add("active_units", active_units(torch.cat([variant.latent_means(batch) for batch in x.split(BATCH)])))
+    _discrete(result, variant, x, labels)
     result.add("mse", mse(x, reconstruct(variant, x)))
     return result
 
@@ -73,6 +75,21 @@ def _likelihood(result: Evaluation, variant: Variant, x: Tensor, config: Evaluat
     result.add("distortion", float(torch.cat([-part.log_likelihood.double().mean(0) for part in parts]).mean()))
     kl = torch.cat([(part.log_posterior - part.log_prior).double().mean(0) for part in parts])
     result.add("kl", float(kl.mean()))
+
+
+def _discrete(result: Evaluation, variant: Variant, x: Tensor, labels: Tensor | None) -> None:
+    found = [variant.discrete_code(batch) for batch in x.split(BATCH)]
+    codes = torch.cat([code for code in found if code is not None]) if found[0] is not None else None
+    if codes is None:
+        result.not_applicable |= dict.fromkeys(("code_perplexity", "category_accuracy"), "no discrete latent variable")
+        return
+    result.add("code_perplexity", code_perplexity(codes))
+    if codes.shape[1] != 1:
+        result.not_applicable["category_accuracy"] = f"{codes.shape[1]} discrete variables, none of them the class"
+    elif labels is None or labels.dim() != 1:
+        result.not_applicable["category_accuracy"] = "the data set has no classes"
+    else:
+        result.add("category_accuracy", category_accuracy(codes[:, 0].cpu(), labels))
 
 
 @torch.no_grad()
@@ -99,12 +116,6 @@ def validation_score(variant: Variant, x: Tensor, seed: int) -> dict[str, float]
         return {"validation_negative_squared_error": -mse(x, reconstruct(variant, x)) * x[0].numel()}
     values = torch.cat([elbo(part.value) for part in log_weights(variant, x, 1, BATCH)])
     return {"validation_elbo": float(values.mean())}
-
-
-@torch.no_grad()
-def represent(variant: Variant, x: Tensor) -> Tensor:
-    """Representations (n, features) of all images."""
-    return torch.cat([variant.represent(batch) for batch in x.split(BATCH)])
 
 
 @torch.no_grad()

@@ -63,7 +63,7 @@ def run(cells: Sequence[Config], results: Path, data_root: Path, device: torch.d
         if name in summary.missing_data:
             continue
         tqdm.write(f"[{number}/{len(to_do)}] {cell.run_id}")
-        record = run_cell(cell, loaded[name], results, device)
+        record = run_cell(cell, loaded[name], results, data_root / "features", device)
         summary.ran.append(record)
         tqdm.write(f"[{number}/{len(to_do)}] {cell.run_id}: {outcome(record)}")
     return summary

@@ -204,7 +204,7 @@ class Concatenated(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         pieces = value.split(self.sizes, dim=-1)
-        return sum(part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True))  # type: ignore[return-value]
+        return sum(part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True))
 
 
 def has_analytic_kl(q: TorchDistribution, p: TorchDistribution) -> bool:

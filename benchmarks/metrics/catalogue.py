@@ -52,6 +52,14 @@ CATALOGUE: dict[str, Metric] = {
         "active units", "dimensions", None, "representation",
         "latent dimensions whose posterior mean varies over test images by more than 0.01 (Burda et al. 2016)", 0,
     ),
+    "code_perplexity": Metric(
+        "code perplexity", "values in use", None, "representation",
+        "exponential of the entropy of a discrete latent variable's usage over test images, averaged over variables", 1,
+    ),
+    "category_accuracy": Metric(
+        "category accuracy", "share", "higher", "representation",
+        "share of test images whose discrete category is their class, under the best one-to-one assignment", 3,
+    ),
     "mse": Metric(
         "MSE", "per pixel", "lower", "reconstruction",
         "squared error per pixel channel of the mean image decoded from the posterior mean", 4,
