@@ -76,7 +76,10 @@ def train(
     progress = torch.linspace(0, 1, steps, device=device)
     saved_at = time.monotonic()
 
-    bar = tqdm(total=config.epochs, initial=done.epoch, unit="epoch", disable=not show_progress, leave=False)
+    # disable=None: no bar where the output is a file.
+    bar = tqdm(
+        total=config.epochs, initial=done.epoch, unit="epoch", disable=None if show_progress else True, leave=False
+    )
     while done.epoch < config.epochs and not _out_of_patience(done, config):
         seed_everything(seed, "epoch", done.epoch)
         variant.train()

@@ -160,7 +160,8 @@ class Categoricals(Distribution):
 
     def _gumbel(self, sample_shape: Shape) -> Tensor:
         # -log E with E ~ Exp(1) is a standard Gumbel variable.
-        return -torch.empty((*sample_shape, *self.logits.shape), device=self.logits.device).exponential_().log()
+        shape = (*sample_shape, *self.logits.shape)
+        return -torch.empty(shape, dtype=self.logits.dtype, device=self.logits.device).exponential_().log()
 
     def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         # The Gumbel-max trick: the largest of logits + noise is an exact draw.

@@ -1,0 +1,123 @@
+"""Every log-density is normalised, every closed form agrees with another way to compute it."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from variants.distributions import (
+    BernoulliImage,
+    Categoricals,
+    CodePoint,
+    Concatenated,
+    DiagonalNormal,
+    DiscretisedLogisticImage,
+    PointMass,
+    StandardNormal,
+    has_analytic_kl,
+)
+
+LOC = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+LOG_SCALE = 0.3 * torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+
+def test_the_diagonal_normal_is_torchs():
+    q, reference = DiagonalNormal(LOC, LOG_SCALE), Independent(Normal(LOC, LOG_SCALE.exp()), 1)
+    z, log_q = q.rsample_with_log_prob((7,))
+    assert torch.allclose(log_q, reference.log_prob(z))
+    assert torch.allclose(q.log_prob(z), reference.log_prob(z))
+    assert torch.allclose(q.variance, reference.variance)
+
+
+def test_the_closed_kl_is_torchs_and_the_mean_of_draws():
+    q, p = DiagonalNormal(LOC, LOG_SCALE), StandardNormal(3, like=LOC)
+    reference = kl_divergence(
+        Independent(Normal(LOC, LOG_SCALE.exp()), 1),
+        Independent(Normal(torch.zeros_like(LOC), torch.ones_like(LOC)), 1),
+    )
+    assert has_analytic_kl(q, p)
+    assert torch.allclose(kl_divergence(q, p), reference)
+    z, log_q = q.rsample_with_log_prob((200_000,))
+    assert torch.allclose((log_q - p.log_prob(z)).mean(0), reference, atol=0.03)
+
+
+def test_bernoulli_pixels_sum_to_one_over_all_images():
+    images = torch.tensor([[(i >> b) & 1 for b in range(4)] for i in range(16)], dtype=torch.float64).view(16, 1, 2, 2)
+    p = BernoulliImage(torch.randn(1, 2, 2, dtype=torch.float64) * 3)
+    assert p.log_prob(images).exp().sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("log_scale", [-9.0, -5.0, -2.5, 0.0, 3.0])
+@pytest.mark.parametrize("location", [0.0, 0.3, 0.999])
+def test_the_discretised_logistic_sums_to_one_over_the_256_levels(location, log_scale):
+    levels = (torch.arange(256, dtype=torch.float64) / 255).view(256, 1, 1, 1)
+    p = DiscretisedLogisticImage(torch.full((1, 1, 1), location).double(), torch.tensor(log_scale).double())
+    log_mass = p.log_prob(levels)
+    assert log_mass.exp().sum() == pytest.approx(1, abs=1e-9)
+    assert (log_mass <= 0).all()
+
+
+def test_the_discretised_logistic_stays_bounded_and_finite_as_its_scale_vanishes():
+    x = torch.full((1, 1, 2, 2), 128 / 255)
+    for log_scale in (-5.0, -10.0, -20.0):
+        log_scale = torch.tensor(log_scale, requires_grad=True)
+        log_p = DiscretisedLogisticImage(x, log_scale).log_prob(x)
+        assert log_p.item() <= 0
+        assert torch.autograd.grad(log_p.sum(), log_scale)[0].isfinite()
+
+
+def test_categoricals_sum_to_one_and_draw_with_their_probabilities():
+    q = Categoricals(torch.randn(2, 3, dtype=torch.float64))
+    eye = torch.eye(3, dtype=torch.float64)
+    values = torch.stack([torch.cat([eye[i], eye[j]]) for i in range(3) for j in range(3)])
+    assert q.log_prob(values).exp().sum() == pytest.approx(1)
+    draws = q.sample((100_000,))
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    assert torch.allclose(draws.mean(0), q.mean, atol=0.01)
+
+
+def test_the_categorical_kl_is_the_enumerated_one():
+    q = Categoricals(torch.randn(4, 2, 3, dtype=torch.float64))
+    p = Categoricals(torch.zeros(2, 3, dtype=torch.float64))
+    probabilities = q.mean.unflatten(-1, (2, 3))
+    expected = (probabilities * (probabilities * 3).log()).sum((-1, -2))
+    assert torch.allclose(kl_divergence(q, p), expected)
+    assert kl_divergence(Categoricals(torch.zeros(2, 3)), Categoricals(torch.zeros(2, 3))) == 0
+
+
+def test_the_straight_through_value_is_one_hot_and_its_gradient_the_relaxed_ones():
+    logits = torch.randn(6, 2, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(6, 6, dtype=torch.float64)
+
+    def gradient(straight_through):
+        torch.manual_seed(4)
+        y = Categoricals(logits).relaxed_sample(torch.tensor(0.7), straight_through)
+        return y, torch.autograd.grad((y * weights).sum(), logits)[0]
+
+    (soft, expected), (hard, found) = gradient(False), gradient(True)
+    assert torch.allclose(found, expected)
+    assert torch.allclose(hard, Categoricals(soft.detach().unflatten(-1, (2, 3)).log()).mode)
+
+
+def test_relaxed_draws_approach_hard_ones_as_the_temperature_falls():
+    q = Categoricals(torch.randn(1000, 2, 3))
+    assert q.relaxed_sample(torch.tensor(0.01), False).unflatten(-1, (2, 3)).amax(-1).mean() > 0.98
+    assert q.relaxed_sample(torch.tensor(10.0), False).unflatten(-1, (2, 3)).amax(-1).mean() < 0.6
+
+
+def test_concatenated_parts_are_independent():
+    normal, category = DiagonalNormal(LOC, LOG_SCALE), Categoricals(torch.randn(5, 1, 4, dtype=torch.float64))
+    q = Concatenated(normal, category)
+    z = q.sample((6,))
+    assert z.shape == (6, 5, 7)
+    assert torch.allclose(q.log_prob(z), normal.log_prob(z[..., :3]) + category.log_prob(z[..., 3:]))
+
+
+def test_point_masses_draw_their_value_and_a_code_has_probability_one():
+    assert torch.equal(PointMass(LOC).rsample((2,))[1], LOC)
+    q = CodePoint(torch.tensor([[1, 2], [3, 4]]))
+    z, log_q = q.sample_with_log_prob((3,))
+    assert torch.equal(z, q.codes.expand(3, 2, 2))
+    assert (log_q == 0).all()
+    assert q.log_prob(torch.tensor([[1, 2], [0, 4]])).tolist() == [0, -math.inf]

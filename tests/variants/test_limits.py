@@ -1,0 +1,94 @@
+"""Settings at which a variant is another one: same seed, same draws, the same loss and the same gradients."""
+
+import pytest
+import torch
+
+from .models import binary_images, small
+
+NOW = torch.tensor(0.7, dtype=torch.float64)
+
+
+def loss_and_gradients(model, x):
+    torch.manual_seed(11)
+    value = model.loss(x, NOW).value
+    value.backward()
+    return value, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "vae_options"),
+    [
+        ("beta_vae", {"beta": 1.0}, {}),
+        ("iwae", {"samples": 1}, {"analytic_kl": False}),
+        ("info_vae", {"alpha": 0.0, "scale": 1.0}, {}),
+        ("dip_vae", {"off_diagonal": 0.0, "diagonal": 0.0}, {}),
+        ("dip_vae", {"form": "i", "off_diagonal": 0.0, "diagonal": 0.0}, {}),
+    ],
+)
+def test_at_this_setting_it_is_the_vae(name, options, vae_options):
+    x = binary_images(6, dtype=torch.float64)
+    vae = small("vae", dtype=torch.float64, **vae_options)
+    other = small(name, dtype=torch.float64, **options)
+    other.load_state_dict(vae.state_dict())
+    expected, expected_gradients = loss_and_gradients(vae, x)
+    found, gradients = loss_and_gradients(other, x)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert gradients.keys() == expected_gradients.keys()
+    for key, gradient in gradients.items():
+        assert torch.allclose(gradient, expected_gradients[key], rtol=1e-9, atol=1e-12), key
+
+
+def test_an_identity_flow_is_the_vae_without_the_closed_kl():
+    x = binary_images(6, dtype=torch.float64)
+    # One step: with two, the reversal between them would remain.
+    iaf = small("iaf_vae", dtype=torch.float64, steps=1)
+    vae = small("vae", dtype=torch.float64, analytic_kl=False)
+    for step in iaf.flow.steps:
+        step.made.last.weight.data.zero_()
+        step.made.last.bias.data.fill_(0)
+        step.forget_bias = 1e3  # sigma = 1
+    # The context's outputs come last, so the VAE's encoder is the flow's without them.
+    vae.decoder.load_state_dict(iaf.decoder.state_dict())
+    own = vae.encoder.state_dict()
+    vae.encoder.load_state_dict({key: iaf.encoder.state_dict()[key][: len(value)] for key, value in own.items()})
+    torch.manual_seed(2)
+    expected = vae.loss(x, NOW).value
+    torch.manual_seed(2)
+    assert iaf.loss(x, NOW).value.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_info_vae_with_alpha_one_has_no_kl():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("info_vae", dtype=torch.float64, alpha=1.0, scale=5.0)
+    loss, terms = model.loss(x, NOW)
+    assert loss.item() == pytest.approx((terms["reconstruction"].mean() + 5 * terms["mmd"]).item(), rel=1e-12)
+
+
+def test_beta_vae_capacity_follows_progress_not_calls():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("beta_vae", dtype=torch.float64, form="capacity", gamma=2.0, capacity=10.0)
+    for progress in (0.0, 0.5, 1.0):
+        loss, terms = model.loss(x, torch.tensor(progress, dtype=torch.float64))
+        expected = (terms["reconstruction"] + 2 * (terms["kl"] - 10 * progress).abs()).mean()
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_joint_vae_pulls_each_kl_to_its_own_capacity():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("joint_vae", dtype=torch.float64, gamma=3.0, capacity_z=4.0, capacity_c=1.0)
+    loss, terms = model.loss(x, NOW)
+    penalty = 3 * ((terms["kl_z"].mean() - 2.8).abs() + (terms["kl_c"].mean() - 0.7).abs())
+    assert loss.item() == pytest.approx((terms["reconstruction"].mean() + penalty).item(), rel=1e-12)
+
+
+def test_more_draws_inside_the_elbo_are_its_mean():
+    x = binary_images(3, dtype=torch.float64)
+    model = small("vae", dtype=torch.float64, samples=4)
+    torch.manual_seed(5)
+    loss, terms = model.loss(x, NOW)
+    torch.manual_seed(5)
+    q = model.posterior(x)
+    z = q.rsample((4,))
+    r = torch.stack([-model.likelihood(draw).log_prob(x) for draw in z]).mean(0)
+    assert torch.allclose(terms["reconstruction"], r)
+    assert loss.item() == pytest.approx((r + terms["kl"]).mean().item(), rel=1e-12)
