@@ -16,7 +16,7 @@ from benchmarks import pictures
 from benchmarks.calibration import fit_observation
 from benchmarks.checkpoint import remove_checkpoints, save_weights
 from benchmarks.config import Config
-from benchmarks.data import Dataset, observe_evaluation, observe_training
+from benchmarks.data import Dataset, observe_evaluation, observe_training, place
 from benchmarks.environment import describe
 from benchmarks.evaluation import evaluate, validation_score
 from benchmarks.results import Record, write_record
@@ -50,7 +50,7 @@ def run_cell(
     folder = results / "runs" / config.run_id
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    details: dict[str, Any] = {"overrides": list(config.overrides)}
+    details: dict[str, Any] = {"overrides": list(config.overrides), "data_title": data.title}
     outcome: dict[str, Any] = {}
     try:
         outcome = _train_and_evaluate(config, data, folder, cache, device, show_progress, details)
@@ -91,7 +91,7 @@ def _train_and_evaluate(
 ) -> dict[str, Any]:
     """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
     variant = build(config, data.shape).to(device)
-    images = data.train.images.to(device)
+    images = place(data.train.images, device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
     validation = validation.to(device)
 
@@ -107,7 +107,7 @@ def _train_and_evaluate(
     evaluation_started = time.perf_counter()
     if not variant.trains_observation:
         seed_everything(config.seed, "calibration")
-        fit_observation(variant, observe_training(images[:CALIBRATION_IMAGES], config.dataset))
+        fit_observation(variant, observe_training(images[:CALIBRATION_IMAGES].to(device), config.dataset))
     x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
     labels = None if data.test.labels is None else data.test.labels[: len(x)]
     result = evaluate(variant, x, labels, config.evaluation, config.seed)

@@ -6,6 +6,7 @@ Every value is checked here, before data or weights are touched.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from variants.options import between, not_negative, one_of, positive, unknown
 OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
 SCHEDULES = ("constant", "cosine", "burda")
 PRECISIONS = ("fp32", "tf32", "bf16")
+CONF_VARIABLE = "VAE_CONF_PATH"
 SELECTIONS = ("last", "validation")
 
 
@@ -136,9 +138,20 @@ def conf_folder() -> Path:
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 
+def conf_path() -> list[Path]:
+    """The user's folders of Hydra files, laid out as ``conf/``: those that the environment variable ``VAE_CONF_PATH``
+    lists (separated as in ``PATH``). Raises :class:`UserError` for one that does not exist."""
+    folders = [Path(part).resolve() for part in os.environ.get(CONF_VARIABLE, "").split(os.pathsep) if part]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{CONF_VARIABLE} names {str(folder)!r}, which is not a folder")
+    return folders
+
+
 def choices(group: str) -> list[str]:
-    """The options of a group: its files in ``conf/``, and for networks those that are code."""
-    files = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
+    """The options of a group: its files in ``conf/`` and the user's folders, and for networks those that are code."""
+    folders = [conf_folder(), *conf_path()]
+    files = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
     return sorted(files | set(NETWORKS)) if group == "network" else sorted(files)
 
 
@@ -174,6 +187,8 @@ def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequ
     per_dataset = variants.lookup(variant).dataset_defaults.get(dataset, {})
     arguments = [f"variant={variant}", f"dataset={dataset}", f"profile={profile}", f"seed={seed}"]
     arguments += [f"variant.{key}={value}" for key, value in per_dataset.items()]
+    own_folders = ",".join(f"'file://{folder}'" for folder in conf_path())
+    arguments += [f"hydra.searchpath=[{own_folders}]"]
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = hydra_compose("config", [*arguments, *overrides])

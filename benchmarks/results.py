@@ -20,6 +20,7 @@ SCHEMA = 1
 STATUSES = ("ok", "failed", "diverged")
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
+MISSING_DATA_FILE = "missing_data.json"
 
 
 class RecordError(ValueError):
@@ -177,6 +178,25 @@ def _set_aside(path: Path) -> str:
     except OSError:
         return " (left in place: the folder is not writable)"
     return f" (now {target.name})"
+
+
+def write_missing_data(results: Path, missing: Mapping[str, str], present: Iterable[str]) -> None:
+    """Note beside the local runs why each ``missing`` data set could not be had; forget those now ``present``."""
+    kept = {name: why for name, why in read_missing_data(results).items() if name not in set(present)} | dict(missing)
+    path = results / "runs" / MISSING_DATA_FILE
+    if kept:
+        write_atomically(path, (json.dumps(kept, indent=2, sort_keys=True) + "\n").encode())
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_missing_data(results: Path) -> dict[str, str]:
+    """Data set -> why it could not be had when it was last asked for."""
+    try:
+        noted = json.loads((results / "runs" / MISSING_DATA_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(why) for name, why in noted.items()} if isinstance(noted, dict) else {}
 
 
 def run_folder(results: Path, run_id: str) -> Path:

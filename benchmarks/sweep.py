@@ -14,7 +14,7 @@ from benchmarks.cell import run_cell
 from benchmarks.config import Config, compose
 from benchmarks.data import Dataset, load
 from benchmarks.errors import UserError
-from benchmarks.results import RECORD_FILE, Record, RecordError, read_record
+from benchmarks.results import RECORD_FILE, Record, RecordError, read_record, write_missing_data
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ def run(cells: Sequence[Config], results: Path, data_root: Path, device: torch.d
         record = run_cell(cell, loaded[name], results, data_root / "features", device)
         summary.ran.append(record)
         tqdm.write(f"[{number}/{len(to_do)}] {cell.run_id}: {outcome(record)}")
+    write_missing_data(results, summary.missing_data, loaded)
     return summary
 
 

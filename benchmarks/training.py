@@ -59,7 +59,8 @@ def train(
     checkpoint_seconds: float = 20.0,
     show_progress: bool = True,
 ) -> Progress:
-    """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width), resident on its device.
+    """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width): on its device, or elsewhere (a
+    memory map larger than the device) and then sent there batch by batch.
 
     ``validate`` gives one named score, higher is better. With a ``folder``, history and checkpoints are written
     there and an interrupted run goes on from the last one, to the same weights that an uninterrupted one reaches.
@@ -83,13 +84,13 @@ def train(
     while done.epoch < config.epochs and not _out_of_patience(done, config):
         seed_everything(seed, "epoch", done.epoch)
         variant.train()
-        order = torch.randperm(len(images), device=device)
+        order = torch.randperm(len(images), device=images.device)
         totals: dict[str, Tensor] = {}
         started = time.perf_counter()
         for i, rows in enumerate(order.split(config.batch_size)):
             step = done.epoch * steps_per_epoch + i
             factor = learning_rate_factor(config.schedule, step / steps, config.warmup)
-            x = observe_training(images[rows], dataset)
+            x = observe_training(images[rows].to(device), dataset)
             for name, objective in objectives.items():
                 optimiser = optimisers[name]
                 for group in optimiser.param_groups:

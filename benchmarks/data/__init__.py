@@ -3,6 +3,17 @@
 from .dataset import Dataset, DatasetConfig, Split
 from .loading import load
 from .preprocess import observe_evaluation, observe_training
-from .sources import data_root
+from .residency import place
+from .sources import cache_root, data_root
 
-__all__ = ["Dataset", "DatasetConfig", "Split", "data_root", "load", "observe_evaluation", "observe_training"]
+__all__ = [
+    "Dataset",
+    "DatasetConfig",
+    "Split",
+    "cache_root",
+    "data_root",
+    "load",
+    "observe_evaluation",
+    "observe_training",
+    "place",
+]

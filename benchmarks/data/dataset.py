@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.errors import UserError
 from variants.distributions import OBSERVATION_MODELS
-from variants.options import between, not_negative, one_of
+from variants.options import between, one_of, positive
 
 BINARISATIONS = ("none", "dynamic")
 # Options that only some sources have; another source refuses them, so that no option is silently without effect.
@@ -19,7 +20,7 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "digits": (),
     "celeba": ("image_size", "crop"),
     "folder": ("path", "image_size", "channels", "validation_share", "test_share"),
-    "array": ("path", "labels", "image_size", "validation_share", "test_share"),
+    "array": ("path", "labels", "validation_share", "test_share"),
 }
 
 
@@ -104,13 +105,15 @@ class DatasetConfig:
             between("dataset.crop", self.crop, 8, 178)
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
-        not_negative("dataset.validation_share", self.validation_share)
-        not_negative("dataset.test_share", self.test_share)
+        positive("dataset.validation_share", self.validation_share)
+        positive("dataset.test_share", self.test_share)
         if self.validation_share + self.test_share >= 1:
             raise ValueError("dataset.validation_share and dataset.test_share leave no training images")
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)
+        if "path" in SOURCE_OPTIONS[self.source] and not self.path:
+            raise ValueError(f"dataset.path is needed by source {self.source!r}: where are the images?")
         defaults = {option.name: option.default for option in dataclasses.fields(self)}
         for option in sorted({name for names in SOURCE_OPTIONS.values() for name in names}):
             given = getattr(self, option)
@@ -135,3 +138,24 @@ def train_and_validation(
     """Training images, then validation images, from one array that holds them in this order."""
     train, validation = partition(images, labels, (train_size, len(images) - train_size))
     return (Split(images, labels) if train_on_validation else train), validation
+
+
+def shares(count: int, config: DatasetConfig) -> tuple[Tensor, tuple[int, int, int]]:
+    """A fixed shuffle (count,) of images that have no official split, and how many train, validate and test.
+
+    Raises :class:`UserError` where a split would be empty.
+    """
+    validation, test = round(config.validation_share * count), round(config.test_share * count)
+    sizes = (count - validation - test, validation, test)
+    if min(sizes) < 1:
+        raise UserError(f"{count} images are too few: {sizes} would train, validate and test")
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0)), sizes
+
+
+def splits_of(
+    config: DatasetConfig, images: Tensor, labels: Tensor | None, sizes: tuple[int, ...], sha256: str, classes: int
+) -> Dataset:
+    """The data set whose images are in the order training, validation, test."""
+    learning, test = partition(images, labels, (sizes[0] + sizes[1], sizes[2]))
+    train, validation = train_and_validation(learning.images, learning.labels, sizes[0], config.train_on_validation)
+    return Dataset(config.name, config.title, train, validation, test, sha256, classes)

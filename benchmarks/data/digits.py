@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits as sklearn_digits
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, partition, train_and_validation
+from benchmarks.data.dataset import Dataset, DatasetConfig, splits_of
 
 # Training, validation and test images.
 SIZES = (1297, 200, 300)
@@ -23,7 +23,5 @@ def load_digits(config: DatasetConfig, root: Path) -> Dataset:
     order = torch.from_numpy(np.random.RandomState(_ORDER_SEED).permutation(len(pixels)))
     images = torch.from_numpy(pixels).reshape(-1, 1, 8, 8)[order]
     targets = torch.from_numpy(labels.astype(np.int64))[order]
-    learning, test = partition(images, targets, (SIZES[0] + SIZES[1], SIZES[2]))
-    train, validation = train_and_validation(learning.images, learning.labels, SIZES[0], config.train_on_validation)
     digest = hashlib.sha256(images.numpy().tobytes() + targets.numpy().tobytes()).hexdigest()
-    return Dataset(config.name, config.title, train, validation, test, digest, classes=10)
+    return splits_of(config, images, targets, SIZES, digest, classes=10)

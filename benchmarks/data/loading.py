@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.data.array import load_array
+from benchmarks.data.celeba import load_celeba
 from benchmarks.data.dataset import Dataset, DatasetConfig
 from benchmarks.data.digits import load_digits
+from benchmarks.data.folder import load_folder
 from benchmarks.data.idx_images import load_fashion_mnist, load_mnist
 from benchmarks.errors import UserError
 from variants.options import unknown
@@ -15,6 +18,9 @@ LOADERS: dict[str, Callable[[DatasetConfig, Path], Dataset]] = {
     "mnist": load_mnist,
     "fashion_mnist": load_fashion_mnist,
     "digits": load_digits,
+    "celeba": load_celeba,
+    "folder": load_folder,
+    "array": load_array,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.metrics.catalogue import CATALOGUE
 from benchmarks.reporting.markdown import code, escape, table
-from benchmarks.reporting.rows import Row, Section
+from benchmarks.reporting.rows import Row, Section, data_title
 from benchmarks.results import Record
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -112,7 +112,7 @@ def protocol(section: Section) -> str:
     binarised = {"dynamic": "binarised dynamically in training, test images once from a fixed seed"}
     pixels = binarised.get(str(dataset.get("binarise")), "8-bit")
     rows = [
-        ["images", f"{escape(dataset.get('title') or section.dataset)}; {pixels}"],
+        ["images", f"{escape(data_title(record))}; {pixels}"],
         [
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",

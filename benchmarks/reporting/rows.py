@@ -84,7 +84,12 @@ def protocol_hash(record: Record) -> str:
     shared: dict[str, Any] = {
         part: record.config.get(part) for part in ("dataset", "training", "evaluation", "profile")
     }
-    return configuration_hash(shared)
+    return configuration_hash(shared | {"data": data_title(record)})
+
+
+def data_title(record: Record) -> str:
+    """What the images were, in words: a sample of a data set says so, and shares no table with the whole."""
+    return str(record.details.get("data_title") or record.config.get("dataset", {}).get("title") or record.dataset)
 
 
 def _section(key: tuple[str, str, str], records: list[Record]) -> Section:

