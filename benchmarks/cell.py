@@ -101,7 +101,7 @@ def _train_and_evaluate(
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, cache, device)
         variant.use_teacher(network)
-    done = train(variant, images, config.dataset, config.training, config.seed, validate, folder, 20.0, show_progress)
+    done = train(variant, images, config.dataset, config.training, config.seed, validate, folder, show_progress)
     write_history(folder, done.history)
 
     evaluation_started = time.perf_counter()

@@ -31,6 +31,8 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
     "adamax": torch.optim.Adamax,
     "sgd": torch.optim.SGD,
 }
+# At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
+CHECKPOINT_SECONDS = 20.0
 
 
 class DivergenceError(RuntimeError):
@@ -56,7 +58,6 @@ def train(
     seed: int,
     validate: Callable[[Variant], dict[str, float]] | None = None,
     folder: Path | None = None,
-    checkpoint_seconds: float = 20.0,
     show_progress: bool = True,
 ) -> Progress:
     """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width): on its device, or elsewhere (a
@@ -131,7 +132,7 @@ def train(
         bar.update()
         bar.set_postfix(_shown(record))
         last = done.epoch == config.epochs or _out_of_patience(done, config)
-        if folder is not None and (last or time.monotonic() - saved_at >= checkpoint_seconds):
+        if folder is not None and (last or time.monotonic() - saved_at >= CHECKPOINT_SECONDS):
             _save(folder, variant, optimisers, best, done)
             saved_at = time.monotonic()
     bar.close()

@@ -1,0 +1,25 @@
+"""A small cell on digits that the tests of the suite share."""
+
+from pathlib import Path
+
+import torch
+
+from benchmarks.cell import run_cell
+from benchmarks.config import compose
+from benchmarks.data import load
+
+CPU = torch.device("cpu")
+SMALL = ("network.hidden=[16]", "network.latent_size=4", "training.epochs=3")
+
+
+def configuration(variant="vae", seed=0, *overrides):
+    return compose(variant, "digits", "smoke", seed, [*SMALL, *overrides])
+
+
+def digits():
+    return load(configuration().dataset, Path("unused"))
+
+
+def run(results, variant="vae", seed=0, *overrides):
+    config = configuration(variant, seed, *overrides)
+    return run_cell(config, digits(), results, results / "cache", CPU, show_progress=False)
