@@ -25,6 +25,8 @@ def fit_observation(variant: Variant, x: Tensor, steps: int = 60) -> None:
     optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
+        # The same dequantisation noise at every step, so that the line search sees one smooth function.
+        torch.manual_seed(0)
         optimiser.zero_grad()
         total = torch.zeros((), device=x.device)
         for output, batch in zip(outputs, x.split(BATCH), strict=True):

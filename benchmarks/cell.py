@@ -24,7 +24,7 @@ from benchmarks.seeding import seed_everything
 from benchmarks.teacher import teacher
 from benchmarks.training import DivergenceError, train, write_history
 from variants import Variant
-from variants.distributions import OBSERVATION_MODELS
+from variants.observations import observation_model
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ CALIBRATION_IMAGES = 5000
 def build(config: Config, image_shape: tuple[int, int, int]) -> Variant:
     """The variant of a configuration, its weights drawn from the cell's seed."""
     seed_everything(config.seed, "initialisation")
-    observation = OBSERVATION_MODELS[config.dataset.observation](image_shape)
+    observation = observation_model(config.dataset.observation, image_shape, config.dataset.scale)
     return variants.lookup(config.variant_name)(config.variant, image_shape, config.network, observation)
 
 

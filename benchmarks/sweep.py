@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from benchmarks.cell import run_cell
 from benchmarks.config import Config, compose
-from benchmarks.data import Dataset, load
+from benchmarks.data import Dataset, cache_root, load
 from benchmarks.errors import UserError
 from benchmarks.results import RECORD_FILE, Record, RecordError, read_record, write_missing_data
 
@@ -63,7 +63,7 @@ def run(cells: Sequence[Config], results: Path, data_root: Path, device: torch.d
         if name in summary.missing_data:
             continue
         tqdm.write(f"[{number}/{len(to_do)}] {cell.run_id}")
-        record = run_cell(cell, loaded[name], results, data_root / "features", device)
+        record = run_cell(cell, loaded[name], results, cache_root() / "features", device)
         summary.ran.append(record)
         tqdm.write(f"[{number}/{len(to_do)}] {cell.run_id}: {outcome(record)}")
     write_missing_data(results, summary.missing_data, loaded)

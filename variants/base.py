@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import DiagonalNormal, ObservationModel, StandardNormal, has_analytic_kl, kl_divergence
+from .distributions import DiagonalNormal, StandardNormal, has_analytic_kl, kl_divergence
 from .networks import Network, batched
+from .observations import ObservationModel
 from .options import positive
 
 

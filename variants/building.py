@@ -6,8 +6,8 @@ from dataclasses import fields
 from typing import Any
 
 from .base import Variant
-from .distributions import OBSERVATION_MODELS
 from .networks import NETWORKS, Network
+from .observations import observation_model
 from .options import one_of, unknown
 from .registry import lookup
 
@@ -32,5 +32,4 @@ def build(
         if network not in NETWORKS:
             raise unknown("network", network, NETWORKS)
         network = NETWORKS[network]()
-    one_of("observation model", observation, OBSERVATION_MODELS)
-    return cls(cls.Config(**options), image_shape, network, OBSERVATION_MODELS[observation](image_shape))
+    return cls(cls.Config(**options), image_shape, network, observation_model(observation, image_shape))

@@ -1,19 +1,18 @@
-"""Posteriors, priors and observation models.
+"""Posteriors and priors.
 
-Every distribution here sums its ``log_prob`` over its event: over latent dimensions, or over an image's pixels and
-channels, so that the result is in nats per image. Constructors do not validate their arguments: a check of values
-would make the host wait for the device at every step.
+Every distribution here sums its ``log_prob`` over its event, the latent dimensions, so that the result is in nats per
+image. Constructors do not validate their arguments: a check of values would make the host wait for the device at every
+step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
 from torch.distributions.kl import register_kl
@@ -215,121 +214,12 @@ def has_analytic_kl(q: TorchDistribution, p: TorchDistribution) -> bool:
     return any(isinstance(q, left) and isinstance(p, right) for left, right in torch.distributions.kl._KL_REGISTRY)
 
 
-class Image(Distribution):
-    """A distribution over images: an event is (channels, height, width), pixels in [0, 1]."""
-
-    def __init__(self, shape: torch.Size) -> None:
-        super().__init__(shape[:-3], shape[-3:])
-
-
-class BernoulliImage(Image):
-    """Independent Bernoulli pixels with the given ``logits`` (*batch, channels, height, width); data in {0, 1}."""
-
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
-        super().__init__(logits.shape)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.logits.sigmoid()
-
-    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
-        return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        # log p = x l - log(1 + e^l). As a contraction, x l needs no array of its own: a third less time with gradients.
-        linear = torch.einsum("...d,...d->...", value.flatten(-3), self.logits.flatten(-3))
-        return linear - F.softplus(self.logits).flatten(-3).sum(-1)
-
-
-class DiscretisedLogisticImage(Image):
-    """Logistic density around ``location``, integrated over each of the 256 bins of an 8-bit pixel (Kingma et al. 2016,
-    section 5.2): a mass function, so never above 0 nats. The first and last bin take the tails.
-
-    ``location`` (*batch, channels, height, width) in [0, 1]; ``log_scale`` broadcasts to it; data are byte / 255.
-    """
-
-    half_bin = 0.5 / 255
-
-    def __init__(self, location: Tensor, log_scale: Tensor) -> None:
-        self.location, self.log_scale = location, log_scale
-        super().__init__(location.shape)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.location
-
-    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
-        u = torch.rand(*sample_shape, *self.location.shape, device=self.location.device).clamp(1e-6, 1 - 1e-6)
-        x = self.location + self.log_scale.exp() * torch.logit(u)
-        return (x * 255).round().clamp(0, 255) / 255
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        inverse_scale = (-self.log_scale).exp()
-        centred = value - self.location
-        upper = (centred + self.half_bin) * inverse_scale
-        lower = (centred - self.half_bin) * inverse_scale
-        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)): no difference of nearly equal numbers.
-        bin_width = torch.log(-torch.expm1(-2 * self.half_bin * inverse_scale))
-        below, above = F.logsigmoid(upper), F.logsigmoid(-lower)
-        first, last = value < self.half_bin, value > 1 - self.half_bin
-        log_mass = torch.where(first, below, torch.where(last, above, below + above + bin_width))
-        return log_mass.flatten(-3).sum(-1)
-
-
-class ObservationModel(nn.Module):
-    """Turns a decoder's output (*batch, channels, height, width) into a distribution over images.
-
-    Parameters of its own (a scale) are trained with the variant, or fitted after it by maximum likelihood.
-    """
-
-    # Whether it describes binary pixels, which are then measured in nats/image, or 8-bit ones, in bits/dim.
-    binary = False
-    forward: Callable[[Tensor], Image]
-
-
-class Bernoulli(ObservationModel):
-    """Bernoulli pixels; the decoder's output is their logits."""
-
-    binary = True
-
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-
-    def forward(self, output: Tensor) -> BernoulliImage:
-        return BernoulliImage(output)
-
-
-class DiscretisedLogistic(ObservationModel):
-    """Discretised logistic pixels around the sigmoid of the decoder's output, with one learned scale a channel."""
-
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        # e^-2.5 is about 21 grey levels, the order of a blurred reconstruction's error.
-        self.log_scale = nn.Parameter(torch.full((image_shape[0], 1, 1), -2.5))
-
-    def forward(self, output: Tensor) -> DiscretisedLogisticImage:
-        return DiscretisedLogisticImage(output.sigmoid(), self.log_scale)
-
-
-OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
-    "bernoulli": Bernoulli,
-    "discretised_logistic": DiscretisedLogistic,
-}
-
 __all__ = [
-    "OBSERVATION_MODELS",
-    "Bernoulli",
-    "BernoulliImage",
     "Categoricals",
     "CodePoint",
     "Concatenated",
     "DiagonalNormal",
-    "DiscretisedLogistic",
-    "DiscretisedLogisticImage",
     "Distribution",
-    "Image",
-    "ObservationModel",
     "PointMass",
     "StandardNormal",
     "has_analytic_kl",

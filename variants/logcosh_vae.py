@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
 from .base import Variant, VariantConfig
+from .observations import log_cosh
 from .options import not_negative, positive
 from .registry import register
 
@@ -26,11 +25,6 @@ class LogCoshConfig(VariantConfig):
         super().__post_init__()
         positive("variant.sharpness", self.sharpness)
         not_negative("variant.beta", self.beta)
-
-
-def log_cosh(u: Tensor) -> Tensor:
-    """log cosh u, elementwise, without overflow: |u| + softplus(-2 |u|) - log 2."""
-    return u.abs() + F.softplus(-2 * u.abs()) - math.log(2)
 
 
 @register("logcosh_vae")

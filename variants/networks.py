@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .options import one_of, positive
+from .options import not_negative, one_of, positive
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -24,6 +25,12 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
 }
 INITIALISATIONS = ("torch", "xavier")
+# Channels -> the layers to put in. Groups of 8 channels, or one group where they do not divide so.
+NORMALISATIONS: dict[str, Callable[[int], list[nn.Module]]] = {
+    "none": lambda channels: [],
+    "batch": lambda channels: [nn.BatchNorm2d(channels)],
+    "group": lambda channels: [nn.GroupNorm(channels // 8 if channels % 8 == 0 else 1, channels)],
+}
 
 
 @dataclass
@@ -112,7 +119,120 @@ class MLP(Network):
         return layers[:-1]
 
 
-NETWORKS: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP}
+@dataclass
+class Conv(Network):
+    """Convolutions that halve the image stage by stage, and transposed ones that double it (as in DCGAN, and in
+    Tolstikhin et al. 2018, appendix F); one linear layer between the last map and the latent vector.
+
+    Stage i has ``width`` * 2^i channels. ``stages`` None halves until a side is odd or no more than 4: two stages for
+    28x28 (7x7 maps at the end), four for 64x64 (4x4). ``residual`` blocks follow each stage. A grid of codes is what
+    ``grid_stages`` stages leave of the image (all stages, if there are fewer).
+    """
+
+    width: int = 32
+    stages: int | None = None
+    residual: int = 0
+    activation: str = "silu"
+    normalisation: str = "none"
+    grid_stages: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("network.width", self.width)
+        if self.stages is not None:
+            positive("network.stages", self.stages)
+        not_negative("network.residual", self.residual)
+        one_of("network.activation", self.activation, ACTIVATIONS)
+        one_of("network.normalisation", self.normalisation, NORMALISATIONS)
+        positive("network.grid_stages", self.grid_stages)
+
+    def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
+        stages = self._stages(image_shape)
+        maps = self._map_shape(image_shape, stages)
+        return nn.Sequential(self._down(image_shape[0], stages), nn.Flatten(), nn.Linear(math.prod(maps), outputs))
+
+    def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        stages = self._stages(image_shape)
+        maps = self._map_shape(image_shape, stages)
+        first = [nn.Linear(inputs, math.prod(maps)), nn.Unflatten(-1, maps), self._activation()]
+        return nn.Sequential(*first, self._up(image_shape[0], stages))
+
+    def grid(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+        _, height, width = self._map_shape(image_shape, min(self.grid_stages, self._stages(image_shape)))
+        return height, width
+
+    def grid_encoder(self, image_shape: tuple[int, int, int], channels: int) -> nn.Module:
+        stages = min(self.grid_stages, self._stages(image_shape))
+        top = self._channels(stages - 1)
+        return nn.Sequential(self._down(image_shape[0], stages), nn.Conv2d(top, channels, kernel_size=1))
+
+    def grid_decoder(self, channels: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        stages = min(self.grid_stages, self._stages(image_shape))
+        first = nn.Conv2d(channels, self._channels(stages - 1), kernel_size=3, padding=1)
+        return nn.Sequential(first, self._activation(), self._up(image_shape[0], stages))
+
+    def _stages(self, image_shape: tuple[int, int, int]) -> int:
+        """How often the image is halved. Raises ``ValueError`` for a size that cannot be."""
+        _, height, width = image_shape
+        halvings = 0
+        while height % 2 == width % 2 == 0 and min(height, width) > 4:
+            height, width, halvings = height // 2, width // 2, halvings + 1
+        if halvings < (self.stages or 1):
+            raise ValueError(
+                f"network conv with {self.stages or 1} stages cannot take images of {image_shape[1]}x{image_shape[2]}, "
+                f"which halve {halvings} times (to sides of 3 or more); choose fewer stages, another size, or the mlp"
+            )
+        return self.stages or halvings
+
+    def _channels(self, stage: int) -> int:
+        return self.width * 2**stage
+
+    def _map_shape(self, image_shape: tuple[int, int, int], stages: int) -> tuple[int, int, int]:
+        return self._channels(stages - 1), image_shape[1] // 2**stages, image_shape[2] // 2**stages
+
+    def _down(self, channels: int, stages: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for stage in range(stages):
+            before, after = channels if stage == 0 else self._channels(stage - 1), self._channels(stage)
+            layers += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), *self._after(after)]
+        return nn.Sequential(*layers)
+
+    def _up(self, channels: int, stages: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for stage in reversed(range(stages)):
+            before, after = self._channels(stage), channels if stage == 0 else self._channels(stage - 1)
+            layers.append(nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1))
+            # The last layer's output is what the observation model reads: nothing follows it.
+            layers += self._after(after) if stage > 0 else []
+        return nn.Sequential(*layers)
+
+    def _after(self, channels: int) -> list[nn.Module]:
+        """What follows a convolution of ``channels`` maps: normalisation, activation, residual blocks."""
+        blocks = [ResidualBlock(channels, self._activation, self.normalisation) for _ in range(self.residual)]
+        return [*NORMALISATIONS[self.normalisation](channels), self._activation(), *blocks]
+
+    def _activation(self) -> nn.Module:
+        return ACTIVATIONS[self.activation]()
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1x1(act(norm(conv3x3(act(x))))), as in van den Oord et al. (2017), section 4.1."""
+
+    def __init__(self, channels: int, activation: Callable[[], nn.Module], normalisation: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            activation(),
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+            *NORMALISATIONS[normalisation](channels),
+            activation(),
+            nn.Conv2d(channels, channels, kernel_size=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+NETWORKS: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP, "conv": Conv}
 
 
 def batched(body: nn.Module, z: Tensor, event_dimensions: int = 1) -> Tensor:

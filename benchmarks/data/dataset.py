@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from variants.distributions import OBSERVATION_MODELS
+from variants.observations import OBSERVATION_MODELS, check_observation
 from variants.options import between, one_of, positive
 
 BINARISATIONS = ("none", "dynamic")
@@ -61,9 +61,10 @@ class DatasetConfig:
     """A board's data: which images, and how a model observes them.
 
     ``name`` is the board's; ``source`` says which loader; ``observation`` is the board's observation model for every
-    variant. ``binarise`` "dynamic" draws a pixel as 1 with probability byte / 255, anew for every training batch, once
-    from a fixed seed for validation and test. ``train_on_validation`` adds the validation images to the training ones
-    (60,000 instead of 50,000 for MNIST); validation then measures on training images.
+    variant, and ``scale`` the standard deviation or width that it is fixed at, in units of [0, 1] (None: learned, or
+    fitted after training). ``binarise`` "dynamic" draws a pixel as 1 with probability byte / 255, anew for every
+    training batch, once from a fixed seed for validation and test. ``train_on_validation`` adds the validation images
+    to the training ones (60,000 instead of 50,000 for MNIST); validation then measures on training images.
 
     ``image_size``: images become squares of so many pixels; None keeps the size they have, which must then be one.
     ``crop``: the side of the centre crop before that, in pixels of CelebA's aligned 178x218 image.
@@ -77,6 +78,7 @@ class DatasetConfig:
     source: str = ""
     title: str = ""
     observation: str = "bernoulli"
+    scale: float | None = None
     binarise: str = "none"
     train_on_validation: bool = False
     image_size: int | None = None
@@ -88,7 +90,7 @@ class DatasetConfig:
     test_share: float = 0.1
 
     def __post_init__(self) -> None:
-        one_of("dataset.observation", self.observation, OBSERVATION_MODELS)
+        check_observation(self.observation, self.scale)
         one_of("dataset.binarise", self.binarise, BINARISATIONS)
         if OBSERVATION_MODELS[self.observation].binary and self.binarise == "none":
             raise ValueError(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import variants
-from variants.distributions import OBSERVATION_MODELS
+from variants.observations import OBSERVATION_MODELS
 
 from .models import SHAPE, binary_images, small
 

@@ -7,12 +7,10 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from variants.distributions import (
-    BernoulliImage,
     Categoricals,
     CodePoint,
     Concatenated,
     DiagonalNormal,
-    DiscretisedLogisticImage,
     PointMass,
     StandardNormal,
     has_analytic_kl,
@@ -40,31 +38,6 @@ def test_the_closed_kl_is_torchs_and_the_mean_of_draws():
     assert torch.allclose(kl_divergence(q, p), reference)
     z, log_q = q.rsample_with_log_prob((200_000,))
     assert torch.allclose((log_q - p.log_prob(z)).mean(0), reference, atol=0.03)
-
-
-def test_bernoulli_pixels_sum_to_one_over_all_images():
-    images = torch.tensor([[(i >> b) & 1 for b in range(4)] for i in range(16)], dtype=torch.float64).view(16, 1, 2, 2)
-    p = BernoulliImage(torch.randn(1, 2, 2, dtype=torch.float64) * 3)
-    assert p.log_prob(images).exp().sum() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("log_scale", [-9.0, -5.0, -2.5, 0.0, 3.0])
-@pytest.mark.parametrize("location", [0.0, 0.3, 0.999])
-def test_the_discretised_logistic_sums_to_one_over_the_256_levels(location, log_scale):
-    levels = (torch.arange(256, dtype=torch.float64) / 255).view(256, 1, 1, 1)
-    p = DiscretisedLogisticImage(torch.full((1, 1, 1), location).double(), torch.tensor(log_scale).double())
-    log_mass = p.log_prob(levels)
-    assert log_mass.exp().sum() == pytest.approx(1, abs=1e-9)
-    assert (log_mass <= 0).all()
-
-
-def test_the_discretised_logistic_stays_bounded_and_finite_as_its_scale_vanishes():
-    x = torch.full((1, 1, 2, 2), 128 / 255)
-    for log_scale in (-5.0, -10.0, -20.0):
-        log_scale = torch.tensor(log_scale, requires_grad=True)
-        log_p = DiscretisedLogisticImage(x, log_scale).log_prob(x)
-        assert log_p.item() <= 0
-        assert torch.autograd.grad(log_p.sum(), log_scale)[0].isfinite()
 
 
 def test_categoricals_sum_to_one_and_draw_with_their_probabilities():

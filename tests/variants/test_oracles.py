@@ -9,9 +9,10 @@ from torch.distributions import MultivariateNormal
 import variants
 from benchmarks.metrics.likelihood import elbo, log_likelihood
 from variants import LogWeights, Variant
-from variants.distributions import LOG_2PI, Distribution, Image, ObservationModel
+from variants.distributions import LOG_2PI, Distribution
 from variants.iwae import IWAE, IWAEConfig
 from variants.networks import Linear
+from variants.observations import Image, ObservationModel
 
 from .models import binary_images, small
 

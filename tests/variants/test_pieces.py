@@ -15,8 +15,8 @@ from variants.dip_vae import covariance, dip_penalty
 from variants.distributions import DiagonalNormal
 from variants.flows import IAF, MADE, FlowPosterior, IAFStep
 from variants.gumbel_vae import temperature
-from variants.logcosh_vae import log_cosh
 from variants.mmd import SCALES, mmd
+from variants.observations import log_cosh
 
 from .models import binary_images, small
 

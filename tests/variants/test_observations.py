@@ -1,0 +1,164 @@
+"""Observation models: each is a normalised distribution over pixels, whatever its parameters."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from scipy import integrate, stats
+
+from variants.observations import (
+    OBSERVATION_MODELS,
+    BernoulliImage,
+    ContinuousBernoulliImage,
+    DiscretisedLogisticImage,
+    LogCoshImage,
+    NormalImage,
+    log_sinhc,
+    observation_model,
+)
+
+# Every level of one pixel, as a batch of 256 images.
+LEVELS = (torch.arange(256, dtype=torch.float64) / 255).reshape(256, 1, 1, 1)
+
+
+def one_pixel(value):
+    return torch.tensor(value, dtype=torch.float64).reshape(1, 1, 1, 1)
+
+
+def test_bernoulli_pixels_sum_to_one_over_all_images():
+    images = torch.tensor([[(i >> b) & 1 for b in range(4)] for i in range(16)], dtype=torch.float64).view(16, 1, 2, 2)
+    p = BernoulliImage(torch.randn(1, 2, 2, dtype=torch.float64) * 3)
+    assert p.log_prob(images).exp().sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("logit", [-200.0, -5.0, -0.6, -0.4, -1e-3, 0.0, 0.49, 0.51, 7.0, 500.0])
+def test_continuous_bernoulli_masses_sum_to_one_over_the_256_levels(logit):
+    d = ContinuousBernoulliImage(one_pixel(logit))
+    assert d.log_prob(LEVELS).exp().sum().item() == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("logit", [-5.0, -0.3, 0.3, 7.0])
+def test_a_continuous_bernoulli_mass_is_torchs_density_integrated_over_its_interval(logit):
+    density = torch.distributions.ContinuousBernoulli(logits=torch.tensor(logit).double(), validate_args=False)
+    for byte in (0, 100, 255):
+        edges = torch.tensor([byte / 256, (byte + 1) / 256], dtype=torch.float64)
+        expected = (density.cdf(edges[1]) - density.cdf(edges[0])).item()
+        mass = ContinuousBernoulliImage(one_pixel(logit)).log_prob(one_pixel(byte / 255)).exp().item()
+        assert mass == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("log_scale", [-7.0, -4.0, -2.5, 0.0, 2.0])
+@pytest.mark.parametrize("location", [0.0, 0.123, 0.5, 1.0])
+def test_discretised_logistic_masses_sum_to_one_over_the_256_levels(location, log_scale):
+    d = DiscretisedLogisticImage(one_pixel(location), torch.tensor(log_scale).double())
+    assert d.log_prob(LEVELS).exp().sum().item() == pytest.approx(1, abs=1e-9)
+
+
+def test_the_discretised_logistic_stays_bounded_and_finite_as_its_scale_vanishes():
+    x = torch.full((1, 1, 2, 2), 128 / 255)
+    for log_scale in (-5.0, -10.0, -20.0):
+        log_scale = torch.tensor(log_scale, requires_grad=True)
+        log_p = DiscretisedLogisticImage(x, log_scale).log_prob(x)
+        assert log_p.item() <= 0
+        assert torch.autograd.grad(log_p.sum(), log_scale)[0].isfinite()
+
+
+def test_a_discretised_logistic_mass_is_the_cdfs_difference_over_its_bin():
+    location, scale = 0.4, 0.05
+    d = DiscretisedLogisticImage(one_pixel(location), torch.tensor(scale, dtype=torch.float64).log())
+    for byte in (1, 90, 254):
+        cdf = stats.logistic(location, scale).cdf
+        expected = cdf((byte + 0.5) / 255) - cdf((byte - 0.5) / 255)
+        assert d.log_prob(one_pixel(byte / 255)).exp().item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [NormalImage, LogCoshImage])
+@pytest.mark.parametrize("scale", [0.02, 0.3])
+def test_densities_integrate_to_one(kind, scale):
+    d = kind(one_pixel(0.4), torch.tensor(scale, dtype=torch.float64).log())
+    # The integral over pieces of the line, so that quadrature finds the peak.
+    edges = [0.4 + scale * t for t in (-80, -20, -5, -1, 0, 1, 5, 20, 80)]
+    total = sum(integrate.quad(lambda y: d.log_density(one_pixel(y)).exp().item(), a, b)[0] for a, b in pairwise(edges))
+    assert total == pytest.approx(1, abs=1e-6)
+
+
+def test_the_log_cosh_density_is_the_log_cosh_loss_up_to_its_constant():
+    # Chen et al. 2019, eq. 9, with s = 1: -log p = (1/a) log cosh(a t) + log Z.
+    a, y = LogCoshImage.sharpness, torch.linspace(-2, 2, 9).double().reshape(9, 1, 1, 1)
+    d = LogCoshImage(one_pixel(0.0), torch.tensor(0.0).double())
+    log_Z = math.log(integrate.quad(lambda t: math.cosh(a * t) ** (-1 / a), -60, 60, points=[-1, 0, 1])[0])
+    expected = -torch.log(torch.cosh(a * y)) / a - log_Z
+    assert torch.allclose(d.log_density(y), expected, atol=1e-8)
+
+
+def test_a_normal_pixel_is_bounded_by_the_mass_of_its_level_and_meets_it_where_the_density_is_flat():
+    byte = one_pixel(100 / 255)
+    for scale, gap in ((0.3, 1e-4), (0.002, 10.0)):
+        d = NormalImage(one_pixel(0.38), torch.tensor(scale, dtype=torch.float64).log())
+        drawn = d.log_prob(byte.expand(20_000, 1, 1, 1))
+        cdf = stats.norm(0.38, scale).cdf
+        exact = math.log(cdf(101 / 256) - cdf(100 / 256))
+        assert drawn.mean().item() < exact + 5 * drawn.std().item() / 20_000**0.5
+        assert exact - drawn.mean().item() < gap
+
+
+@pytest.mark.parametrize("name", [name for name, model in OBSERVATION_MODELS.items() if not model.binary])
+def test_the_expected_mass_over_the_levels_is_at_most_one(name):
+    # What is reported as bits/dim must be a bound on a code length: sum over levels of exp(E log p) <= 1.
+    torch.manual_seed(0)
+    d = observation_model(name, (1, 1, 1)).double()(one_pixel(0.7))
+    mean_log_mass = torch.stack([d.log_prob(LEVELS) for _ in range(50)]).mean(0)
+    assert mean_log_mass.exp().sum().item() <= 1 + 1e-3
+
+
+@pytest.mark.parametrize("logit", [-40.0, -3.0, -0.3, 0.3, 3.0, 40.0])
+def test_the_continuous_bernoulli_mean_is_the_mean_of_its_masses(logit):
+    d = ContinuousBernoulliImage(one_pixel(logit))
+    mean = (d.log_prob(LEVELS).exp() * LEVELS.flatten()).sum().item()
+    # Within the curvature of the density inside a level.
+    assert d.mean.item() == pytest.approx(mean, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", sorted(OBSERVATION_MODELS))
+def test_log_prob_is_summed_over_pixels_and_channels_for_any_batch_before_them(name):
+    torch.manual_seed(0)
+    model = observation_model(name, (3, 4, 5))
+    x = (torch.rand(2, 3, 4, 5) < 0.5).float()
+    d = model(torch.randn(6, 2, 3, 4, 5))
+    assert d.log_prob(x).shape == (6, 2)
+    assert d.mean.shape == (6, 2, 3, 4, 5)
+    assert d.mean.min() >= 0
+    assert d.mean.max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(OBSERVATION_MODELS))
+@pytest.mark.parametrize("output", [-1e4, -20.0, 0.0, 20.0, 1e4])
+def test_values_and_gradients_stay_finite_for_extreme_outputs(name, output):
+    logits = torch.full((1, 3, 2, 2), output, requires_grad=True)
+    model = observation_model(name, (3, 2, 2))
+    d = model(logits)
+    for x in (torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)):
+        (gradient,) = torch.autograd.grad(d.log_prob(x).sum() + d.mean.sum(), logits, retain_graph=True)
+        assert d.log_prob(x).isfinite().all()
+        assert gradient.isfinite().all()
+
+
+def test_the_scale_is_learned_or_fixed_and_only_where_there_is_one():
+    learned, fixed = observation_model("gaussian", (3, 4, 4)), observation_model("gaussian", (3, 4, 4), scale=0.1)
+    assert [p.shape for p in learned.parameters()] == [(3, 1, 1)]
+    assert list(fixed.parameters()) == []
+    assert fixed.log_scale.exp().flatten().tolist() == pytest.approx([0.1] * 3)
+    with pytest.raises(ValueError, match="'bernoulli' has no scale"):
+        observation_model("bernoulli", (1, 4, 4), scale=0.1)
+    with pytest.raises(ValueError, match="scale must be above 0"):
+        observation_model("gaussian", (1, 4, 4), scale=0.0)
+    with pytest.raises(ValueError, match="did you mean 'gaussian'"):
+        observation_model("gausian", (1, 4, 4))
+
+
+def test_log_sinhc_equals_its_definition_and_does_not_overflow():
+    u = torch.tensor([-3.0, -0.3, -0.2, 0.2, 0.3, 1.0, 10.0], dtype=torch.float64)
+    assert torch.allclose(log_sinhc(u), (torch.sinh(u) / u).log(), atol=1e-8)
+    large = torch.tensor([1e4, -1e4])
+    assert torch.allclose(log_sinhc(large), torch.tensor(1e4 - math.log(2e4)))
