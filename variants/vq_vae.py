@@ -29,8 +29,8 @@ class VQConfig(VariantConfig):
     codebook: str = "ema"
     decay: float = 0.99
     revive_below: float = 0.01
-    prior_channels: int = 64
-    prior_layers: int = 3
+    prior_channels: int = 32
+    prior_layers: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
