@@ -14,6 +14,8 @@ REPORTS ?= reports
 DATA_ROOT ?=
 # Hydra overrides for every cell, e.g. OVERRIDES="network.latent_size=8 training.epochs=3"
 OVERRIDES ?=
+# RETRY=1 runs failed and diverged cells again.
+RETRY ?=
 
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 
@@ -37,7 +39,8 @@ data: setup      ## fetch and verify DATASETS
 
 bench: setup     ## train, evaluate, record and report VARIANTS on DATASETS for SEEDS
 	@$(PY) -m benchmarks bench --variants "$(VARIANTS)" --datasets "$(DATASETS)" --seeds "$(SEEDS)" \
-		--profile "$(PROFILE)" --jobs "$(JOBS)" --results "$(RESULTS)" --reports "$(REPORTS)" $(OVERRIDES)
+		--profile "$(PROFILE)" --jobs "$(JOBS)" --results "$(RESULTS)" --reports "$(REPORTS)" \
+		$(if $(RETRY),--retry) $(OVERRIDES)
 
 report: setup    ## regenerate REPORTS from RESULTS
 	@$(PY) -m benchmarks report --results "$(RESULTS)" --reports "$(REPORTS)"

@@ -107,6 +107,16 @@ def log_weights(variant: Variant, x: Tensor, samples: int, decodes: int) -> Iter
 
 
 @torch.no_grad()
+def log_likelihood_of(variant: Variant, x: Tensor, samples: int, decodes: int = 10_000) -> Tensor:
+    """log p(x) of each image ``x`` (n, channels, height, width) in nats (n,), a lower bound by ``samples`` importance
+    samples. Raises ``ValueError`` for a model that has no density."""
+    if reason := variant.unavailable().get("density"):
+        raise ValueError(f"log p(x) is not defined: {reason}")
+    variant.eval()
+    return torch.cat([log_likelihood(part.value) for part in log_weights(variant, x, samples, decodes)])
+
+
+@torch.no_grad()
 def validation_score(variant: Variant, x: Tensor, seed: int) -> dict[str, float]:
     """One number by which epochs are compared, higher is better, under its name: the mean ELBO in nats per image from
     one posterior sample an image, or the mean negative squared error of an image where the ELBO is not defined."""

@@ -1,0 +1,140 @@
+"""The command line: what a user types, and what bad input gets."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.config import compose
+from benchmarks.errors import UserError
+from benchmarks.results import read_records
+
+from .cells import SMALL
+
+
+def bench(folder, *arguments):
+    options = ["--results", str(folder / "results"), "--reports", str(folder / "reports")]
+    return main(["bench", "--datasets", "digits", "--profile", "smoke", *options, *arguments])
+
+
+def test_a_sweep_records_each_cell_once_and_writes_its_board(tmp_path, capsys):
+    arguments = ("--variants", "vae,iwae", "--seeds", "0,1", *SMALL)
+    assert bench(tmp_path, *arguments) == 0
+    records, messages = read_records(tmp_path / "results")
+    assert messages == []
+    assert sorted((r.variant, r.seed) for r in records) == [("iwae", 0), ("iwae", 1), ("vae", 0), ("vae", 1)]
+    assert {r.status for r in records} == {"ok"}
+    board = (tmp_path / "reports" / "digits.md").read_text()
+    assert "| vae " in board
+    assert (tmp_path / "reports" / "README.md").exists()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("record.json")}
+    assert bench(tmp_path, *arguments) == 0
+    assert "4 already there" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("record.json")} == before
+
+
+def test_a_changed_option_is_another_cell(tmp_path):
+    assert bench(tmp_path, "--variants", "beta_vae", *SMALL) == 0
+    assert bench(tmp_path, "--variants", "beta_vae", *SMALL, "variant.beta=8") == 0
+    records, _ = read_records(tmp_path / "results")
+    assert sorted(r.config["variant"]["beta"] for r in records) == [4.0, 8.0]
+
+
+def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(tmp_path, capsys, monkeypatch):
+    from benchmarks import cell
+
+    original = cell.evaluate
+
+    def evaluate(variant, *arguments):
+        if variant.name == "beta_vae":
+            raise torch_error
+        return original(variant, *arguments)
+
+    torch_error = RuntimeError("out of memory\nwith a second line")
+    monkeypatch.setattr(cell, "evaluate", evaluate)
+    assert bench(tmp_path, "--variants", "beta_vae,vae", *SMALL) == 1
+    assert {r.variant: r.status for r in read_records(tmp_path / "results")[0]} == {"beta_vae": "failed", "vae": "ok"}
+    assert "Cells that ended badly" in (tmp_path / "reports" / "digits.md").read_text()
+    assert "1 failed" in capsys.readouterr().out
+    # Without retry it stays as it is; with it, it is run again.
+    monkeypatch.setattr(cell, "evaluate", original)
+    assert bench(tmp_path, "--variants", "beta_vae,vae", *SMALL) == 0
+    assert {r.status for r in read_records(tmp_path / "results")[0]} == {"failed", "ok"}
+    assert bench(tmp_path, "--variants", "beta_vae,vae", "--retry", *SMALL) == 0
+    assert {r.status for r in read_records(tmp_path / "results")[0]} == {"ok"}
+
+
+def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_path):
+    assert bench(tmp_path, "--variants", "vae", *SMALL) == 0
+    (path,) = (tmp_path / "results").rglob("record.json")
+    path.write_text("{")
+    assert bench(tmp_path, "--variants", "vae", *SMALL) == 0
+    assert json.loads(path.read_text())["status"] == "ok"
+    assert path.with_name("record.json.unreadable").read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variants", "betavae"], "unknown variant 'betavae'; did you mean 'beta_vae'? (allowed: "),
+        (["--variants", ","], "no variant given"),
+        (["--datasets", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
+        (["--profile", "quik"], "unknown profile 'quik'; did you mean 'quick'?"),
+        (["--seeds", ""], "seeds must be one or more whole numbers from 0, got ''"),
+        (["--seeds", "1,x"], "seeds must be whole numbers separated by commas, got '1,x'"),
+        (["--seeds", "-1"], "seeds must be one or more whole numbers from 0"),
+        (["--variants", "beta_vae", "variant.beta=-1"], "variant.beta must be 0 or above, got -1"),
+        (["--variants", "beta_vae", "variant.betta=1"], "did you mean 'beta'?"),
+        (["--variants", "beta_vae", "+variant.new=1"], "unknown option variant. 'new'"),
+        (["variant.samples=0"], "variant.samples must be above 0, got 0"),
+        (["variant.samples=many"], "'many'"),
+        (["network.latent_size=0"], "network.latent_size must be above 0, got 0"),
+        (["network=mpl"], "mpl"),
+        (["training.epochs=0"], "training.epochs must be above 0, got 0"),
+        (["training.epoch=1"], "did you mean 'epochs'?"),
+        (["evaluation.importance_samples=0"], "evaluation.importance_samples must be above 0, got 0"),
+        (["dataset.binarise=none"], "needs binary pixels"),
+        (["training.patience=2"], "training.patience needs training.select=validation"),
+        (["training.epochs"], "training.epochs"),
+    ],
+)
+def test_bad_input_gets_one_line_status_two_and_touches_nothing(tmp_path, capsys, arguments, message):
+    defaults = ["--variants", "vae"] if "--variants" not in arguments else []
+    assert bench(tmp_path, *defaults, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
+    (tmp_path / "results").write_text("a file, not a folder")
+    assert bench(tmp_path, "--variants", "vae") == 2
+    assert "is not writable" in capsys.readouterr().err
+
+
+def test_an_override_is_in_the_run_id_and_a_path_is_not():
+    plain, changed = compose("vae", "digits", "smoke", 0), compose("vae", "digits", "smoke", 0, ["training.epochs=3"])
+    assert plain.run_id.startswith("digits-vae-smoke-s0-")
+    assert plain.run_id != changed.run_id
+    assert plain.run_id == compose("vae", "digits", "smoke", 0).run_id
+
+
+def test_types_are_checked():
+    with pytest.raises(UserError, match=r"1\.5"):
+        compose("vae", "digits", "smoke", 0, ["training.epochs=1.5"])
+
+
+def test_help_imports_neither_torch_nor_hydra():
+    program = (
+        "import sys\nfrom benchmarks.__main__ import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as e:\n    assert e.code == 0\n"
+        "assert not {'torch', 'hydra', 'pandas', 'matplotlib'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert "bench" in done.stdout

@@ -1,0 +1,86 @@
+"""What README.md and CONTRIBUTING.md show is what runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def blocks(name, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+
+
+def python(*arguments, cwd=ROOT, **environment):
+    # The checkout comes first, whatever an editable install of another one says.
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_the_variant_of_the_guide_lists_benches_reports_and_meets_the_contract(tmp_path):
+    (source,) = blocks("CONTRIBUTING.md", "python")
+    assert len(source.splitlines()) < 40
+    folder = tmp_path / "my_variants"
+    folder.mkdir()
+    (folder / "warm_up.py").write_text(source)
+    listing = python("-m", "benchmarks", "list", VAE_VARIANTS_PATH=str(folder))
+    assert re.search(r"^  mine\s+VAE with KL warm-up", listing.stdout, re.MULTILINE), listing.stderr
+    command = ["bench", "--variants", "mine", "--datasets", "digits", "--profile", "smoke"]
+    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    done = python("-m", "benchmarks", *command, *folders, VAE_VARIANTS_PATH=str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "| mine " in (tmp_path / "reports" / "digits.md").read_text()
+    contract = python(
+        "-m", "pytest", "-q", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
+    )
+    assert contract.returncode == 0, contract.stdout
+    assert re.search(r"\[mine\]|mine", listing.stdout)
+
+
+def test_a_file_that_cannot_be_imported_is_named(tmp_path):
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name")
+    done = python("-m", "benchmarks", "list", VAE_VARIANTS_PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "broken.py cannot be imported" in done.stderr
+    missing = python("-m", "benchmarks", "list", VAE_VARIANTS_PATH=str(tmp_path / "none"))
+    assert missing.returncode == 2
+    assert "which is not a folder" in missing.stderr
+
+
+def test_the_python_example_of_the_readme_runs():
+    (source,) = blocks("README.md", "python")
+    check = "\nassert samples.shape == (16, 1, 28, 28) and log_px.shape == (512,) and log_px.isfinite().all()\n"
+    done = python("-c", source.replace("512", "64") + check.replace("512", "64"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_understands_every_command_of_the_readme():
+    commands = [line for block in blocks("README.md", "bash") for line in block.splitlines() if line.startswith("make")]
+    assert len(commands) >= 2
+    for command in commands:
+        _, *words = command.split()
+        done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stderr)
+        target = words[0]
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "reports/README.md"])
+def test_links_inside_the_repository_lead_somewhere(document):
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+def test_settings_of_the_readme_are_settings_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    table = re.search(r"\| setting \|.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    names = set(re.findall(r"\b([A-Z_]{4,})=", table))
+    assert {"VARIANTS", "DATASETS", "SEEDS", "PROFILE", "OVERRIDES", "RESULTS", "REPORTS", "RETRY"} <= names
+    for name in names:
+        assert f"$({name})" in makefile, name
