@@ -91,6 +91,7 @@ def test_the_same_records_give_the_same_bytes_in_any_order_place_time_and_locale
         shutil.copytree(folder, copied / "runs" / folder.name)
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
+    before = locale.setlocale(locale.LC_ALL)
     for name in ("de_DE.UTF-8", "C.UTF-8"):
         try:
             locale.setlocale(locale.LC_ALL, name)
@@ -100,7 +101,9 @@ def test_the_same_records_give_the_same_bytes_in_any_order_place_time_and_locale
     try:
         write_reports(copied, tmp_path / "second")
     finally:
-        locale.setlocale(locale.LC_ALL, "C")
+        locale.setlocale(locale.LC_ALL, before)
+        monkeypatch.undo()
+        time.tzset()
     assert pages(tmp_path / "first") == pages(tmp_path / "second")
     write_reports(results, tmp_path / "first")
     assert pages(tmp_path / "first") == pages(tmp_path / "second")
