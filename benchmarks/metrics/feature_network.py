@@ -145,7 +145,7 @@ def _train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.de
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     network.train()
-    for _ in tqdm(range(steps), desc=f"{data.name}: {role} network", unit="step", leave=False, mininterval=1):
+    for _ in tqdm(range(steps), desc=f"{data.name}: {role} network", unit="step", leave=False, disable=None):
         rows = torch.randint(len(data.train), (BATCH,))
         x, y = data.train.images[rows].to(device).float() / 255, data.train.labels[rows].to(device)
         loss = _loss(network(x), y)
