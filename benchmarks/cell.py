@@ -18,7 +18,10 @@ from benchmarks.checkpoint import remove_checkpoints, save_weights
 from benchmarks.config import Config
 from benchmarks.data import Dataset, observe_evaluation, observe_training, place
 from benchmarks.environment import describe
-from benchmarks.evaluation import evaluate, validation_score
+from benchmarks.evaluation import EvaluationData, evaluate, validation_score
+from benchmarks.metrics.inception import WeightsUnavailableError
+from benchmarks.metrics.representation import subset
+from benchmarks.quality import FeatureSpace, inception_space, judge_space
 from benchmarks.results import Record, write_record
 from benchmarks.seeding import seed_everything
 from benchmarks.teacher import teacher
@@ -104,28 +107,53 @@ def _train_and_evaluate(
     done = train(variant, images, config.dataset, config.training, config.seed, validate, folder, show_progress)
     write_history(folder, done.history)
 
-    evaluation_started = time.perf_counter()
     if not variant.trains_observation:
         seed_everything(config.seed, "calibration")
         fit_observation(variant, observe_training(images[:CALIBRATION_IMAGES].to(device), config.dataset))
-    x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
-    labels = None if data.test.labels is None else data.test.labels[: len(x)]
-    result = evaluate(variant, x, labels, config.evaluation, config.seed)
+    held_out = evaluation_data(config, data, cache, device)
+    for space in held_out.spaces.values():
+        details |= {} if isinstance(space, str) else space.facts
+    evaluation_started = time.perf_counter()
+    result = evaluate(variant, held_out, config.evaluation, config.seed)
     eval_seconds = time.perf_counter() - evaluation_started
     seed_everything(config.seed, "pictures")
-    pictures.write(folder, variant, x)
+    pictures.write(folder, variant, held_out.x)
     save_weights(folder, variant.state_dict())
     return {
         "metrics": result.metrics,
         "not_applicable": result.not_applicable,
+        "warnings": result.warnings,
         "parameters": sum(parameter.numel() for parameter in variant.parameters()),
-        "evaluated_images": len(x),
+        "evaluated_images": len(held_out.x),
         "timing": {
             "train_seconds": done.train_seconds,
             "train_images_per_second": done.epoch * len(images) / done.train_seconds,
             "eval_seconds": eval_seconds,
         },
     }
+
+
+def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.device) -> EvaluationData:
+    """Test images, probe images and feature spaces of a cell; networks and reference features come from ``cache``."""
+    x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
+    rows = subset(len(data.train), config.evaluation.probe_images, seed=0)
+    probe = observe_evaluation(data.train.images[rows], config.dataset).to(device)
+    labels = None if data.test.labels is None else data.test.labels[: len(x)]
+    probe_labels = None if data.train.labels is None else data.train.labels[rows]
+    count = config.evaluation.generated_images
+    spaces: dict[str, FeatureSpace | str] = {}
+    try:
+        spaces["features"] = judge_space(data, cache, device, count)
+    except ValueError as error:
+        spaces["features"] = str(error)
+    if not config.evaluation.inception:
+        spaces["inception"] = "evaluation.inception is off in this profile"
+    else:
+        try:
+            spaces["inception"] = inception_space(data, cache, device, count)
+        except WeightsUnavailableError as error:
+            spaces["inception"] = str(error)
+    return EvaluationData(x, labels, probe, probe_labels, spaces)
 
 
 def _described(error: Exception) -> dict[str, str]:

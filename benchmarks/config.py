@@ -85,17 +85,28 @@ class TrainingConfig:
 @dataclass
 class EvaluationConfig:
     """``importance_samples`` is K; ``images`` the number of test images, None for all; ``decodes`` the number of images
-    decoded at once, which bounds the memory."""
+    decoded at once, which bounds the memory; ``generated_images`` the number of draws from the prior that are judged;
+    ``inception`` whether that is measured in Inception's features too, about 6 images/s on two CPU cores;
+    ``probe_images`` the number of training images on whose codes classifiers and the mixture sampler are fitted;
+    ``information_images`` the number of test images for mutual information."""
 
     importance_samples: int = 100
     images: int | None = None
     decodes: int = 10_000
+    generated_images: int = 10_000
+    inception: bool = True
+    probe_images: int = 10_000
+    information_images: int = 1000
 
     def __post_init__(self) -> None:
         positive("evaluation.importance_samples", self.importance_samples)
         if self.images is not None:
             positive("evaluation.images", self.images)
         positive("evaluation.decodes", self.decodes)
+        if not self.generated_images >= 2:
+            raise ValueError(f"evaluation.generated_images must be 2 or above, got {self.generated_images}")
+        positive("evaluation.probe_images", self.probe_images)
+        positive("evaluation.information_images", self.information_images)
 
 
 @dataclass

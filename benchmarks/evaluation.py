@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from benchmarks.config import EvaluationConfig
+from benchmarks.metrics.kid import kid
 from benchmarks.metrics.latent import active_units, category_accuracy, code_perplexity
 from benchmarks.metrics.likelihood import elbo, log_likelihood, standard_error
-from benchmarks.metrics.reconstruction import mse
+from benchmarks.metrics.manifold import manifold
+from benchmarks.metrics.reconstruction import SMALLEST_MULTISCALE_SIDE, feature_distance, ms_ssim, mse, psnr, ssim
+from benchmarks.metrics.representation import information, knn_accuracy, linear_probe_accuracy
+from benchmarks.quality import FeatureSpace
 from benchmarks.seeding import seed_everything
 from variants import LogWeights, Variant
 
 # Images encoded or decoded at once where no samples multiply them.
 BATCH = 500
+# Nearest neighbours among this many images of each kind: the cost grows with the square.
+MANIFOLD_IMAGES = 2000
+MIXTURE_COMPONENTS = 10
+MANIFOLD = ("precision", "recall", "density", "coverage")
+PROBES = {"knn_accuracy": knn_accuracy, "linear_probe_accuracy": linear_probe_accuracy}
 LIKELIHOOD_METRICS = ("elbo", "elbo_se", "log_likelihood", "log_likelihood_se", "distortion", "kl")
 
 
@@ -27,6 +37,7 @@ class Evaluation:
 
     metrics: dict[str, float] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def add(self, name: str, value: float) -> None:
         """Enter a number, or the fact that it is not finite."""
@@ -36,23 +47,35 @@ class Evaluation:
             self.not_applicable[name] = f"not finite ({value})"
 
 
-@torch.no_grad()
-def evaluate(variant: Variant, x: Tensor, labels: Tensor | None, config: EvaluationConfig, seed: int) -> Evaluation:
-    """All metrics of ``variant`` on test images ``x`` (n, channels, height, width), as its observation model sees them,
-    and their ``labels`` (n,), which no model saw in training.
+@dataclass(frozen=True)
+class EvaluationData:
+    """What a model is measured on. ``x``: test images (n, channels, height, width) as its observation model sees them,
+    on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
+    seen likewise, on whose codes classifiers and samplers are fitted. ``spaces``: feature spaces by name, or the reason
+    why there is none. No model sees a label in training."""
 
-    Likelihoods are in nats per image, and in bits per dimension where pixels have 8 bits.
+    x: Tensor
+    labels: Tensor | None
+    probe: Tensor
+    probe_labels: Tensor | None
+    spaces: Mapping[str, FeatureSpace | str]
+
+
+@torch.no_grad()
+def evaluate(variant: Variant, data: EvaluationData, config: EvaluationConfig, seed: int) -> Evaluation:
+    """All metrics of ``variant``. Likelihoods are in nats per image, and bits per dimension where pixels have 8 bits.
+
+    Each family draws from a stream of its own, so that one that is left out changes no other.
     """
     variant.eval()
-    seed_everything(seed, "evaluation")
     result = Evaluation()
-    _likelihood(result, variant, x, config)
-    if reason := variant.unavailable().get("continuous_latent"):
-        result.not_applicable["active_units"] = reason
-    else:
-        result.add("active_units", active_units(torch.cat([variant.latent_means(batch) for batch in x.split(BATCH)])))
-    _discrete(result, variant, x, labels)
-    result.add("mse", mse(x, reconstruct(variant, x)))
+    reconstructions = reconstruct(variant, data.x)
+    seed_everything(seed, "likelihood")
+    _likelihood(result, variant, data.x, config)
+    _reconstruction(result, data.x, reconstructions)
+    _latent(result, variant, data, config, seed)
+    _discrete(result, variant, data.x, data.labels)
+    _quality(result, variant, data, reconstructions, config, seed)
     return result
 
 
@@ -75,6 +98,107 @@ def _likelihood(result: Evaluation, variant: Variant, x: Tensor, config: Evaluat
     result.add("distortion", float(torch.cat([-part.log_likelihood.double().mean(0) for part in parts]).mean()))
     kl = torch.cat([(part.log_posterior - part.log_prior).double().mean(0) for part in parts])
     result.add("kl", float(kl.mean()))
+
+
+def _reconstruction(result: Evaluation, x: Tensor, reconstructions: Tensor) -> None:
+    result.add("mse", mse(x, reconstructions))
+    result.add("psnr", psnr(x, reconstructions))
+    result.add("ssim", ssim(x, reconstructions))
+    if min(x.shape[-2:]) < SMALLEST_MULTISCALE_SIDE:
+        result.not_applicable["ms_ssim"] = f"needs images of {SMALLEST_MULTISCALE_SIDE} pixels a side"
+    else:
+        result.add("ms_ssim", ms_ssim(x, reconstructions))
+
+
+def _latent(result: Evaluation, variant: Variant, data: EvaluationData, config: EvaluationConfig, seed: int) -> None:
+    """Representation: active units, classifiers on the codes, and what the codes know of the image."""
+    missing = variant.unavailable()
+    if reason := missing.get("continuous_latent"):
+        result.not_applicable["active_units"] = reason
+    else:
+        means = torch.cat([variant.latent_means(batch) for batch in data.x.split(BATCH)])
+        result.add("active_units", active_units(means))
+    if data.labels is None or data.probe_labels is None or data.labels.dim() != 1:
+        result.not_applicable |= dict.fromkeys(PROBES, "the data set has no classes")
+    else:
+        train, test = represent(variant, data.probe).cpu(), represent(variant, data.x).cpu()
+        for name, accuracy in PROBES.items():
+            result.add(name, accuracy(train, data.probe_labels, test, data.labels))
+    reason = missing.get("density") or missing.get("continuous_latent")
+    if reason:
+        result.not_applicable |= dict.fromkeys(("mutual_information", "aggregate_kl"), reason)
+        return
+    seed_everything(seed, "information")
+    x = data.x[: config.information_images]
+    q = variant.posterior(x)
+    z = q.sample()
+    # log q(z_i | x_j) for all pairs: every draw under every posterior.
+    log_q = torch.stack([q.log_prob(one.expand_as(z)) for one in z])
+    mutual, marginal = information(log_q, variant.prior().log_prob(z))
+    result.add("mutual_information", mutual)
+    result.add("aggregate_kl", marginal)
+
+
+def _quality(
+    result: Evaluation,
+    variant: Variant,
+    data: EvaluationData,
+    reconstructions: Tensor,
+    config: EvaluationConfig,
+    seed: int,
+) -> None:
+    """Generated and reconstructed images in every feature space; the samples are the same in all of them."""
+    seed_everything(seed, "samples")
+    samples = torch.cat([variant.sample(n) for n in _batches(config.generated_images)])
+    for name, space in data.spaces.items():
+        names = [f"fid_{name}", f"kid_{name}", f"kid_{name}_se", f"reconstruction_fid_{name}"]
+        own = [*MANIFOLD, "feature_distance", "fid_features_gmm"] if name == "features" else []
+        if isinstance(space, str):
+            result.not_applicable |= dict.fromkeys([*names, *own], space)
+            continue
+        if not samples.isfinite().all():
+            result.not_applicable |= dict.fromkeys([*names, *own], "generated images are not finite")
+            continue
+        features, reconstructed = space(samples), space(reconstructions)
+        result.add(f"fid_{name}", space.distance(features))
+        value, error = kid(features, space.reference)
+        result.add(f"kid_{name}", value)
+        result.add(f"kid_{name}_se", error)
+        result.add(f"reconstruction_fid_{name}", space.distance(reconstructed))
+        if len(features) < features.shape[1]:
+            result.warnings.append(
+                f"fid_{name} from {len(features)} images in {features.shape[1]} dimensions is biased upwards"
+            )
+        if name == "features":
+            size = min(MANIFOLD_IMAGES, len(features), len(space.reference))
+            for metric, number in zip(MANIFOLD, manifold(space.reference[:size], features[:size]), strict=True):
+                result.add(metric, number)
+            result.add("feature_distance", feature_distance(space.reference[: len(data.x)], reconstructed))
+            _mixture(result, variant, data, space, config, seed)
+
+
+def _mixture(
+    result: Evaluation,
+    variant: Variant,
+    data: EvaluationData,
+    space: FeatureSpace,
+    config: EvaluationConfig,
+    seed: int,
+) -> None:
+    """Sample quality with a mixture of Gaussians, fitted to training codes, in place of the prior."""
+    if "continuous_latent" in variant.unavailable() or variant.discrete_code(data.x[:1]) is not None:
+        result.not_applicable["fid_features_gmm"] = "a mixture of Gaussians needs a continuous latent vector"
+        return
+    codes = torch.cat([variant.code(variant.posterior(batch)) for batch in data.probe.split(BATCH)])
+    mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4, max_iter=50, random_state=seed)
+    drawn, _ = mixture.fit(codes.double().cpu().numpy()).sample(config.generated_images)
+    z = torch.from_numpy(drawn).to(codes)
+    images = torch.cat([variant.likelihood(batch).mean for batch in z.split(BATCH)])
+    result.add("fid_features_gmm", space.distance(space(images)))
+
+
+def _batches(count: int) -> list[int]:
+    return [min(BATCH, count - start) for start in range(0, count, BATCH)]
 
 
 def _discrete(result: Evaluation, variant: Variant, x: Tensor, labels: Tensor | None) -> None:
@@ -126,6 +250,12 @@ def validation_score(variant: Variant, x: Tensor, seed: int) -> dict[str, float]
         return {"validation_negative_squared_error": -mse(x, reconstruct(variant, x)) * x[0].numel()}
     values = torch.cat([elbo(part.value) for part in log_weights(variant, x, 1, BATCH)])
     return {"validation_elbo": float(values.mean())}
+
+
+@torch.no_grad()
+def represent(variant: Variant, x: Tensor) -> Tensor:
+    """Representations (n, features) of all images."""
+    return torch.cat([variant.represent(batch) for batch in x.split(BATCH)])
 
 
 @torch.no_grad()

@@ -1,0 +1,62 @@
+"""pytorch-fid's Inception-v3: the network and weights of published FID values."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from unittest import mock
+
+import torch
+from pytorch_fid.inception import FID_WEIGHTS_URL, InceptionV3
+from torch import Tensor, nn
+from torch.hub import download_url_to_file, get_dir
+
+DIMENSIONS = 2048
+BATCH = 50
+WEIGHTS_VARIABLE = "VAE_INCEPTION_WEIGHTS"
+
+
+class WeightsUnavailableError(RuntimeError):
+    """The weights are neither on this machine nor to be downloaded; the message says what was tried."""
+
+
+def weights_path() -> Path:
+    """The weights' file: the one that ``VAE_INCEPTION_WEIGHTS`` names, else torch's cache, downloaded where it is not.
+
+    Raises :class:`WeightsUnavailableError`.
+    """
+    given = os.environ.get(WEIGHTS_VARIABLE)
+    if given:
+        if not Path(given).is_file():
+            raise WeightsUnavailableError(f"weights unavailable: {WEIGHTS_VARIABLE}={given} is not a file")
+        return Path(given)
+    path = Path(get_dir()) / "checkpoints" / FID_WEIGHTS_URL.rpartition("/")[2]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
+        except Exception as error:
+            raise WeightsUnavailableError(
+                f"weights unavailable: {path} is not there and {FID_WEIGHTS_URL} cannot be reached ({error})"
+            ) from None
+    return path
+
+
+class Inception(nn.Module):
+    """Images (n, 1 or 3 channels, height, width) in [0, 1] to 2048 features, as pytorch-fid computes them: grey
+    repeated to three channels, bilinear resize to 299, no further normalisation than its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        data = path.read_bytes()
+        self.digest = hashlib.sha256(data).hexdigest()
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        # The package's own loader would download, and unpickle freely.
+        with mock.patch("pytorch_fid.inception.load_state_dict_from_url", return_value=state):
+            self.network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]]).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        rgb = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return torch.cat([self.network(batch)[0].flatten(1) for batch in rgb.split(BATCH)])

@@ -1,0 +1,42 @@
+"""Fidelity and diversity apart: precision and recall, density and coverage, by nearest neighbours in features."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+NEIGHBOURS = 5
+
+
+class Manifold(NamedTuple):
+    """``precision`` and ``recall`` (Kynkäänniemi et al. 2019, eqs. 1-2); ``density`` and ``coverage`` (Naeem et al.
+    2020, eqs. 3-4)."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def manifold(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> Manifold:
+    """All four for features (n, d) and (m, d). A set's manifold is the union of balls around its points, each reaching
+    to the point's ``neighbours``-th nearest in its own set. Raises ``ValueError`` for sets that are too small."""
+    if min(len(real), len(fake)) <= neighbours:
+        raise ValueError(f"{neighbours} neighbours need more images than that, got {len(real)} and {len(fake)}")
+    across = torch.cdist(real, fake)
+    real_radii, fake_radii = _radii(real, neighbours), _radii(fake, neighbours)
+    inside_real = across <= real_radii[:, None]
+    inside_fake = across <= fake_radii[None, :]
+    return Manifold(
+        precision=float(inside_real.any(0).double().mean()),
+        recall=float(inside_fake.any(1).double().mean()),
+        density=float(inside_real.double().sum(0).mean() / neighbours),
+        coverage=float((across.min(1).values <= real_radii).double().mean()),
+    )
+
+
+def _radii(points: Tensor, neighbours: int) -> Tensor:
+    # The nearest is the point itself.
+    return torch.cdist(points, points).kthvalue(neighbours + 1, dim=1).values
