@@ -133,7 +133,8 @@ class Conv(Network):
     stages: int | None = None
     residual: int = 0
     activation: str = "silu"
-    normalisation: str = "none"
+    # Batch normalisation, as in the networks above, learns faster than none by far within a short budget.
+    normalisation: str = "batch"
     grid_stages: int = 3
 
     def __post_init__(self) -> None:

@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+import variants
 from variants.networks import MLP, NETWORKS, Conv, Linear
+
+from .models import binary_images, small
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 64, 64), (3, 32, 48)]
 
@@ -41,7 +44,7 @@ def test_stages_follow_from_the_size_of_the_images(shape, stages, grid):
 
 def test_a_grid_code_sees_its_own_part_of_the_image_only():
     # A spatial code is one whose positions belong to places: far pixels have no influence.
-    encoder = Conv(width=4).grid_encoder((1, 64, 64), 3)
+    encoder = Conv(width=4).grid_encoder((1, 64, 64), 3).eval()
     x = torch.rand(1, 1, 64, 64, requires_grad=True)
     (gradient,) = torch.autograd.grad(encoder(x)[0, :, 0, 0].sum(), x)
     assert gradient[..., :8, :8].abs().sum() > 0
@@ -50,7 +53,7 @@ def test_a_grid_code_sees_its_own_part_of_the_image_only():
 
 
 def test_a_residual_block_adds_to_what_it_is_given():
-    plain, residual = Conv(width=4), Conv(width=4, residual=2)
+    plain, residual = Conv(width=4, normalisation="none"), Conv(width=4, residual=2, normalisation="none")
     body = residual.encoder((1, 8, 8), 3)
     blocks = [module for module in body.modules() if type(module).__name__ == "ResidualBlock"]
     assert len(blocks) == 2
@@ -103,3 +106,24 @@ def test_a_linear_network_has_no_grid():
 def test_impossible_sizes_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Conv(**options)
+
+
+FITS = [(name, network) for name in variants.names() for network in sorted(NETWORKS)]
+
+
+@pytest.mark.parametrize(("name", "network"), FITS)
+def test_every_variant_trains_with_every_network_or_is_refused_with_the_reason(name, network):
+    shape = (1, 8, 8)
+    if (name, network) == ("vq_vae", "linear"):
+        with pytest.raises(ValueError, match="network linear has no grid of codes"):
+            small(name, shape, network=NETWORKS[network]())
+        return
+    model, x = small(name, shape, network=NETWORKS[network](latent_size=3)), binary_images(4, shape)
+    for objective in model.objectives().values():
+        value = objective.loss(x, torch.tensor(0.5)).value
+        gradients = torch.autograd.grad(value, objective.parameters, allow_unused=True)
+        assert value.isfinite()
+        assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+    model.eval()
+    assert model.reconstruct(x).shape == x.shape
+    assert model.sample(3).shape == (3, *shape)

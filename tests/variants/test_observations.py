@@ -133,6 +133,17 @@ def test_log_prob_is_summed_over_pixels_and_channels_for_any_batch_before_them(n
 
 
 @pytest.mark.parametrize("name", sorted(OBSERVATION_MODELS))
+def test_autocast_does_not_round_a_likelihood(name):
+    output, x = torch.randn(4, 1, 28, 28), (torch.rand(4, 1, 28, 28) < 0.5).float()
+    d = observation_model(name, (1, 28, 28))(output)
+    torch.manual_seed(0)
+    expected = d.log_prob(x)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(d.log_prob(x), expected)
+
+
+@pytest.mark.parametrize("name", sorted(OBSERVATION_MODELS))
 @pytest.mark.parametrize("output", [-1e4, -20.0, 0.0, 20.0, 1e4])
 def test_values_and_gradients_stay_finite_for_extreme_outputs(name, output):
     logits = torch.full((1, 3, 2, 2), output, requires_grad=True)

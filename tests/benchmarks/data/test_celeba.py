@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import variants
 from benchmarks.__main__ import main
 from benchmarks.config import compose
 from benchmarks.data import image_files, load
@@ -234,3 +235,15 @@ def test_a_bench_without_celeba_runs_the_rest_and_lists_it_as_missing_until_it_i
     assert "data missing" not in index
     assert "[celeba](celeba.md)" in index
     assert "# CelebA, 64x64 RGB (sample of 20 images)" in (tmp_path / "reports" / "celeba.md").read_text()
+
+
+@pytest.mark.slow
+def test_every_variant_runs_on_faces_with_the_boards_own_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_DATA_ROOT", str(tmp_path))
+    write_celeba(tmp_path)
+    folders = ["--results", str(tmp_path / "results"), "--no-report"]
+    assert main(["bench", "--datasets", "celeba", "--profile", "smoke", *folders, "network.width=4"]) == 0
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results" / "runs").glob("*/record.json")]
+    assert {record["variant"] for record in records} == set(variants.names())
+    assert {record["status"] for record in records} == {"ok"}
+    assert {record["config"]["network"]["name"] for record in records} == {"conv"}
