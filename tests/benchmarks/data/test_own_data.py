@@ -1,12 +1,15 @@
 """A user's own images become a data set by a dozen lines of YAML."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from benchmarks.__main__ import main
-from benchmarks.config import compose
+from benchmarks.config import choices, compose
 from benchmarks.data import load
 from benchmarks.data.idx import write_idx
 from benchmarks.errors import UserError
@@ -25,6 +28,21 @@ def own(tmp_path, monkeypatch, *lines):
 def draw(path, colour, size=(10, 10), mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)
+
+
+def test_the_readmes_data_set_is_one(tmp_path, monkeypatch):
+    readme = Path(__file__).resolve().parents[3] / "README.md"
+    (text,) = re.findall(r"```yaml\n(name: flowers\n.*?)```", readme.read_text(), re.DOTALL)
+    for kind, colour in (("rose", (200, 0, 0)), ("violet", (90, 0, 200))):
+        for i in range(10):
+            draw(tmp_path / "flowers" / kind / f"{i}.png", colour, size=(40 + i, 50))
+    (tmp_path / "conf" / "dataset").mkdir(parents=True)
+    (tmp_path / "conf" / "dataset" / "flowers.yaml").write_text(text.replace("/data/flowers", "flowers"))
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path / "conf"))
+    data = load(compose("vae", "flowers", "smoke", 0).dataset, tmp_path)
+    assert data.shape == (3, 32, 32)
+    assert data.classes == 2
+    assert "flowers" in choices("dataset")
 
 
 def everything(data):
