@@ -20,7 +20,7 @@ RETRY ?=
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report list test test-slow lint format clean
+.PHONY: help setup data bench report publish speed list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -44,6 +44,12 @@ bench: setup     ## train, evaluate, record and report VARIANTS on DATASETS for 
 
 report: setup    ## regenerate REPORTS from RESULTS
 	@$(PY) -m benchmarks report --results "$(RESULTS)" --reports "$(REPORTS)"
+
+publish: setup   ## copy your records that ended well to RESULTS/reference
+	@$(PY) -m benchmarks publish --results "$(RESULTS)"
+
+speed: setup     ## measure the loop beside a hand-written one, into REPORTS/speed.md
+	@$(PY) -m benchmarks speed --reports "$(REPORTS)"
 
 list: setup      ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list

@@ -52,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_folders(report)
     report.set_defaults(command=_report)
 
+    publish = commands.add_parser("publish", help="copy records that ended well to results/reference, to be committed")
+    publish.add_argument("--results", type=Path, default=Path("results"))
+    publish.add_argument("--source", type=Path, help="the results folder they are in, by default the same one")
+    publish.set_defaults(command=_publish)
+
+    speed = commands.add_parser("speed", help="measure the loop beside a hand-written one")
+    speed.add_argument("--reports", type=Path, default=Path("reports"))
+    speed.add_argument("--repeats", type=int, default=5)
+    speed.set_defaults(command=_speed)
+
     listing = commands.add_parser("list", help="show variants, data sets, networks and profiles")
     listing.set_defaults(command=_list)
     return parser
@@ -119,6 +129,23 @@ def _report(options: argparse.Namespace) -> int:
     for message in write_reports(options.results, options.reports):
         print(message, file=sys.stderr)
     print(f"reports: {options.reports / 'README.md'}")
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from benchmarks.results import publish
+
+    published = publish(options.results, options.source or options.results)
+    print(f"{len(published)} records published to {options.results / 'reference'}")
+    return 0
+
+
+def _speed(options: argparse.Namespace) -> int:
+    from benchmarks.speed import measure
+
+    if options.repeats < 1:
+        raise UserError(f"--repeats must be 1 or above, got {options.repeats}")
+    print(measure(options.reports, options.repeats))
     return 0
 
 

@@ -208,3 +208,25 @@ def run_folder(results: Path, run_id: str) -> Path:
 def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
     """Records whose fields equal the given values, e.g. ``select(records, dataset="mnist", status="ok")``."""
     return [r for r in records if all(getattr(r, name) == value for name, value in wanted.items())]
+
+
+# What a committed record brings along; weights and checkpoints stay behind.
+PUBLISHED_FILES = (RECORD_FILE, HISTORY_FILE, "samples.png", "reconstructions.png")
+
+
+def publish(results: Path, source: Path) -> list[str]:
+    """Copy every record of ``source``/runs that ended well, with its history and pictures, to ``results``/reference;
+    the run ids copied."""
+    published = []
+    for path in sorted((source / "runs").glob(f"*/{RECORD_FILE}")):
+        try:
+            record = read_record(path)
+        except RecordError:
+            continue
+        if record.status != "ok":
+            continue
+        for name in PUBLISHED_FILES:
+            if (path.parent / name).exists():
+                write_atomically(results / "reference" / record.run_id / name, (path.parent / name).read_bytes())
+        published.append(record.run_id)
+    return published

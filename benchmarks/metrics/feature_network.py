@@ -29,8 +29,7 @@ log = logging.getLogger(__name__)
 Role = Literal["judge", "teacher"]
 FEATURES = 128
 BATCH = 128
-# The images seen in training, for the judge 6 passes over MNIST's training split; and no more than 40 passes over a small
-# one.
+# The images seen in training: for the judge 6 passes over MNIST's training split, and no more than 40 over a small one.
 BUDGET = {"judge": 300_000, "teacher": 150_000}
 PASSES = 40
 LEARNING_RATE = 2e-3

@@ -12,6 +12,13 @@ from benchmarks.results import Record
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 LIKELIHOOD_NATS = ("elbo", "log_likelihood", "kl", "active_units", "mse")
+QUALITY = ("fid_features", "kid_features", "precision", "recall", "density", "coverage", "fid_inception")
+RECONSTRUCTION = ("mse", "psnr", "ssim", "ms_ssim", "feature_distance", "reconstruction_fid_features")
+REPRESENTATION = (
+    "knn_accuracy", "linear_probe_accuracy", "active_units", "mutual_information", "aggregate_kl", "code_perplexity",
+    "category_accuracy",
+)  # fmt: skip
+SAMPLERS = ("fid_features", "fid_features_gmm")
 LIKELIHOOD_BITS = ("elbo_bits_per_dim", "log_likelihood_bits_per_dim", "kl", "active_units", "mse")
 
 
@@ -90,7 +97,8 @@ def _heading(metric: str) -> str:
 def _best(rows: Sequence[Row], metric: str) -> float | None:
     better = CATALOGUE[metric].better
     means = [mean for mean in (row.mean(metric) for row in rows) if mean is not None]
-    if better is None or len(means) < 2:
+    # Where all are equal, none is best.
+    if better is None or len(set(means)) < 2:
         return None
     return max(means) if better == "higher" else min(means)
 
@@ -135,6 +143,41 @@ def protocol(section: Section) -> str:
 
 def _distinct(texts: object) -> str:
     return "; ".join(sorted(set(texts)))  # type: ignore[call-overload]
+
+
+def limits(section: Section) -> str:
+    """What the distances mean here: the same ones for images that no model made."""
+    lines = []
+    for space, label in (("features", "own features"), ("inception", "Inception")):
+        found = [r.details.get(f"limits_{space}") for r in section.records]
+        known = next((entry for entry in found if isinstance(entry, dict)), None)
+        if known is not None:
+            values = [known.get(name) for name in ("train", "pca_32_reconstruction", "noise")]
+            shown = [f"{v:.2f}" if isinstance(v, int | float) else "–" for v in values]
+            lines.append([f"FID, {label}", *shown])
+    header = ["distance to test images", "training images", "32-component PCA of test images", "uniform noise"]
+    return table(header, lines) if lines else ""
+
+
+def judge(section: Section) -> str:
+    """Which networks judged and taught, in a sentence each."""
+    sentences = []
+    accuracies = sorted({r.details["judge_accuracy"] for r in section.records if _is_number(r, "judge_accuracy")})
+    if accuracies:
+        shown = ", ".join(f"{100 * accuracy:.2f}%" for accuracy in accuracies)
+        sentences.append(f"The data set's own classifier has a test accuracy of {shown}.")
+    teachers = {(r.variant, str(r.details["teacher"])) for r in section.records if "teacher" in r.details}
+    sentences += [f"{escape(variant)} trained against {escape(teacher)}." for variant, teacher in sorted(teachers)]
+    return " ".join(sentences)
+
+
+def _is_number(record: Record, name: str) -> bool:
+    return isinstance(record.details.get(name), int | float)
+
+
+def measured(section: Section, metrics: Sequence[str]) -> list[str]:
+    """Those of ``metrics`` that at least one row has, in their order."""
+    return [metric for metric in metrics if any(row.mean(metric) is not None for row in section.rows)]
 
 
 def commands(section: Section) -> str:

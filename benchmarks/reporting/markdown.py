@@ -19,9 +19,9 @@ def escape(text: object, limit: int = 300) -> str:
 
 
 def code(text: object, limit: int = 300) -> str:
-    """Text as inline code; backticks in it become quotes, bars are escaped for tables."""
+    """Text as inline code; backticks and angle brackets in it become quotation marks, bars are escaped for tables."""
     line = " ".join(str(text).split())[:limit]
-    return "`" + line.replace("`", "'").replace("|", "\\|") + "`"
+    return "`" + line.translate(str.maketrans("`<>", "'‹›")).replace("|", "\\|") + "`"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "right") -> str:

@@ -50,6 +50,7 @@ def _section_blocks(section: Section, name: str, results: Path, reports: Path) -
             board.leaderboard(section),
             _meanings(board.LIKELIHOOD_BITS if by.endswith("bits_per_dim") else board.LIKELIHOOD_NATS),
         ]
+        blocks += _further_tables(section)
         rows = board.sorted_rows(section, by)
         drawn = [
             ("Samples", figures.sheet(rows, results, "samples.png", 2.9), "samples",
@@ -67,6 +68,31 @@ def _section_blocks(section: Section, name: str, results: Path, reports: Path) -
         blocks += ["### Run a row again", board.commands(section)]
     if section.failed:
         blocks += ["### Cells that ended badly", board.failures(section.failed)]
+    return blocks
+
+
+def _further_tables(section: Section) -> list[str]:
+    """Sample quality, samplers, reconstruction and representation, each where at least one row has a number."""
+    generated = sorted({str(r.config.get("evaluation", {}).get("generated_images", "?")) for r in section.records})
+    tables = [
+        ("Sample quality", board.QUALITY, "fid_features",
+         f"From {escape(', '.join(generated))} mean images drawn from the prior, rounded to 8 bits. Distances in the "
+         "features of the data set's own classifier see what matters on this data and need no download; those in "
+         "Inception's features are comparable with published ones, and the two never mix."),
+        ("Samplers", board.SAMPLERS, "fid_features",
+         "The same distance with latent vectors from the prior, and from a mixture of 10 Gaussians fitted to training "
+         "codes: the gap is what the prior misses of the aggregate posterior."),
+        ("Reconstruction", board.RECONSTRUCTION, "mse", "Of test images, decoded from the posterior mean or mode."),
+        ("Representation", board.REPRESENTATION, "knn_accuracy",
+         "What posterior means know of the image and of its class. No variant sees a label in training."),
+    ]  # fmt: skip
+    blocks = []
+    for heading, metrics, by, sentence in tables:
+        shown = board.measured(section, metrics)
+        if by in shown:
+            blocks += [f"### {heading}", sentence, board.metric_table(section, by, shown), _meanings(tuple(shown))]
+        if heading == "Sample quality" and by in shown:
+            blocks += [board.judge(section), "What the distances mean:", board.limits(section)]
     return blocks
 
 

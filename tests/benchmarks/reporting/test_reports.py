@@ -123,7 +123,7 @@ def test_the_leaderboard_shows_mean_and_deviation_the_best_in_bold_and_reasons(r
     assert "– <sup>1</sup>" in row(page, "wae\\_mmd")
     assert "<sup>1</sup> deterministic encoder: no density" in page
     order = [line.split("|")[1].strip() for line in page.splitlines() if re.match(r"\| (vae|iwae|wae)", line)]
-    assert order == ["iwae", "vae", "wae\\_mmd"]
+    assert order[:3] == ["iwae", "vae", "wae\\_mmd"]
     assert "K = 100" in page
     assert "10,000" in page
     assert "DivergenceError: the loss of epoch 2 is nan" in page
