@@ -175,7 +175,8 @@ def test_hostile_text_in_a_record_stays_text(tmp_path):
     for name in ("mnist.md", "README.md"):
         page = (tmp_path / name).read_text()
         assert "<script" not in page
-        assert not re.search(r"(?<!\\)\]\(javascript", page)
+        # Inside code spans, markup is text.
+        assert not re.search(r"(?<!\\)\]\(javascript", re.sub(r"`[^`]*`", "", page))
         assert "\n# heading" not in page
         assert "z" * 400 not in page
 
