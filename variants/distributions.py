@@ -174,7 +174,8 @@ class Categoricals(Distribution):
         if not straight_through:
             return y.flatten(-2)
         hard = F.one_hot(y.argmax(-1), y.shape[-1]).to(y.dtype)
-        return (hard + y - y.detach()).flatten(-2)
+        # The difference is exactly 0, so that the value is exactly one-hot.
+        return (hard + (y - y.detach())).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return (value.unflatten(-1, self.logits.shape[-2:]) * self.logits).flatten(-2).sum(-1)

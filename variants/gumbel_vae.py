@@ -10,7 +10,7 @@ from torch import Tensor
 from .base import Loss, Variant, VariantConfig
 from .distributions import Categoricals, kl_divergence
 from .networks import Network
-from .options import not_negative, positive
+from .options import not_negative, positive, without_effect
 from .registry import register
 
 
@@ -32,6 +32,7 @@ class GumbelConfig(VariantConfig):
             raise ValueError(f"variant.categories must be 2 or above, got {self.categories}")
         not_negative("variant.rate", self.rate)
         positive("variant.lowest_temperature", self.lowest_temperature)
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "relaxed draws have no density to estimate it by")
 
 
 def temperature(progress: Tensor, rate: float, lowest: float) -> Tensor:

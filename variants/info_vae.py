@@ -22,7 +22,7 @@ class InfoVAEConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mmd_weight < 0:
+        if not self.mmd_weight >= 0:
             raise ValueError(
                 f"variant.alpha + variant.scale - 1, the weight of the MMD, must be 0 or above, got {self.mmd_weight}"
             )

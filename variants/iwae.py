@@ -63,6 +63,7 @@ class IWAE(Variant):
             return Loss(-bound.mean(), terms)
         weights = log_w.detach().softmax(0)
         # Tucker et al., eq. 8: the decoder's gradient carries the weights once, the path through z carries them twice.
-        z.register_hook(lambda gradient: weights.unsqueeze(-1) * gradient)
+        if z.requires_grad:
+            z.register_hook(lambda gradient: weights.unsqueeze(-1) * gradient)
         surrogate = (weights * log_w).sum(0)
         return Loss(-(surrogate + (bound - surrogate).detach()).mean(), terms)

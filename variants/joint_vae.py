@@ -11,7 +11,7 @@ from torch import Tensor
 from .base import Loss, Variant, VariantConfig
 from .distributions import Categoricals, Concatenated, DiagonalNormal, StandardNormal, kl_divergence
 from .networks import Network
-from .options import not_negative, positive
+from .options import not_negative, positive, without_effect
 from .registry import register
 
 
@@ -35,6 +35,7 @@ class JointConfig(VariantConfig):
         for name in ("gamma", "capacity_z", "capacity_c"):
             not_negative(f"variant.{name}", getattr(self, name))
         positive("variant.temperature", self.temperature)
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "relaxed draws have no density to estimate it by")
         if self.capacity_c > math.log(self.categories) + 1e-9:
             raise ValueError(
                 f"variant.capacity_c must not exceed log(categories) = {math.log(self.categories):.4f} nats, the most "

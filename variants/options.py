@@ -24,6 +24,12 @@ def between(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} must be between {low} and {high}, got {value}")
 
 
+def without_effect(name: str, value: object, default: object, reason: str) -> None:
+    """Raise ``ValueError`` unless ``value`` is ``default``: another one would be ignored, for this ``reason``."""
+    if value != default:
+        raise ValueError(f"{name} must stay {default}, got {value}: {reason}")
+
+
 def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``allowed``; the message names the nearest of them."""
     known = list(allowed)

@@ -13,7 +13,7 @@ from .autoregressive import AutoregressivePrior, PixelCNN
 from .base import LogWeights, Loss, Objective, Variant, VariantConfig
 from .distributions import CodePoint
 from .networks import Network, batched
-from .options import between, not_negative, one_of, positive
+from .options import between, not_negative, one_of, positive, without_effect
 from .registry import register
 
 
@@ -43,6 +43,8 @@ class VQConfig(VariantConfig):
         not_negative("variant.revive_below", self.revive_below)
         positive("variant.prior_channels", self.prior_channels)
         not_negative("variant.prior_layers", self.prior_layers)
+        without_effect("variant.samples", self.samples, 1, "all draws from a point mass are the same")
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "the KL to a point mass is exact")
 
 
 @register("vq_vae")

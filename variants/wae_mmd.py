@@ -11,7 +11,7 @@ from .base import Loss, Variant, VariantConfig
 from .distributions import PointMass
 from .mmd import mmd
 from .networks import Network
-from .options import not_negative, one_of
+from .options import not_negative, one_of, without_effect
 from .registry import register
 
 
@@ -26,6 +26,8 @@ class WAEConfig(VariantConfig):
         super().__post_init__()
         not_negative("variant.mmd_weight", self.mmd_weight)
         one_of("variant.encoder", self.encoder, ("deterministic", "gaussian"))
+        without_effect("variant.samples", self.samples, 1, "the objective takes one z an image")
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "the objective has no KL")
 
 
 @register("wae_mmd")
@@ -44,6 +46,8 @@ class WAEMMD(Variant):
     Deviations:
         1. lambda is constant; the paper's is 10 on MNIST and 100 on CelebA.
         2. The latent size is the board's, not the paper's 8 (MNIST) and 64 (CelebA).
+        3. The squared error has weight 1, as in the paper's eq. 4; the authors' code multiplies it by 0.05, so that the
+           same lambda weighs 20 times as much there.
     """
 
     Config = WAEConfig

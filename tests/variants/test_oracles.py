@@ -99,9 +99,9 @@ def test_the_importance_estimate_rises_with_k_to_the_exact_value_and_stays_below
     model, x, exact = linear_gaussian
     set_encoder_near_the_posterior(model)
     with torch.no_grad():
-        log_w = model.log_weights(x, model.posterior(x), 200_000).value
+        log_w = model.log_weights(x, model.posterior(x), 20_000).value
     means = [
-        torch.stack([log_likelihood(chunk) for chunk in log_w.split(K)]).mean(0).mean() for K in (1, 10, 100, 10_000)
+        torch.stack([log_likelihood(chunk) for chunk in log_w.split(K)]).mean(0).mean() for K in (1, 10, 100, 5_000)
     ]
     assert means == sorted(means)
     assert means[-1] <= exact.mean() + 0.01
