@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas")
     bench.add_argument("--seeds", default="0", help="whole numbers separated by commas")
     bench.add_argument("--profile", default="", help="smoke, quick, standard or paper; by default what the device can")
-    bench.add_argument("--jobs", default="", help="cells side by side")
+    bench.add_argument("--jobs", default="", help="cells side by side, by default one")
     bench.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
     bench.add_argument("--no-report", action="store_true", help="do not write reports at the end")
     _add_folders(bench)
@@ -83,11 +83,12 @@ def _bench(options: argparse.Namespace) -> int:
 
     names = split_list(options.variants, "variant", _checked(variants.names))
     datasets = split_list(options.datasets, "data set", choices("dataset"))
+    jobs = _jobs(options.jobs)
     device = choose_device("auto")
     profile = options.profile or ("standard" if device.type == "cuda" else "quick")
     cells = sweep.plan(names, datasets, _seeds(options.seeds), profile, options.overrides)
     torch.backends.cuda.matmul.allow_tf32 = all(cell.training.precision != "fp32" for cell in cells)
-    summary = sweep.run(cells, options.results, data_root(), device, options.retry)
+    summary = sweep.run(cells, options.results, data_root(), device, options.retry, jobs)
     if not options.no_report:
         _report(options)
     print(f"{len(summary.ran)} cells run, {len(summary.skipped)} already there, {len(summary.failed)} failed")
@@ -107,6 +108,16 @@ def _seeds(text: str) -> list[int]:
     if not seeds or min(seeds) < 0:
         raise UserError(f"seeds must be one or more whole numbers from 0, got {text!r}")
     return list(dict.fromkeys(seeds))
+
+
+def _jobs(text: str) -> int:
+    try:
+        jobs = int(text or "1")
+    except ValueError:
+        jobs = 0
+    if jobs < 1:
+        raise UserError(f"jobs must be a whole number from 1, got {text!r}")
+    return jobs
 
 
 def _checked(names: Callable[[], list[str]]) -> list[str]:

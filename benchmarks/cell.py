@@ -64,20 +64,7 @@ def run_cell(
         log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)
         outcome |= {"status": "failed", "error": _described(error)}
     timing = {**outcome.pop("timing", {}), "total_seconds": time.perf_counter() - started}
-    record = Record(
-        run_id=config.run_id,
-        variant=config.variant_name,
-        dataset=config.dataset.name,
-        profile=config.profile,
-        seed=config.seed,
-        config=config.resolved(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        importance_samples=config.evaluation.importance_samples,
-        environment={**describe(device), "data_sha256": data.sha256},
-        timing=timing,
-        details=details,
-        **outcome,
-    )
+    record = _record(config, device, data.sha256, timing, details, outcome)
     write_record(folder, record)
     remove_checkpoints(folder)
     return record
@@ -154,6 +141,39 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
         except WeightsUnavailableError as error:
             spaces["inception"] = str(error)
     return EvaluationData(x, labels, probe, probe_labels, spaces)
+
+
+def record_failure(config: Config, results: Path, device: torch.device, message: str) -> Record:
+    """The record of a cell whose process ended before it could write one."""
+    error = {"type": "WorkerDied", "message": message, "traceback": ""}
+    details = {"overrides": list(config.overrides)}
+    record = _record(config, device, "unknown", {}, details, {"status": "failed", "error": error})
+    write_record(results / "runs" / config.run_id, record)
+    return record
+
+
+def _record(
+    config: Config,
+    device: torch.device,
+    data_sha256: str,
+    timing: dict[str, float],
+    details: dict[str, Any],
+    outcome: dict[str, Any],
+) -> Record:
+    return Record(
+        run_id=config.run_id,
+        variant=config.variant_name,
+        dataset=config.dataset.name,
+        profile=config.profile,
+        seed=config.seed,
+        config=config.resolved(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        importance_samples=config.evaluation.importance_samples,
+        environment={**describe(device), "data_sha256": data_sha256},
+        timing=timing,
+        details=details,
+        **outcome,
+    )
 
 
 def _described(error: Exception) -> dict[str, str]:

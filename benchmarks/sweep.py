@@ -15,6 +15,7 @@ from benchmarks.config import Config, compose
 from benchmarks.data import Dataset, cache_root, load
 from benchmarks.errors import UserError
 from benchmarks.results import RECORD_FILE, Record, RecordError, read_record, write_missing_data
+from benchmarks.workers import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,15 @@ def plan(
     return [compose(v, d, profile, s, overrides) for d in datasets for v in variants for s in seeds]
 
 
-def run(cells: Sequence[Config], results: Path, data_root: Path, device: torch.device, retry: bool = False) -> Summary:
-    """Run every cell that has no record yet; with ``retry``, those that failed or diverged too."""
+def run(
+    cells: Sequence[Config],
+    results: Path,
+    data_root: Path,
+    device: torch.device,
+    retry: bool = False,
+    jobs: int = 1,
+) -> Summary:
+    """Run every cell that has no record yet; with ``retry``, those that failed or diverged too; ``jobs`` at a time."""
     _check_writable(results)
     summary = Summary()
     to_do = []
@@ -50,24 +58,35 @@ def run(cells: Sequence[Config], results: Path, data_root: Path, device: torch.d
             tqdm.write(f"{cell.run_id}: already there ({status})")
             summary.skipped.append(cell.run_id)
         else:
+            # A worker that dies must not be taken for the one whose record this was.
+            (results / "runs" / cell.run_id / RECORD_FILE).unlink(missing_ok=True)
             to_do.append(cell)
-    loaded: dict[str, Dataset] = {}
-    for number, cell in enumerate(to_do, 1):
-        name = cell.dataset.name
-        if name not in loaded and name not in summary.missing_data:
-            try:
-                loaded[name] = load(cell.dataset, data_root)
-            except UserError as error:
-                summary.missing_data[name] = str(error)
-                log.error("%s", error)
-        if name in summary.missing_data:
-            continue
-        tqdm.write(f"[{number}/{len(to_do)}] {cell.run_id}")
-        record = run_cell(cell, loaded[name], results, cache_root() / "features", device)
-        summary.ran.append(record)
-        tqdm.write(f"[{number}/{len(to_do)}] {cell.run_id}: {outcome(record)}")
+    loaded = _load(to_do, data_root, summary)
+    ready = [cell for cell in to_do if cell.dataset.name in loaded]
+    cache = cache_root() / "features"
+    if jobs > 1:
+        records = side_by_side(ready, results, data_root, cache, device, jobs)
+    else:
+        records = (run_cell(cell, loaded[cell.dataset.name], results, cache, device) for cell in ready)
+    with tqdm(total=len(ready), unit="cell", disable=None if len(ready) > 1 else True) as bar:
+        for record in records:
+            summary.ran.append(record)
+            bar.update()
+            tqdm.write(f"[{len(summary.ran)}/{len(ready)}] {record.run_id}: {outcome(record)}")
     write_missing_data(results, summary.missing_data, loaded)
     return summary
+
+
+def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[str, Dataset]:
+    """Every data set that the cells need and that can be had, by name; the others go into the summary."""
+    loaded: dict[str, Dataset] = {}
+    for config in {cell.dataset.name: cell.dataset for cell in cells}.values():
+        try:
+            loaded[config.name] = load(config, data_root)
+        except UserError as error:
+            summary.missing_data[config.name] = str(error)
+            log.error("%s", error)
+    return loaded
 
 
 def outcome(record: Record) -> str:

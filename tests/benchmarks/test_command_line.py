@@ -85,6 +85,8 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["--profile", "quik"], "unknown profile 'quik'; did you mean 'quick'?"),
         (["--seeds", ""], "seeds must be one or more whole numbers from 0, got ''"),
         (["--seeds", "1,x"], "seeds must be whole numbers separated by commas, got '1,x'"),
+        (["--jobs", "0"], "jobs must be a whole number from 1, got '0'"),
+        (["--jobs", "two"], "jobs must be a whole number from 1, got 'two'"),
         (["--seeds", "-1"], "seeds must be one or more whole numbers from 0"),
         (["--variants", "beta_vae", "variant.beta=-1"], "variant.beta must be 0 or above, got -1"),
         (["--variants", "beta_vae", "variant.betta=1"], "did you mean 'beta'?"),
