@@ -97,6 +97,49 @@ def test_joint_decodes_a_normal_and_a_relaxed_category_and_reports_both():
     assert torch.equal(F.one_hot(model.discrete_code(x), 10).flatten(1).double(), category.mode)
 
 
+def test_dip_weighs_the_off_diagonal_and_the_diagonal_apart():
+    model = small("dip_vae", dtype=torch.float64, form="i", off_diagonal=3.0, diagonal=5.0)
+    x = binary_images(7, dtype=torch.float64)
+    loss, terms, z = replayed(model, x, lambda q: q.rsample())
+    cov = np.cov(model.posterior(x).mean.detach().numpy(), rowvar=False, bias=True)
+    outside = cov - np.diag(np.diag(cov))
+    penalty = 3 * (outside**2).sum() + 5 * ((np.diag(cov) - 1) ** 2).sum()
+    assert loss.item() == pytest.approx((nats_apart(model, x, z) + terms["kl"]).mean().item() + penalty, rel=1e-12)
+
+
+def test_without_the_closed_form_the_kl_is_the_mean_over_the_draws():
+    model = small("vae", dtype=torch.float64, analytic_kl=False, samples=5)
+    x = binary_images(6, dtype=torch.float64)
+    _, terms, z = replayed(model, x, lambda q: q.rsample((5,)))
+    log_q, log_p = model.posterior(x).log_prob(z), model.prior().log_prob(z)
+    assert torch.allclose(terms["kl"], (log_q - log_p).sum(0) / 5)
+
+
+@pytest.mark.parametrize("name", ["gumbel_vae", "joint_vae"])
+def test_several_relaxed_draws_are_averaged(name):
+    model = small(name, dtype=torch.float64, samples=3)
+    x = binary_images(6, dtype=torch.float64)
+
+    def draw(q):
+        if name == "gumbel_vae":
+            return q.relaxed_sample(0.7408182206817179, False, (3,))  # exp(-0.3)
+        c = q.parts[1].relaxed_sample(model.config.temperature, False, (3,))
+        return torch.cat([q.parts[0].rsample((3,)), c], dim=-1)
+
+    _, terms, z = replayed(model, x, draw)
+    assert torch.allclose(terms["reconstruction"], sum(nats_apart(model, x, one) for one in z) / 3)
+
+
+def test_the_second_half_of_the_encoder_is_the_log_variance():
+    x = binary_images(4, dtype=torch.float64)
+    model = small("vae", dtype=torch.float64)
+    assert torch.allclose(model.posterior(x).variance, model.encoder(x)[:, 3:].exp())
+    model = small("iaf_vae", dtype=torch.float64)
+    assert torch.allclose(model.posterior(x).base.variance, model.encoder(x)[:, 3:6].exp())
+    model = small("joint_vae", dtype=torch.float64)
+    assert torch.allclose(model.posterior(x).parts[0].variance, model.encoder(x)[:, 10:20].exp())
+
+
 def test_info_vae_weighs_its_kl_and_its_mmd():
     model = small("info_vae", dtype=torch.float64, alpha=0.25, scale=4.0)
     x = binary_images(6, dtype=torch.float64)

@@ -125,6 +125,8 @@ def test_the_iwae_loss_is_logsumexp_minus_log_k_in_float64(linear_gaussian):
 
 def test_both_iwae_gradients_have_the_same_expectation(linear_gaussian):
     model, x, _ = linear_gaussian
+    # Far from the posterior one weight is nearly 1, and its square with it: both estimators would agree by accident.
+    set_encoder_near_the_posterior(model)
 
     def gradient(form, seed):
         iwae = IWAE(IWAEConfig(samples=3, gradient=form), (1, 3, 3), Linear(latent_size=2), FixedGaussian()).double()
@@ -132,10 +134,31 @@ def test_both_iwae_gradients_have_the_same_expectation(linear_gaussian):
         torch.manual_seed(seed)
         many = x[:2].repeat(20_000, 1, 1, 1)
         iwae.loss(many, torch.tensor(0.0)).value.backward()
-        return iwae.encoder[1].weight.grad.clone(), iwae.decoder[0].weight.grad.clone()
+        return iwae.encoder[1].bias.grad.clone(), iwae.decoder[0].weight.grad.clone()
 
     for standard, doubly in zip(gradient("standard", 1), gradient("doubly_reparameterised", 2), strict=True):
-        assert torch.allclose(standard, doubly, atol=0.05 * standard.abs().max().item())
+        assert torch.allclose(standard, doubly, atol=0.12 * standard.abs().max().item())
+
+
+def test_the_doubly_reparameterised_encoder_gradient_carries_squared_weights_along_the_draws_alone():
+    x = binary_images(5, dtype=torch.float64)
+    model = small("iwae", dtype=torch.float64, gradient="doubly_reparameterised", samples=4)
+    torch.manual_seed(6)
+    model.loss(x, torch.tensor(0.0)).value.backward()
+
+    torch.manual_seed(6)
+    q = model.posterior(x)
+    z = q.rsample((4,))
+    at = z.detach().requires_grad_()
+    log_w = model.likelihood(at).log_prob(x) + model.prior().log_prob(at) - q.detach().log_prob(at)
+    weights = (log_w.detach() - log_w.detach().logsumexp(0)).exp()
+    # Tucker et al. (2019), eq. 8, of minus the bound, averaged over five images.
+    along_z = torch.autograd.grad(log_w.sum(), at, retain_graph=True)[0]
+    encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
+    expected = torch.autograd.grad(z, encoder, -weights.square().unsqueeze(-1) * along_z / 5)
+    expected += torch.autograd.grad(-(weights * log_w).sum(0).mean(), decoder)
+    for parameter, gradient in zip(encoder + decoder, expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-12)
 
 
 def test_the_value_of_the_doubly_reparameterised_loss_is_the_bound():
