@@ -171,8 +171,13 @@ def _quality(
             )
         if name == "features":
             size = min(MANIFOLD_IMAGES, len(features), len(space.reference))
-            for metric, number in zip(MANIFOLD, manifold(space.reference[:size], features[:size]), strict=True):
-                result.add(metric, number)
+            try:
+                four = manifold(space.reference[:size], features[:size])
+            except ValueError as error:
+                result.not_applicable |= dict.fromkeys(MANIFOLD, str(error))
+            else:
+                for metric, number in zip(MANIFOLD, four, strict=True):
+                    result.add(metric, number)
             result.add("feature_distance", feature_distance(space.reference[: len(data.x)], reconstructed))
             _mixture(result, variant, data, space, config, seed)
 

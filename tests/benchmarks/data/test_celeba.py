@@ -220,14 +220,20 @@ def test_a_bench_without_celeba_runs_the_rest_and_lists_it_as_missing_until_it_i
         raise OSError("connection refused")
 
     monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", refused)
+    # A set without labels beside it: nothing is trained to judge its samples.
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8))
+    (tmp_path / "conf" / "dataset").mkdir(parents=True)
+    mine = f"name: mine\nsource: array\npath: {tmp_path / 'images.npy'}\nobservation: discretised_logistic\n"
+    (tmp_path / "conf" / "dataset" / "mine.yaml").write_text(mine)
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path / "conf"))
     folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
     bench = ["bench", "--variants", "vae", "--profile", "smoke", *folders]
     assert main([*bench, "--datasets", "celeba"]) == 1
-    assert main([*bench, "--datasets", "digits,celeba"]) == 0
+    assert main([*bench, "--datasets", "mine,celeba"]) == 0
     assert "celeba: data missing: CelebA cannot be had" in capsys.readouterr().out
     index = (tmp_path / "reports" / "README.md").read_text()
     assert "**data missing**" in index
-    assert "[digits](digits.md)" in index
+    assert "[mine](mine.md)" in index
 
     write_celeba(tmp_path / "root")
     assert main([*bench, "--datasets", "celeba"]) == 0
