@@ -113,7 +113,7 @@ def protocol(section: Section) -> str:
     record = section.any_record
     dataset, training = record.config.get("dataset", {}), record.config.get("training", {})
     environments = [r.environment for r in (*section.records, *section.failed)]
-    devices = _distinct(f"{e.get('device', 'unknown')}, {e.get('threads', '?')} threads" for e in environments)
+    devices = _distinct(f"{e.get('device', 'unknown')}, threads: {e.get('threads', '?')}" for e in environments)
     versions = _distinct(f"Python {e.get('python', '?')}, torch {e.get('torch', '?')}" for e in environments)
     commits = _distinct(str(e.get("commit", "unknown"))[:10] + ("+" if e.get("dirty") else "") for e in environments)
     dates = sorted({r.finished[:10] for r in (*section.records, *section.failed)})

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.cell import run_cell
 from benchmarks.config import compose
-from benchmarks.data import load
+from benchmarks.data import cache_root, load
 
 CPU = torch.device("cpu")
 SMALL = ("network.hidden=[16]", "network.latent_size=4", "training.epochs=3")
@@ -22,4 +22,4 @@ def digits():
 
 def run(results, variant="vae", seed=0, *overrides):
     config = configuration(variant, seed, *overrides)
-    return run_cell(config, digits(), results, results / "cache", CPU, show_progress=False)
+    return run_cell(config, digits(), results, cache_root() / "features", CPU, show_progress=False)
