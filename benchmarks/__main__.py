@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks bench | train | data | report | list``.
+"""The command line: ``python -m benchmarks bench | data | report | publish | speed | list``.
 
 Heavy imports are made inside the commands that need them, so that ``--help`` answers at once.
 """
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
     speed = commands.add_parser("speed", help="measure the loop beside a hand-written one")
     speed.add_argument("--reports", type=Path, default=Path("reports"))
-    speed.add_argument("--repeats", type=int, default=5)
+    speed.add_argument("--repeats", type=int, default=9)
     speed.set_defaults(command=_speed)
 
     listing = commands.add_parser("list", help="show variants, data sets, networks and profiles")

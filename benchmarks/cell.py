@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 import variants
-from benchmarks import pictures
+from benchmarks import latent_pictures, pictures
 from benchmarks.calibration import fit_observation
 from benchmarks.checkpoint import remove_checkpoints, save_weights
 from benchmarks.config import Config
 from benchmarks.data import Dataset, observe_evaluation, observe_training, place
-from benchmarks.environment import describe
+from benchmarks.environment import describe, peak_memory, reset_peak_memory
 from benchmarks.evaluation import EvaluationData, evaluate, validation_score
 from benchmarks.metrics.inception import WeightsUnavailableError
 from benchmarks.metrics.representation import subset
@@ -53,6 +53,7 @@ def run_cell(
     folder = results / "runs" / config.run_id
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
+    reset_peak_memory(device)
     details: dict[str, Any] = {"overrides": list(config.overrides), "data_title": data.title}
     outcome: dict[str, Any] = {}
     try:
@@ -64,6 +65,7 @@ def run_cell(
         log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)
         outcome |= {"status": "failed", "error": _described(error)}
     timing = {**outcome.pop("timing", {}), "total_seconds": time.perf_counter() - started}
+    details["peak_memory_bytes"] = peak_memory(device)
     record = _record(config, device, data.sha256, timing, details, outcome)
     write_record(folder, record)
     remove_checkpoints(folder)
@@ -86,7 +88,7 @@ def _train_and_evaluate(
     validation = validation.to(device)
 
     def validate(model: Variant) -> dict[str, float]:
-        return validation_score(model, validation, config.seed)
+        return validation_score(model, validation, config.seed, config.training.validation_samples)
 
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, cache, device)
@@ -104,7 +106,8 @@ def _train_and_evaluate(
     result = evaluate(variant, held_out, config.evaluation, config.seed)
     eval_seconds = time.perf_counter() - evaluation_started
     seed_everything(config.seed, "pictures")
-    pictures.write(folder, variant, held_out.x)
+    pictures.write(folder, variant, held_out.x, config.dataset.show_originals)
+    latent_pictures.write(folder, variant, held_out.x, held_out.labels)
     save_weights(folder, variant.state_dict())
     return {
         "metrics": result.metrics,
@@ -137,7 +140,7 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
         spaces["inception"] = "evaluation.inception is off in this profile"
     else:
         try:
-            spaces["inception"] = inception_space(data, cache, device, count)
+            spaces["inception"] = inception_space(data, cache, device, count, config.evaluation.inception_precision)
         except WeightsUnavailableError as error:
             spaces["inception"] = str(error)
     return EvaluationData(x, labels, probe, probe_labels, spaces)

@@ -31,6 +31,7 @@ from variants.options import between, not_negative, one_of, positive, unknown
 OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
 SCHEDULES = ("constant", "cosine", "burda")
 PRECISIONS = ("fp32", "tf32", "bf16")
+INCEPTION_PRECISIONS = ("fp32", "bf16")
 CONF_VARIABLE = "VAE_CONF_PATH"
 SELECTIONS = ("last", "validation")
 
@@ -40,7 +41,8 @@ class TrainingConfig:
     """The budget and the optimiser. ``gradient_clip`` is a global norm, None for none; ``warmup`` the fraction of the
     budget over which the learning rate rises from 0. ``select`` "validation" reports the weights of the epoch with the
     best validation ELBO instead of the last ones; ``patience`` then ends training after so many epochs without a better
-    one. Validation takes ``validation_images`` images every ``validate_every`` epochs."""
+    one. Validation takes ``validation_images`` images every ``validate_every`` epochs, and
+    ``validation_samples`` posterior samples an image: more than one also gives log p(x)."""
 
     epochs: int = 12
     batch_size: int = 100
@@ -58,6 +60,7 @@ class TrainingConfig:
     patience: int | None = None
     validate_every: int = 1
     validation_images: int = 2000
+    validation_samples: int = 1
 
     def __post_init__(self) -> None:
         positive("training.epochs", self.epochs)
@@ -80,13 +83,15 @@ class TrainingConfig:
                 raise ValueError("training.patience needs training.select=validation")
         positive("training.validate_every", self.validate_every)
         positive("training.validation_images", self.validation_images)
+        positive("training.validation_samples", self.validation_samples)
 
 
 @dataclass
 class EvaluationConfig:
     """``importance_samples`` is K; ``images`` the number of test images, None for all; ``decodes`` the number of images
     decoded at once, which bounds the memory; ``generated_images`` the number of draws from the prior that are judged;
-    ``inception`` whether that is measured in Inception's features too, about 6 images/s on two CPU cores;
+    ``inception`` whether that is measured in Inception's features too, about 6 images/s on two CPU cores, and
+    ``inception_precision`` what that network computes in;
     ``probe_images`` the number of training images on whose codes classifiers and the mixture sampler are fitted;
     ``information_images`` the number of test images for mutual information."""
 
@@ -95,6 +100,7 @@ class EvaluationConfig:
     decodes: int = 10_000
     generated_images: int = 10_000
     inception: bool = True
+    inception_precision: str = "fp32"
     probe_images: int = 10_000
     information_images: int = 1000
 
@@ -105,6 +111,7 @@ class EvaluationConfig:
         positive("evaluation.decodes", self.decodes)
         if not self.generated_images >= 2:
             raise ValueError(f"evaluation.generated_images must be 2 or above, got {self.generated_images}")
+        one_of("evaluation.inception_precision", self.inception_precision, INCEPTION_PRECISIONS)
         positive("evaluation.probe_images", self.probe_images)
         positive("evaluation.information_images", self.information_images)
 

@@ -12,18 +12,30 @@ from torch import Tensor
 from benchmarks.results import write_atomically
 from variants import Variant
 
-ROWS = COLUMNS = 8
+# A sheet is at most so many images, and about so many pixels, wide.
+MOST_COLUMNS, SHEET_WIDTH = 8, 400
 
 
 @torch.no_grad()
-def write(folder: Path, variant: Variant, x: Tensor) -> None:
-    """samples.png: mean images of 64 draws from the prior. reconstructions.png: 4 pairs of rows, the first 32 images of
-    ``x`` (n, channels, height, width) over their reconstructions from the posterior mean."""
+def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool) -> None:
+    """samples.png: mean images of draws from the prior. reconstructions.png: the first images of ``x`` (n, channels,
+    height, width), lines of them over lines of their reconstructions from the posterior mean; the reconstructions alone
+    where the originals may not be shown."""
     variant.eval()
-    _save(folder / "samples.png", grid(variant.sample(ROWS * COLUMNS), COLUMNS))
-    originals = x[: ROWS // 2 * COLUMNS]
-    rows = zip(originals.split(COLUMNS), variant.reconstruct(originals).split(COLUMNS), strict=True)
-    _save(folder / "reconstructions.png", grid(torch.cat([row for pair in rows for row in pair]), COLUMNS))
+    columns = columns_for(x)
+    save_png(folder / "samples.png", grid(variant.sample(columns * columns), columns))
+    if show_originals:
+        originals = x[: columns // 2 * columns]
+        lines = zip(originals.split(columns), variant.reconstruct(originals).split(columns), strict=True)
+        shown = torch.cat([line for pair in lines for line in pair])
+    else:
+        shown = variant.reconstruct(x[: columns * columns])
+    save_png(folder / "reconstructions.png", grid(shown, columns))
+
+
+def columns_for(images: Tensor) -> int:
+    """How many images stand side by side: 8 small ones, 6 of 64 pixels."""
+    return max(2, min(MOST_COLUMNS, SHEET_WIDTH // images.shape[-1]))
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
@@ -38,7 +50,8 @@ def grid(images: Tensor, columns: int) -> Tensor:
     return sheet.permute(1, 2, 0)
 
 
-def _save(path: Path, pixels: Tensor) -> None:
+def save_png(path: Path, pixels: Tensor) -> None:
+    """Write one uint8 image (height, width, channels) atomically."""
     array = pixels.squeeze(-1).numpy()
     data = io.BytesIO()
     Image.fromarray(array).save(data, "PNG", optimize=True)

@@ -57,11 +57,13 @@ def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) ->
     return _space("features", found.network.features, found.key, facts, data, cache, device, count)
 
 
-def inception_space(data: Dataset, cache: Path, device: torch.device, count: int) -> FeatureSpace:
-    """pytorch-fid's Inception. Raises ``WeightsUnavailableError`` where its weights cannot be had."""
-    network = Inception(weights_path()).to(device)
+def inception_space(
+    data: Dataset, cache: Path, device: torch.device, count: int, precision: str = "fp32"
+) -> FeatureSpace:
+    """pytorch-fid's Inception, "fp32" or "bf16". Raises ``WeightsUnavailableError`` where its weights cannot be had."""
+    network = Inception(weights_path(), precision).to(device)
     facts: dict[str, object] = {"inception_weights_sha256": network.digest}
-    return _space("inception", network, network.digest[:16], facts, data, cache, device, count)
+    return _space("inception", network, f"{network.digest[:16]}, {precision}", facts, data, cache, device, count)
 
 
 def _space(

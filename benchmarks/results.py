@@ -20,6 +20,7 @@ SCHEMA = 1
 STATUSES = ("ok", "failed", "diverged")
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
+CODES_FILE = "codes.csv"
 MISSING_DATA_FILE = "missing_data.json"
 
 

@@ -63,9 +63,9 @@ def train(
     """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width): on its device, or elsewhere (a
     memory map larger than the device) and then sent there batch by batch.
 
-    ``validate`` gives one named score, higher is better. With a ``folder``, history and checkpoints are written
-    there and an interrupted run goes on from the last one, to the same weights that an uninterrupted one reaches.
-    Raises :class:`DivergenceError` at the end of an epoch whose loss is not finite.
+    ``validate`` gives named scores, higher is better; epochs are compared by the first. With a ``folder``, history and
+    checkpoints are written there and an interrupted run goes on from the last one, to the same weights that an
+    uninterrupted one reaches. Raises :class:`DivergenceError` at the end of an epoch whose loss is not finite.
     """
     device = next(variant.parameters()).device
     steps_per_epoch = math.ceil(len(images) / config.batch_size)
@@ -86,7 +86,7 @@ def train(
         seed_everything(seed, "epoch", done.epoch)
         variant.train()
         order = torch.randperm(len(images), device=images.device)
-        totals: dict[str, Tensor] = {}
+        values: dict[str, list[Tensor]] = {}
         started = time.perf_counter()
         for i, rows in enumerate(order.split(config.batch_size)):
             step = done.epoch * steps_per_epoch + i
@@ -103,14 +103,12 @@ def train(
                 if config.gradient_clip is not None:
                     torch.nn.utils.clip_grad_norm_(objective.parameters, config.gradient_clip)
                 optimiser.step()
-                # Sums stay on the device until the epoch ends; a ragged last batch has its own weight.
-                weighted = {f"loss_{name}": value.detach(), **terms}
-                for key, term in weighted.items():
-                    share = term.sum() if term.dim() else term * len(rows)
-                    totals[key] = totals[key] + share if key in totals else share
+                # One value an image, kept on the device until the epoch ends: no sum, and no kernel, a step.
+                for key, term in {f"loss_{name}": value.detach(), **terms}.items():
+                    values.setdefault(key, []).append(term.expand(len(rows)))
             variant.after_step()
         # The one point of an epoch at which the host waits for the device.
-        row = {key: float(total) / len(images) for key, total in totals.items()}
+        row = {key: float(torch.cat(parts).mean()) for key, parts in values.items()}
         seconds = time.perf_counter() - started
         done.epoch += 1
         done.train_seconds += seconds
@@ -125,8 +123,9 @@ def train(
         if validate is not None and (done.epoch % config.validate_every == 0 or done.epoch == config.epochs):
             score = validate(variant)
             record |= score
-            if config.select == "validation" and max(score.values()) > done.best_score:
-                done.best_score, done.best_epoch = max(score.values()), done.epoch
+            first = next(iter(score.values()))
+            if config.select == "validation" and first > done.best_score:
+                done.best_score, done.best_epoch = first, done.epoch
                 best = {name: tensor.clone() for name, tensor in variant.state_dict().items()}
         done.history.append(record)
         bar.update()

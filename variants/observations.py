@@ -42,11 +42,9 @@ class BernoulliImage(Image):
         return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # log p = x l - log(1 + e^l). As a contraction, x l needs no array of its own: a third less time with gradients.
-        # Under autocast a contraction would be rounded to bfloat16, by a tenth of a nat and more.
-        with torch.autocast(self.logits.device.type, enabled=False):
-            linear = torch.einsum("...d,...d->...", value.flatten(-3), self.logits.flatten(-3))
-        return linear - F.softplus(self.logits).flatten(-3).sum(-1)
+        # x l - log(1 + e^l) is -log(1 + e^((1 - 2x) l)) for x in {0, 1}: one array less, and three quarters of the time
+        # that a contraction of x and l takes with gradients.
+        return -F.softplus(torch.addcmul(self.logits, value, self.logits, value=-2)).flatten(-3).sum(-1)
 
 
 class DiscretisedLogisticImage(Image):

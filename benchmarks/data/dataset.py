@@ -70,7 +70,8 @@ class DatasetConfig:
     ``crop``: the side of the centre crop before that, in pixels of CelebA's aligned 178x218 image.
 
     Your own images: ``path`` is a folder of image files, or an ``.npz``, ``.npy`` or IDX file, absolute or below the
-    data root. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
+    data root. ``show_originals`` False keeps the data set's own images out of every picture, for those that may not be
+    passed on. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
     reads a folder's images as grey, 3 as RGB. ``validation_share`` and ``test_share`` are cut off by a fixed shuffle.
     """
 
@@ -88,6 +89,7 @@ class DatasetConfig:
     channels: int | None = None
     validation_share: float = 0.1
     test_share: float = 0.1
+    show_originals: bool = True
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale)

@@ -14,7 +14,10 @@ BINARISATION_SEED = 20160229
 def observe_training(images: Tensor, config: DatasetConfig) -> Tensor:
     """A training batch (batch, channels, height, width), float32: bytes / 255, or a fresh Bernoulli draw of that."""
     pixels = images.float().div_(255)
-    return torch.bernoulli(pixels) if config.binarise == "dynamic" else pixels
+    if config.binarise == "none":
+        return pixels
+    # u < p for a uniform u: an eighth of torch.bernoulli's time on a CPU, where that was a sixth of a small step.
+    return torch.rand_like(pixels).lt_(pixels)
 
 
 def observe_evaluation(images: Tensor, config: DatasetConfig, count: int | None = None) -> Tensor:

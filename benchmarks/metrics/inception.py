@@ -45,10 +45,14 @@ def weights_path() -> Path:
 
 class Inception(nn.Module):
     """Images (n, 1 or 3 channels, height, width) in [0, 1] to 2048 features, as pytorch-fid computes them: grey
-    repeated to three channels, bilinear resize to 299, no further normalisation than its own."""
+    repeated to three channels, bilinear resize to 299, no further normalisation than its own.
 
-    def __init__(self, path: Path) -> None:
+    ``precision`` "bf16" runs the network, not the resize, under autocast.
+    """
+
+    def __init__(self, path: Path, precision: str = "fp32") -> None:
         super().__init__()
+        self.precision = precision
         data = path.read_bytes()
         self.digest = hashlib.sha256(data).hexdigest()
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -59,4 +63,5 @@ class Inception(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         rgb = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        return torch.cat([self.network(batch)[0].flatten(1) for batch in rgb.split(BATCH)])
+        with torch.autocast(rgb.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return torch.cat([self.network(batch)[0].flatten(1).float() for batch in rgb.split(BATCH)])
