@@ -218,7 +218,7 @@ class Concatenated(Distribution):
 
 def has_analytic_kl(q: TorchDistribution, p: TorchDistribution) -> bool:
     """Whether ``kl_divergence(q, p)`` is known in closed form."""
-    return _kl_is_registered(type(q), type(p))
+    return _kl_is_registered(type(q), type(p))  # type: ignore[arg-type]
 
 
 @cache
