@@ -16,11 +16,21 @@ DATA_ROOT ?=
 OVERRIDES ?=
 # RETRY=1 runs failed and diverged cells again.
 RETRY ?=
+# DRY=1 prints the plan; TIMEOUT=600 stops a cell after so many seconds; TRACKER=tensorboard writes its events.
+DRY ?=
+TIMEOUT ?=
+TRACKER ?=
+# LAUNCHER=processes, slurm, slurm_local or ray_cluster: who runs the cells, in place of JOBS.
+LAUNCHER ?=
+# make report HTML=1 writes one self-contained page, too; BASELINE=folder marks what changed against earlier results.
+HTML ?=
+BASELINE ?=
+TABLE ?= -
 
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report publish speed list test test-slow lint format clean
+.PHONY: help setup data bench report results publish speed list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -40,10 +50,15 @@ data: setup      ## fetch and verify DATASETS
 bench: setup     ## train, evaluate, record and report VARIANTS on DATASETS for SEEDS
 	@$(PY) -m benchmarks bench --variants "$(VARIANTS)" --datasets "$(DATASETS)" --seeds "$(SEEDS)" \
 		--profile "$(PROFILE)" --jobs "$(JOBS)" --results "$(RESULTS)" --reports "$(REPORTS)" \
-		$(if $(RETRY),--retry) $(OVERRIDES)
+		--timeout "$(TIMEOUT)" --tracker "$(TRACKER)" --launcher "$(LAUNCHER)" \
+		$(if $(RETRY),--retry) $(if $(DRY),--dry) $(OVERRIDES)
 
 report: setup    ## regenerate REPORTS from RESULTS
-	@$(PY) -m benchmarks report --results "$(RESULTS)" --reports "$(REPORTS)"
+	@$(PY) -m benchmarks report --results "$(RESULTS)" --reports "$(REPORTS)" \
+		$(if $(BASELINE),--baseline "$(BASELINE)") $(if $(HTML),--html)
+
+results: setup   ## all records as one table, into TABLE (.csv or .parquet)
+	@$(PY) -m benchmarks results --results "$(RESULTS)" $(if $(filter %.parquet,$(TABLE)),--parquet,--csv) "$(TABLE)"
 
 publish: setup   ## copy your records that ended well to RESULTS/reference
 	@$(PY) -m benchmarks publish --results "$(RESULTS)"

@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks bench | data | report | publish | speed | list``.
+"""The command line: ``python -m benchmarks bench | data | report | publish | results | speed | list``.
 
 Heavy imports are made inside the commands that need them, so that ``--help`` answers at once.
 """
@@ -7,25 +7,39 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.errors import UserError
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a system sends before it shuts down, or a scheduler before it takes a machine away."""
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted."""
+    """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted, 143
+    when terminated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = _parser().parse_args(arguments)
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(options.command(options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted: start the same command again to go on from the last checkpoint", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,8 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas")
     bench.add_argument("--seeds", default="0", help="whole numbers separated by commas")
     bench.add_argument("--profile", default="", help="smoke, quick, standard or paper; by default what the device can")
-    bench.add_argument("--jobs", default="", help="cells side by side, by default one")
+    bench.add_argument("--jobs", default="", help="cells side by side; by default what cores, memory or GPUs allow")
     bench.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
+    bench.add_argument("--dry", action="store_true", help="print what would be run and how long it would take")
+    bench.add_argument("--timeout", default="", help="seconds that a cell may take, by default any")
+    bench.add_argument("--tracker", default="", help="none (the default) or tensorboard")
+    bench.add_argument("--launcher", default="", help="hand the cells to processes, slurm, slurm_local or ray_cluster")
     bench.add_argument("--no-report", action="store_true", help="do not write reports at the end")
     _add_folders(bench)
     bench.add_argument("overrides", nargs="*", help="Hydra overrides for every cell, e.g. training.epochs=3")
@@ -50,12 +68,20 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write the reports that the records support")
     _add_folders(report)
+    report.add_argument("--baseline", type=Path, help="an earlier results folder: say what changed against it")
+    report.add_argument("--html", action="store_true", help="write index.html, all pages in one file, too")
     report.set_defaults(command=_report)
 
     publish = commands.add_parser("publish", help="copy records that ended well to results/reference, to be committed")
     publish.add_argument("--results", type=Path, default=Path("results"))
     publish.add_argument("--source", type=Path, help="the results folder they are in, by default the same one")
     publish.set_defaults(command=_publish)
+
+    results = commands.add_parser("results", help="all records as one tidy table")
+    results.add_argument("--results", type=Path, default=Path("results"))
+    results.add_argument("--csv", type=Path, help="the file to write; - for the terminal")
+    results.add_argument("--parquet", type=Path, help="the file to write")
+    results.set_defaults(command=_results)
 
     speed = commands.add_parser("speed", help="measure the loop beside a hand-written one")
     speed.add_argument("--reports", type=Path, default=Path("reports"))
@@ -77,21 +103,43 @@ def _bench(options: argparse.Namespace) -> int:
 
     import variants
     from benchmarks import sweep
+    from benchmarks.cell import Setting
     from benchmarks.config import choices, split_list
-    from benchmarks.data import data_root
+    from benchmarks.data import cache_root, data_root
     from benchmarks.environment import choose_device
+    from benchmarks.tracking import TRACKERS, check_tracker
 
     names = split_list(options.variants, "variant", _checked(variants.names))
     datasets = split_list(options.datasets, "data set", choices("dataset"))
-    jobs = _jobs(options.jobs)
+    jobs = int(_positive("jobs", options.jobs, int)) if options.jobs else None
+    timeout = _positive("timeout", options.timeout, float) if options.timeout else None
+    (tracker,) = split_list(options.tracker or "none", "tracker", TRACKERS)[:1]
+    check_tracker(tracker)
+    if options.launcher:
+        from benchmarks.launchers import check_launcher
+
+        check_launcher(options.launcher)
+        if jobs or timeout:
+            raise UserError('jobs and timeout are the launcher\'s own to set: OVERRIDES="hydra.launcher.…=…"')
     device = choose_device("auto")
     profile = options.profile or ("standard" if device.type == "cuda" else "quick")
-    cells = sweep.plan(names, datasets, _seeds(options.seeds), profile, options.overrides)
+    own = [override for override in options.overrides if not override.startswith("hydra")]
+    cells = sweep.plan(names, datasets, _seeds(options.seeds), profile, own)
+    setting = Setting(options.results, data_root(), cache_root() / "features", device, tracker)
+    if options.dry:
+        print(sweep.describe_plan(cells, setting, options.retry, jobs))
+        return 0
     torch.backends.cuda.matmul.allow_tf32 = all(cell.training.precision != "fp32" for cell in cells)
-    summary = sweep.run(cells, options.results, data_root(), device, options.retry, jobs)
+    if options.launcher:
+        launcher_overrides = [override for override in options.overrides if override.startswith("hydra")]
+        summary = sweep.run_on(options.launcher, cells, setting, options.retry, launcher_overrides)
+    else:
+        summary = sweep.run(cells, setting, options.retry, jobs, timeout)
     if not options.no_report:
         _report(options)
-    print(f"{len(summary.ran)} cells run, {len(summary.skipped)} already there, {len(summary.failed)} failed")
+    elsewhere = f", {len(summary.elsewhere)} left to another process" if summary.elsewhere else ""
+    done = f"{len(summary.ran)} cells run, {len(summary.skipped)} already there"
+    print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
         print(f"  {record.run_id}: {sweep.outcome(record)}")
     for name, reason in summary.missing_data.items():
@@ -110,14 +158,14 @@ def _seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _jobs(text: str) -> int:
+def _positive(name: str, text: str, kind: type[int] | type[float]) -> float:
     try:
-        jobs = int(text or "1")
+        value = kind(text)
     except ValueError:
-        jobs = 0
-    if jobs < 1:
-        raise UserError(f"jobs must be a whole number from 1, got {text!r}")
-    return jobs
+        value = kind(0)
+    if not 0 < value < float("inf"):
+        raise UserError(f"{name} must be a {'whole ' if kind is int else ''}number above 0, got {text!r}")
+    return value
 
 
 def _checked(names: Callable[[], list[str]]) -> list[str]:
@@ -137,9 +185,13 @@ def _data(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from benchmarks.reporting import write_reports
 
-    for message in write_reports(options.results, options.reports):
+    # Only the report command has these; a sweep's own report is plain.
+    baseline, html = getattr(options, "baseline", None), getattr(options, "html", False)
+    if baseline is not None and not baseline.is_dir():
+        raise UserError(f"--baseline must be a results folder, got {str(baseline)!r}")
+    for message in write_reports(options.results, options.reports, baseline, html):
         print(message, file=sys.stderr)
-    print(f"reports: {options.reports / 'README.md'}")
+    print(f"reports: {options.reports / ('index.html' if html else 'README.md')}")
     return 0
 
 
@@ -148,6 +200,16 @@ def _publish(options: argparse.Namespace) -> int:
 
     published = publish(options.results, options.source or options.results)
     print(f"{len(published)} records published to {options.results / 'reference'}")
+    return 0
+
+
+def _results(options: argparse.Namespace) -> int:
+    from benchmarks.export import write_table
+
+    if not options.csv and not options.parquet:
+        raise UserError("say where to write the table: --csv FILE, --csv - for the terminal, or --parquet FILE")
+    for message in write_table(options.results, options.csv, options.parquet):
+        print(message, file=sys.stderr)
     return 0
 
 

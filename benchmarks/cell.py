@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,16 @@ from benchmarks.checkpoint import remove_checkpoints, save_weights
 from benchmarks.config import Config
 from benchmarks.data import Dataset, observe_evaluation, observe_training, place
 from benchmarks.environment import describe, peak_memory, reset_peak_memory
-from benchmarks.evaluation import EvaluationData, evaluate, validation_score
+from benchmarks.errors import UserError
+from benchmarks.evaluation import Evaluation, EvaluationData, evaluate, validation_score
+from benchmarks.locks import cell_lock
 from benchmarks.metrics.inception import WeightsUnavailableError
 from benchmarks.metrics.representation import subset
 from benchmarks.quality import FeatureSpace, inception_space, judge_space
-from benchmarks.results import Record, write_record
+from benchmarks.results import RECORD_FILE, Record, RecordError, read_record, write_record
 from benchmarks.seeding import seed_everything
 from benchmarks.teacher import teacher
+from benchmarks.tracking import tracker
 from benchmarks.training import DivergenceError, train, write_history
 from variants import Variant
 from variants.observations import observation_model
@@ -42,22 +47,72 @@ def build(config: Config, image_shape: tuple[int, int, int]) -> Variant:
     return variants.lookup(config.variant_name)(config.variant, image_shape, config.network, observation)
 
 
-def run_cell(
-    config: Config, data: Dataset, results: Path, cache: Path, device: torch.device, show_progress: bool = True
-) -> Record:
-    """Train, evaluate and record one cell below ``results``; what goes wrong is in the record's ``error``. Networks
-    that serve every cell of a data set lie in ``cache``.
+@dataclass(frozen=True)
+class Setting:
+    """Where and how cells are run; nothing here affects a result.
 
-    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint when it is run again.
+    ``results`` and ``data_root``: folders. ``cache``: the folder of networks that serve every cell of a data set.
+    ``tracker``: what is told of every epoch (see :mod:`benchmarks.tracking`).
     """
-    folder = results / "runs" / config.run_id
+
+    results: Path
+    data_root: Path
+    cache: Path
+    device: torch.device
+    tracker: str = "none"
+    show_progress: bool = True
+
+    def run_folder(self, config: Config) -> Path:
+        return self.results / "runs" / config.run_id
+
+
+def finished(config: Config, setting: Setting) -> Record | None:
+    """The record of a cell that has run, well or badly; None where there is none that can be read. One that cannot be
+    is set aside, so that the cell is run again."""
+    path = setting.run_folder(config) / RECORD_FILE
+    try:
+        return read_record(path)
+    except FileNotFoundError:
+        return None
+    except RecordError as error:
+        target = path.with_name(path.name + ".unreadable")
+        path.rename(target)
+        log.warning("set aside as %s: %s", target.name, error)
+        return None
+
+
+def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retry: bool = False) -> Record:
+    """The record of a cell, from the disk or by running it now; with ``retry`` one that ended badly is run again.
+
+    Raises :class:`benchmarks.locks.LockedError` where another process runs it.
+    """
+    with cell_lock(setting.run_folder(config)):
+        # Another sweep may have finished it since it was planned.
+        record = finished(config, setting)
+        if record is not None and (record.status == "ok" or not retry):
+            return record
+        (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+        try:
+            data = load()
+        except UserError as error:
+            return write_failure(config, setting, "DataMissing", str(error))
+        return run_cell(config, data, setting)
+
+
+def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
+    """Train, evaluate and record one cell; what goes wrong is in the record's ``error``.
+
+    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint when it is run again. So
+    does one that failed, when it is retried.
+    """
+    folder = setting.run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    reset_peak_memory(device)
+    reset_peak_memory(setting.device)
     details: dict[str, Any] = {"overrides": list(config.overrides), "data_title": data.title}
     outcome: dict[str, Any] = {}
     try:
-        outcome = _train_and_evaluate(config, data, folder, cache, device, show_progress, details)
+        outcome = _train_and_evaluate(config, data, folder, setting, details)
         outcome["status"] = "ok"
     except DivergenceError as error:
         outcome |= {"status": "diverged", "error": _described(error)}
@@ -65,10 +120,10 @@ def run_cell(
         log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)
         outcome |= {"status": "failed", "error": _described(error)}
     timing = {**outcome.pop("timing", {}), "total_seconds": time.perf_counter() - started}
-    details["peak_memory_bytes"] = peak_memory(device)
-    record = _record(config, device, data.sha256, timing, details, outcome)
-    write_record(folder, record)
-    remove_checkpoints(folder)
+    details["peak_memory_bytes"] = peak_memory(setting.device)
+    record = _store(setting, config, _record(config, setting.device, data.sha256, timing, details, outcome))
+    if record.status != "failed":
+        remove_checkpoints(folder)
     return record
 
 
@@ -76,12 +131,11 @@ def _train_and_evaluate(
     config: Config,
     data: Dataset,
     folder: Path,
-    cache: Path,
-    device: torch.device,
-    show_progress: bool,
+    setting: Setting,
     details: dict[str, Any],
 ) -> dict[str, Any]:
     """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
+    cache, device = setting.cache, setting.device
     variant = build(config, data.shape).to(device)
     images = place(data.train.images, device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
@@ -93,7 +147,10 @@ def _train_and_evaluate(
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, cache, device)
         variant.use_teacher(network)
-    done = train(variant, images, config.dataset, config.training, config.seed, validate, folder, show_progress)
+    done = train(
+        variant, images, config.dataset, config.training, config.seed, validate, folder, setting.show_progress,
+        tracker(setting.tracker, folder),
+    )  # fmt: skip
     write_history(folder, done.history)
 
     if not variant.trains_observation:
@@ -103,7 +160,7 @@ def _train_and_evaluate(
     for space in held_out.spaces.values():
         details |= {} if isinstance(space, str) else space.facts
     evaluation_started = time.perf_counter()
-    result = evaluate(variant, held_out, config.evaluation, config.seed)
+    result = _evaluate(variant, held_out, config)
     eval_seconds = time.perf_counter() - evaluation_started
     seed_everything(config.seed, "pictures")
     pictures.write(folder, variant, held_out.x, config.dataset.show_originals)
@@ -121,6 +178,19 @@ def _train_and_evaluate(
             "eval_seconds": eval_seconds,
         },
     }
+
+
+def _evaluate(variant: Variant, held_out: EvaluationData, config: Config) -> Evaluation:
+    """All metrics; where the device's memory does not suffice, once more with half as many images decoded at a time."""
+    try:
+        return evaluate(variant, held_out, config.evaluation, config.seed)
+    except torch.OutOfMemoryError:
+        half = replace(config.evaluation, decodes=max(1, config.evaluation.decodes // 2))
+    # Outside the handler, whose traceback holds on to the tensors that did not fit.
+    torch.cuda.empty_cache()
+    result = evaluate(variant, held_out, half, config.seed)
+    result.warnings.append(f"out of memory: evaluated again with evaluation.decodes={half.decodes}")
+    return result
 
 
 def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.device) -> EvaluationData:
@@ -146,12 +216,22 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
     return EvaluationData(x, labels, probe, probe_labels, spaces)
 
 
-def record_failure(config: Config, results: Path, device: torch.device, message: str) -> Record:
-    """The record of a cell whose process ended before it could write one."""
-    error = {"type": "WorkerDied", "message": message, "traceback": ""}
+def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
+    """Write the record of a cell that could not run to its end, and return it."""
+    error = {"type": kind, "message": message[:2000], "traceback": ""}
     details = {"overrides": list(config.overrides)}
-    record = _record(config, device, "unknown", {}, details, {"status": "failed", "error": error})
-    write_record(results / "runs" / config.run_id, record)
+    outcome = {"status": "failed", "error": error}
+    return _store(setting, config, _record(config, setting.device, "unknown", {}, details, outcome))
+
+
+def _store(setting: Setting, config: Config, record: Record) -> Record:
+    """Write a record and return it. On a disk that takes none, the cell has failed and, without a record, runs again
+    from its checkpoint at the next start."""
+    try:
+        write_record(setting.run_folder(config), record)
+    except OSError as error:
+        log.error("%s: its record cannot be written: %s", config.run_id, error)
+        return replace(record, status="failed", error=_described(error), metrics={}, not_applicable={})
     return record
 
 

@@ -202,18 +202,33 @@ def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequ
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
     _store_schemas()
-    per_dataset = variants.lookup(variant).dataset_defaults.get(dataset, {})
-    arguments = [f"variant={variant}", f"dataset={dataset}", f"profile={profile}", f"seed={seed}"]
-    arguments += [f"variant.{key}={value}" for key, value in per_dataset.items()]
-    own_folders = ",".join(f"'file://{folder}'" for folder in conf_path())
-    arguments += [f"hydra.searchpath=[{own_folders}]"]
+    arguments = _arguments(variant, dataset, profile, seed)
+    arguments.append(search_path())
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = hydra_compose("config", [*arguments, *overrides])
         config = from_plain(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+        if config.dataset.name != dataset:
+            raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
         return dataclasses.replace(config, overrides=tuple(overrides))
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UserError(_refused_key(error, variant) or _one_line(error)) from error
+
+
+def arguments_of(config: Config) -> list[str]:
+    """The Hydra overrides that say which cell this is, before what the user set otherwise."""
+    return _arguments(config.variant_name, config.dataset.name, config.profile, config.seed)
+
+
+def _arguments(variant: str, dataset: str, profile: str, seed: int) -> list[str]:
+    per_dataset = variants.lookup(variant).dataset_defaults.get(dataset, {})
+    own = [f"variant.{key}={value}" for key, value in per_dataset.items()]
+    return [f"variant={variant}", f"dataset={dataset}", f"profile={profile}", f"seed={seed}", *own]
+
+
+def search_path() -> str:
+    """The Hydra override by which the user's folders of files are found."""
+    return "hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in conf_path()) + "]"
 
 
 def _refused_key(error: Exception, variant: str) -> str | None:

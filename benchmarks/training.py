@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = float(os.environ.get("VAE_CHECKPOINT_SECONDS", "20"))
 
 
 class DivergenceError(RuntimeError):
@@ -59,13 +60,15 @@ def train(
     validate: Callable[[Variant], dict[str, float]] | None = None,
     folder: Path | None = None,
     show_progress: bool = True,
+    track: Callable[[dict[str, float]], None] | None = None,
 ) -> Progress:
     """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width): on its device, or elsewhere (a
     memory map larger than the device) and then sent there batch by batch.
 
     ``validate`` gives named scores, higher is better; epochs are compared by the first. With a ``folder``, history and
     checkpoints are written there and an interrupted run goes on from the last one, to the same weights that an
-    uninterrupted one reaches. Raises :class:`DivergenceError` at the end of an epoch whose loss is not finite.
+    uninterrupted one reaches. ``track`` is called with every epoch's row of it. Raises :class:`DivergenceError` at the
+    end of an epoch whose loss is not finite.
     """
     device = next(variant.parameters()).device
     steps_per_epoch = math.ceil(len(images) / config.batch_size)
@@ -128,6 +131,8 @@ def train(
                 done.best_score, done.best_epoch = first, done.epoch
                 best = {name: tensor.clone() for name, tensor in variant.state_dict().items()}
         done.history.append(record)
+        if track is not None:
+            track(record)
         bar.update()
         bar.set_postfix(_shown(record))
         last = done.epoch == config.epochs or _out_of_patience(done, config)

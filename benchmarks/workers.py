@@ -3,68 +3,148 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
 
-from benchmarks.cell import record_failure, run_cell
+from benchmarks.cell import Setting, finished, run_once, write_failure
 from benchmarks.config import Config, from_plain
 from benchmarks.data import load
-from benchmarks.results import RECORD_FILE, Record, RecordError, read_record
+from benchmarks.locks import LockedError, cell_lock
+from benchmarks.results import Record
+
+log = logging.getLogger(__name__)
+
+# The exit code by which a worker says that another process has its cell (EX_TEMPFAIL).
+ELSEWHERE = 75
+# What a cell of the boards holds at its peak; so many more bytes of memory allow one more job.
+MEMORY_A_JOB = 3 * 2**30
+# Between a request to stop and its enforcement.
+GRACE_SECONDS = 10.0
+
+
+@dataclass
+class _Running:
+    process: BaseProcess
+    cell: Config
+    deadline: float
+    timed_out: bool = False
+
+
+def default_jobs(device: torch.device) -> int:
+    """How many cells run side by side unless told: one a GPU; else one a core, as far as the memory goes."""
+    if device.type == "cuda":
+        return torch.cuda.device_count()
+    cores = os.cpu_count() or 1
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return cores
+    return max(1, min(cores, memory // MEMORY_A_JOB))
 
 
 def side_by_side(
-    cells: Sequence[Config], results: Path, data_root: Path, cache: Path, device: torch.device, jobs: int
-) -> Iterator[Record]:
-    """Run ``cells`` in ``jobs`` processes at a time, the processor's cores divided among them, GPUs given out in turn;
-    the record of each as it ends. A worker that dies without a record leaves a failed one."""
+    cells: Sequence[Config],
+    setting: Setting,
+    jobs: int,
+    retry: bool = False,
+    timeout: float | None = None,
+    started: Callable[[Config], None] = lambda cell: None,
+) -> Iterator[tuple[Config, Record | None]]:
+    """Run ``cells`` in ``jobs`` processes at a time, the processor's cores divided among them, GPUs given out in turn.
+    Yields every cell with its record as it ends; None for one that another process runs.
+
+    ``started`` is called as each begins. A cell that takes longer than ``timeout`` seconds is stopped, and it or one
+    whose process dies leaves a failed record; its checkpoint stays for a retry.
+    """
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    gpus = torch.cuda.device_count() if setting.device.type == "cuda" else 0
     waiting = list(enumerate(cells))
-    running: dict[Any, tuple[Any, Config]] = {}
+    running: dict[Any, _Running] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, cell = waiting.pop(0)
-                name = f"cuda:{number % gpus}" if gpus else str(device)
+                own = setting if not gpus else dataclasses.replace(setting, device=torch.device("cuda", number % gpus))
                 # As plain data: a variant from outside the tree can only be found by the worker's own registry.
-                arguments = (cell.resolved(), cell.overrides, results, data_root, cache, name, threads)
-                process = context.Process(target=_work, args=arguments)
+                process = context.Process(target=_work, args=(cell.resolved(), cell.overrides, own, threads, retry))
                 process.start()
-                running[process.sentinel] = process, cell
-            for sentinel in wait(list(running)):
-                process, cell = running.pop(sentinel)
-                process.join()
-                yield _outcome(cell, results, device, process.exitcode)
+                deadline = float("inf") if timeout is None else time.monotonic() + timeout
+                running[process.sentinel] = _Running(process, cell, deadline)
+                started(cell)
+            next_deadline = min(one.deadline for one in running.values())
+            remaining = None if next_deadline == float("inf") else max(0.0, next_deadline - time.monotonic())
+            for sentinel in wait(list(running), remaining):
+                ended = running.pop(sentinel)
+                ended.process.join()
+                yield ended.cell, _outcome(ended, setting, timeout)
+            for one in running.values():
+                if time.monotonic() >= one.deadline:
+                    one.timed_out, one.deadline = True, float("inf")
+                    _stop(one.process)
     finally:
         # Reached early by an interrupt: the cells keep their checkpoints.
-        for process, _ in running.values():
-            process.terminate()
-            process.join()
+        for one in running.values():
+            one.process.terminate()
+        for one in running.values():
+            _stop(one.process)
 
 
-def _work(
-    plain: dict[str, Any],
-    overrides: tuple[str, ...],
-    results: Path,
-    data_root: Path,
-    cache: Path,
-    device: str,
-    threads: int,
-) -> None:
+def _stop(process: BaseProcess) -> None:
+    process.terminate()
+    process.join(GRACE_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _work(plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, threads: int, retry: bool) -> None:
+    # An interrupt from the keyboard reaches every process; the parent stops its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     cell = dataclasses.replace(from_plain(plain), overrides=overrides)
-    run_cell(cell, load(cell.dataset, data_root), results, cache, torch.device(device), show_progress=False)
-
-
-def _outcome(cell: Config, results: Path, device: torch.device, exit_code: int | None) -> Record:
+    setting = dataclasses.replace(setting, show_progress=False)
     try:
-        return read_record(results / "runs" / cell.run_id / RECORD_FILE)
-    except (OSError, RecordError):
-        return record_failure(cell, results, device, f"the worker process ended with exit code {exit_code}")
+        run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry)
+    except LockedError:
+        os._exit(ELSEWHERE)
+
+
+def _die_with(parent: BaseProcess) -> None:
+    # A worker that outlived a killed sweep would hold its cell against the next one.
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record | None:
+    """The record that a worker wrote, or else one that says how it ended; None where the cell is another's."""
+    code = ended.process.exitcode
+    if code == ELSEWHERE:
+        return None
+    try:
+        with cell_lock(setting.run_folder(ended.cell)):
+            record = finished(ended.cell, setting)
+            if record is not None and (record.status == "ok" or code == 0):
+                return record
+            if ended.timed_out:
+                return write_failure(ended.cell, setting, "TimeoutError", f"the cell's time limit of {timeout:g} s")
+            message = f"the worker process ended with exit code {code}"
+            if code == -signal.SIGKILL:
+                message += " (killed, as by a system that runs out of memory)"
+            return write_failure(ended.cell, setting, "WorkerDied", message)
+    except LockedError:
+        return None

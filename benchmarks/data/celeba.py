@@ -16,8 +16,9 @@ import torch
 
 from benchmarks.data.dataset import Dataset, DatasetConfig, splits_of
 from benchmarks.data.image_files import UNREADABLE, decode, decoded_array
-from benchmarks.data.sources import cache_root, locked
+from benchmarks.data.sources import cache_root
 from benchmarks.errors import UserError
+from benchmarks.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def _find_files(folder: Path) -> None:
     if not _missing(folder):
         log.info("CelebA: files in %s", folder)
         return
-    with locked(folder):
+    with locked(folder / ".lock"):
         missing = _missing(folder)
         try:
             _download(folder, missing)

@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from benchmarks.data.sources import locked
 from benchmarks.errors import UserError
+from benchmarks.locks import locked
 from benchmarks.results import write_atomically
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def decoded_array(
     there are cores, which decode in parallel because Pillow and zlib let go of the interpreter's lock.
     """
     manifest = target.with_suffix(".json")
-    with locked(target.parent):
+    with locked(target.with_suffix(".lock")):
         known = _manifest(manifest)
         if known.get("facts") != facts or not _is_whole(target, known):
             if known:

@@ -5,7 +5,6 @@ A file that does not have its digest is never used: it is set aside, and the nex
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import io
@@ -27,6 +26,7 @@ import torch
 
 from benchmarks.data.idx import write_idx
 from benchmarks.errors import UserError
+from benchmarks.locks import locked
 from benchmarks.results import write_atomically
 
 log = logging.getLogger(__name__)
@@ -54,23 +54,6 @@ def cache_root() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or ".cache")
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder``'s lock, so that of several processes one fetches and the others find the work done.
-
-    A folder that cannot be written needs no lock: nothing will be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a")
-    except OSError:
-        yield
-        return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
     """The uncompressed files of a data set, each with its digest, from the folder ``raw`` or the first of ``sources``
     that has them; what a source gave is kept in ``raw``.
@@ -81,7 +64,7 @@ def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[s
     tried: list[str] = []
     complete = all((raw / name).exists() for name in digests)
     # A folder that already has every file may be shared and read-only: nothing is left there, not even a lock.
-    with nullcontext() if complete else locked(raw):
+    with nullcontext() if complete else locked(raw / ".lock"):
         for name, source in chain.items():
             try:
                 files = _verified(source(), digests)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from benchmarks.data import Dataset
+from benchmarks.locks import locked
 from benchmarks.results import configuration_hash, write_atomically
 from benchmarks.seeding import seed_everything
 
@@ -116,13 +117,15 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
     key = f"{role}-{configuration_hash({'data': data.sha256, 'n': len(data.train), 'version': VERSION})}"
     network = (Judge if role == "judge" else Teacher)(data.shape, data.classes).to(device)
     path = cache / f"{key}.safetensors"
-    accuracy = _load(path, network)
-    if accuracy is None:
-        _train(network, data, role, device)
-        accuracy = _accuracy(network, data, device)
-        state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-        write_atomically(path, save(state, {"accuracy": json.dumps(accuracy)}))
-        log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * accuracy)
+    # Cells side by side need the same network at the same time: one trains it, the others wait.
+    with locked(path.with_suffix(".lock")):
+        accuracy = _load(path, network)
+        if accuracy is None:
+            _train(network, data, role, device)
+            accuracy = _accuracy(network, data, device)
+            state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+            write_atomically(path, save(state, {"accuracy": json.dumps(accuracy)}))
+            log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * accuracy)
     return FeatureNetwork(network.eval().requires_grad_(False), accuracy, key)
 
 

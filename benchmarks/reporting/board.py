@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 
 from benchmarks.metrics.catalogue import CATALOGUE
-from benchmarks.reporting.markdown import code, escape, table
+from benchmarks.reporting.markdown import code, escape, file_name, table
 from benchmarks.reporting.rows import Row, Section, data_title
 from benchmarks.results import Record
+from benchmarks.statistics import FEWEST_SEEDS, differ, shared_ranks
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 LIKELIHOOD_NATS = ("elbo", "log_likelihood", "kl", "active_units", "mse")
@@ -43,11 +45,15 @@ def leaderboard(section: Section) -> str:
     """The table of likelihoods and cost, and its footnotes."""
     by = sort_metric(section)
     metrics = LIKELIHOOD_BITS if by.endswith("bits_per_dim") else LIKELIHOOD_NATS
+    ranks = ranks_of(section, by)
     return metric_table(
         section,
         by,
         metrics,
-        before=[("parameters", lambda row: f"{row.first.parameters:,}")],
+        before=[
+            *([("rank", lambda row: str(ranks.get(row.label, "–")))] if ranks else []),
+            ("parameters", lambda row: f"{row.first.parameters:,}"),
+        ],
         after=[
             ("train s", lambda row: _timing(row, "train_seconds")),
             ("images/s", lambda row: _timing(row, "train_images_per_second")),
@@ -56,37 +62,77 @@ def leaderboard(section: Section) -> str:
     )
 
 
+def ranking_sentence(section: Section) -> str:
+    """What ranks and bold numbers mean here."""
+    ranks = ranks_of(section, sort_metric(section))
+    if not ranks:
+        return (
+            "The best mean in bold. No ranks: fewer than three seeds cannot tell variants apart."
+            if len(section.rows) > 1
+            else ""
+        )
+    return (
+        "The best in bold, with all that seeds cannot tell from it. A rank is one more than the number of variants "
+        "that are better beyond noise (paired over seeds: the 95% intervals of the mean difference by bootstrap and by "
+        "Student's t both leave out zero); variants that cannot be told apart share it."
+    )
+
+
+def ranks_of(section: Section, metric: str) -> dict[str, int]:
+    """Rank by label, for rows that have the metric; empty where seeds are too few to tell rows apart."""
+    better = CATALOGUE[metric].better
+    rows = [row for row in section.rows if row.mean(metric) is not None]
+    ranks = shared_ranks([row.by_seed(metric) for row in rows], better) if better else None
+    return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False)}
+
+
 Extra = tuple[str, Callable[[Row], str]]
 
 
 def metric_table(
     section: Section, by: str, metrics: Sequence[str], before: Sequence[Extra] = (), after: Sequence[Extra] = ()
 ) -> str:
-    """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, the best in bold, and a footnote
-    with the reason for every number that there is not."""
+    """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, the best in bold, a footnote with
+    the reason for every number that there is not, and a mark on every number that the evaluation warned of."""
     header = ["variant", *(name for name, _ in before), *map(_heading, metrics), *(name for name, _ in after)]
-    best = {metric: _best(section.rows, metric) for metric in metrics}
+    best = {metric: best_labels(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
+    warned: dict[str, None] = {}
     lines = []
     for row in sorted_rows(section, by):
-        cells = [escape(row.label), *(show(row) for _, show in before)]
+        cells = [row_link(row), *(show(row) for _, show in before)]
         for metric in metrics:
             values = row.values(metric)
             if values is None:
                 number = notes.setdefault(row.reason(metric), len(notes) + 1)
                 cells.append(f"– <sup>{number}</sup>")
-            else:
-                text = spread(values, CATALOGUE[metric].decimals)
-                cells.append(f"**{text}**" if statistics.fmean(values) == best[metric] else text)
+                continue
+            text = spread(values, CATALOGUE[metric].decimals)
+            text = f"**{text}**" if row.label in best[metric] else text
+            found = row.warnings(metric)
+            warned |= dict.fromkeys(found)
+            cells.append(f"{text} †" if found else text)
         lines.append([*cells, *(show(row) for _, show in after)])
     footnotes = [f"<sup>{number}</sup> {escape(reason)}" for reason, number in notes.items()]
+    footnotes += [f"† {escape(warning)}" for warning in warned]
     return "\n\n".join([table(header, lines), *(["  \n".join(footnotes)] if footnotes else [])])
 
 
+def row_link(row: Row) -> str:
+    """A row's label, linked to the variant's page."""
+    return f"[{escape(row.label)}](variants/{file_name(row.variant)}.md)"
+
+
 def spread(values: Sequence[float], decimals: int) -> str:
-    """Mean, and ± the sample's standard deviation where there is more than one seed."""
-    mean = f"{statistics.fmean(values):.{decimals}f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{decimals}f}"
+    """Mean, and ± the sample's standard deviation where there is more than one seed; then both are rounded to the
+    deviation's second digit, and never shown with more than one decimal more than the metric's own."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:.{decimals}f}"
+    deviation = statistics.stdev(values)
+    if deviation > 0:
+        decimals = min(decimals + 1, max(0, 1 - math.floor(math.log10(deviation))))
+    return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
 def _heading(metric: str) -> str:
@@ -94,13 +140,49 @@ def _heading(metric: str) -> str:
     return f"{entry.label}{ARROWS[entry.better]}"
 
 
-def _best(rows: Sequence[Row], metric: str) -> float | None:
+def best_labels(section: Section, metric: str) -> set[str]:
+    """The row with the best mean and those that seeds cannot tell from it; none where all are equal, or where neither
+    direction is better."""
     better = CATALOGUE[metric].better
-    means = [mean for mean in (row.mean(metric) for row in rows) if mean is not None]
-    # Where all are equal, none is best.
-    if better is None or len(set(means)) < 2:
-        return None
-    return max(means) if better == "higher" else min(means)
+    rows = [row for row in section.rows if row.mean(metric) is not None]
+    means = {row.label: row.mean(metric) or 0.0 for row in rows}
+    if better is None or len(set(means.values())) < 2:
+        return set()
+    best = (max if better == "higher" else min)(rows, key=lambda row: means[row.label])
+    values = best.by_seed(metric)
+    if len(values) < FEWEST_SEEDS:
+        return {row.label for row in rows if means[row.label] == means[best.label]}
+    # A row with too few seeds to be told from the best one is not called the best for that.
+    return {
+        row.label
+        for row in rows
+        if row is best or (len(values.keys() & row.by_seed(metric).keys()) >= FEWEST_SEEDS
+                           and not differ(values, row.by_seed(metric)))
+    }  # fmt: skip
+
+
+def cost(section: Section) -> str:
+    """Time and memory of every row, fastest first."""
+    rows = sorted(
+        section.rows, key=lambda row: (statistics.fmean(row.timing("train_seconds") or [math.inf]), row.label)
+    )
+    header = ["variant", "parameters", "train s ↓", "images/s ↑", "evaluation s ↓", "whole cell s ↓", "peak memory ↓"]
+    lines = [
+        [
+            row_link(row), f"{row.first.parameters:,}",
+            *(_timing(row, name) for name in ("train_seconds", "train_images_per_second", "eval_seconds",
+                                              "total_seconds")),
+            _memory(row),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return table(header, lines)
+
+
+def _memory(row: Row) -> str:
+    peaks = [record.details.get("peak_memory_bytes") for record in row.records]
+    known = [peak for peak in peaks if isinstance(peak, int)]
+    return f"{max(known) / 2**30:.1f} GiB" if known else "–"
 
 
 def _timing(row: Row, name: str) -> str:
@@ -182,16 +264,17 @@ def measured(section: Section, metrics: Sequence[str]) -> list[str]:
 
 def commands(section: Section) -> str:
     """How to run each row again."""
-    lines = []
-    for row in sorted_rows(section, sort_metric(section)):
-        seeds = ",".join(str(record.seed) for record in row.records)
-        command = (
-            f"make bench VARIANTS={row.variant} DATASETS={section.dataset} SEEDS={seeds} PROFILE={section.profile}"
-        )
-        if row.overrides:
-            command += f' OVERRIDES="{" ".join(row.overrides)}"'
-        lines.append(f"- {escape(row.label)}: {code(command)}")
-    return "\n".join(lines)
+    rows = sorted_rows(section, sort_metric(section))
+    return "\n".join(f"- {escape(row.label)}: {command(section, row)}" for row in rows)
+
+
+def command(section: Section, row: Row) -> str:
+    """The command that repeats a row, as code."""
+    seeds = ",".join(str(record.seed) for record in row.records)
+    text = f"make bench VARIANTS={row.variant} DATASETS={section.dataset} SEEDS={seeds} PROFILE={section.profile}"
+    if row.overrides:
+        text += f' OVERRIDES="{" ".join(row.overrides)}"'
+    return code(text)
 
 
 def failures(records: Sequence[Record]) -> str:

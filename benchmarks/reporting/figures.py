@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
+from benchmarks.metrics.catalogue import CATALOGUE
 from benchmarks.reporting.rows import Row, Section
 from benchmarks.reporting.style import look, new_figure
-from benchmarks.results import HISTORY_FILE, run_folder
+from benchmarks.results import CODES_FILE, HISTORY_FILE, run_folder
 
 COLUMNS = 4
+# A picture is drawn smaller until it is no larger than this.
+MOST_BYTES = 300_000
 
 
 def sheet(rows: Sequence[Row], results: Path, name: str, height: float) -> bytes | None:
@@ -30,10 +35,139 @@ def sheet(rows: Sequence[Row], results: Path, name: str, height: float) -> bytes
     for axis in axes:
         axis.axis("off")
     for (row, path), axis in zip(found, axes, strict=False):
-        with Image.open(path) as image:
-            axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        _show(axis, path)
         axis.set_title(row.label, fontsize=10)
     return _png(figure, 120)
+
+
+def strip(pictures: Sequence[tuple[str, Path]]) -> bytes | None:
+    """Pictures of one run side by side, each under its title."""
+    found = [(title, path) for title, path in pictures if path.exists()]
+    if not found:
+        return None
+    figure, axes = new_figure(2.6 * len(found), 2.9, 1, len(found))
+    for (title, path), axis in zip(found, axes, strict=True):
+        axis.axis("off")
+        _show(axis, path)
+        axis.set_title(title, fontsize=10)
+    return _png(figure, 110)
+
+
+def _show(axis: plt.Axes, path: Path) -> None:
+    with Image.open(path) as image:
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def codes(rows: Sequence[Row], results: Path) -> bytes | None:
+    """Posterior means of test images on each row's principal plane, a colour a class."""
+    found = [(row, run_folder(results, row.first.run_id) / CODES_FILE) for row in rows]
+    found = [(row, path) for row, path in found if path.exists()]
+    if not found:
+        return None
+    columns = min(COLUMNS, len(found))
+    lines = -(-len(found) // columns)
+    figure, axes = new_figure(2.6 * columns, 2.6 * lines, lines, columns)
+    for axis in axes[len(found) :]:
+        axis.axis("off")
+    for (row, path), axis in zip(found, axes, strict=False):
+        points = pd.read_csv(path)
+        classes = sorted(points["class"].dropna().unique())
+        # Evenly spaced in lightness: told apart in grey print as far as ten classes can be.
+        colours = sns.color_palette("viridis", max(1, len(classes)))
+        groups = [(name, points[points["class"] == name]) for name in classes] or [(None, points)]
+        for (name, group), colour in zip(groups, colours, strict=True):
+            label = None if name is None else f"{name:g}"
+            axis.scatter(group["axis_1"], group["axis_2"], s=4, color=colour, linewidths=0, label=label)
+        axis.set_title(row.label, fontsize=10)
+        axis.tick_params(labelsize=7)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if labels:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), markerscale=3, fontsize=9)
+    return _png(figure, 110)
+
+
+def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
+    """A panel a metric: every seed a dot, a bar at the mean, best at the top."""
+    shown = [metric for metric in metrics if any(row.mean(metric) is not None for row in section.rows)]
+    if not shown:
+        return None
+    figure, axes = new_figure(3.4 * len(shown), 0.32 * len(section.rows) + 1.1, 1, len(shown))
+    for metric, axis in zip(shown, axes, strict=True):
+        entry = CATALOGUE[metric]
+        rows = [row for row in section.rows if row.mean(metric) is not None]
+        rows.sort(key=lambda row: row.mean(metric) or 0.0, reverse=entry.better == "lower")
+        for height, row in enumerate(rows):
+            values = list(row.by_seed(metric).values())
+            style = look(row.variant)
+            axis.plot(values, [height] * len(values), linestyle="", marker=style["marker"], color=style["color"],
+                      markersize=5, alpha=0.8)  # fmt: skip
+            axis.plot([statistics.fmean(values)], [height], marker="|", markersize=14, color="black")
+        axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.set_xlabel(f"{entry.label} ({entry.unit})", fontsize=9)
+    return _png(figure, 110)
+
+
+def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
+    """A panel a pair of metrics, or of a metric and "train_seconds": a mark a row, and a ring around each on the Pareto
+    front, which no other row beats in both."""
+    drawn = []
+    for x, y in pairs:
+        points = {row: (_value(row, x), _value(row, y)) for row in section.rows}
+        known = {row: (a, b) for row, (a, b) in points.items() if a is not None and b is not None}
+        if len(known) > 1:
+            drawn.append((x, y, known))
+    if not drawn:
+        return None
+    figure, axes = new_figure(4.6 * len(drawn), 4.2, 1, len(drawn))
+    labels: dict[str, object] = {}
+    for (x, y, known), axis in zip(drawn, axes, strict=True):
+        front = pareto_front(list(known.values()), (_lower_is_better(x), _lower_is_better(y)))
+        for (row, (a, b)), is_on_front in zip(known.items(), front, strict=True):
+            style = look(row.variant)
+            (mark,) = axis.plot([a], [b], linestyle="", marker=style["marker"], color=style["color"], markersize=8)
+            labels.setdefault(row.label, mark)
+            if is_on_front:
+                axis.plot([a], [b], linestyle="", marker="o", markersize=17, markerfacecolor="none",
+                          markeredgecolor="black")  # fmt: skip
+        for name, set_label, set_scale in (
+            (x, axis.set_xlabel, axis.set_xscale),
+            (y, axis.set_ylabel, axis.set_yscale),
+        ):
+            set_label(_axis_label(name), fontsize=9)
+            values = [value for pair in known.values() for value in (pair[0] if name == x else pair[1],)]
+            if min(values) > 0 and max(values) > 8 * min(values):
+                set_scale("log")
+        axis.tick_params(labelsize=8)
+    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=6, fontsize=9)  # type: ignore[arg-type]
+    return _png(figure, 110)
+
+
+def pareto_front(points: Sequence[tuple[float, float]], lower: tuple[bool, bool]) -> list[bool]:
+    """Whether each point is on the front: none is at least as good in both coordinates and better in one. ``lower``: in
+    which of them less is better."""
+    signed = [tuple(v if low else -v for v, low in zip(point, lower, strict=True)) for point in points]
+    return [
+        not any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in signed) for p in signed
+    ]  # fmt: skip
+
+
+def _value(row: Row, name: str) -> float | None:
+    if name in CATALOGUE:
+        return row.mean(name)
+    values = row.timing(name)
+    return None if not values else statistics.fmean(values)
+
+
+def _lower_is_better(name: str) -> bool:
+    return name not in CATALOGUE or CATALOGUE[name].better == "lower"
+
+
+def _axis_label(name: str) -> str:
+    if name not in CATALOGUE:
+        return "training time (s)"
+    entry = CATALOGUE[name]
+    return f"{entry.label} ({entry.unit}), {entry.better} is better"
 
 
 def training_curves(section: Section, results: Path) -> bytes | None:
@@ -69,10 +203,16 @@ def training_curves(section: Section, results: Path) -> bytes | None:
     return _png(figure, 110)
 
 
-def _png(figure: Figure, dpi: int) -> bytes:
+def _png(figure: Figure, dpi: float) -> bytes:
+    while len(packed := _packed(figure, dpi)) > MOST_BYTES:
+        dpi *= 0.85
+    plt.close(figure)
+    return packed
+
+
+def _packed(figure: Figure, dpi: float) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=dpi)
-    plt.close(figure)
     # 256 colours are enough for samples and lines, and a third of the bytes. Nothing but pixels is kept, no version of
     # any software: the same records give the same file.
     indexed = Image.open(data).convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -24,6 +24,16 @@ def code(text: object, limit: int = 300) -> str:
     return "`" + line.translate(str.maketrans("`<>", "'‹›")).replace("|", "\\|") + "`"
 
 
+def file_name(text: str) -> str:
+    """A name from a record as a part of a path: letters, digits, dots, dashes and underscores."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:80] or "_"
+
+
+def anchor(heading: str) -> str:
+    """What repository pages and the HTML page call a heading: lower case, words joined by dashes."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "right") -> str:
     """A pipe table of strings; the first column stands to the left, the others to ``align``."""
     columns = ("left", *[align] * (len(header) - 1))

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.results import Record, configuration_hash
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """Records of one variant under one setting, one per seed, in the order of seeds. Only those that ended well."""
 
@@ -41,6 +41,14 @@ class Row:
         """As :meth:`values`, for a field of ``timing``."""
         found = [record.timing.get(name) for record in self.records]
         return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> value, for the seeds that have one."""
+        return {record.seed: float(record.metrics[metric]) for record in self.records if metric in record.metrics}
+
+    def warnings(self, metric: str) -> list[str]:
+        """What the evaluation warned of concerning this metric: each warning begins with the metric's name."""
+        return sorted({w for record in self.records for w in record.warnings if w.startswith(f"{metric} ")})
 
     def mean(self, metric: str) -> float | None:
         values = self.values(metric)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.cell import run_cell
+from benchmarks.cell import Setting, run_cell
 from benchmarks.config import compose
 from benchmarks.data import cache_root, load
 
@@ -22,4 +22,8 @@ def digits():
 
 def run(results, variant="vae", seed=0, *overrides):
     config = configuration(variant, seed, *overrides)
-    return run_cell(config, digits(), results, cache_root() / "features", CPU, show_progress=False)
+    return run_cell(config, digits(), setting(results))
+
+
+def setting(results):
+    return Setting(results, Path("unused"), cache_root() / "features", CPU, show_progress=False)

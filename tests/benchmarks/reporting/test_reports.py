@@ -7,13 +7,16 @@ import re
 import shutil
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks.reporting import write_reports
 from benchmarks.reporting.board import spread
+from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.rows import sections
+from benchmarks.reporting.variant_pages import as_markdown
 from benchmarks.results import Record, read_records, write_atomically, write_record
 
 NATS = {"elbo": -100.0, "elbo_se": 0.3, "log_likelihood": -95.0, "log_likelihood_se": 0.3, "kl": 20.0}
@@ -110,27 +113,28 @@ def test_the_same_records_give_the_same_bytes_in_any_order_place_time_and_locale
 
 
 def row(page, variant):
-    return next(line for line in page.splitlines() if line.startswith(f"| {variant} "))
+    return next(line for line in page.splitlines() if line.startswith(f"| [{variant}](variants/"))
 
 
 def test_the_leaderboard_shows_mean_and_deviation_the_best_in_bold_and_reasons(results, tmp_path):
     write_reports(results, tmp_path)
     page = (tmp_path / "mnist.md").read_text()
-    assert "-101.00 ± 1.00" in row(page, "vae")
+    assert "-101.0 ± 1.0" in row(page, "vae")
     assert "**-93.00 ± 0.00**" in row(page, "iwae")
     assert "**0.0100**" in row(page, "wae\\_mmd")
     assert row(page, "vae").rstrip(" |").endswith("3")
     assert "– <sup>1</sup>" in row(page, "wae\\_mmd")
     assert "<sup>1</sup> deterministic encoder: no density" in page
-    order = [line.split("|")[1].strip() for line in page.splitlines() if re.match(r"\| (vae|iwae|wae)", line)]
-    assert order[:3] == ["iwae", "vae", "wae\\_mmd"]
+    order = [line.split("|")[1].strip() for line in page.splitlines() if re.match(r"\| \[(vae|iwae|wae)", line)]
+    assert [re.match(r"\[(.*)\]", entry)[1] for entry in order[:3]] == ["iwae", "vae", "wae\\_mmd"]
     assert "K = 100" in page
     assert "10,000" in page
     assert "DivergenceError: the loss of epoch 2 is nan" in page
     assert "make bench VARIANTS=vae DATASETS=mnist SEEDS=0,1,2 PROFILE=quick" in page
     index = (tmp_path / "README.md").read_text()
-    assert "[mnist](mnist.md)" in index
-    assert "iwae: -93.00 ± 0.00" in index
+    assert "[MNIST, quick](mnist.md#profile-quick)" in index
+    assert "[iwae](variants/iwae.md): -93.00 ± 0.00" in index
+    assert "DivergenceError: the loss of epoch 2 is nan" in index
 
 
 def test_a_mean_is_never_taken_over_the_seeds_that_happen_to_have_the_number(tmp_path):
@@ -172,8 +176,13 @@ def test_hostile_text_in_a_record_stays_text(tmp_path):
         dataclasses.replace(record("vae", 3, config={}), environment={}, details={}, timing={}),
     )
     write_reports(tmp_path / "r", tmp_path)
-    for name in ("mnist.md", "README.md"):
+    write_reports(tmp_path / "r", tmp_path, html=True)
+    for name in ("mnist.md", "README.md", "variants/vae.md", "index.html"):
         page = (tmp_path / name).read_text()
+        if name == "index.html":
+            assert page.count("<script") == 1
+            assert "javascript:" not in re.sub(r"<code>.*?</code>", "", page).replace("x](javascript:alert(1))", "")
+            continue
         assert "<script" not in page
         # Inside code spans, markup is text.
         assert not re.search(r"(?<!\\)\]\(javascript", re.sub(r"`[^`]*`", "", page))
@@ -194,8 +203,21 @@ def test_without_records_the_index_says_so(tmp_path):
 
 
 def test_spread_is_the_sample_standard_deviation():
-    assert spread([1.0, 2.0, 4.0], 2) == "2.33 ± 1.53"
+    assert spread([1.0, 2.0, 4.0], 2) == "2.3 ± 1.5"
     assert spread([1.0], 2) == "1.00"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([-96.4, -97.05, -96.85], "-96.77 ± 0.33"),
+        ([500.0, 560.0], "530 ± 42"),
+        ([5.0, 5.0], "5.00 ± 0.00"),
+        ([0.100001, 0.100002], "0.100 ± 0.000"),
+    ],
+)
+def test_numbers_are_rounded_to_the_second_digit_of_their_uncertainty(values, text):
+    assert spread(values, 2) == text
 
 
 @pytest.mark.parametrize("text", ["a|b", "*a*", "<b>", "[a](b)", "a\nb", "`a`", "a_b"])
@@ -205,6 +227,115 @@ def test_escaping_leaves_no_markup(text):
     assert not re.search(r"(?<!\\)[|*`_\[\]]", shown)
     assert "<" not in shown
     assert code(text).count("`") == 2
+
+
+def test_a_name_from_a_record_cannot_leave_the_reports_folder(tmp_path):
+    store(tmp_path / "r", record("../../up", 0, dataset="../out", tag="1"), record("<b>", 0, tag="2"))
+    write_reports(tmp_path / "r", tmp_path / "reports", html=True)
+    written = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {"r", "reports"}
+    assert "not registered" in (tmp_path / "reports" / "variants" / "_b_.md").read_text()
+
+
+def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_path):
+    def seeds(variant, values):
+        return [record(variant, seed, NATS | {"log_likelihood": value}) for seed, value in enumerate(values)]
+
+    store(
+        tmp_path / "r",
+        *seeds("iwae", [-91.0, -91.4, -91.2]),
+        *seeds("vae", [-91.3, -91.1, -91.2]),
+        *seeds("beta_vae", [-95.0, -95.2, -95.3]),
+    )
+    write_reports(tmp_path / "r", tmp_path)
+    page = (tmp_path / "mnist.md").read_text()
+    ranks = {name: row(page, name).split("|")[2].strip() for name in ("iwae", "vae", "beta\\_vae")}
+    assert ranks == {"iwae": "1", "vae": "1", "beta\\_vae": "3"}
+    assert "**-91.20 ± 0.20**" in row(page, "iwae")
+    assert "**-91.20 ± 0.10**" in row(page, "vae")
+    assert "**-9" not in row(page, "beta\\_vae")
+    assert "1 of 3" in (tmp_path / "variants" / "vae.md").read_text()
+
+
+def test_two_seeds_give_no_ranks(tmp_path):
+    store(tmp_path / "r", *(record(name, seed) for name in ("vae", "iwae") for seed in (0, 1)))
+    write_reports(tmp_path / "r", tmp_path)
+    page = (tmp_path / "mnist.md").read_text()
+    assert "| rank" not in page.replace("   ", " ")
+    assert "fewer than three seeds" in page
+
+
+def test_a_number_that_the_evaluation_warned_of_is_marked(tmp_path):
+    warning = "fid_features from 100 images in 128 dimensions is biased upwards"
+    store(tmp_path / "r", record("vae", 0, NATS | {"fid_features": 12.0}, warnings=[warning]))
+    write_reports(tmp_path / "r", tmp_path)
+    page = (tmp_path / "mnist.md").read_text()
+    assert "12.00 †" in page
+    assert "† fid\\_features from 100 images in 128 dimensions is biased upwards" in page
+
+
+def test_a_baseline_marks_what_is_better_worse_or_noise(tmp_path):
+    def seeds(folder, variant, values):
+        store(folder, *(record(variant, s, NATS | {"log_likelihood": v}) for s, v in enumerate(values)))
+
+    seeds(tmp_path / "then", "vae", [-95.0, -95.2, -95.1])
+    seeds(tmp_path / "now", "vae", [-93.0, -93.3, -93.2])
+    seeds(tmp_path / "then", "iwae", [-92.0, -92.5, -91.5])
+    seeds(tmp_path / "now", "iwae", [-92.4, -91.9, -91.8])
+    seeds(tmp_path / "then", "beta_vae", [-100.0])
+    seeds(tmp_path / "now", "beta_vae", [-103.0])
+    seeds(tmp_path / "now", "dip_vae", [-103.0])
+    write_reports(tmp_path / "now", tmp_path / "reports", baseline=tmp_path / "then")
+    page = (tmp_path / "reports" / "mnist.md").read_text().partition("### Against the baseline")[2]
+    assert "+1.93 (**better**)" in row(page, "vae")
+    assert "-0.03 (within noise)" in row(page, "iwae")
+    # One seed: three nats are far more than twice the standard error over images.
+    assert "-3.00 (**worse**)" in row(page, "beta\\_vae")
+    assert "dip" not in page
+    write_reports(tmp_path / "now", tmp_path / "reports")
+    assert "Against the baseline" not in (tmp_path / "reports" / "mnist.md").read_text()
+
+
+def test_pages_that_no_record_supports_any_more_are_removed_and_others_left(results, tmp_path):
+    reports = tmp_path / "reports"
+    write_reports(results, reports)
+    (reports / "speed.md").write_text("# Speed, by another command")
+    assert (reports / "variants" / "iwae.md").exists()
+    for folder in (results / "runs").glob("*-iwae-*"):
+        shutil.rmtree(folder)
+    write_reports(results, reports)
+    assert not (reports / "variants" / "iwae.md").exists()
+    assert (reports / "speed.md").exists()
+    assert "[speed.md](speed.md)" in (reports / "README.md").read_text()
+
+
+def test_no_picture_is_larger_than_the_limit(tmp_path):
+    store(tmp_path / "r", *(record(f"v{i}", 0) for i in range(12)))
+    noise = np.random.default_rng(0).integers(0, 256, size=(400, 400, 3), dtype=np.uint8)
+    for path in (tmp_path / "r").rglob("samples.png"):
+        Image.fromarray(noise).save(path)
+    write_reports(tmp_path / "r", tmp_path)
+    sizes = [path.stat().st_size for path in (tmp_path / "figures").iterdir()]
+    assert max(sizes) <= 300_000
+
+
+def test_the_pareto_front_is_what_no_other_point_beats():
+    points = [(1.0, 5.0), (2.0, 4.0), (2.0, 6.0), (3.0, 3.0), (3.0, 3.0), (4.0, 9.0)]
+    assert pareto_front(points, (True, True)) == [True, True, False, True, True, False]
+    assert pareto_front(points, (True, False)) == [True, False, True, False, False, True]
+
+
+def test_a_docstring_becomes_markdown():
+    text = as_markdown(
+        "A model: with ``code``.\n\n    loss = r\n         + KL\n\nSee :class:`~a.B`\nhere.\n\n"
+        "References:\n    One, *T*,\n    2014. https://a.org/1\n    Two. https://a.org/2\n\n"
+        "Deviations:\n    1. First,\n       still first.\n    2. Second."
+    )
+    assert text == (
+        "**A model: with `code`.**\n\n```\nloss = r\n     + KL\n```\n\nSee `a.B` here.\n\n## References\n\n"
+        "- One, *T*, 2014. https://a.org/1\n- Two. https://a.org/2\n\n## Deviations\n\n"
+        "1. First,\n   still first.\n2. Second."
+    )
 
 
 def test_the_committed_reports_are_those_of_the_committed_records(tmp_path):

@@ -1,0 +1,69 @@
+"""What changed against an earlier results folder: better, worse, or within noise."""
+
+from __future__ import annotations
+
+import math
+
+from benchmarks.metrics.catalogue import CATALOGUE
+from benchmarks.reporting import board
+from benchmarks.reporting.markdown import table
+from benchmarks.reporting.rows import Row, Section
+from benchmarks.statistics import FEWEST_SEEDS, differ
+
+COMPARED = ("fid_features", "mse", "linear_probe_accuracy")
+
+
+def compared(section: Section, before: list[Section]) -> list[str]:
+    """The blocks of a board's comparison with sections of another results folder, for rows of the same name there,
+    whatever their settings: none where there is no such row."""
+    earlier = {
+        row.label: row
+        for other in before
+        if (other.dataset, other.profile) == (section.dataset, section.profile)
+        for row in other.rows
+    }
+    by = board.sort_metric(section)
+    rows = [row for row in board.sorted_rows(section, by) if row.label in earlier]
+    if not rows:
+        return []
+    metrics = board.measured(section, (by, *COMPARED))
+    header = ["variant", *(CATALOGUE[metric].label for metric in metrics)]
+    lines = [[board.row_link(row), *(change(row, earlier[row.label], metric) for metric in metrics)] for row in rows]
+    return [
+        "### Against the baseline",
+        "Mean now minus mean then. Better or worse: the seeds in common (three or more) differ beyond noise; with "
+        "fewer, the difference is over twice its standard error over test images. Rows of the same name are compared, "
+        "whatever was set otherwise.",
+        table(header, lines, "left"),
+    ]
+
+
+def change(now: Row, then: Row, metric: str) -> str:
+    """One cell of the comparison."""
+    new, old = now.mean(metric), then.mean(metric)
+    if new is None or old is None:
+        return "–"
+    entry = CATALOGUE[metric]
+    difference = new - old
+    text = f"{difference:+.{entry.decimals}f}"
+    a, b = now.by_seed(metric), then.by_seed(metric)
+    if difference == 0:
+        return "same"
+    if len(a.keys() & b.keys()) >= FEWEST_SEEDS:
+        real = differ(a, b)
+    else:
+        error = _standard_error(now, then, metric)
+        if error is None:
+            return f"{text} (too few seeds to tell)"
+        real = abs(difference) > 2 * error
+    if not real:
+        return f"{text} (within noise)"
+    return f"{text} (**{'better' if (difference > 0) == (entry.better == 'higher') else 'worse'}**)"
+
+
+def _standard_error(now: Row, then: Row, metric: str) -> float | None:
+    """Of the difference, over test images; None where a record has none."""
+    name = CATALOGUE[metric].standard_error
+    errors = [row.mean(name) if name else None for row in (now, then)]
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) if len(known) == 2 else None

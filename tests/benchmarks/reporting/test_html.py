@@ -1,0 +1,111 @@
+"""The page in a browser: it opens without an error or a request, sorts, filters, and fits a telephone."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from benchmarks.reporting import write_reports
+
+from .test_reports import NATS, record, store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def page(tmp_path):
+    values = {"vae": -94.0, "iwae": -91.5, "beta_vae": -109.0, "logcosh_vae": -230.0}
+    for name, value in values.items():
+        store(tmp_path / "r", *(record(name, s, NATS | {"log_likelihood": value + s, "mse": 0.02}) for s in (0, 1, 2)))
+    store(tmp_path / "r", record("wae_mmd", 0, {"mse": 0.01}))
+    write_reports(tmp_path / "r", tmp_path / "reports", html=True)
+    return tmp_path / "reports" / "index.html"
+
+
+def test_the_page_needs_no_other_file_and_no_network(page):
+    text = page.read_text()
+    # Links to papers are for people; nothing is loaded from anywhere.
+    assert not re.findall(r'(?:src|srcset)="(?!data:)', text)
+    assert "<link" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    targets = set(re.findall(r'href="#([^"]+)"', text))
+    assert targets <= set(re.findall(r'id="([^"]+)"', text))
+    assert {"mnist", "mnist--profile-quick", "readme", "variants-iwae"} <= targets
+
+
+def in_browser(page, script, width=1440):
+    """The JSON that ``script`` (an expression) gives at the end of the page, and what the console said."""
+    probe = page.with_name("probe.html")
+    program = f"<script>document.body.dataset.found = JSON.stringify({script});</script></body>"
+    probe.write_text(page.read_text().replace("</body>", program))
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars",
+        f"--window-size={width},900", f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", probe.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    (found,) = re.findall(r'<body data-found="([^"]*)"', done.stdout)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(found.replace("&quot;", '"')), console
+
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@needs_browser
+def test_a_click_on_a_heading_sorts_and_a_second_one_turns_the_order(page):
+    script = """(() => {
+      const table = [...document.querySelectorAll("table.rows")]
+        .find((t) => t.tHead.textContent.includes("log p(x)"));
+      const heads = [...table.tHead.rows[0].cells];
+      const column = heads.findIndex((h) => h.textContent.startsWith("log p(x)"));
+      const order = () => [...table.tBodies[0].rows].map((r) => r.cells[0].textContent);
+      heads[column].querySelector("button").click();
+      const up = order();
+      heads[column].querySelector("button").click();
+      return [up, order(), heads[column].getAttribute("aria-sort")];
+    })()"""
+    (up, down, state), console = in_browser(page, script)
+    assert up == ["logcosh_vae", "beta_vae", "vae", "iwae", "wae_mmd"]
+    assert down == ["iwae", "vae", "beta_vae", "logcosh_vae", "wae_mmd"]
+    assert state == "descending"
+    assert console == []
+
+
+@needs_browser
+def test_the_filter_filters(page):
+    script = """(() => {
+      const box = document.getElementById("filter");
+      const shown = () => [...document.querySelectorAll("table.rows")].map((t) =>
+        [...t.tBodies[0].rows].filter((r) => !r.hidden).map((r) => r.cells[0].textContent));
+      box.value = "beta";
+      box.dispatchEvent(new Event("input"));
+      const some = shown();
+      box.value = "";
+      box.dispatchEvent(new Event("input"));
+      return [some, shown()];
+    })()"""
+    (some, every), console = in_browser(page, script)
+    assert all(rows == ["beta_vae"] for rows in some)
+    assert all(len(rows) >= 4 for rows in every)
+    assert console == []
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [375, 1440])
+def test_the_page_is_no_wider_than_the_screen(page, width):
+    # A headless window has a least width of its own: the page is put into a frame of the width in question.
+    script = """(() => {
+      const frame = document.createElement("div");
+      frame.style.width = "WIDTHpx";
+      frame.append(document.querySelector("nav"), document.querySelector("main"));
+      document.body.prepend(frame);
+      const wide = [...frame.querySelectorAll("*")].filter((e) => !e.closest(".scroll") && !e.closest("pre") &&
+        e.getBoundingClientRect().right > WIDTH + 1).map((e) => e.outerHTML.slice(0, 80));
+      return wide;
+    })()""".replace("WIDTH", str(width))
+    wide, console = in_browser(page, script)
+    assert wide == []
+    assert console == []
