@@ -21,7 +21,8 @@ from benchmarks.results import configuration_hash, write_atomically
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+# Small enough for the processor's cache: half the time of 500 images of 28x28 at once.
+BATCH = 100
 LIMITS_SEED = 0
 
 

@@ -30,13 +30,13 @@ def tracker(name: str, folder: Path) -> Track | None:
     check_tracker(name)
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder / "tensorboard"))
 
     def track(row: dict[str, float]) -> None:
         epoch = int(row["epoch"])
         for key, value in row.items():
             if key != "epoch":
-                writer.add_scalar(key, value, epoch)  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+                writer.add_scalar(key, value, epoch)
+        writer.flush()
 
     return track

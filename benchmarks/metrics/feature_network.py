@@ -126,7 +126,11 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
             state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
             write_atomically(path, save(state, {"accuracy": json.dumps(accuracy)}))
             log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * accuracy)
-    return FeatureNetwork(network.eval().requires_grad_(False), accuracy, key)
+    network = network.eval().requires_grad_(False)
+    if isinstance(network, Judge):
+        # Convolutions of a frozen network take two thirds of the time with channels last, to the same seven digits.
+        network = network.to(memory_format=torch.channels_last)
+    return FeatureNetwork(network, accuracy, key)
 
 
 def _load(path: Path, network: nn.Module) -> float | None:

@@ -11,7 +11,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-BATCH = 500
+# Small enough for the processor's cache: SSIM takes half the time that it does on 500 images of 28x28 at once.
+BATCH = 100
 WINDOW = 11  # pixels: Wang et al. (2004)
 # Five scales of the window's reach: the smallest side that MS-SSIM is defined for.
 SMALLEST_MULTISCALE_SIDE = (WINDOW - 1) * 2**4 + 1

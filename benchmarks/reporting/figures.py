@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -120,7 +121,7 @@ def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
     if not drawn:
         return None
     figure, axes = new_figure(4.6 * len(drawn), 4.2, 1, len(drawn))
-    labels: dict[str, object] = {}
+    labels: dict[str, Artist] = {}
     for (x, y, known), axis in zip(drawn, axes, strict=True):
         front = pareto_front(list(known.values()), (_lower_is_better(x), _lower_is_better(y)))
         for (row, (a, b)), is_on_front in zip(known.items(), front, strict=True):
@@ -130,16 +131,15 @@ def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
             if is_on_front:
                 axis.plot([a], [b], linestyle="", marker="o", markersize=17, markerfacecolor="none",
                           markeredgecolor="black")  # fmt: skip
-        for name, set_label, set_scale in (
-            (x, axis.set_xlabel, axis.set_xscale),
-            (y, axis.set_ylabel, axis.set_yscale),
+        for name, values, set_label, set_scale in (
+            (x, [a for a, _ in known.values()], axis.set_xlabel, axis.set_xscale),
+            (y, [b for _, b in known.values()], axis.set_ylabel, axis.set_yscale),
         ):
             set_label(_axis_label(name), fontsize=9)
-            values = [value for pair in known.values() for value in (pair[0] if name == x else pair[1],)]
             if min(values) > 0 and max(values) > 8 * min(values):
                 set_scale("log")
         axis.tick_params(labelsize=8)
-    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=6, fontsize=9)  # type: ignore[arg-type]
+    figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=6, fontsize=9)
     return _png(figure, 110)
 
 
