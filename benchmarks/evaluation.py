@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
@@ -196,7 +198,11 @@ def _mixture(
         return
     codes = torch.cat([variant.code(variant.posterior(batch)) for batch in data.probe.split(BATCH)])
     mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4, max_iter=50, random_state=seed)
-    drawn, _ = mixture.fit(codes.double().cpu().numpy()).sample(config.generated_images)
+    with warnings.catch_warnings():
+        # The number of iterations is a budget, the same for every variant.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture.fit(codes.double().cpu().numpy())
+    drawn, _ = mixture.sample(config.generated_images)
     z = torch.from_numpy(drawn).to(codes)
     images = torch.cat([variant.likelihood(batch).mean for batch in z.split(BATCH)])
     result.add("fid_features_gmm", space.distance(space(images)))
