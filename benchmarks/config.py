@@ -174,7 +174,7 @@ def choices(group: str) -> list[str]:
 
 
 @cache
-def _store_schemas() -> None:
+def store_schemas() -> None:
     """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
     store = ConfigStore.instance()
     for name in variants.names():
@@ -201,7 +201,7 @@ def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequ
     for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
-    _store_schemas()
+    store_schemas()
     arguments = _arguments(variant, dataset, profile, seed)
     arguments.append(search_path())
     try:

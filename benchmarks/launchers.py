@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmarks.cell import Setting, finished, run_once, write_failure
-from benchmarks.config import Config, arguments_of, choices, conf_folder, from_plain, search_path
+from benchmarks.config import Config, arguments_of, choices, conf_folder, from_plain, search_path, store_schemas
 from benchmarks.data import load
 from benchmarks.environment import choose_device
 from benchmarks.errors import UserError
@@ -46,13 +46,15 @@ def check_launcher(name: str) -> None:
     allowed = choices(GROUP)
     if name not in allowed:
         raise UserError(unknown("launcher", name, allowed))
+    store_schemas()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            _hydra().compose_config("config", [f"{GROUP}={name}"], run_mode=RunMode.MULTIRUN)
+            _hydra().compose_config("config", [search_path(), f"{GROUP}={name}"], run_mode=RunMode.MULTIRUN)
     except HydraException as error:
-        plugin = PLUGINS.get(name)
-        mend = f": pip install {plugin}" if plugin else f" ({error})"
-        raise UserError(f"launcher {name!r} needs a plugin that is not installed{mend}") from None
+        if GROUP in str(error) and name in PLUGINS:
+            mend = f"pip install {PLUGINS[name]}"
+            raise UserError(f"launcher {name!r} needs a plugin that is not installed: {mend}") from None
+        raise UserError(f"launcher {name!r}: {' '.join(str(error).split())}") from None
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def training_curves(section: Section, results: Path) -> bytes | None:
         for path in (run_folder(results, record.run_id) / HISTORY_FILE for record in row.records)
         if path.exists()
     ]
-    drawn = [(row, history) for row, history in histories if "validation_elbo" in history]
+    drawn = [(row, history) for row, history in histories if "validation_elbo" in history.dropna(axis=1, how="all")]
     if not drawn:
         return None
     figure, (axis,) = new_figure(8, 4.5)
@@ -193,8 +193,8 @@ def training_curves(section: Section, results: Path) -> bytes | None:
         )  # fmt: skip
         labelled.add(row.label)
     # The first epochs would squeeze what matters into a line at the top.
-    ends = [history["validation_elbo"].dropna().iloc[-1] for _, history in drawn]
-    starts = [history["validation_elbo"].dropna().iloc[min(1, len(history) - 1)] for _, history in drawn]
+    curves = [history["validation_elbo"].dropna() for _, history in drawn]
+    ends, starts = [curve.iloc[-1] for curve in curves], [curve.iloc[min(1, len(curve) - 1)] for curve in curves]
     low, high = min(*ends, *starts), max(*ends, *starts)
     axis.set_ylim(low - 0.03 * (high - low) - 1e-9, high + 0.05 * (high - low) + 1e-9)
     axis.set_xlabel("epoch")
