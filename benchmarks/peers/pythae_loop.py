@@ -1,4 +1,4 @@
-"""One epoch of pythae's own trainer on a file of images, in pythae's own environment: prints seconds, one line a repeat.
+"""An epoch of pythae's own trainer on a file of images, in pythae's own environment: prints the seconds of each repeat.
 
 Run by ``make speed`` with the interpreter of that environment (``make peers``); nothing of the suite imports this.
 """
