@@ -26,11 +26,12 @@ LAUNCHER ?=
 HTML ?=
 BASELINE ?=
 TABLE ?= -
+PEERS ?= .venv-peers/bin/python
 
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report results publish speed list test test-slow lint format clean
+.PHONY: help setup data bench report results publish speed peers list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -63,8 +64,15 @@ results: setup   ## all records as one table, into TABLE (.csv or .parquet)
 publish: setup   ## copy your records that ended well to RESULTS/reference
 	@$(PY) -m benchmarks publish --results "$(RESULTS)"
 
-speed: setup     ## measure the loop beside a hand-written one, into REPORTS/speed.md
-	@$(PY) -m benchmarks speed --reports "$(REPORTS)"
+speed: setup     ## measure the loop beside a hand-written one and pythae, into REPORTS/speed.md
+	@$(PY) -m benchmarks speed --reports "$(REPORTS)" $(if $(wildcard $(PEERS)),--peers $(PEERS))
+
+# pythae in an environment of its own; the torch that it runs on is the suite's.
+peers: setup     ## make the environment of the peers that `make speed` measures
+	@$(PYTHON) -m venv .venv-peers
+	@$(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		"$$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/suite.pth"
+	@.venv-peers/bin/python -m pip install --quiet pythae==0.1.2
 
 list: setup      ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list

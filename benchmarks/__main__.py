@@ -83,9 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("--parquet", type=Path, help="the file to write")
     results.set_defaults(command=_results)
 
-    speed = commands.add_parser("speed", help="measure the loop beside a hand-written one")
+    speed = commands.add_parser("speed", help="measure the loop beside a hand-written one and a peer")
     speed.add_argument("--reports", type=Path, default=Path("reports"))
     speed.add_argument("--repeats", type=int, default=9)
+    speed.add_argument("--peers", type=Path, help="the interpreter of an environment that has pythae")
     speed.set_defaults(command=_speed)
 
     listing = commands.add_parser("list", help="show variants, data sets, networks and profiles")
@@ -218,7 +219,9 @@ def _speed(options: argparse.Namespace) -> int:
 
     if options.repeats < 1:
         raise UserError(f"--repeats must be 1 or above, got {options.repeats}")
-    print(measure(options.reports, options.repeats))
+    if options.peers is not None and not options.peers.exists():
+        raise UserError(f"--peers must be a Python interpreter, got {str(options.peers)!r}: `make peers` makes one")
+    print(measure(options.reports, options.repeats, options.peers))
     return 0
 
 

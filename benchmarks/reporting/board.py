@@ -10,7 +10,7 @@ from benchmarks.metrics.catalogue import CATALOGUE
 from benchmarks.reporting.markdown import code, escape, file_name, table
 from benchmarks.reporting.rows import Row, Section, data_title
 from benchmarks.results import Record
-from benchmarks.statistics import FEWEST_SEEDS, differ, shared_ranks
+from benchmarks.statistics import FEWEST_SEEDS, differ, interval, shared_ranks
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 LIKELIHOOD_NATS = ("elbo", "log_likelihood", "kl", "active_units", "mse")
@@ -159,6 +159,23 @@ def best_labels(section: Section, metric: str) -> set[str]:
         if row is best or (len(values.keys() & row.by_seed(metric).keys()) >= FEWEST_SEEDS
                            and not differ(values, row.by_seed(metric)))
     }  # fmt: skip
+
+
+def intervals(section: Section, metrics: Sequence[str]) -> str:
+    """Student's 95% interval of every row's mean over its seeds, for rows with two seeds or more; "" without any."""
+    by = metrics[0]
+    lines = []
+    for row in sorted_rows(section, by):
+        found = [interval(row.values(metric) or []) for metric in metrics]
+        if any(found):
+            shown = [_between(ends, CATALOGUE[m].decimals) for ends, m in zip(found, metrics, strict=True)]
+            lines.append([row_link(row), *shown, str(len(row.records))])
+    header = ["variant", *(f"{CATALOGUE[m].label} ({CATALOGUE[m].unit})" for m in metrics), "seeds"]
+    return table(header, lines) if lines else ""
+
+
+def _between(ends: tuple[float, float] | None, decimals: int) -> str:
+    return "–" if ends is None else f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}"
 
 
 def cost(section: Section) -> str:

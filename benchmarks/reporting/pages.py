@@ -136,6 +136,7 @@ def _further_tables(section: Section) -> list[str]:
 def _pictures(section: Section, name: str, results: Path, reports: Path) -> list[str]:
     by = board.sort_metric(section)
     rows = board.sorted_rows(section, by)
+    dots = (by, "fid_features", "mse", "linear_probe_accuracy")
     lowest = "the lowest seed of each row"
     drawn = [
         ("Samples", figures.sheet(rows, results, "samples.png", 2.9),
@@ -143,7 +144,7 @@ def _pictures(section: Section, name: str, results: Path, reports: Path) -> list
         ("Reconstructions", figures.sheet(rows, results, "reconstructions.png", 2.9), _reconstruction_caption(section)),
         ("Training", figures.training_curves(section, results),
          "Validation ELBO (one posterior sample an image) after every epoch, one line a seed."),
-        ("Seeds", figures.seeds(section, (by, "fid_features", "mse", "linear_probe_accuracy")),
+        ("Seeds", figures.seeds(section, dots),
          "Every seed a mark, the mean a bar; the best row of each panel at the top."),
         ("Trade-offs", figures.fronts(section, ((by, "fid_features"), ("train_seconds", by))),
          "Sample quality against likelihood, and likelihood against training time; means over seeds. Rings mark the "
@@ -163,6 +164,8 @@ def _pictures(section: Section, name: str, results: Path, reports: Path) -> list
             path = reports / "figures" / f"{name}-{anchor(heading)}.png"
             write_atomically(path, png)
             blocks += [f"### {heading}", f"![{heading}](figures/{path.name})", f"*{caption}*"]
+            if heading == "Seeds" and (table_of_intervals := board.intervals(section, board.measured(section, dots))):
+                blocks += ["Student's 95% intervals of the means, by the spread over seeds:", table_of_intervals]
     return blocks
 
 
