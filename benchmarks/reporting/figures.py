@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from benchmarks.metrics.catalogue import CATALOGUE
@@ -79,6 +80,11 @@ def codes(rows: Sequence[Row], results: Path) -> bytes | None:
         for (name, group), colour in zip(groups, colours, strict=True):
             label = None if name is None else f"{name:g}"
             axis.scatter(group["axis_1"], group["axis_2"], s=4, color=colour, linewidths=0, label=label)
+            if label is not None:
+                # The class at the middle of its points, for print in grey and for eyes that see no colours.
+                text = axis.text(group["axis_1"].median(), group["axis_2"].median(), label, fontsize=10, weight="bold",
+                                 ha="center", va="center")  # fmt: skip
+                text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
         axis.set_title(row.label, fontsize=10)
         axis.tick_params(labelsize=7)
     handles, labels = axes[0].get_legend_handles_labels()

@@ -31,7 +31,8 @@ def look(variant: str) -> dict[str, str]:
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "linestyle": _LINES[index // len(_COLOURS) % len(_LINES)],
-        "marker": _MARKERS[index % len(_MARKERS)],
+        # Shifted from one round of colours to the next: two variants of one colour differ in their marks.
+        "marker": _MARKERS[(index + 3 * (index // len(_COLOURS))) % len(_MARKERS)],
     }
 
 
