@@ -100,8 +100,6 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    import torch
-
     import variants
     from benchmarks import sweep
     from benchmarks.cell import Setting
@@ -130,7 +128,6 @@ def _bench(options: argparse.Namespace) -> int:
     if options.dry:
         print(sweep.describe_plan(cells, setting, options.retry, jobs))
         return 0
-    torch.backends.cuda.matmul.allow_tf32 = all(cell.training.precision != "fp32" for cell in cells)
     if options.launcher:
         launcher_overrides = [override for override in options.overrides if override.startswith("hydra")]
         summary = sweep.run_on(options.launcher, cells, setting, options.retry, launcher_overrides)
@@ -184,13 +181,14 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from benchmarks.documentation import documentation
     from benchmarks.reporting import write_reports
 
     # Only the report command has these; a sweep's own report is plain.
     baseline, html = getattr(options, "baseline", None), getattr(options, "html", False)
     if baseline is not None and not baseline.is_dir():
         raise UserError(f"--baseline must be a results folder, got {str(baseline)!r}")
-    for message in write_reports(options.results, options.reports, baseline, html):
+    for message in write_reports(options.results, options.reports, baseline, html, documentation):
         print(message, file=sys.stderr)
     print(f"reports: {options.reports / ('index.html' if html else 'README.md')}")
     return 0

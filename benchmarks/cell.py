@@ -30,7 +30,7 @@ from benchmarks.results import RECORD_FILE, Record, RecordError, read_record, wr
 from benchmarks.seeding import seed_everything
 from benchmarks.teacher import teacher
 from benchmarks.tracking import tracker
-from benchmarks.training import DivergenceError, train, write_history
+from benchmarks.training import DivergenceError, tensor_float_32, train, write_history
 from variants import Variant
 from variants.observations import observation_model
 
@@ -112,7 +112,8 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
     details: dict[str, Any] = {"overrides": list(config.overrides), "data_title": data.title}
     outcome: dict[str, Any] = {}
     try:
-        outcome = _train_and_evaluate(config, data, folder, setting, details)
+        with tensor_float_32(False):
+            outcome = _train_and_evaluate(config, data, folder, setting, details)
         outcome["status"] = "ok"
     except DivergenceError as error:
         outcome |= {"status": "diverged", "error": _described(error)}
@@ -147,10 +148,11 @@ def _train_and_evaluate(
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, cache, device)
         variant.use_teacher(network)
-    done = train(
-        variant, images, config.dataset, config.training, config.seed, validate, folder, setting.show_progress,
-        tracker(setting.tracker, folder),
-    )  # fmt: skip
+    with tensor_float_32(config.training.precision != "fp32"):
+        done = train(
+            variant, images, config.dataset, config.training, config.seed, validate, folder, setting.show_progress,
+            tracker(setting.tracker, folder),
+        )  # fmt: skip
     write_history(folder, done.history)
 
     if not variant.trains_observation:
@@ -178,6 +180,13 @@ def _train_and_evaluate(
             "eval_seconds": eval_seconds,
         },
     }
+
+
+def prepare(config: Config, data: Dataset, setting: Setting) -> None:
+    """Leave in the cache what every cell of a data set shares: the networks and the reference features."""
+    evaluation_data(config, data, setting.cache, setting.device)
+    if variants.lookup(config.variant_name).needs_teacher:
+        teacher(data, setting.cache, setting.device)
 
 
 def _evaluate(variant: Variant, held_out: EvaluationData, config: Config) -> Evaluation:

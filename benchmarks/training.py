@@ -155,8 +155,21 @@ def make_optimiser(config: TrainingConfig, parameters: list[torch.nn.Parameter])
     return OPTIMISERS[config.optimiser](parameters, **options)
 
 
+@contextlib.contextmanager
+def tensor_float_32(allowed: bool) -> Iterator[None]:
+    """Whether a GPU may round the factors of fp32 products to TF32 while the block runs: a setting of the process that
+    evaluation does not share."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    try:
+        products.allow_tf32 = convolutions.allow_tf32 = allowed
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast, or nothing: fp32 and tf32 differ in a setting of the whole process."""
+    """bf16 autocast, or nothing."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import multiprocessing
@@ -18,7 +19,8 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks.cell import Setting, finished, run_once, write_failure
+import variants
+from benchmarks.cell import Setting, finished, prepare, run_once, write_failure
 from benchmarks.config import Config, from_plain
 from benchmarks.data import load
 from benchmarks.locks import LockedError, cell_lock
@@ -73,7 +75,13 @@ def side_by_side(
     gpus = torch.cuda.device_count() if setting.device.type == "cuda" else 0
     waiting = list(enumerate(cells))
     running: dict[Any, _Running] = {}
+    # On all threads, and once: otherwise one cell would train the data set's classifier while the others wait for it.
+    kinds = {(cell.dataset.name, variants.lookup(cell.variant_name).needs_teacher): cell for cell in cells}
+    plain = [(cell.resolved(), cell.overrides) for cell in kinds.values()]
+    first = context.Process(target=_prepare, args=(plain, setting))
     try:
+        first.start()
+        first.join()
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, cell = waiting.pop(0)
@@ -96,6 +104,7 @@ def side_by_side(
                     _stop(one.process)
     finally:
         # Reached early by an interrupt: the cells keep their checkpoints.
+        _stop(first)
         for one in running.values():
             one.process.terminate()
         for one in running.values():
@@ -110,12 +119,17 @@ def _stop(process: BaseProcess) -> None:
         process.join()
 
 
+def _prepare(cells: list[tuple[dict[str, Any], tuple[str, ...]]], setting: Setting) -> None:
+    """What fails here, or dies, fails the cells themselves later, with its reason in their records."""
+    _belong_to_parent()
+    for plain, overrides in cells:
+        cell = dataclasses.replace(from_plain(plain), overrides=overrides)
+        with contextlib.suppress(Exception):
+            prepare(cell, load(cell.dataset, setting.data_root), setting)
+
+
 def _work(plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, threads: int, retry: bool) -> None:
-    # An interrupt from the keyboard reaches every process; the parent stops its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    _belong_to_parent()
     torch.set_num_threads(threads)
     # NumPy's and scikit-learn's too: on two cores, two workers of two threads each fitted the mixture sampler in 7.6 s,
     # of one in 0.7 s.
@@ -126,6 +140,14 @@ def _work(plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, t
         run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry)
     except LockedError:
         os._exit(ELSEWHERE)
+
+
+def _belong_to_parent() -> None:
+    # An interrupt from the keyboard reaches every process; the parent stops its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
 def _die_with(parent: BaseProcess) -> None:

@@ -21,6 +21,13 @@ REPRESENTATION = (
     "category_accuracy",
 )  # fmt: skip
 SAMPLERS = ("fid_features", "fid_features_gmm")
+# Question -> the metrics that answer it, the first that a board has.
+QUESTIONS = {
+    "likelihood": ("log_likelihood_bits_per_dim", "log_likelihood"),
+    "sample quality": ("fid_features", "fid_inception"),
+    "reconstruction": ("mse",),
+    "representation": ("linear_probe_accuracy",),
+}
 LIKELIHOOD_BITS = ("elbo_bits_per_dim", "log_likelihood_bits_per_dim", "kl", "active_units", "mse")
 
 

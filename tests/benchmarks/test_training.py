@@ -12,7 +12,7 @@ from benchmarks.cell import build
 from benchmarks.checkpoint import load_checkpoint, save_checkpoint
 from benchmarks.config import TrainingConfig
 from benchmarks.schedules import learning_rate_factor
-from benchmarks.training import DivergenceError, train
+from benchmarks.training import DivergenceError, tensor_float_32, train
 
 from .cells import CPU, configuration, digits, run
 
@@ -237,3 +237,27 @@ def test_schedules_are_functions_of_progress():
     at = [learning_rate_factor("burda", (epoch + 0.5) / 3280) for epoch in (0, 1, 3, 4, 12, 13, 1092, 1093, 3279)]
     stages = [0, 1, 1, 2, 2, 3, 6, 7, 7]
     assert at == pytest.approx([10 ** (-stage / 7) for stage in stages])
+
+
+def test_tf32_is_for_training_alone_and_only_where_it_was_asked_for(tmp_path, monkeypatch):
+    from benchmarks import cell
+
+    seen = {}
+
+    def noting(name, original):
+        def call(*arguments, **options):
+            seen[name] = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+            return original(*arguments, **options)
+
+        return call
+
+    before = torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr(cell, "train", noting("train", cell.train))
+    monkeypatch.setattr(cell, "evaluate", noting("evaluate", cell.evaluate))
+    assert run(tmp_path / "tf32", "vae", 0, "training.precision=tf32").status == "ok"
+    assert seen == {"train": (True, True), "evaluate": (False, False)}
+    assert run(tmp_path / "fp32").status == "ok"
+    assert seen == {"train": (False, False), "evaluate": (False, False)}
+    with pytest.raises(RuntimeError), tensor_float_32(not before):
+        raise RuntimeError
+    assert torch.backends.cudnn.allow_tf32 == before

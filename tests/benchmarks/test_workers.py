@@ -40,8 +40,9 @@ def test_a_killed_worker_leaves_a_failed_record_and_the_others_go_on(tmp_path, m
             self.context, self.started = context, 0
 
         def Process(self, target, args):  # noqa: N802 - the name that multiprocessing gives it
-            self.started += 1
-            return self.context.Process(target=dies if self.started == 1 else work, args=args)
+            self.started += target is work
+            killed = target is work and self.started == 1
+            return self.context.Process(target=dies if killed else target, args=args)
 
     original = workers.multiprocessing.get_context
     monkeypatch.setattr(workers.multiprocessing, "get_context", lambda method: Context(original(method)))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.documentation import documentation
 from benchmarks.reporting import write_reports
 from benchmarks.reporting.board import spread
 from benchmarks.reporting.figures import pareto_front
@@ -346,7 +347,7 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path):
         pytest.skip("no committed records")
     shutil.copytree(reference, tmp_path / "results" / "reference")
     assert read_records(tmp_path / "results")[1] == []
-    write_reports(tmp_path / "results", tmp_path / "reports")
+    write_reports(tmp_path / "results", tmp_path / "reports", describe=documentation)
     for path in (tmp_path / "reports").rglob("*.md"):
         committed = os.path.join(root, "reports", path.relative_to(tmp_path / "reports"))
         with open(committed, encoding="utf-8") as file:
