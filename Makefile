@@ -26,12 +26,16 @@ LAUNCHER ?=
 HTML ?=
 BASELINE ?=
 TABLE ?= -
+# make reproduce TARGETS=burda-vae-1,jang-gumbel BUDGET=full; make verify RUN=<run-id>
+TARGETS ?= all
+BUDGET ?= reduced
+RUN ?=
 PEERS ?= .venv-peers/bin/python
 
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report results publish speed peers list test test-slow lint format clean
+.PHONY: help setup data bench report results reproduce verify publish speed peers list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -60,6 +64,13 @@ report: setup    ## regenerate REPORTS from RESULTS
 
 results: setup   ## all records as one table, into TABLE (.csv or .parquet)
 	@$(PY) -m benchmarks results --results "$(RESULTS)" $(if $(filter %.parquet,$(TABLE)),--parquet,--csv) "$(TABLE)"
+
+reproduce: setup ## run the recipes of paper TARGETS with BUDGET full, reduced or ablation
+	@$(PY) -m benchmarks reproduce --targets "$(TARGETS)" --budget "$(BUDGET)" --jobs "$(JOBS)" \
+		--results "$(RESULTS)" --reports "$(REPORTS)" --timeout "$(TIMEOUT)" $(if $(RETRY),--retry) $(if $(DRY),--dry)
+
+verify: setup    ## train and evaluate the record RUN again and compare
+	@$(PY) -m benchmarks verify "$(or $(RUN),$(error which record? make verify RUN=<run-id>))" --results "$(RESULTS)"
 
 publish: setup   ## copy your records that ended well to RESULTS/reference
 	@$(PY) -m benchmarks publish --results "$(RESULTS)"

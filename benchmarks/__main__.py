@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks bench | data | report | publish | results | speed | list``.
+"""The command line: ``python -m benchmarks COMMAND``, what the make targets call.
 
 Heavy imports are made inside the commands that need them, so that ``--help`` answers at once.
 """
@@ -12,8 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmarks.sweep import Summary
 
 
 class Terminated(KeyboardInterrupt):
@@ -72,6 +76,21 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--html", action="store_true", help="write index.html, all pages in one file, too")
     report.set_defaults(command=_report)
 
+    reproduce = commands.add_parser("reproduce", help="run the recipes of paper targets and write their report")
+    reproduce.add_argument("--targets", default="all", help="all, or names separated by commas")
+    reproduce.add_argument("--budget", default="reduced", help="full, reduced or ablation")
+    reproduce.add_argument("--jobs", default="", help="cells side by side; by default what cores, memory or GPUs allow")
+    reproduce.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
+    reproduce.add_argument("--dry", action="store_true", help="print what would be run and how long it would take")
+    reproduce.add_argument("--timeout", default="", help="seconds that a cell may take, by default any")
+    _add_folders(reproduce)
+    reproduce.set_defaults(command=_reproduce)
+
+    verify = commands.add_parser("verify", help="train and evaluate a record's cell again and compare")
+    verify.add_argument("run", help="the run id of a record")
+    verify.add_argument("--results", type=Path, default=Path("results"))
+    verify.set_defaults(command=_verify)
+
     publish = commands.add_parser("publish", help="copy records that ended well to results/reference, to be committed")
     publish.add_argument("--results", type=Path, default=Path("results"))
     publish.add_argument("--source", type=Path, help="the results folder they are in, by default the same one")
@@ -110,8 +129,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     names = split_list(options.variants, "variant", _checked(variants.names))
     datasets = split_list(options.datasets, "data set", choices("dataset"))
-    jobs = int(_positive("jobs", options.jobs, int)) if options.jobs else None
-    timeout = _positive("timeout", options.timeout, float) if options.timeout else None
+    jobs, timeout = _jobs_and_timeout(options)
     (tracker,) = split_list(options.tracker or "none", "tracker", TRACKERS)[:1]
     check_tracker(tracker)
     if options.launcher:
@@ -135,11 +153,23 @@ def _bench(options: argparse.Namespace) -> int:
         summary = sweep.run(cells, setting, options.retry, jobs, timeout)
     if not options.no_report:
         _report(options)
+    return _summarise(summary)
+
+
+def _jobs_and_timeout(options: argparse.Namespace) -> tuple[int | None, float | None]:
+    jobs = int(_positive("jobs", options.jobs, int)) if options.jobs else None
+    return jobs, _positive("timeout", options.timeout, float) if options.timeout else None
+
+
+def _summarise(summary: Summary) -> int:
+    """Print what a sweep did; the exit code."""
+    from benchmarks.sweep import outcome
+
     elsewhere = f", {len(summary.elsewhere)} left to another process" if summary.elsewhere else ""
     done = f"{len(summary.ran)} cells run, {len(summary.skipped)} already there"
     print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
-        print(f"  {record.run_id}: {sweep.outcome(record)}")
+        print(f"  {record.run_id}: {outcome(record)}")
     for name, reason in summary.missing_data.items():
         print(f"  {name}: data missing: {reason}")
     nothing_ran = bool(summary.missing_data) and not summary.ran and not summary.skipped
@@ -183,23 +213,65 @@ def _data(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from benchmarks.documentation import documentation
     from benchmarks.reporting import write_reports
+    from benchmarks.results import REPRODUCTION
 
     # Only the report command has these; a sweep's own report is plain.
     baseline, html = getattr(options, "baseline", None), getattr(options, "html", False)
     if baseline is not None and not baseline.is_dir():
         raise UserError(f"--baseline must be a results folder, got {str(baseline)!r}")
-    for message in write_reports(options.results, options.reports, baseline, html, documentation):
+    plans = []
+    if (options.results / REPRODUCTION).is_dir():
+        from benchmarks.reproduce import plans as plans_now
+
+        plans = plans_now()
+    for message in write_reports(options.results, options.reports, baseline, html, documentation, plans):
         print(message, file=sys.stderr)
     print(f"reports: {options.reports / ('index.html' if html else 'README.md')}")
     return 0
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from benchmarks.results import publish
+    from benchmarks.results import REPRODUCTION, publish
 
-    published = publish(options.results, options.source or options.results)
+    source = options.source or options.results
+    published = publish(options.results, source)
     print(f"{len(published)} records published to {options.results / 'reference'}")
+    if (source / REPRODUCTION).is_dir():
+        published = publish(options.results / REPRODUCTION, source / REPRODUCTION)
+        print(f"{len(published)} records published to {options.results / REPRODUCTION / 'reference'}")
     return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from benchmarks import reproduce, sweep
+    from benchmarks.cell import Setting
+    from benchmarks.data import cache_root, data_root
+    from benchmarks.environment import choose_device
+    from benchmarks.results import REPRODUCTION
+
+    jobs, timeout = _jobs_and_timeout(options)
+    targets = reproduce.chosen(options.targets, options.budget)
+    setting = Setting(options.results / REPRODUCTION, data_root(), cache_root() / "features", choose_device("auto"))
+    if options.dry:
+        cells = reproduce.all_cells(targets, options.budget)
+        print(sweep.describe_plan(cells, setting, options.retry, jobs))
+        return 0
+    summary = reproduce.run(targets, options.budget, setting, options.retry, jobs, timeout)
+    _report(options)
+    return _summarise(summary)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from benchmarks.cell import Setting
+    from benchmarks.data import cache_root, data_root
+    from benchmarks.environment import choose_device
+    from benchmarks.verify import verify
+
+    folder = options.results / "verification"
+    setting = Setting(folder, data_root(), cache_root() / "features", choose_device("auto"))
+    text, same = verify(options.run, options.results, setting)
+    print(text)
+    return 0 if same else 1
 
 
 def _results(options: argparse.Namespace) -> int:
@@ -233,6 +305,7 @@ def _list(options: argparse.Namespace) -> int:
         print(f"  {name:<14}{summary}")
     for group in ("dataset", "network", "profile"):
         print(f"{group}s: {', '.join(choices(group))}")
+    print(f"paper targets: {', '.join(choices('paper'))}")
     return 0
 
 

@@ -18,7 +18,7 @@ from benchmarks import latent_pictures, pictures
 from benchmarks.calibration import fit_observation
 from benchmarks.checkpoint import remove_checkpoints, save_weights
 from benchmarks.config import Config
-from benchmarks.data import Dataset, observe_evaluation, observe_training, place
+from benchmarks.data import Dataset, observe_evaluation, observe_training, place, training_images
 from benchmarks.environment import describe, peak_memory, reset_peak_memory
 from benchmarks.errors import UserError
 from benchmarks.evaluation import Evaluation, EvaluationData, evaluate, validation_score
@@ -138,7 +138,7 @@ def _train_and_evaluate(
     """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
     cache, device = setting.cache, setting.device
     variant = build(config, data.shape).to(device)
-    images = place(data.train.images, device)
+    images = place(training_images(data.train.images, config.dataset), device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
     validation = validation.to(device)
 

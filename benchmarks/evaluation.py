@@ -32,6 +32,10 @@ MANIFOLD = ("precision", "recall", "density", "coverage")
 PROBES = {"knn_accuracy": knn_accuracy, "linear_probe_accuracy": linear_probe_accuracy}
 LIKELIHOOD_METRICS = ("elbo", "elbo_se", "log_likelihood", "log_likelihood_se", "distortion", "kl")
 
+# So many decoded pixels stay in a processor's cache between the decoder and the sum over them: with K = 5,000, 10,000
+# images of 28x28 at once (8 million pixels) took 1.2 to 1.6 times as long as in parts of this size.
+CACHED_PIXELS = 2**21
+
 
 @dataclass
 class Evaluation:
@@ -234,6 +238,9 @@ def log_weights(variant: Variant, x: Tensor, samples: int, decodes: int) -> Iter
     Each image is encoded once, and no more than ``decodes`` images are decoded at a time, be it many images with few
     samples or a part of one image's samples.
     """
+    cached = max(1, CACHED_PIXELS // x[0].numel())
+    if x.device.type == "cpu" and samples > cached:
+        decodes = min(decodes, cached)
     for batch in x.split(max(1, decodes // samples)):
         q = variant.posterior(batch)
         draws = [min(decodes, samples - start) for start in range(0, samples, decodes)]

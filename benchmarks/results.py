@@ -22,6 +22,9 @@ RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 CODES_FILE = "codes.csv"
 MISSING_DATA_FILE = "missing_data.json"
+MADE_FOR_FILE = "made_for.json"
+# Below a results folder: a results folder of its own, for the records of paper targets, which no board shows.
+REPRODUCTION = "reproduction"
 
 
 class RecordError(ValueError):
@@ -198,6 +201,15 @@ def read_missing_data(results: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {str(name): str(why) for name, why in noted.items()} if isinstance(noted, dict) else {}
+
+
+def read_made_for(results: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Target -> budget -> arm -> the run ids that its recipe gave when its records were made."""
+    try:
+        noted = json.loads((results / MADE_FOR_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def run_folder(results: Path, run_id: str) -> Path:

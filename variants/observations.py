@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +43,35 @@ class BernoulliImage(Image):
         return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # x l - log(1 + e^l) is -log(1 + e^((1 - 2x) l)) for x in {0, 1}: one array less, and three quarters of the time
-        # that a contraction of x and l takes with gradients.
-        return -F.softplus(torch.addcmul(self.logits, value, self.logits, value=-2)).flatten(-3).sum(-1)
+        mass: Tensor = _BernoulliLogMass.apply(self.logits, value)
+        return mass.flatten(-3).sum(-1)
+
+
+class _BernoulliLogMass(torch.autograd.Function):
+    """x l - log(1 + e^l) of every pixel x in {0, 1} with logit l, as -log(1 + e^u) with u = (1 - 2x) l.
+
+    On a CPU log(1 + e^u) = max(u, 0) - log sigmoid(|u|), whose sigmoid is never below 1/2: softplus is mostly log1p,
+    which took from 0.9 to 3.3 times as long on one and the same machine at different hours (importance sampling as a
+    whole 1.0 to 1.5 times, a training step of a small network 0.96 to 1.06 times).
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, value: Tensor) -> Tensor:
+        u = torch.addcmul(logits, value, logits, value=-2)
+        if u.device.type != "cpu":
+            return F.softplus(u).neg_()
+        return u.abs().sigmoid_().log_().sub_(u.clamp_(min=0))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        logits, value = ctx.saved_tensors
+        return gradients[0] * (value - logits.sigmoid()), None
 
 
 class DiscretisedLogisticImage(Image):

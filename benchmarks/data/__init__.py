@@ -2,7 +2,7 @@
 
 from .dataset import Dataset, DatasetConfig, Split
 from .loading import load
-from .preprocess import observe_evaluation, observe_training
+from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
 from .sources import cache_root, data_root
 
@@ -16,4 +16,5 @@ __all__ = [
     "observe_evaluation",
     "observe_training",
     "place",
+    "training_images",
 ]

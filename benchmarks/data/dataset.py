@@ -12,7 +12,7 @@ from benchmarks.errors import UserError
 from variants.observations import OBSERVATION_MODELS, check_observation
 from variants.options import between, one_of, positive
 
-BINARISATIONS = ("none", "dynamic")
+BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
 # Options that only some sources have; another source refuses them, so that no option is silently without effect.
 SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "mnist": (),
@@ -63,7 +63,8 @@ class DatasetConfig:
     ``name`` is the board's; ``source`` says which loader; ``observation`` is the board's observation model for every
     variant, and ``scale`` the standard deviation or width that it is fixed at, in units of [0, 1] (None: learned, or
     fitted after training). ``binarise`` "dynamic" draws a pixel as 1 with probability byte / 255, anew for every
-    training batch, once from a fixed seed for validation and test. ``train_on_validation`` adds the validation images
+    training batch, once from a fixed seed for validation and test; "fixed" draws training images once, too, and
+    "threshold" is no draw: 1 from 128 on. ``train_on_validation`` adds the validation images
     to the training ones (60,000 instead of 50,000 for MNIST); validation then measures on training images.
 
     ``image_size``: images become squares of so many pixels; None keeps the size they have, which must then be one.

@@ -223,7 +223,11 @@ def protocol(section: Section) -> str:
     versions = _distinct(f"Python {e.get('python', '?')}, torch {e.get('torch', '?')}" for e in environments)
     commits = _distinct(str(e.get("commit", "unknown"))[:10] + ("+" if e.get("dirty") else "") for e in environments)
     dates = sorted({r.finished[:10] for r in (*section.records, *section.failed)})
-    binarised = {"dynamic": "binarised dynamically in training, test images once from a fixed seed"}
+    binarised = {
+        "dynamic": "binarised dynamically in training, test images once from a fixed seed",
+        "fixed": "binarised once from a fixed seed",
+        "threshold": "binarised by a threshold at one half",
+    }
     pixels = binarised.get(str(dataset.get("binarise")), "8-bit")
     rows = [
         ["images", f"{escape(data_title(record))}; {pixels}"],

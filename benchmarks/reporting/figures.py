@@ -39,7 +39,7 @@ def sheet(rows: Sequence[Row], results: Path, name: str, height: float) -> bytes
     for (row, path), axis in zip(found, axes, strict=False):
         _show(axis, path)
         axis.set_title(row.label, fontsize=10)
-    return _png(figure, 120)
+    return png(figure, 120)
 
 
 def strip(pictures: Sequence[tuple[str, Path]]) -> bytes | None:
@@ -52,7 +52,7 @@ def strip(pictures: Sequence[tuple[str, Path]]) -> bytes | None:
         axis.axis("off")
         _show(axis, path)
         axis.set_title(title, fontsize=10)
-    return _png(figure, 110)
+    return png(figure, 110)
 
 
 def _show(axis: plt.Axes, path: Path) -> None:
@@ -90,7 +90,7 @@ def codes(rows: Sequence[Row], results: Path) -> bytes | None:
     handles, labels = axes[0].get_legend_handles_labels()
     if labels:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), markerscale=3, fontsize=9)
-    return _png(figure, 110)
+    return png(figure, 110)
 
 
 def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
@@ -112,7 +112,7 @@ def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
         axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
         axis.tick_params(axis="x", labelsize=8)
         axis.set_xlabel(f"{entry.label} ({entry.unit})", fontsize=9)
-    return _png(figure, 110)
+    return png(figure, 110)
 
 
 def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
@@ -146,7 +146,7 @@ def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
                 set_scale("log")
         axis.tick_params(labelsize=8)
     figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=6, fontsize=9)
-    return _png(figure, 110)
+    return png(figure, 110)
 
 
 def pareto_front(points: Sequence[tuple[float, float]], lower: tuple[bool, bool]) -> list[bool]:
@@ -206,10 +206,10 @@ def training_curves(section: Section, results: Path) -> bytes | None:
     axis.set_xlabel("epoch")
     axis.set_ylabel("validation ELBO (nats/image)")
     axis.legend(fontsize=9, ncols=1 if len(labelled) <= 6 else 2)
-    return _png(figure, 110)
+    return png(figure, 110)
 
 
-def _png(figure: Figure, dpi: float) -> bytes:
+def png(figure: Figure, dpi: float) -> bytes:
     while len(packed := _packed(figure, dpi)) > MOST_BYTES:
         dpi *= 0.85
     plt.close(figure)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.metrics.catalogue import CATALOGUE
-from benchmarks.reporting import board, figures, variant_pages
+from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import write_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, file_name, table
 from benchmarks.reporting.rows import Section, data_title, sections
-from benchmarks.results import read_missing_data, read_records, write_atomically
+from benchmarks.results import REPRODUCTION, read_missing_data, read_records, write_atomically
+from benchmarks.targets import Plan
 
 Pages = dict[str, str]
 
@@ -23,9 +25,10 @@ def write_reports(
     baseline: Path | None = None,
     html: bool = False,
     describe: variant_pages.Describe = lambda name: None,
+    plans: Sequence[Plan] = (),
 ) -> list[str]:
-    """Write ``reports``/README.md, one page a data set and one a variant, with their pictures; returns messages about
-    records that were set aside.
+    """Write ``reports``/README.md, one page a data set and one a variant, with their pictures, and one of paper targets
+    where there are ``plans``; returns messages about records that were set aside.
 
     With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes index.html too, all
     pages in one file. ``describe`` gives a variant's docstring by its name. A pure function of the records: the same
@@ -39,7 +42,11 @@ def write_reports(
     if baseline is not None:
         earlier, more = read_records(baseline)
         before, messages = sections(earlier), messages + more
-    pages: Pages = {"README.md": _index(boards, read_missing_data(results), reports)}
+    pages: Pages = {}
+    if plans:
+        pages[reproduction.FILE], more = reproduction.write_page(results / REPRODUCTION, reports, plans)
+        messages += more
+    pages["README.md"] = _index(boards, read_missing_data(results), reports, reproduction.FILE in pages)
     for dataset, parts in sorted(boards.items()):
         pages[board_file(dataset)] = _board_page(dataset, parts, before, results, reports)
     every = [section for _, parts in sorted(boards.items()) for section in parts]
@@ -189,7 +196,9 @@ def _meanings(metrics: tuple[str, ...]) -> str:
     )
 
 
-def _index(boards: dict[str, list[Section]], missing_data: dict[str, str], reports: Path) -> str:
+def _index(
+    boards: dict[str, list[Section]], missing_data: dict[str, str], reports: Path, has_reproduction: bool
+) -> str:
     blocks = [
         GENERATED,
         "# Reports",
@@ -215,9 +224,11 @@ def _index(boards: dict[str, list[Section]], missing_data: dict[str, str], repor
         blocks += ["## Variants", "What each is, and how it did on every board: " + ", ".join(links) + "."]
     else:
         blocks.append("There are no records yet: `make bench` makes some.")
-    others = {"reproduction.md": "our numbers beside the published ones",
-              "speed.md": "the training loop beside a hand-written one"}  # fmt: skip
-    present = [f"- [{file}]({file}): {what}" for file, what in others.items() if (reports / file).exists()]
+    present = []
+    if has_reproduction:
+        present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our numbers beside the published ones")
+    if (reports / "speed.md").exists():
+        present.append("- [speed.md](speed.md): the training loop beside a hand-written one")
     if present:
         blocks += ["## Other reports", "\n".join(present)]
     failed = [record for parts in boards.values() for section in parts for record in section.failed]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -41,6 +42,13 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
 def test_the_same_cell_asked_for_twice_is_one_cell(tmp_path):
     summary = sweep.run([configuration(), configuration()], setting(tmp_path), jobs=1)
     assert len(summary.ran) == 1
+
+
+def test_cells_side_by_side_begin_with_the_unknown_and_the_longest(tmp_path):
+    short = run(tmp_path, "vae", 0)
+    long = replace(short, variant="iwae", timing={"total_seconds": 10 * short.timing["total_seconds"]})
+    cells = [configuration(name, 1) for name in ("vae", "iwae", "beta_vae")]
+    assert [cell.variant_name for cell in sweep.longest_first(cells, [short, long])] == ["beta_vae", "iwae", "vae"]
 
 
 def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path):

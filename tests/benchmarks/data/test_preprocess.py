@@ -6,9 +6,11 @@ import sys
 import pytest
 import torch
 
-from benchmarks.data import DatasetConfig, observe_evaluation, observe_training
+from benchmarks.data import DatasetConfig, observe_evaluation, observe_training, training_images
 
 BINARY = DatasetConfig(observation="bernoulli", binarise="dynamic")
+FIXED = DatasetConfig(observation="bernoulli", binarise="fixed")
+THRESHOLD = DatasetConfig(observation="bernoulli", binarise="threshold")
 GREY = DatasetConfig(observation="discretised_logistic", binarise="none")
 
 
@@ -55,6 +57,25 @@ print("".join(str(int(value)) for value in drawn.flatten()))
     assert done.stdout.strip() == here
 
 
+def test_a_fixed_draw_of_training_images_is_one_draw_and_trains_as_it_is():
+    given = training_images(ramp(), FIXED)
+    assert given.dtype == torch.uint8
+    assert torch.equal(observe_training(given, FIXED), observe_evaluation(ramp(), BINARY))
+    assert torch.equal(observe_training(given, FIXED), observe_training(given, FIXED))
+    assert not torch.equal(given[0], given[1])
+
+
+def test_a_threshold_is_at_half_the_range_for_training_and_evaluation_alike():
+    expected = torch.arange(256).reshape(1, 1, 16, 16).ge(128).float()
+    assert torch.equal(observe_training(training_images(ramp(1), THRESHOLD), THRESHOLD), expected)
+    assert torch.equal(observe_evaluation(ramp(1), THRESHOLD), expected)
+
+
 @pytest.mark.parametrize("config", [BINARY, GREY])
+def test_images_that_are_binarised_anew_or_never_reach_the_loop_unchanged(config):
+    assert training_images(ramp(), config).equal(ramp())
+
+
+@pytest.mark.parametrize("config", [BINARY, FIXED, THRESHOLD, GREY])
 def test_an_image_looks_the_same_however_many_are_asked_for(config):
     assert torch.equal(observe_evaluation(ramp(), config, 5), observe_evaluation(ramp(), config)[:5])

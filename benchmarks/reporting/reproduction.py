@@ -1,0 +1,295 @@
+"""The page of paper targets: published numbers, ours, verdicts, and what was run for each."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from benchmarks.reporting.figures import png
+from benchmarks.reporting.markdown import GENERATED, code, escape, file_name, table
+from benchmarks.reporting.style import new_figure
+from benchmarks.reporting.verdicts import STALE, Outcome, between, judge, verdict_of
+from benchmarks.results import (
+    HISTORY_FILE,
+    Record,
+    read_made_for,
+    read_missing_data,
+    read_records,
+    run_folder,
+    write_atomically,
+)
+from benchmarks.targets import Plan, Quantity, Run
+
+FILE = "reproduction.md"
+# Colour-blind-safe, and apart in grey: the full recipe, then the reduced budget.
+_COLOURS = {"full": "#0072B2", "reduced": "#D55E00"}
+
+
+def write_page(results: Path, reports: Path, plans: Sequence[Plan]) -> tuple[str, list[str]]:
+    """Write the pictures and return the page, with messages about records that were set aside.
+
+    ``results``: the results folder of targets. A pure function of its records and the plans.
+    """
+    found, messages = read_records(results)
+    records = {record.run_id: record for record in found}
+    noted, missing = read_made_for(results), read_missing_data(results)
+    lines, details = [], []
+    for plan in plans:
+        outcomes = judge(plan, records, noted.get(plan.target.id, {}), missing)
+        lines += [_line(plan, outcome, records) for outcome in outcomes]
+        details += _details(plan, outcomes, records, results, reports)
+    header = ["target", "quantity", "published", "ours", "difference", "in s.e.", "budget", "verdict"]
+    blocks = [
+        GENERATED,
+        "# Reproduction",
+        "[All boards](README.md)",
+        "Published numbers beside ours. *Reproduced*: inside the interval that was fixed beforehand, with the full "
+        "recipe. *Consistent*: a reduced budget, and inside what was expected of it beforehand: no claim about the "
+        "full recipe. *Not reproduced*: outside. *Stale*: the recipe was changed after its records were made. Verdicts "
+        "are computed from the records under `results/reproduction/`. Ours is the mean ± standard deviation over "
+        "seeds; a difference is ours less the published number; s.e. is the standard error of our mean, over seeds "
+        "where there are several, else over test images (\\*).",
+        table(header, lines, "left") if lines else "There are no targets.",
+        *details,
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n", messages
+
+
+def _line(plan: Plan, outcome: Outcome, records: Mapping[str, Record]) -> list[str]:
+    quantity = outcome.quantity
+    published = "–" if quantity.published is None else f"{quantity.published:g}"
+    link = f"[{escape(plan.target.id)}](#{file_name(plan.target.id)})"
+    first = [link, f"{escape(quantity.name)} ({escape(quantity.unit)})", published]
+    if outcome.values is None or outcome.mean is None:
+        return [*first, "–", "–", "–", "–", f"*{outcome.verdict}*"]
+    ours = f"{outcome.mean:.2f}"
+    if len(outcome.values) > 1:
+        ours += f" ± {statistics.stdev(outcome.values.values()):.2f} (n = {len(outcome.values)})"
+    difference = outcome.difference
+    in_errors = "–"
+    if difference is not None and outcome.error:
+        in_errors = f"{difference / outcome.error:+.1f}" + ("" if outcome.over_seeds else "\\*")
+    shown = [ours, "–" if difference is None else f"{difference:+.2f}", in_errors]
+    return [*first, *shown, _budget_words(plan, outcome, records), f"**{outcome.verdict}**"]
+
+
+def _budget_words(plan: Plan, outcome: Outcome, records: Mapping[str, Record]) -> str:
+    """The epochs of the records behind an outcome, and how far along the full recipe that is."""
+    assert outcome.budget is not None
+    if outcome.verdict == STALE:
+        return f"{outcome.budget}, earlier recipe"
+    done, full = _epochs(plan, outcome.budget, outcome.quantity), _epochs(plan, "full", outcome.quantity)
+    if outcome.budget == "full":
+        return f"full, {done:,} epochs"
+    return f"reduced, {done:,} of {full:,} epochs ({100 * done / full:.0f}%)"
+
+
+def _epochs(plan: Plan, budget: str, quantity: Quantity) -> int:
+    return plan.runs[budget][quantity.arm][0].epochs
+
+
+def _details(
+    plan: Plan, outcomes: Sequence[Outcome], records: Mapping[str, Record], results: Path, reports: Path
+) -> list[str]:
+    target = plan.target
+    blocks = [
+        f"## {escape(target.id)}",
+        f"{escape(target.title)}: **{verdict_of(outcomes)}**. {escape(target.paper)}, "
+        f"[{escape(target.table)}]({target.link}). Seen: {escape(target.seen, 600)}",
+        _intervals(outcomes),
+        _runs_table(plan, records),
+    ]
+    departures = [*target.deviations]
+    if any(outcome.budget == "reduced" for outcome in outcomes) and target.reduced is not None:
+        departures += [f"reduced budget: {text}" for text in target.reduced.deviations]
+    if departures:
+        blocks += ["Departures from the paper:", "\n".join(f"- {escape(text, 600)}" for text in departures)]
+    picture = _curves(plan, outcomes, results)
+    if picture is not None:
+        path = reports / "figures" / f"reproduction-{file_name(target.id)}.png"
+        write_atomically(path, picture)
+        blocks += [f"![{escape(target.id)}](figures/{path.name})", f"*{_caption(plan, records)}*"]
+    blocks += _ablation(plan, records)
+    if target.tried:
+        blocks.append(f"What was tried: {escape(target.tried, 2000)}")
+    return blocks
+
+
+def _intervals(outcomes: Sequence[Outcome]) -> str:
+    lines = []
+    for outcome in outcomes:
+        quantity = outcome.quantity
+        margin = f" by {quantity.standard_errors:g} standard errors" if quantity.standard_errors else ""
+        text = f"- {escape(quantity.name)}: accepted with the full recipe is {between(quantity.accept)}{margin}, for "
+        text += escape(quantity.because, 600) + "."
+        if quantity.expected is not None:
+            text += f" Expected of the reduced budget is {between(quantity.expected)}{margin}, for "
+            text += escape(quantity.expected_because, 600) + "."
+        lines.append(f"{text} **{outcome.verdict}**" + (f": {escape(outcome.reason)}" if not outcome.values else ""))
+    return "\n".join(lines)
+
+
+def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
+    """What was spent: a line for each arm of each budget that has a record."""
+    lines = []
+    for budget in ("full", "reduced"):
+        for arm, runs in plan.runs.get(budget, {}).items():
+            done = [records[run.run_id] for run in runs if run.run_id in records]
+            if done:
+                lines.append([escape(arm), budget, *_spent(done, runs)])
+    header = ["arm", "budget", "seeds", "epochs", "decoder evaluations", "wall time", "device", "finished"]
+    commands = "\n".join(dict.fromkeys(f"- {_command(records[run.run_id])}" for budget in ("full", "reduced")
+                                       for runs in plan.runs.get(budget, {}).values() for run in runs
+                                       if run.run_id in records))  # fmt: skip
+    return table(header, lines, "left") + "\n\nThe same by hand:\n\n" + commands if lines else ""
+
+
+def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
+    seconds = [record.timing.get("total_seconds", 0.0) for record in done]
+    return [
+        f"{len(done)} of {len(runs)}",
+        f"{runs[0].epochs:,}",
+        f"{statistics.fmean(map(_decodes, done)):.2g} a seed",
+        f"{statistics.fmean(seconds) / 60:,.0f} min a seed",
+        escape("; ".join(sorted({_device(record) for record in done}))),
+        max(record.finished for record in done)[:10],
+    ]
+
+
+def _decodes(record: Record) -> float:
+    """Images decoded in training: every image of every epoch, once a sample."""
+    images = record.timing.get("train_images_per_second", 0.0) * record.timing.get("train_seconds", 0.0)
+    return images * float(record.config.get("variant", {}).get("samples", 1))
+
+
+def _device(record: Record) -> str:
+    precision = record.config.get("training", {}).get("precision", "?")
+    return (
+        f"{record.environment.get('device', 'unknown')}, threads: {record.environment.get('threads', '?')}, {precision}"
+    )
+
+
+def _command(record: Record) -> str:
+    overrides = " ".join(map(str, record.details.get("overrides", ())))
+    text = (
+        f"make bench VARIANTS={record.variant} DATASETS={record.dataset} SEEDS={record.seed} PROFILE={record.profile}"
+    )
+    return code(f'{text} OVERRIDES="{overrides}"' if overrides else text, 1000)
+
+
+def _curves(plan: Plan, outcomes: Sequence[Outcome], results: Path) -> bytes | None:
+    """A panel for each quantity that can be followed over epochs, one line a seed."""
+    drawn = []
+    for outcome in outcomes:
+        lines = _lines(plan, outcome.quantity, results) if outcome.quantity.curve else []
+        if lines:
+            drawn.append((outcome, lines))
+    if not drawn:
+        return None
+    figure, axes = new_figure(5.6 * len(drawn), 4.2, 1, len(drawn))
+    for (outcome, lines), axis in zip(drawn, axes, strict=True):
+        _panel(axis, plan, outcome, lines)
+    return png(figure, 110)
+
+
+_Line = tuple[str, pd.Series]
+
+
+def _panel(axis: plt.Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> None:
+    quantity = outcome.quantity
+    labelled = set()
+    for budget, curve in lines:
+        axis.plot(curve.index, curve.to_numpy(), color=_COLOURS[budget], linestyle="-" if budget == "full" else "--",
+                  label=None if budget in labelled else f"ours, {budget}, validation")  # fmt: skip
+        labelled.add(budget)
+    if outcome.mean is not None and outcome.budget is not None:
+        epochs = _epochs(plan, outcome.budget, quantity)
+        axis.plot([epochs] * len(outcome.values or {}), list((outcome.values or {}).values()), "o", color="black",
+                  label="ours, test images")  # fmt: skip
+    if quantity.published is not None:
+        axis.axhline(quantity.published, color="black", linewidth=1, linestyle=":", label="published")
+    low, high = quantity.accept
+    ends = [value for _, curve in lines for value in (curve.iloc[-1], curve.iloc[min(len(curve) - 1, len(curve) // 4)])]
+    ends += [value for value in (quantity.published, low, high, *(outcome.values or {}).values()) if value is not None]
+    room = 0.08 * (max(ends) - min(ends)) + 1e-9
+    axis.set_ylim(min(ends) - room, max(ends) + room)
+    bottom, top = axis.get_ylim()
+    axis.axhspan(bottom if low is None else low, top if high is None else high, color="black", alpha=0.08, linewidth=0,
+                 label="accepted, full recipe")  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_xlim(right=1.1 * _epochs(plan, "full", quantity))
+    axis.set_xlabel("epoch (the axis ends where the full recipe does)", fontsize=9)
+    axis.set_ylabel(f"{quantity.name} ({quantity.unit})", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=8)
+
+
+def _lines(plan: Plan, quantity: Quantity, results: Path) -> list[_Line]:
+    """Budget and curve over epochs, for each seed whose histories have the column."""
+    lines = []
+    for budget in ("full", "reduced"):
+        runs = plan.runs.get(budget)
+        if runs is None:
+            continue
+        other = runs[quantity.minus] if quantity.minus else [None] * len(runs[quantity.arm])
+        for first, second in zip(runs[quantity.arm], other, strict=False):
+            curve = _column(results, first, quantity.curve)
+            if curve is not None and second is not None:
+                less = _column(results, second, quantity.curve)
+                curve = None if less is None else (curve - less).dropna()
+            if curve is not None and len(curve) > 1:
+                lines.append((budget, quantity.times * curve))
+    return lines
+
+
+def _column(results: Path, run: Run, name: str | None) -> pd.Series | None:
+    path = run_folder(results, run.run_id) / HISTORY_FILE
+    if not path.exists():
+        return None
+    history = pd.read_csv(path)
+    return history.set_index("epoch")[name].dropna() if name in history else None
+
+
+def _caption(plan: Plan, records: Mapping[str, Record]) -> str:
+    for runs in plan.runs.values():
+        for run in (run for arm in runs.values() for run in arm):
+            if run.run_id in records:
+                record = records[run.run_id]
+                training = record.config.get("training", {})
+                return (
+                    f"After every epoch that was validated: {escape(training.get('validation_images'))} validation "
+                    f"images, {escape(training.get('validation_samples'))} samples an image, one line a seed; the dots "
+                    f"are the {record.evaluated_images:,} test images with K = "
+                    f"{record.importance_samples:,} at the end. Fewer samples bound from further above."
+                )
+    return "After every epoch that was validated."
+
+
+def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
+    runs = plan.runs.get("ablation")
+    if not runs:
+        return []
+    quantity = plan.target.quantities[0]
+    lines, base = [], None
+    for number, (what, planned) in enumerate(runs.items()):
+        found = [records[run.run_id] for run in planned if run.run_id in records]
+        values = [record.metrics[quantity.metric] for record in found if quantity.metric in record.metrics]
+        if not values:
+            lines.append([escape(what), "not run", "–", "–"])
+            continue
+        value = quantity.times * statistics.fmean(values)
+        base = value if number == 0 else base
+        moved = "–" if number == 0 or base is None else f"{value - base:+.2f}"
+        lines.append([escape(what), f"{value:.2f}", moved, f"{found[0].importance_samples:,}"])
+    if base is None and all(line[1] == "not run" for line in lines):
+        return []
+    epochs = next(iter(runs.values()))[0].epochs
+    return [
+        f"By how much each choice moves the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of {epochs} "
+        "epochs that are otherwise the recipe's:",
+        table(["changed", escape(quantity.name), "moved by", "K"], lines, "left"),
+    ]

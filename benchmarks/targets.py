@@ -1,0 +1,197 @@
+"""Paper targets: what ``conf/paper/*.yaml`` says about a published number and how it is to be reproduced.
+
+A target is data: another one is another file, here or in the ``paper`` folder of a directory on ``VAE_CONF_PATH``.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from benchmarks.errors import UserError
+
+BUDGETS = ("full", "reduced", "ablation")
+
+
+@dataclass
+class Arm:
+    """One configuration of the suite: what ``make bench`` takes, with ``options`` as its overrides. ``of`` names
+    another target instead, whose only arm it then is."""
+
+    variant: str = ""
+    dataset: str = "mnist"
+    profile: str = "paper"
+    options: list[str] = field(default_factory=list)
+    of: str | None = None
+
+
+@dataclass
+class Quantity:
+    """A number that was published: ``times`` the metric of ``arm``, less that of the arm ``minus`` if there is one.
+
+    ``accept``: the interval for the full recipe, None for no end, ``because`` of which; ``standard_errors``: by how
+    many of them the number must lie inside it. ``expected``: the interval for the reduced budget. ``curve``: the column
+    of history.csv that is the same number after every epoch.
+    """
+
+    name: str = MISSING
+    unit: str = MISSING
+    arm: str = MISSING
+    metric: str = MISSING
+    accept: list[float | None] = MISSING
+    because: str = MISSING
+    published: float | None = None
+    minus: str | None = None
+    times: float = 1.0
+    standard_errors: float = 0.0
+    expected: list[float | None] | None = None
+    expected_because: str = ""
+    curve: str | None = None
+
+
+@dataclass
+class Budget:
+    """Seeds, what is set otherwise than in the recipe, and how that departs from the paper."""
+
+    seeds: list[int] = field(default_factory=lambda: [0])
+    options: list[str] = field(default_factory=list)
+    deviations: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Change:
+    """One thing set otherwise than in the recipe, to see by how much it moves the number."""
+
+    what: str = MISSING
+    options: list[str] = MISSING
+
+
+@dataclass
+class Ablation:
+    """The first quantity's arm under ``options``, and again with each of ``changes``."""
+
+    options: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+
+@dataclass
+class Target:
+    """One paper's number or set of numbers. ``seen``: where the number was read; ``deviations``: how even the full
+    recipe departs from the paper; ``needs``: what has to be at hand; ``tried``: what was done to explain a miss."""
+
+    title: str = MISSING
+    paper: str = MISSING
+    link: str = MISSING
+    table: str = MISSING
+    seen: str = MISSING
+    arms: dict[str, Arm] = MISSING
+    quantities: list[Quantity] = MISSING
+    full: Budget = field(default_factory=Budget)
+    reduced: Budget | None = None
+    ablation: Ablation | None = None
+    deviations: list[str] = field(default_factory=list)
+    needs: str = ""
+    tried: str = ""
+    id: str = ""
+
+    def seeds(self, budget: str) -> list[int]:
+        """Seeds of a budget; an ablation has the recipe's first one."""
+        if budget == "ablation":
+            return self.full.seeds[:1]
+        chosen = self.full if budget == "full" else self.reduced
+        return chosen.seeds if chosen else []
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell that a target asks for: its run id, its seed, and what of its budget a report compares."""
+
+    run_id: str
+    seed: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A target with the cells that each of its budgets asks for: budget -> arm (or change) -> runs."""
+
+    target: Target
+    runs: dict[str, dict[str, list[Run]]]
+
+
+def read_target(path: Path) -> Target:
+    """The target in a YAML file, named as the file is. Raises :class:`UserError` for one that lacks a field, has an
+    unknown one, or contradicts itself."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Target), OmegaConf.load(path))
+        missing = sorted(OmegaConf.missing_keys(merged))
+        if missing:
+            raise ValueError(f"{missing[0]} is not given")
+        target: Any = OmegaConf.to_object(merged)
+        target.id = path.stem
+        _check(target)
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
+        message = " ".join(str(error).split() if isinstance(error, YAMLError) else str(error).split("\n")[0].split())
+        raise UserError(f"target {path.stem!r} ({path}): {message}") from error
+    assert isinstance(target, Target)
+    return target
+
+
+def _check(target: Target) -> None:
+    if not target.arms or not target.quantities:
+        raise ValueError("arms and quantities must not be empty")
+    for name in ("title", "paper", "link", "table", "seen"):
+        if not getattr(target, name).strip():
+            raise ValueError(f"{name} must not be empty")
+    for name, arm in target.arms.items():
+        if bool(arm.variant) == bool(arm.of):
+            raise ValueError(f"arms.{name} needs either a variant or another target (of)")
+    for number, quantity in enumerate(target.quantities):
+        where = f"quantities[{number}]"
+        for arm_name in filter(None, (quantity.arm, quantity.minus)):
+            if arm_name not in target.arms:
+                raise ValueError(f"{where}: arm {arm_name!r} is not one of {', '.join(target.arms)}")
+        _check_interval(f"{where}.accept", quantity.accept)
+        if quantity.expected is not None:
+            _check_interval(f"{where}.expected", quantity.expected)
+            if not quantity.expected_because:
+                raise ValueError(f"{where}.expected_because is not given")
+        elif target.reduced is not None:
+            raise ValueError(f"{where}.expected is not given, though there is a reduced budget")
+    for budget in BUDGETS:
+        if (budget == "full" or getattr(target, budget) is not None) and not target.seeds(budget):
+            raise ValueError(f"{budget}.seeds must not be empty")
+
+
+def _check_interval(where: str, ends: list[float | None]) -> None:
+    if len(ends) != 2 or ends == [None, None]:
+        raise ValueError(f"{where} must be [low, high], one of them null at most, got {ends}")
+    low, high = -math.inf if ends[0] is None else ends[0], math.inf if ends[1] is None else ends[1]
+    if not low < high:
+        raise ValueError(f"{where} must be [low, high] with low below high, got {ends}")
+
+
+def read_targets(folders: Iterable[Path]) -> dict[str, Target]:
+    """All targets of the ``paper`` folders in ``folders``, by id; a later folder's takes the place of an earlier one's
+    of the same name. Raises :class:`UserError`."""
+    paths = {path.stem: path for folder in folders for path in sorted((folder / "paper").glob("*.yaml"))}
+    targets = {name: read_target(path) for name, path in sorted(paths.items())}
+    for target in targets.values():
+        for arm_name, arm in target.arms.items():
+            if arm.of is None:
+                continue
+            if arm.of not in targets:
+                raise UserError(
+                    f"target {target.id!r}: arms.{arm_name}.of: {arm.of!r} is not one of {', '.join(targets)}"
+                )
+            if len(targets[arm.of].arms) != 1 or next(iter(targets[arm.of].arms.values())).of:
+                raise UserError(f"target {target.id!r}: arms.{arm_name}.of must have one arm of its own")
+    return targets
