@@ -47,6 +47,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
+# What the tests need beyond that: the optional launchers, trackers and formats.
+$(VENV)/.tested: $(VENV)/.installed
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev,joblib,slurm,tensorboard,parquet]"
+	@touch $@
+
 setup: $(VENV)/.installed  ## create .venv with the pinned dependencies
 
 data: setup      ## fetch and verify DATASETS
@@ -88,10 +93,10 @@ peers: setup     ## make the environment of the peers that `make speed` measures
 list: setup      ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list
 
-test: setup      ## the fast tests
+test: setup $(VENV)/.tested  ## the fast tests
 	@$(PY) -m pytest
 
-test-slow: setup ## every test, the long ones too
+test-slow: setup $(VENV)/.tested  ## every test, the long ones too
 	@$(PY) -m pytest -m "slow or not slow"
 
 lint: setup      ## ruff and mypy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,7 +99,10 @@ def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
     shown = [metric for metric in metrics if any(row.mean(metric) is not None for row in section.rows)]
     if not shown:
         return None
-    figure, axes = new_figure(3.4 * len(shown), 0.32 * len(section.rows) + 1.1, 1, len(shown))
+    # Long labels in several lines: beside a small panel they would leave it no room.
+    labels = {row: textwrap.fill(row.label, 24) for row in section.rows}
+    lines = sum(label.count("\n") + 1 for label in labels.values())
+    figure, axes = new_figure(3.4 * len(shown), 0.2 * lines + 0.12 * len(labels) + 1.1, 1, len(shown))
     for metric, axis in zip(shown, axes, strict=True):
         entry = CATALOGUE[metric]
         rows = [row for row in section.rows if row.mean(metric) is not None]
@@ -109,7 +113,7 @@ def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
             axis.plot(values, [height] * len(values), linestyle="", marker=style["marker"], color=style["color"],
                       markersize=5, alpha=0.8)  # fmt: skip
             axis.plot([statistics.fmean(values)], [height], marker="|", markersize=14, color="black")
-        axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
+        axis.set_yticks(range(len(rows)), [labels[row] for row in rows], fontsize=8)
         axis.tick_params(axis="x", labelsize=8)
         axis.set_xlabel(f"{entry.label} ({entry.unit})", fontsize=9)
     return png(figure, 110)

@@ -28,7 +28,7 @@ def test_a_sweep_records_each_cell_once_and_writes_its_board(tmp_path, capsys):
     assert sorted((r.variant, r.seed) for r in records) == [("iwae", 0), ("iwae", 1), ("vae", 0), ("vae", 1)]
     assert {r.status for r in records} == {"ok"}
     board = (tmp_path / "reports" / "digits.md").read_text()
-    assert "| vae " in board
+    assert "| [vae (network.hidden" in board
     assert (tmp_path / "reports" / "README.md").exists()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("record.json")}
     assert bench(tmp_path, *arguments) == 0

@@ -33,7 +33,7 @@ def test_the_variant_of_the_guide_lists_benches_reports_and_meets_the_contract(t
     folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
     done = python("-m", "benchmarks", *command, *folders, VAE_VARIANTS_PATH=str(folder))
     assert done.returncode == 0, done.stderr
-    assert "| mine " in (tmp_path / "reports" / "digits.md").read_text()
+    assert "| [mine](variants/mine.md) " in (tmp_path / "reports" / "digits.md").read_text()
     contract = python(
         "-m", "pytest", "-q", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
     )

@@ -147,7 +147,7 @@ def test_feature_networks_are_trained_once_and_a_damaged_cache_is_made_again(tmp
         again = feature_network(data, "teacher", tmp_path, CPU)
     assert again.accuracy == first.accuracy
     assert all(torch.equal(value, again.network.state_dict()[key]) for key, value in first.network.state_dict().items())
-    (path,) = tmp_path.glob("teacher-*")
+    (path,) = tmp_path.glob("teacher-*.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
     assert feature_network(data, "teacher", tmp_path, CPU).accuracy == first.accuracy
 

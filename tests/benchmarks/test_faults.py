@@ -27,8 +27,9 @@ def start(folder, *arguments, jobs="2", overrides=LONG):
     command += ["--jobs", jobs, "--results", str(folder), "--reports", str(folder / "reports"), *arguments, *overrides]
     environment = dict(os.environ, OMP_NUM_THREADS="1", VAE_CHECKPOINT_SECONDS="0")
     return subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run under nohup
+    )  # fmt: skip
 
 
 def wait_for(condition, seconds=90.0):

@@ -233,13 +233,13 @@ def test_a_bench_without_celeba_runs_the_rest_and_lists_it_as_missing_until_it_i
     assert "celeba: data missing: CelebA cannot be had" in capsys.readouterr().out
     index = (tmp_path / "reports" / "README.md").read_text()
     assert "**data missing**" in index
-    assert "[mine](mine.md)" in index
+    assert "(mine.md#profile-smoke)" in index
 
     write_celeba(tmp_path / "root")
     assert main([*bench, "--datasets", "celeba"]) == 0
     index = (tmp_path / "reports" / "README.md").read_text()
     assert "data missing" not in index
-    assert "[celeba](celeba.md)" in index
+    assert "(celeba.md#profile-smoke)" in index
     assert "# CelebA, 64x64 RGB (sample of 20 images)" in (tmp_path / "reports" / "celeba.md").read_text()
 
 
