@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,18 +19,13 @@ from tqdm.auto import tqdm
 
 from benchmarks.checkpoint import load_checkpoint, save_checkpoint
 from benchmarks.config import TrainingConfig
-from benchmarks.data import DatasetConfig, observe_training
+from benchmarks.data import DatasetConfig
 from benchmarks.results import HISTORY_FILE, write_atomically
 from benchmarks.schedules import learning_rate_factor
 from benchmarks.seeding import seed_everything
+from benchmarks.stepping import make_step
 from variants import Variant
 
-OPTIMISERS: dict[str, type[Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "adamax": torch.optim.Adamax,
-    "sgd": torch.optim.SGD,
-}
 # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
 CHECKPOINT_SECONDS = float(os.environ.get("VAE_CHECKPOINT_SECONDS", "20"))
 
@@ -73,8 +67,8 @@ def train(
     device = next(variant.parameters()).device
     steps_per_epoch = math.ceil(len(images) / config.batch_size)
     steps = config.epochs * steps_per_epoch
-    objectives = variant.objectives()
-    optimisers = {name: make_optimiser(config, o.parameters) for name, o in objectives.items()}
+    train_on = make_step(variant, images, dataset, config, device)
+    optimisers = train_on.optimisers
     best: dict[str, Tensor] = {}
     done = _restore(folder, variant, optimisers, best, device)
     # Indexing a tensor that is already on the device makes no copy to it, and no wait for it, at any step.
@@ -89,29 +83,12 @@ def train(
         seed_everything(seed, "epoch", done.epoch)
         variant.train()
         order = torch.randperm(len(images), device=images.device)
-        values: dict[str, list[Tensor]] = {}
         started = time.perf_counter()
         for i, rows in enumerate(order.split(config.batch_size)):
             step = done.epoch * steps_per_epoch + i
             factor = learning_rate_factor(config.schedule, step / steps, config.warmup)
-            x = observe_training(images[rows].to(device), dataset)
-            for name, objective in objectives.items():
-                optimiser = optimisers[name]
-                for group in optimiser.param_groups:
-                    group["lr"] = config.learning_rate * factor
-                with autocast(config.precision, device):
-                    value, terms = objective.loss(x, progress[step])
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                if config.gradient_clip is not None:
-                    torch.nn.utils.clip_grad_norm_(objective.parameters, config.gradient_clip)
-                optimiser.step()
-                # One value an image, kept on the device until the epoch ends: no sum, and no kernel, a step.
-                for key, term in {f"loss_{name}": value.detach(), **terms}.items():
-                    values.setdefault(key, []).append(term.expand(len(rows)))
-            variant.after_step()
-        # The one point of an epoch at which the host waits for the device.
-        row = {key: float(torch.cat(parts).mean()) for key, parts in values.items()}
+            train_on(rows, progress[step], config.learning_rate * factor)
+        row = train_on.means()
         seconds = time.perf_counter() - started
         done.epoch += 1
         done.train_seconds += seconds
@@ -121,7 +98,7 @@ def train(
         record = {
             "epoch": done.epoch, "progress": done.epoch / config.epochs, "seconds": seconds,
             "images_per_second": len(images) / seconds, "learning_rate": config.learning_rate * factor, "loss": loss,
-            **{key: value for key, value in row.items() if not key.startswith("loss_") or len(objectives) > 1},
+            **{key: value for key, value in row.items() if not key.startswith("loss_") or len(optimisers) > 1},
         }  # fmt: skip
         if validate is not None and (done.epoch % config.validate_every == 0 or done.epoch == config.epochs):
             score = validate(variant)
@@ -145,16 +122,6 @@ def train(
     return done
 
 
-def make_optimiser(config: TrainingConfig, parameters: list[torch.nn.Parameter]) -> Optimizer:
-    """The configured optimiser; one fused kernel a step where the device has it."""
-    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if config.optimiser != "sgd":
-        options |= {"betas": (config.beta1, config.beta2), "eps": config.epsilon}
-    if config.optimiser != "adamax":
-        options["fused"] = True
-    return OPTIMISERS[config.optimiser](parameters, **options)
-
-
 @contextlib.contextmanager
 def tensor_float_32(allowed: bool) -> Iterator[None]:
     """Whether a GPU may round the factors of fp32 products to TF32 while the block runs: a setting of the process that
@@ -166,13 +133,6 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
-
-
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast, or nothing."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def _out_of_patience(done: Progress, config: TrainingConfig) -> bool:
