@@ -285,7 +285,7 @@ def _results(options: argparse.Namespace) -> int:
 
 
 def _speed(options: argparse.Namespace) -> int:
-    from benchmarks.speed import measure
+    from benchmarks.speed.page import measure
 
     if options.repeats < 1:
         raise UserError(f"--repeats must be 1 or above, got {options.repeats}")

@@ -62,7 +62,7 @@ class _BernoulliLogMass(torch.autograd.Function):
         u = torch.addcmul(logits, value, logits, value=-2)
         if u.device.type != "cpu":
             return F.softplus(u).neg_()
-        return u.abs().sigmoid_().log_().sub_(u.clamp_(min=0))
+        return u.abs().sigmoid_().log_().sub_(u.relu_())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -17,6 +17,8 @@ from benchmarks.results import REPRODUCTION, read_missing_data, read_records, wr
 from benchmarks.targets import Plan
 
 Pages = dict[str, str]
+# Measured by `make speed`.
+SPEED = "speed.md"
 
 
 def write_reports(
@@ -66,7 +68,9 @@ def board_file(dataset: str) -> str:
 
 def _remove_stale(reports: Path, pages: Pages) -> None:
     """Remove generated pages, and pictures, that no record supports any more."""
-    text = "".join(pages.values())
+    # The page of another command is not made from records, but its pictures lie here, too.
+    kept = reports / SPEED
+    text = "".join(pages.values()) + (kept.read_text() if kept.exists() else "")
     for path in [*reports.glob("*.md"), *reports.glob("variants/*.md")]:
         name = path.relative_to(reports).as_posix()
         if name not in pages and path.read_text().startswith(GENERATED):
@@ -227,8 +231,8 @@ def _index(
     present = []
     if has_reproduction:
         present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our numbers beside the published ones")
-    if (reports / "speed.md").exists():
-        present.append("- [speed.md](speed.md): the training loop beside a hand-written one")
+    if (reports / SPEED).exists():
+        present.append(f"- [{SPEED}]({SPEED}): the training loop beside a hand-written one and a peer's")
     if present:
         blocks += ["## Other reports", "\n".join(present)]
     failed = [record for parts in boards.values() for section in parts for record in section.failed]

@@ -1,0 +1,239 @@
+"""Training loops: this suite's beside a hand-written one, a peer and the hardware's limit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import variants
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig
+from benchmarks.speed.table import as_table, ratios, synchronise
+from benchmarks.training import train
+from variants.networks import MLP
+
+IMAGES, BATCH = 20_000, 100
+# pythae's default network for MNIST, so that all train the same model.
+HIDDEN, LATENT = 512, 16
+DATA = DatasetConfig(observation="bernoulli", binarise="dynamic")
+HAND, SUITE, BF16 = "hand-written loop", "this suite's loop", "this suite's loop, bf16 autocast"
+CAPTURED, HAND_CAPTURED = "this suite's loop, captured", "hand-written loop, captured"
+PEER, LIMIT, PAIR = "pythae 0.1.2", "matrix products alone", "two of this suite's loops at once"
+TEXT = f"""One epoch of {IMAGES:,} 28x28 images in memory, batches of {BATCH}, a VAE of 784-{HIDDEN}-{LATENT} with
+rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn; a ratio is the median of the repeats' ratios,
+above 1 where the loop is the faster one. Absolute rates wander with the machine's load, ratios much less.
+
+{{table}}
+
+The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
+suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
+does not binarise. Two loops at once share the cores as two cells of a sweep do, and count together. The last row is the
+forward and backward matrix products alone, at the shapes of this batch."""
+
+
+def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
+    """Time every loop ``repeats`` times: a section of the page. ``peers`` is the interpreter of an environment that has
+    pythae (``make peers``), None for none."""
+    images = (torch.rand(IMAGES, 1, 28, 28, device=device) * 255).to(torch.uint8)
+    timed: dict[str, Callable[[], float]] = {
+        HAND: _timed(_hand_written, images), SUITE: _timed(train_once, images)
+    }  # fmt: skip
+    if device.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX")):
+        timed[BF16] = _timed(lambda given: train_once(given, precision="bf16"), images)
+    if device.type == "cuda":
+        timed[CAPTURED] = _timed(_captured, images)
+        timed[HAND_CAPTURED] = _timed(_hand_captured, images)
+    elif (os.cpu_count() or 1) > 1:
+        pair = _pair(images, repeats)
+        timed[PAIR] = lambda: next(pair)
+    if peers:
+        peer = _peer(peers, images, repeats)
+        timed[PEER] = lambda: next(peer)
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for repeat in range(repeats + 1):
+        for name, loop in timed.items():
+            taken = loop()
+            # The first round warms up caches and allocators.
+            if repeat:
+                seconds[name].append(taken)
+    seconds[LIMIT] = [_matrix_products(device) * IMAGES / BATCH for _ in range(repeats)]
+    reference = seconds.get(PEER)
+    header = ["loop", "relative to hand-written (range)", "relative to pythae", "images/s (median)", "range"]
+    rows = [
+        [
+            name,
+            ratios(seconds[HAND], own),
+            ratios(reference, own) if reference else "not measured",
+            f"{IMAGES / statistics.median(own):,.0f}",
+            f"{IMAGES / max(own):,.0f} to {IMAGES / min(own):,.0f}",
+        ]
+        for name, own in seconds.items()
+    ]
+    rows += [[name, *["not measured"] * 4] for name in (PEER, CAPTURED, HAND_CAPTURED) if name not in seconds]
+    return TEXT.format(table=as_table(header, rows))
+
+
+def _timed(loop: Callable[[Tensor], None], images: Tensor) -> Callable[[], float]:
+    def once() -> float:
+        started = time.perf_counter()
+        loop(images)
+        synchronise(images.device)
+        return time.perf_counter() - started
+
+    return once
+
+
+def train_once(images: Tensor, batch: int = BATCH, latent_size: int = LATENT, precision: str = "fp32") -> None:
+    """One epoch of this suite's loop on ``images`` (n, 1, 28, 28), uint8."""
+    torch.manual_seed(0)
+    network = MLP(latent_size=latent_size, hidden=[HIDDEN], activation="relu")
+    model = variants.build("vae", (1, 28, 28), network).to(images.device)
+    config = TrainingConfig(epochs=1, batch_size=batch, precision=precision)
+    train(model, images, DATA, config, seed=0, show_progress=False)
+
+
+def _captured(images: Tensor) -> None:
+    with mock.patch.dict(os.environ, {"VAE_CAPTURE": "1"}):
+        train_once(images)
+
+
+def _pair(images: Tensor, repeats: int) -> Iterator[float]:
+    """Seconds an epoch, by two loops at once on half of the threads each, as if one loop had done both their work."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    threads = max(1, torch.get_num_threads() // 2)
+    processes = [
+        context.Process(target=_one_of_two, args=(images.cpu(), repeats, threads, barrier), daemon=True)
+        for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        for _ in range(repeats + 1):
+            barrier.wait()
+            started = time.perf_counter()
+            barrier.wait()
+            yield (time.perf_counter() - started) / 2
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _one_of_two(images: Tensor, repeats: int, threads: int, barrier: Barrier) -> None:
+    torch.set_num_threads(threads)
+    for _ in range(repeats + 1):
+        barrier.wait()
+        train_once(images)
+        barrier.wait()
+
+
+class _HandWritten(nn.Module):
+    """What one would write for this model alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(784, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT))
+        self.decoder = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 784))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mu, log_variance = self.encoder(x).chunk(2, -1)
+        z = mu + (0.5 * log_variance).exp() * torch.randn_like(mu)
+        r = F.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
+        kl = -0.5 * (1 + log_variance - mu.square() - log_variance.exp()).sum()
+        return (r + kl) / len(x)
+
+
+def _hand_captured(images: Tensor) -> None:
+    """The hand-written step as a CUDA graph, warmed up, captured and replayed as the PyTorch manual says."""
+    torch.manual_seed(0)
+    model = _HandWritten().to(images.device)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3, fused=True, capturable=True)
+    flat = images.flatten(1)
+    rows = torch.zeros(BATCH, dtype=torch.long, device=flat.device)
+
+    def step() -> None:
+        loss = model(torch.bernoulli(flat[rows].float() / 255))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    for part in torch.randperm(len(flat), device=flat.device).split(BATCH):
+        rows.copy_(part)
+        graph.replay()
+
+
+def _hand_written(images: Tensor) -> None:
+    torch.manual_seed(0)
+    model = _HandWritten().to(images.device)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    flat = images.flatten(1)
+    for rows in torch.randperm(len(flat), device=flat.device).split(BATCH):
+        x = torch.bernoulli(flat[rows].float() / 255)
+        loss = model(x)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def _peer(python: Path, images: Tensor, repeats: int) -> Iterator[float]:
+    """Seconds of one epoch by pythae, one number a repeat, the first a warm-up; its process waits between them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        np.save(path, images.cpu().numpy())
+        script = Path(__file__).resolve().parents[1] / "peers" / "pythae_loop.py"
+        command = [str(python.absolute()), str(script), str(path), str(repeats), str(torch.get_num_threads())]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            for _ in range(repeats + 1):
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                yield float(process.stdout.readline())
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _matrix_products(device: torch.device) -> float:
+    """Seconds of one step's matrix products: forward, the weights' gradients, and the inputs' but the first's."""
+    widths = [(784, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, 784)]
+    total = 0.0
+    for number, (before, after) in enumerate(widths):
+        x, w, g = (torch.randn(*shape, device=device) for shape in ((BATCH, before), (before, after), (BATCH, after)))
+        total += _time(x, w) + _time(x.T, g) + (_time(g, w.T) if number else 0.0)
+    return total
+
+
+def _time(a: Tensor, b: Tensor, count: int = 100) -> float:
+    torch.mm(a, b)
+    synchronise(a.device)
+    started = time.perf_counter()
+    for _ in range(count):
+        torch.mm(a, b)
+    synchronise(a.device)
+    return (time.perf_counter() - started) / count

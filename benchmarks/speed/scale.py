@@ -1,0 +1,93 @@
+"""Cost against work: what grows with what, measured and drawn."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import variants
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig
+from benchmarks.reporting.figures import png
+from benchmarks.reporting.style import new_figure
+from benchmarks.speed.loops import BATCH, LATENT, train_once
+from benchmarks.speed.table import synchronise
+from benchmarks.training import train
+from variants.networks import Conv
+
+IMAGES = 5000
+BATCHES = (20, 50, 100, 200, 500, 1000)
+LATENTS = (2, 8, 32, 128, 512)
+FACES = (1000, 2000, 4000, 8000)
+
+
+def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mapping[int, float]) -> bytes:
+    """A picture of five curves, as PNG bytes. ``by_samples``: seconds an image by K; ``by_jobs``: seconds a cell."""
+    images = (torch.rand(IMAGES, 1, 28, 28, device=device) * 255).to(torch.uint8)
+    rates = {batch: _rate(images, batch, LATENT) for batch in BATCHES}
+    latents = {size: _rate(images, BATCH, size) for size in LATENTS}
+    memory = {count: _memory(count) for count in FACES}
+    panels: Sequence[tuple[Mapping[int, float], str, str, str]] = [
+        (rates, "batch size", "training images/s", "log"),
+        (latents, "latent dimensions", "training images/s", "log"),
+        (by_samples, "importance samples K", "seconds an image", "log"),
+        (memory, "64x64 RGB images in a memory map", "MiB of the process's own memory", "linear"),
+        (by_jobs, "cells side by side (JOBS)", "seconds a cell", "linear"),
+    ]
+    figure, axes = new_figure(3.3 * len(panels), 3.2, 1, len(panels))
+    for (points, x, y, scale), axis in zip(panels, axes, strict=True):
+        axis.plot(list(points), list(points.values()), marker="o", color="#0072B2")
+        axis.set_xscale(scale)
+        axis.set_xlabel(x, fontsize=9)
+        axis.set_ylabel(y, fontsize=9)
+        axis.set_ylim(bottom=0)
+        if scale == "linear":
+            axis.set_xticks(list(points))
+        axis.tick_params(labelsize=8)
+    return png(figure, 110)
+
+
+def _rate(images: torch.Tensor, batch: int, latent_size: int) -> float:
+    """Training images a second, the best of three epochs."""
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        train_once(images, batch, latent_size)
+        synchronise(images.device)
+        taken.append(time.perf_counter() - started)
+    return len(images) / min(taken)
+
+
+def _memory(count: int) -> float:
+    """MiB that a process of its own holds, beside the map, after training on so many images."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_train_on_a_map, args=(count, sender))
+    process.start()
+    value = float(receiver.recv())
+    process.join()
+    return value
+
+
+def _train_on_a_map(count: int, sender: Connection) -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "faces.npy"
+        array = np.lib.format.open_memmap(path, "w+", np.uint8, (count, 3, 64, 64))
+        array.flush()
+        images = torch.from_numpy(np.load(path, mmap_mode="c"))
+        model = variants.build("vae", (3, 64, 64), Conv(latent_size=16, width=8), observation="discretised_logistic")
+        data = DatasetConfig(observation="discretised_logistic", binarise="none")
+        # As many steps for every size.
+        config = TrainingConfig(epochs=max(FACES) // count, batch_size=BATCH)
+        train(model, images, data, config, seed=0, show_progress=False)
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        sender.send(int(found[1]) / 1024 if found else 0.0)

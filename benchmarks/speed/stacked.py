@@ -1,0 +1,70 @@
+"""Several seeds as one batched model, beside the same seeds in turn: what would be gained."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+import variants
+from benchmarks.speed.table import as_table, ratios, synchronise
+from variants import Variant
+from variants.networks import MLP
+
+SEEDS, BATCH, STEPS = 4, 100, 50
+
+
+class _Objective(torch.nn.Module):
+    """A variant's loss as a module's forward, so that its parameters can be stacked."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.variant = variant
+
+    def forward(self, x: Tensor, progress: Tensor) -> Tensor:
+        return self.variant.loss(x, progress)[0]
+
+
+def seeds_stacked(device: torch.device, repeats: int) -> str:
+    """Gradients of four seeds by ``stack_module_state`` and ``vmap``, and of one after the other: a section."""
+    x = torch.rand(SEEDS, BATCH, 1, 28, 28, device=device).round()
+    progress = torch.zeros((), device=device)
+    rows = []
+    for hidden in ([200, 200], [512]):
+        objectives = [_Objective(_model(hidden, seed, device)) for seed in range(SEEDS)]
+        parameters, buffers = stack_module_state(objectives)
+
+        def loss(weights: dict[str, Tensor], kept: dict[str, Tensor], batch: Tensor) -> Tensor:
+            return functional_call(objectives[0], (weights, kept), (batch, progress))  # noqa: B023
+
+        together = vmap(grad(loss), randomness="different")
+        taken: dict[str, list[float]] = {"in turn": [], "stacked": []}
+        for repeat in range(repeats + 1):
+            for name in taken:
+                synchronise(device)
+                started = time.perf_counter()
+                for _ in range(STEPS):
+                    if name == "stacked":
+                        together(parameters, buffers, x)
+                    else:
+                        for objective, batch in zip(objectives, x, strict=True):
+                            torch.autograd.grad(objective(batch, progress), list(objective.parameters()))
+                synchronise(device)
+                if repeat:
+                    taken[name].append(time.perf_counter() - started)
+        rows.append([f"784-{'-'.join(map(str, hidden))}-16", ratios(taken["in turn"], taken["stacked"]),
+                     f"{1000 * statistics.median(taken['stacked']) / STEPS:.1f}"])  # fmt: skip
+    table = as_table(["network", "stacked relative to in turn (range)", "ms a stacked step"], rows)
+    return f"""The gradients of {SEEDS} seeds of a `vae` at batch {BATCH}, as one batched model (`torch.func`), beside
+one seed after the other. A sweep does not train so: it would have to gain 2 or more on a GPU.
+
+{table}"""
+
+
+def _model(hidden: list[int], seed: int, device: torch.device) -> Variant:
+    torch.manual_seed(seed)
+    network = MLP(latent_size=16, hidden=hidden, activation="relu")
+    return variants.build("vae", (1, 28, 28), network).to(device)

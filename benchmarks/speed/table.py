@@ -1,0 +1,29 @@
+"""Ratios of repeated measurements, and their tables."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import torch
+from tabulate import tabulate
+
+
+def ratios(reference: Sequence[float], own: Sequence[float]) -> str:
+    """The median of the repeats' ratios, above 1 where ``own`` seconds are fewer, with the lowest and the highest."""
+    found = [a / b for a, b in zip(reference, own, strict=True)]
+    if min(found) == max(found):
+        return f"{statistics.median(found):.2f}"
+    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+
+
+def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, names at the left and numbers at the right."""
+    aligned = ("left", *["right"] * (len(header) - 1))
+    return tabulate(rows, header, tablefmt="pipe", colalign=aligned, disable_numparse=True)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU's queue, so that what was asked for is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
