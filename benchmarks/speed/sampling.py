@@ -46,8 +46,8 @@ def importance_sampling(device: torch.device, repeats: int) -> tuple[str, dict[i
         taken = [_seconds(partial(log_likelihood_of, model, x, count), device) for _ in range(3)]
         by_samples[count] = statistics.median(taken) / IMAGES
     inverse = statistics.median(a / b for a, b in zip(own, products, strict=True))
-    text = f"""A decoder of {"-".join(map(str, WIDTHS))}, {SAMPLES:,} samples an image in fp32, timed on {IMAGES} images.
-An image is encoded once. The estimate takes {inverse:.2f} times as long as the decoder's matrix products alone:
+    text = f"""A decoder of {"-".join(map(str, WIDTHS))}, {SAMPLES:,} samples an image in fp32, timed on {IMAGES}
+images. An image is encoded once. The estimate takes {inverse:.2f} times as long as the decoder's matrix products alone:
 
 {table}"""
     return text, by_samples
