@@ -231,13 +231,14 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from benchmarks.results import REPRODUCTION, publish
+    from benchmarks.results import REPRODUCTION, note_made_for, publish, read_made_for
 
     source = options.source or options.results
     published = publish(options.results, source)
     print(f"{len(published)} records published to {options.results / 'reference'}")
     if (source / REPRODUCTION).is_dir():
         published = publish(options.results / REPRODUCTION, source / REPRODUCTION)
+        note_made_for(options.results / REPRODUCTION, read_made_for(source / REPRODUCTION))
         print(f"{len(published)} records published to {options.results / REPRODUCTION / 'reference'}")
     return 0
 

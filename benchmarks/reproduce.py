@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from benchmarks.cell import Setting
 from benchmarks.config import Config, compose, conf_folder, conf_path, split_list
 from benchmarks.errors import UserError
 from benchmarks.locks import locked
-from benchmarks.results import MADE_FOR_FILE, read_made_for, read_records, write_atomically
+from benchmarks.results import note_made_for, read_records
 from benchmarks.targets import BUDGETS, Arm, Plan, Run, Target, read_targets
 
 # What an ablation is compared with.
@@ -105,14 +104,12 @@ def run(
 def _note(results: Path, budget: str, planned: dict[str, dict[str, list[Config]]]) -> None:
     """Keep which run ids a target's recipe gave when its records were made, so that a changed recipe shows."""
     there = {record.run_id for record in read_records(results)[0] if record.status == "ok"}
+    made = {
+        target: {budget: {arm: ids for arm, configs in arms.items() if there.issuperset(ids := _ids(configs))}}
+        for target, arms in planned.items()
+    }
     with locked(results / "runs" / ".made_for.lock"):
-        noted = read_made_for(results)
-        for target, arms in planned.items():
-            for arm, configs in arms.items():
-                ids = _ids(configs)
-                if there.issuperset(ids):
-                    noted.setdefault(target, {}).setdefault(budget, {})[arm] = ids
-        write_atomically(results / MADE_FOR_FILE, (json.dumps(noted, indent=2, sort_keys=True) + "\n").encode())
+        note_made_for(results, made)
 
 
 def _ids(configs: Iterable[Config]) -> list[str]:

@@ -212,6 +212,15 @@ def read_made_for(results: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
     return noted if isinstance(noted, dict) else {}
 
 
+def note_made_for(results: Path, more: Mapping[str, Mapping[str, Mapping[str, list[str]]]]) -> None:
+    """Add to what :func:`read_made_for` reads; an arm noted before is noted anew."""
+    noted = read_made_for(results)
+    for target, budgets in more.items():
+        for budget, arms in budgets.items():
+            noted.setdefault(target, {}).setdefault(budget, {}).update(arms)
+    write_atomically(results / MADE_FOR_FILE, (json.dumps(noted, indent=2, sort_keys=True) + "\n").encode())
+
+
 def run_folder(results: Path, run_id: str) -> Path:
     """Where the files beside a record lie: the local run's folder if it has one, else the reference one's."""
     local = results / "runs" / run_id
