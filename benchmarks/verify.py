@@ -19,6 +19,8 @@ from benchmarks.errors import UserError
 from benchmarks.results import RECORD_FILE, REPRODUCTION, Record, configuration_hash, read_records
 from variants.options import unknown
 
+# A difference below this share of a number is one of rounding: the same sums in another order.
+ROUNDING = 1e-6
 # What the numbers of two machines of one kind share.
 KIND = ("device", "threads", "torch", "python")
 
@@ -35,12 +37,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "equal" to the last digit, "within the seeds" if two runs differ by no more than the seeds do, "differs", or
-        why the number cannot be had here."""
+        """ "equal" to the last digit, "equal but for rounding", "within the seeds" if two runs differ by no more than the
+        seeds do, "differs", or why the number cannot be had here."""
         if self.again is None:
             return f"not here: {self.reason}"
         if self.again == self.recorded:
             return "equal"
+        if abs(self.again - self.recorded) <= ROUNDING * max(1.0, abs(self.recorded)):
+            return "equal but for rounding"
         inside = self.span is not None and abs(self.again - self.recorded) <= self.span
         return "within the seeds" if inside else "differs"
 
@@ -116,8 +120,7 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
         text += f"\n{name}: {one.finished}, {made}"
     same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
-    counts = {
-        verdict: sum(c.verdict == verdict for c in compared) for verdict in ("equal", "within the seeds", "differs")
-    }
+    kinds = ("equal", "equal but for rounding", "within the seeds", "differs")
+    counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}
     counted = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return f"{text}\n{'the same' if same else 'another'} kind of machine: {counted}"

@@ -274,6 +274,8 @@ def test_what_seeds_span_excuses_a_difference_and_nothing_else_does():
     again = dataclasses.replace(one, metrics={"elbo": -100.9})
     (with_seeds,) = compare(one, again, [one, two])
     assert (with_seeds.span, with_seeds.verdict) == (1.0, "within the seeds")
+    (rounded,) = compare(one, dataclasses.replace(one, metrics={"elbo": -100.00001}), [one])
+    assert rounded.verdict == "equal but for rounding"
     (alone,) = compare(one, again, [one])
     assert (alone.span, alone.verdict) == (None, "differs")
     (far,) = compare(one, dataclasses.replace(one, metrics={"elbo": -101.1}), [one, two])
