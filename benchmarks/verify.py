@@ -37,8 +37,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "equal" to the last digit, "equal but for rounding", "within the seeds" if two runs differ by no more than the
-        seeds do, "differs", or why the number cannot be had here."""
+        """ "equal" to the last digit, "equal but for rounding", "within the seeds" if two runs differ by no more than
+        the seeds do, "differs", or why the number cannot be had here."""
         if self.again is None:
             return f"not here: {self.reason}"
         if self.again == self.recorded:
