@@ -55,10 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas")
     bench.add_argument("--seeds", default="0", help="whole numbers separated by commas")
     bench.add_argument("--profile", default="", help="smoke, quick, standard or paper; by default what the device can")
-    bench.add_argument("--jobs", default="", help="cells side by side; by default what cores, memory or GPUs allow")
-    bench.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
-    bench.add_argument("--dry", action="store_true", help="print what would be run and how long it would take")
-    bench.add_argument("--timeout", default="", help="seconds that a cell may take, by default any")
+    _add_running(bench)
     bench.add_argument("--tracker", default="", help="none (the default) or tensorboard")
     bench.add_argument("--launcher", default="", help="hand the cells to processes, slurm, slurm_local or ray_cluster")
     bench.add_argument("--no-report", action="store_true", help="do not write reports at the end")
@@ -79,10 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce = commands.add_parser("reproduce", help="run the recipes of paper targets and write their report")
     reproduce.add_argument("--targets", default="all", help="all, or names separated by commas")
     reproduce.add_argument("--budget", default="reduced", help="full, reduced or ablation")
-    reproduce.add_argument("--jobs", default="", help="cells side by side; by default what cores, memory or GPUs allow")
-    reproduce.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
-    reproduce.add_argument("--dry", action="store_true", help="print what would be run and how long it would take")
-    reproduce.add_argument("--timeout", default="", help="seconds that a cell may take, by default any")
+    _add_running(reproduce)
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
 
@@ -111,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="show variants, data sets, networks and profiles")
     listing.set_defaults(command=_list)
     return parser
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", default="", help="cells side by side; by default what cores, memory or GPUs allow")
+    parser.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
+    parser.add_argument("--dry", action="store_true", help="print what would be run and how long it would take")
+    parser.add_argument("--timeout", default="", help="seconds that a cell may take, by default any")
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
