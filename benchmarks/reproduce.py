@@ -44,9 +44,13 @@ def cells(target: Target, budget: str, targets: dict[str, Target]) -> dict[str, 
     if budget == "ablation":
         assert target.ablation is not None
         changes = {UNCHANGED: [], **{change.what: change.options for change in target.ablation.changes}}
-        arm = target.arms[target.quantities[0].arm]
+        arms = [target.arms[name] for name in (target.ablated.arm, target.ablated.minus) if name]
         return {
-            what: _compose(arm, target.seeds(budget), [*target.ablation.options, *options])
+            what: [
+                config
+                for arm in arms
+                for config in _compose(arm, target.seeds(budget), [*target.ablation.options, *options])
+            ]
             for what, options in changes.items()
         }
     planned = {}

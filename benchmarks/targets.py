@@ -76,8 +76,9 @@ class Change:
 
 @dataclass
 class Ablation:
-    """The first quantity's arm under ``options``, and again with each of ``changes``."""
+    """A quantity's arms under ``options``, and again with each of ``changes``: the first quantity, or the one named."""
 
+    quantity: str = ""
     options: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
@@ -102,6 +103,12 @@ class Target:
     tried: str = ""
     id: str = ""
 
+    @property
+    def ablated(self) -> Quantity:
+        """The quantity that an ablation is about."""
+        name = self.ablation.quantity if self.ablation else ""
+        return next((quantity for quantity in self.quantities if quantity.name == name), self.quantities[0])
+
     def seeds(self, budget: str) -> list[int]:
         """Seeds of a budget; an ablation has the recipe's first one."""
         if budget == "ablation":
@@ -121,7 +128,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """A target with the cells that each of its budgets asks for: budget -> arm (or change) -> runs."""
+    """A target with the cells that each of its budgets asks for: budget -> arm -> runs. An ablation's arms are changes,
+    the first of which changes nothing; its runs are those of the quantity's arm, then those of the arm taken away."""
 
     target: Target
     runs: dict[str, dict[str, list[Run]]]
@@ -166,6 +174,9 @@ def _check(target: Target) -> None:
                 raise ValueError(f"{where}.expected_because is not given")
         elif target.reduced is not None:
             raise ValueError(f"{where}.expected is not given, though there is a reduced budget")
+    names = [quantity.name for quantity in target.quantities]
+    if target.ablation is not None and target.ablation.quantity not in ("", *names):
+        raise ValueError(f"ablation.quantity {target.ablation.quantity!r} is not one of {', '.join(names)}")
     for budget in BUDGETS:
         if (budget == "full" or getattr(target, budget) is not None) and not target.seeds(budget):
             raise ValueError(f"{budget}.seeds must not be empty")

@@ -273,23 +273,30 @@ def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
     runs = plan.runs.get("ablation")
     if not runs:
         return []
-    quantity = plan.target.quantities[0]
-    lines, base = [], None
-    for number, (what, planned) in enumerate(runs.items()):
-        found = [records[run.run_id] for run in planned if run.run_id in records]
-        values = [record.metrics[quantity.metric] for record in found if quantity.metric in record.metrics]
-        if not values:
-            lines.append([escape(what), "not run", "–", "–"])
-            continue
-        value = quantity.times * statistics.fmean(values)
-        base = value if number == 0 else base
-        moved = "–" if number == 0 or base is None else f"{value - base:+.2f}"
-        lines.append([escape(what), f"{value:.2f}", moved, f"{found[0].importance_samples:,}"])
-    if base is None and all(line[1] == "not run" for line in lines):
+    quantity = plan.target.ablated
+    values = {what: _ablated(quantity, planned, records) for what, planned in runs.items()}
+    if all(value is None for value in values.values()):
         return []
+    base = next(iter(values.values()))
+    lines = []
+    for number, (what, value) in enumerate(values.items()):
+        moved = "–" if number == 0 or base is None or value is None else f"{value - base:+.2f}"
+        lines.append([escape(what), "not run" if value is None else f"{value:.2f}", moved])
     epochs = next(iter(runs.values()))[0].epochs
     return [
         f"By how much each choice moves the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of {epochs} "
-        "epochs that are otherwise the recipe's:",
-        table(["changed", escape(quantity.name), "moved by", "K"], lines, "left"),
+        "epochs, one seed, that are otherwise the recipe's:",
+        table(["changed", escape(quantity.name), "moved by"], lines, "left"),
     ]
+
+
+def _ablated(quantity: Quantity, planned: Sequence[Run], records: Mapping[str, Record]) -> float | None:
+    """The quantity after one change; None unless all of its runs have the metric."""
+    found = [records[run.run_id].metrics.get(quantity.metric) for run in planned if run.run_id in records]
+    numbers = [value for value in found if value is not None]
+    if len(numbers) < len(planned):
+        return None
+    arms = 2 if quantity.minus else 1
+    each = len(planned) // arms
+    first, *other = (statistics.fmean(numbers[i * each : (i + 1) * each]) for i in range(arms))
+    return quantity.times * (first - sum(other))
