@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.reporting.figures import png
 from benchmarks.reporting.markdown import GENERATED, code, escape, file_name, table
 from benchmarks.reporting.style import new_figure
-from benchmarks.reporting.verdicts import STALE, Outcome, between, judge, verdict_of
+from benchmarks.reporting.verdicts import STALE, Outcome, between, judge, margin_words, verdict_of
 from benchmarks.results import (
     HISTORY_FILE,
     Record,
@@ -123,13 +123,14 @@ def _intervals(outcomes: Sequence[Outcome]) -> str:
     lines = []
     for outcome in outcomes:
         quantity = outcome.quantity
-        margin = f" by {quantity.standard_errors:g} standard errors" if quantity.standard_errors else ""
-        text = f"- {escape(quantity.name)}: accepted with the full recipe is {between(quantity.accept)}{margin}, for "
-        text += escape(quantity.because, 600) + "."
+        margin = margin_words(quantity)
+        text = f"- {escape(quantity.name)}: **{outcome.verdict}**"
+        text += f" ({escape(outcome.reason)})" if not outcome.values else ""
+        text += f". Accepted with the full recipe: {between(quantity.accept)}{margin}; {escape(quantity.because, 600)}."
         if quantity.expected is not None:
-            text += f" Expected of the reduced budget is {between(quantity.expected)}{margin}, for "
+            text += f" Expected of the reduced budget: {between(quantity.expected)}{margin}; "
             text += escape(quantity.expected_because, 600) + "."
-        lines.append(f"{text} **{outcome.verdict}**" + (f": {escape(outcome.reason)}" if not outcome.values else ""))
+        lines.append(text)
     return "\n".join(lines)
 
 

@@ -141,11 +141,12 @@ def _verdict(quantity: Quantity, budget: str, values: Mapping[int, float], error
     low = -math.inf if interval[0] is None else interval[0] + margin
     high = math.inf if interval[1] is None else interval[1] - margin
     inside = low <= mean <= high
-    reason = f"{'in' if inside else 'outside'} {between(interval)}{_by(quantity)}: {because}"
+    reason = f"{'in' if inside else 'outside'} {between(interval)}{margin_words(quantity)}: {because}"
     return (REPRODUCED if budget == "full" else CONSISTENT) if inside else MISSED, reason
 
 
-def _by(quantity: Quantity) -> str:
+def margin_words(quantity: Quantity) -> str:
+    """By how much a number must lie inside its interval; "" where the interval is all."""
     return f" by {quantity.standard_errors:g} standard errors" if quantity.standard_errors else ""
 
 
