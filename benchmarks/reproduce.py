@@ -13,6 +13,7 @@ from benchmarks.errors import UserError
 from benchmarks.locks import locked
 from benchmarks.results import note_made_for, read_records
 from benchmarks.targets import BUDGETS, Arm, Plan, Run, Target, read_targets
+from variants.options import unknown
 
 # What an ablation is compared with.
 UNCHANGED = "the recipe"
@@ -27,7 +28,7 @@ def chosen(names: str, budget: str) -> list[Target]:
     """The targets of "a,b" or "all" that have such a budget. Raises :class:`UserError` for an unknown target or budget,
     and for one asked for by name that has no such budget."""
     if budget not in BUDGETS:
-        split_list(budget, "budget", BUDGETS)
+        raise UserError(unknown("budget", budget, BUDGETS))
     targets = all_targets()
     wanted = [targets[name] for name in split_list(names, "target", targets)]
     having = [target for target in wanted if getattr(target, budget) is not None]
@@ -90,8 +91,11 @@ def plans() -> list[Plan]:
 def all_cells(targets: Sequence[Target], budget: str) -> list[Config]:
     """The cells of several targets, those that two share once."""
     known = all_targets()
-    found = [config for target in targets for arm in cells(target, budget, known).values() for config in arm]
-    return list({config.run_id: config for config in found}.values())
+    return _distinct(cells(target, budget, known) for target in targets)
+
+
+def _distinct(planned: Iterable[dict[str, list[Config]]]) -> list[Config]:
+    return list({config.run_id: config for arms in planned for configs in arms.values() for config in configs}.values())
 
 
 def run(
@@ -100,7 +104,7 @@ def run(
     """Run every cell of the targets that has no record yet, and note which cells each target has."""
     known = all_targets()
     planned = {target.id: cells(target, budget, known) for target in targets}
-    summary = sweep.run(all_cells(targets, budget), setting, retry, jobs, timeout)
+    summary = sweep.run(_distinct(planned.values()), setting, retry, jobs, timeout)
     _note(setting.results, budget, planned)
     return summary
 

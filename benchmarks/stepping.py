@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -88,7 +88,7 @@ class Step:
 
     def _run(self, rows: Tensor, progress: Tensor, learning_rate: float | Tensor) -> dict[str, Tensor]:
         """The step itself: nothing here asks the device for a value."""
-        gathered = {}
+        gathered: dict[str, Tensor] = {}
         x = observe_training(self.images[rows].to(self.device), self.dataset)
         for name, objective in self.objectives.items():
             optimiser = self.optimisers[name]
@@ -101,8 +101,7 @@ class Step:
             if self.config.gradient_clip is not None:
                 torch.nn.utils.clip_grad_norm_(objective.parameters, self.config.gradient_clip)
             optimiser.step()
-            for key, term in {f"loss_{name}": value.detach(), **terms}.items():
-                gathered[key] = term
+            gathered |= {f"loss_{name}": value.detach(), **terms}
         self.variant.after_step()
         return gathered
 
@@ -191,7 +190,7 @@ class CapturedStep(Step):
 
 
 @contextlib.contextmanager
-def _side_stream(device: torch.device) -> Any:
+def _side_stream(device: torch.device) -> Iterator[None]:
     """Away from the default stream, where a capture's warm-up may not be."""
     if device.type != "cuda":
         yield

@@ -40,7 +40,7 @@ def write_page(results: Path, reports: Path, plans: Sequence[Plan]) -> tuple[str
     lines, details = [], []
     for plan in plans:
         outcomes = judge(plan, records, noted.get(plan.target.id, {}), missing)
-        lines += [_line(plan, outcome, records) for outcome in outcomes]
+        lines += [_line(plan, outcome) for outcome in outcomes]
         details += _details(plan, outcomes, records, results, reports)
     header = ["target", "quantity", "published", "ours", "difference", "in s.e.", "budget", "verdict"]
     blocks = [
@@ -59,7 +59,7 @@ def write_page(results: Path, reports: Path, plans: Sequence[Plan]) -> tuple[str
     return "\n\n".join(block for block in blocks if block) + "\n", messages
 
 
-def _line(plan: Plan, outcome: Outcome, records: Mapping[str, Record]) -> list[str]:
+def _line(plan: Plan, outcome: Outcome) -> list[str]:
     quantity = outcome.quantity
     published = "–" if quantity.published is None else f"{quantity.published:g}"
     link = f"[{escape(plan.target.id)}](#{file_name(plan.target.id)})"
@@ -74,10 +74,10 @@ def _line(plan: Plan, outcome: Outcome, records: Mapping[str, Record]) -> list[s
     if difference is not None and outcome.error:
         in_errors = f"{difference / outcome.error:+.1f}" + ("" if outcome.over_seeds else "\\*")
     shown = [ours, "–" if difference is None else f"{difference:+.2f}", in_errors]
-    return [*first, *shown, _budget_words(plan, outcome, records), f"**{outcome.verdict}**"]
+    return [*first, *shown, _budget_words(plan, outcome), f"**{outcome.verdict}**"]
 
 
-def _budget_words(plan: Plan, outcome: Outcome, records: Mapping[str, Record]) -> str:
+def _budget_words(plan: Plan, outcome: Outcome) -> str:
     """The epochs of the records behind an outcome, and how far along the full recipe that is."""
     assert outcome.budget is not None
     if outcome.verdict == STALE:

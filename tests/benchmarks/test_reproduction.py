@@ -98,6 +98,7 @@ def test_an_arm_of_a_target_that_does_not_exist_is_refused(tmp_path):
     [
         (["--targets", "burda-vea-1"], "unknown target 'burda-vea-1'; did you mean 'burda-vae-1'?"),
         (["--budget", "fill"], "unknown budget 'fill'; did you mean 'full'?"),
+        (["--budget", "all"], "unknown budget 'all'"),
         (["--targets", "wae-celeba", "--budget", "reduced"], "target 'wae-celeba' has no reduced budget"),
     ],
 )
