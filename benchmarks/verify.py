@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 
-from benchmarks.cell import Setting, run_once
+from benchmarks.cell import Setting, prepare, run_once
 from benchmarks.config import from_plain
 from benchmarks.data import load
 from benchmarks.errors import UserError
@@ -68,6 +68,9 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     if data.sha256 != record.environment.get("data_sha256"):
         raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")
     (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+    # On all threads, as before a sweep's cells. What fails here fails the cell itself, which says why.
+    with contextlib.suppress(Exception):
+        prepare(config, data, setting)
     with _threads(record.environment.get("threads")):
         again = run_once(config, setting, lambda: data)
     if again.status != "ok":
