@@ -31,7 +31,8 @@ HIDDEN, LATENT = 512, 16
 DATA = DatasetConfig(observation="bernoulli", binarise="dynamic")
 HAND, SUITE, BF16 = "hand-written loop", "this suite's loop", "this suite's loop, bf16 autocast"
 CAPTURED, HAND_CAPTURED = "this suite's loop, captured", "hand-written loop, captured"
-PEER, LIMIT, PAIR = "pythae 0.1.2", "matrix products alone", "two of this suite's loops at once"
+PEER, PAIR = "pythae 0.1.2", "two of this suite's loops at once"
+LIMIT, LIMIT_WITH_UPDATE = "matrix products alone", "matrix products and Adam's update alone"
 TEXT = f"""One epoch of {IMAGES:,} 28x28 images in memory, batches of {BATCH}, a VAE of 784-{HIDDEN}-{LATENT} with
 rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn; a ratio is the median of the repeats' ratios,
 above 1 where the loop is the faster one. Absolute rates wander with the machine's load, ratios much less.
@@ -40,8 +41,8 @@ above 1 where the loop is the faster one. Absolute rates wander with the machine
 
 The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
 suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
-does not binarise. Two loops at once share the cores as two cells of a sweep do, and count together. The last row is the
-forward and backward matrix products alone, at the shapes of this batch."""
+does not binarise. Two loops at once share the cores as two cells of a sweep do, and count together. The limit is the
+forward and backward matrix products alone, at the shapes of this batch, and with one fused update of all parameters."""
 
 
 def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
@@ -69,7 +70,9 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
             # The first round warms up caches and allocators.
             if repeat:
                 seconds[name].append(taken)
-    seconds[LIMIT] = [_matrix_products(device) * IMAGES / BATCH for _ in range(repeats)]
+    steps = IMAGES // BATCH
+    seconds[LIMIT] = [steps * _matrix_products(device) for _ in range(repeats)]
+    seconds[LIMIT_WITH_UPDATE] = [products + steps * _update(device) for products in seconds[LIMIT]]
     reference = seconds.get(PEER)
     header = ["loop", "relative to hand-written (range)", "relative to pythae", "images/s (median)", "range"]
     rows = [
@@ -225,15 +228,27 @@ def _matrix_products(device: torch.device) -> float:
     total = 0.0
     for number, (before, after) in enumerate(widths):
         x, w, g = (torch.randn(*shape, device=device) for shape in ((BATCH, before), (before, after), (BATCH, after)))
-        total += _time(x, w) + _time(x.T, g) + (_time(g, w.T) if number else 0.0)
+        total += _product(x, w) + _product(x.T, g) + (_product(g, w.T) if number else 0.0)
     return total
 
 
-def _time(a: Tensor, b: Tensor, count: int = 100) -> float:
-    torch.mm(a, b)
-    synchronise(a.device)
+def _product(a: Tensor, b: Tensor) -> float:
+    return _mean_seconds(lambda: torch.mm(a, b), a.device)
+
+
+def _update(device: torch.device) -> float:
+    """Seconds of one update of all parameters by the fused Adam."""
+    parameters = list(_HandWritten().to(device).parameters())
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    return _mean_seconds(torch.optim.Adam(parameters, 1e-3, fused=True).step, device)
+
+
+def _mean_seconds(work: Callable[[], object], device: torch.device, count: int = 100) -> float:
+    work()
+    synchronise(device)
     started = time.perf_counter()
     for _ in range(count):
-        torch.mm(a, b)
-    synchronise(a.device)
+        work()
+    synchronise(device)
     return (time.perf_counter() - started) / count

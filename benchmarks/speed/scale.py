@@ -48,7 +48,8 @@ def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mappi
         axis.set_xscale(scale)
         axis.set_xlabel(x, fontsize=9)
         axis.set_ylabel(y, fontsize=9)
-        axis.set_ylim(bottom=0)
+        # Markers at the top stay whole.
+        axis.set_ylim(0, 1.08 * max(points.values()))
         if scale == "linear":
             axis.set_xticks(list(points))
         axis.tick_params(labelsize=8)
