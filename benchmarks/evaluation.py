@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -91,19 +91,7 @@ def _likelihood(result: Evaluation, variant: Variant, x: Tensor, config: Evaluat
     if reason := variant.unavailable().get("density"):
         result.not_applicable |= dict.fromkeys((*LIKELIHOOD_METRICS, *in_bits), reason)
         return
-    # Reduced part by part into arrays made beforehand: log-weights kept for all images would pin the heap between the
-    # decoder's large arrays, 23 GB for 10,000 images with K = 5,000.
-    per_image = {
-        name: x.new_empty(len(x), dtype=torch.float64) for name in ("elbo", "log_likelihood", "distortion", "kl")
-    }
-    start = 0
-    for part in log_weights(variant, x, config.importance_samples, config.decodes):
-        stop = start + part.log_prior.shape[-1]
-        per_image["elbo"][start:stop] = elbo(part.value)
-        per_image["log_likelihood"][start:stop] = log_likelihood(part.value)
-        per_image["distortion"][start:stop] = -part.log_likelihood.double().mean(0)
-        per_image["kl"][start:stop] = (part.log_posterior - part.log_prior).double().mean(0)
-        start = stop
+    per_image = _per_image(variant, x, config.importance_samples, config.decodes, tuple(_PER_IMAGE))
     for name in ("elbo", "log_likelihood"):
         values = per_image[name]
         result.add(name, float(values.mean()))
@@ -263,13 +251,32 @@ def log_likelihood_of(variant: Variant, x: Tensor, samples: int, decodes: int = 
     if reason := variant.unavailable().get("density"):
         raise ValueError(f"log p(x) is not defined: {reason}")
     variant.eval()
-    values = x.new_empty(len(x), dtype=torch.float64)
+    return _per_image(variant, x, samples, decodes, ("log_likelihood",))["log_likelihood"]
+
+
+# What is measured of every image from its importance weights, in nats (batch,).
+_PER_IMAGE: dict[str, Callable[[LogWeights], Tensor]] = {
+    "elbo": lambda part: elbo(part.value),
+    "log_likelihood": lambda part: log_likelihood(part.value),
+    "distortion": lambda part: -part.log_likelihood.double().mean(0),
+    "kl": lambda part: (part.log_posterior - part.log_prior).double().mean(0),
+}
+
+
+def _per_image(variant: Variant, x: Tensor, samples: int, decodes: int, names: Sequence[str]) -> dict[str, Tensor]:
+    """Some of the numbers above for every image (n,), float64, from the same draws.
+
+    Reduced part by part into arrays made beforehand: log-weights kept for all images would pin the heap between the
+    decoder's large arrays, 23 GB for 10,000 images with K = 5,000.
+    """
+    found = {name: x.new_empty(len(x), dtype=torch.float64) for name in names}
     start = 0
     for part in log_weights(variant, x, samples, decodes):
-        found = log_likelihood(part.value)
-        values[start : start + len(found)] = found
-        start += len(found)
-    return values
+        stop = start + part.log_prior.shape[-1]
+        for name, values in found.items():
+            values[start:stop] = _PER_IMAGE[name](part)
+        start = stop
+    return found
 
 
 @torch.no_grad()
@@ -282,11 +289,9 @@ def validation_score(variant: Variant, x: Tensor, seed: int, samples: int = 1) -
     if "density" in variant.unavailable():
         return {"validation_negative_squared_error": -mse(x, reconstruct(variant, x)) * x[0].numel()}
     # As many images decoded at once as anywhere else.
-    parts = [part.value for part in log_weights(variant, x, samples, max(BATCH, 20 * samples))]
-    scores = {"validation_elbo": float(torch.cat([elbo(part) for part in parts]).mean())}
-    if samples > 1:
-        scores["validation_log_likelihood"] = float(torch.cat([log_likelihood(part) for part in parts]).mean())
-    return scores
+    names = ("elbo", "log_likelihood") if samples > 1 else ("elbo",)
+    found = _per_image(variant, x, samples, max(BATCH, 20 * samples), names)
+    return {f"validation_{name}": float(values.mean()) for name, values in found.items()}
 
 
 @torch.no_grad()

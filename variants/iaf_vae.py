@@ -10,7 +10,7 @@ from .base import Variant, VariantConfig
 from .distributions import DiagonalNormal
 from .flows import IAF, FlowPosterior
 from .networks import Network
-from .options import not_negative, positive
+from .options import not_negative, positive, without_effect
 from .registry import register
 
 
@@ -25,6 +25,7 @@ class IAFConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "a flow's KL has no closed form")
         not_negative("variant.steps", self.steps)
         positive("variant.hidden", self.hidden)
         positive("variant.context", self.context)

@@ -48,8 +48,8 @@ class InfoVAE(Variant):
         and section 4. https://arxiv.org/abs/1706.02262
 
     Deviations:
-        1. The kernel is WAE's inverse multiquadratic (:mod:`variants.mmd`), the paper's is Gaussian; it leaves the
-           divergence open.
+        1. The kernel is WAE's sum of seven inverse multiquadratics (:mod:`variants.mmd`), the paper's is Gaussian; it
+           leaves the divergence open.
         2. lambda = 1000 makes the MMD term weigh as much as the others, as the paper asks of it (section 6).
     """
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .base import LogWeights, Loss, Variant, VariantConfig
-from .options import one_of
+from .options import one_of, without_effect
 from .registry import register
 
 
@@ -23,6 +23,7 @@ class IWAEConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "importance weights are of single draws")
         one_of("variant.gradient", self.gradient, ("standard", "doubly_reparameterised"))
 
 

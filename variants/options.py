@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
 def positive(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless ``value`` is above zero (a NaN is not)."""
+    """Raise ``ValueError`` unless ``value`` is above zero (a NaN is not) and finite."""
     if not value > 0:
         raise ValueError(f"{name} must be above 0, got {value}")
+    _finite(name, value)
 
 
 def not_negative(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless ``value`` is zero or above (a NaN is not)."""
+    """Raise ``ValueError`` unless ``value`` is zero or above (a NaN is not) and finite."""
     if not value >= 0:
         raise ValueError(f"{name} must be 0 or above, got {value}")
+    _finite(name, value)
+
+
+def _finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
 
 
 def between(name: str, value: float, low: float, high: float) -> None:

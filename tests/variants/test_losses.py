@@ -200,6 +200,10 @@ def test_a_loss_can_be_read_without_gradients(name, options):
     [
         ("gumbel_vae", {"analytic_kl": False}),
         ("joint_vae", {"analytic_kl": False}),
+        ("iwae", {"analytic_kl": False}),
+        ("iaf_vae", {"analytic_kl": False}),
+        ("beta_vae", {"beta": float("inf")}),
+        ("logcosh_vae", {"sharpness": float("inf")}),
         ("vq_vae", {"samples": 2}),
         ("wae_mmd", {"samples": 2}),
         ("info_vae", {"scale": float("nan")}),
