@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import variants
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
-from benchmarks.speed.table import as_table, ratios, synchronise
+from benchmarks.speed.table import as_table, ratios, seconds_of
 from benchmarks.training import train
 from variants.networks import MLP
 
@@ -90,13 +90,7 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
 
 
 def _timed(loop: Callable[[Tensor], None], images: Tensor) -> Callable[[], float]:
-    def once() -> float:
-        started = time.perf_counter()
-        loop(images)
-        synchronise(images.device)
-        return time.perf_counter() - started
-
-    return once
+    return lambda: seconds_of(lambda: loop(images), images.device)
 
 
 def train_once(images: Tensor, batch: int = BATCH, latent_size: int = LATENT, precision: str = "fp32") -> None:
@@ -245,10 +239,9 @@ def _update(device: torch.device) -> float:
 
 
 def _mean_seconds(work: Callable[[], object], device: torch.device, count: int = 100) -> float:
+    def repeatedly() -> None:
+        for _ in range(count):
+            work()
+
     work()
-    synchronise(device)
-    started = time.perf_counter()
-    for _ in range(count):
-        work()
-    synchronise(device)
-    return (time.perf_counter() - started) / count
+    return seconds_of(repeatedly, device) / count

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -12,7 +10,7 @@ import torch
 
 import variants
 from benchmarks.evaluation import log_likelihood_of
-from benchmarks.speed.table import as_table, ratios, synchronise
+from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants.networks import MLP
 
 WIDTHS = (50, 200, 200, 784)
@@ -32,7 +30,7 @@ def importance_sampling(device: torch.device, repeats: int) -> tuple[str, dict[i
             (own, partial(log_likelihood_of, model, x, SAMPLES)),
             (products, partial(_decoder, device)),
         ):
-            seconds = _seconds(work, device)
+            seconds = seconds_of(work, device)
             if repeat:
                 taken.append(seconds)
     full = 10_000 / IMAGES
@@ -43,7 +41,7 @@ def importance_sampling(device: torch.device, repeats: int) -> tuple[str, dict[i
     table = as_table(["10,000 images of 28x28", "relative (range)", "minutes"], rows)
     by_samples = {}
     for count in (10, 100, 1000, SAMPLES):
-        taken = [_seconds(partial(log_likelihood_of, model, x, count), device) for _ in range(3)]
+        taken = [seconds_of(partial(log_likelihood_of, model, x, count), device) for _ in range(3)]
         by_samples[count] = statistics.median(taken) / IMAGES
     inverse = statistics.median(a / b for a, b in zip(own, products, strict=True))
     text = f"""A decoder of {"-".join(map(str, WIDTHS))}, {SAMPLES:,} samples an image in fp32, timed on {IMAGES}
@@ -51,14 +49,6 @@ images. An image is encoded once. The estimate takes {inverse:.2f} times as long
 
 {table}"""
     return text, by_samples
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    synchronise(device)
-    started = time.perf_counter()
-    work()
-    synchronise(device)
-    return time.perf_counter() - started
 
 
 def _decoder(device: torch.device) -> None:

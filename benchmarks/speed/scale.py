@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import re
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +18,7 @@ from benchmarks.data import DatasetConfig
 from benchmarks.reporting.figures import png
 from benchmarks.reporting.style import new_figure
 from benchmarks.speed.loops import BATCH, LATENT, train_once
-from benchmarks.speed.table import synchronise
+from benchmarks.speed.table import seconds_of
 from benchmarks.training import train
 from variants.networks import Conv
 
@@ -58,13 +57,9 @@ def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mappi
 
 def _rate(images: torch.Tensor, batch: int, latent_size: int) -> float:
     """Training images a second, the best of three epochs."""
-    taken = []
-    for _ in range(3):
-        started = time.perf_counter()
-        train_once(images, batch, latent_size)
-        synchronise(images.device)
-        taken.append(time.perf_counter() - started)
-    return len(images) / min(taken)
+    return len(images) / min(
+        seconds_of(lambda: train_once(images, batch, latent_size), images.device) for _ in range(3)
+    )
 
 
 def _memory(count: int) -> float:

@@ -1,9 +1,10 @@
-"""Ratios of repeated measurements, and their tables."""
+"""Measured seconds, ratios of repeats, and their tables."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 from tabulate import tabulate
@@ -27,3 +28,12 @@ def synchronise(device: torch.device) -> None:
     """Wait for a GPU's queue, so that what was asked for is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of ``work``, with the device idle before and after it."""
+    synchronise(device)
+    started = time.perf_counter()
+    work()
+    synchronise(device)
+    return time.perf_counter() - started
