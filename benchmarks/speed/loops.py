@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import variants
 from benchmarks.config import TrainingConfig
-from benchmarks.data import DatasetConfig
+from benchmarks.data import DatasetConfig, training_images
 from benchmarks.speed.table import as_table, ratios, seconds_of
 from benchmarks.training import train
 from variants.networks import MLP
@@ -29,9 +29,12 @@ IMAGES, BATCH = 20_000, 100
 # pythae's default network for MNIST, so that all train the same model.
 HIDDEN, LATENT = 512, 16
 DATA = DatasetConfig(observation="bernoulli", binarise="dynamic")
+DRAWN_ONCE = DatasetConfig(observation="bernoulli", binarise="fixed")
 HAND, SUITE, BF16 = "hand-written loop", "this suite's loop", "this suite's loop, bf16 autocast"
+FIXED = "this suite's loop, pixels drawn once"
 CAPTURED, HAND_CAPTURED = "this suite's loop, captured", "hand-written loop, captured"
-PEER, PAIR = "pythae 0.1.2", "two of this suite's loops at once"
+PAIR, PAIR_BF16 = "two of this suite's loops at once", "two of this suite's loops at once, bf16 autocast"
+PEER = "pythae 0.1.2"
 LIMIT, LIMIT_WITH_UPDATE = "matrix products alone", "matrix products and Adam's update alone"
 TEXT = f"""One epoch of {IMAGES:,} 28x28 images in memory, batches of {BATCH}, a VAE of 784-{HIDDEN}-{LATENT} with
 rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn; a ratio is the median of the repeats' ratios,
@@ -41,28 +44,33 @@ above 1 where the loop is the faster one. Absolute rates wander with the machine
 
 The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
 suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
-does not binarise. Two loops at once share the cores as two cells of a sweep do, and count together. The limit is the
-forward and backward matrix products alone, at the shapes of this batch, and with one fused update of all parameters."""
+does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. Two loops at once share
+the cores as two cells of a sweep do, and count together. The limit is the forward and backward matrix products alone,
+at the shapes of this batch, and with one fused update of all parameters."""
 
 
 def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
     """Time every loop ``repeats`` times: a section of the page. ``peers`` is the interpreter of an environment that has
     pythae (``make peers``), None for none."""
     images = (torch.rand(IMAGES, 1, 28, 28, device=device) * 255).to(torch.uint8)
+    binary = training_images(images.cpu(), DRAWN_ONCE).to(device)
     timed: dict[str, Callable[[], float]] = {
-        HAND: _timed(_hand_written, images), SUITE: _timed(train_once, images)
-    }  # fmt: skip
-    if device.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX")):
+        HAND: _timed(_hand_written, images),
+        SUITE: _timed(train_once, images),
+        FIXED: _timed(lambda given: train_once(given, data=DRAWN_ONCE), binary),
+    }
+    half_precision = device.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX"))
+    if half_precision:
         timed[BF16] = _timed(lambda given: train_once(given, precision="bf16"), images)
     if device.type == "cuda":
         timed[CAPTURED] = _timed(_captured, images)
         timed[HAND_CAPTURED] = _timed(_hand_captured, images)
     elif (os.cpu_count() or 1) > 1:
-        pair = _pair(images, repeats)
-        timed[PAIR] = lambda: next(pair)
+        timed[PAIR] = _pair(images, repeats, "fp32").__next__
+        if half_precision:
+            timed[PAIR_BF16] = _pair(images, repeats, "bf16").__next__
     if peers:
-        peer = _peer(peers, images, repeats)
-        timed[PEER] = lambda: next(peer)
+        timed[PEER] = _peer(peers, images, repeats).__next__
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for repeat in range(repeats + 1):
         for name, loop in timed.items():
@@ -93,13 +101,19 @@ def _timed(loop: Callable[[Tensor], None], images: Tensor) -> Callable[[], float
     return lambda: seconds_of(lambda: loop(images), images.device)
 
 
-def train_once(images: Tensor, batch: int = BATCH, latent_size: int = LATENT, precision: str = "fp32") -> None:
+def train_once(
+    images: Tensor,
+    batch: int = BATCH,
+    latent_size: int = LATENT,
+    precision: str = "fp32",
+    data: DatasetConfig = DATA,
+) -> None:
     """One epoch of this suite's loop on ``images`` (n, 1, 28, 28), uint8."""
     torch.manual_seed(0)
     network = MLP(latent_size=latent_size, hidden=[HIDDEN], activation="relu")
     model = variants.build("vae", (1, 28, 28), network).to(images.device)
     config = TrainingConfig(epochs=1, batch_size=batch, precision=precision)
-    train(model, images, DATA, config, seed=0, show_progress=False)
+    train(model, images, data, config, seed=0, show_progress=False)
 
 
 def _captured(images: Tensor) -> None:
@@ -107,13 +121,13 @@ def _captured(images: Tensor) -> None:
         train_once(images)
 
 
-def _pair(images: Tensor, repeats: int) -> Iterator[float]:
+def _pair(images: Tensor, repeats: int, precision: str) -> Iterator[float]:
     """Seconds an epoch, by two loops at once on half of the threads each, as if one loop had done both their work."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)
     threads = max(1, torch.get_num_threads() // 2)
     processes = [
-        context.Process(target=_one_of_two, args=(images.cpu(), repeats, threads, barrier), daemon=True)
+        context.Process(target=_one_of_two, args=(images.cpu(), repeats, threads, precision, barrier), daemon=True)
         for _ in range(2)
     ]
     for process in processes:
@@ -129,11 +143,11 @@ def _pair(images: Tensor, repeats: int) -> Iterator[float]:
             process.kill()
 
 
-def _one_of_two(images: Tensor, repeats: int, threads: int, barrier: Barrier) -> None:
+def _one_of_two(images: Tensor, repeats: int, threads: int, precision: str, barrier: Barrier) -> None:
     torch.set_num_threads(threads)
     for _ in range(repeats + 1):
         barrier.wait()
-        train_once(images)
+        train_once(images, precision=precision)
         barrier.wait()
 
 

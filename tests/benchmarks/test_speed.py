@@ -31,9 +31,10 @@ def test_the_hand_written_loop_trains_the_same_model_by_the_same_loss():
 
 def test_every_loop_that_was_timed_has_a_row_and_the_others_are_not_measured(monkeypatch):
     monkeypatch.setattr(loops, "IMAGES", 200)
-    monkeypatch.setattr(loops, "_pair", lambda images, repeats: iter([1.0, 2.0]))
+    monkeypatch.setattr(loops, "_pair", lambda images, repeats, precision: iter([1.0, 2.0]))
     rows = {line.split("|")[1].strip(): line for line in loops.loops(CPU, 1, None).split("\n") if line.startswith("|")}
-    assert {loops.HAND, loops.SUITE, loops.LIMIT, loops.LIMIT_WITH_UPDATE, loops.PEER, loops.CAPTURED} <= rows.keys()
+    assert {loops.HAND, loops.SUITE, loops.FIXED, loops.PAIR, loops.PEER, loops.CAPTURED} <= rows.keys()
+    assert {loops.LIMIT, loops.LIMIT_WITH_UPDATE} <= rows.keys()
     assert rows[loops.PEER].count("not measured") == 4
     assert "not measured" in rows[loops.SUITE]
     assert rows[loops.HAND].split("|")[2].strip() == "1.00"
