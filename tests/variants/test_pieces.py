@@ -116,13 +116,19 @@ def test_made_sees_only_earlier_dimensions_and_all_of_the_context(size):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_the_log_determinant_is_autograds_and_the_inverse_inverts(steps):
-    flow = IAF(4, steps, hidden=12, context=3).double()
-    z, context = torch.randn(4, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+@pytest.mark.parametrize(("size", "hidden"), [(4, 12), (4, 2), (6, 13), (1, 3)])
+def test_the_log_determinant_is_autograds_and_the_inverse_inverts(steps, size, hidden):
+    flow = IAF(size, steps, hidden, context=3).double()
+    z, context = torch.randn(size, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
     output, log_determinant = flow(z, context)
     J = jacobian(lambda value: flow(value, context)[0], z)
     assert log_determinant.item() == pytest.approx(torch.linalg.slogdet(J).logabsdet.item(), abs=1e-10)
-    assert torch.allclose(flow.inverse(output, context), z, atol=1e-9)
+    back, log_determinant_of_back = flow.inverse(output, context)
+    assert torch.allclose(back, z, atol=1e-9)
+    assert log_determinant_of_back.item() == pytest.approx(log_determinant.item(), abs=1e-9)
+    # And the inverse's derivative is the inverse of the derivative.
+    inverted = jacobian(lambda value: flow.inverse(value, context)[0], output)
+    assert torch.allclose(inverted @ J, torch.eye(size, dtype=torch.float64), atol=1e-9)
 
 
 def test_the_order_of_dimensions_is_reversed_between_steps():
