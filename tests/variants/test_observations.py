@@ -32,6 +32,25 @@ def test_bernoulli_pixels_sum_to_one_over_all_images():
     assert p.log_prob(images).exp().sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 3, 300])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 5), (1, 28, 28), (3, 5, 7), (3, 64, 64)])
+def test_the_bernoulli_mass_and_its_gradient_are_the_cross_entropys(shape, scale):
+    x = torch.rand(2, *shape, dtype=torch.float64).round()
+    logits = (scale * torch.randn(3, 2, *shape, dtype=torch.float64)).requires_grad_()
+    of_image = BernoulliImage(logits).log_prob(x)
+    expected = -torch.nn.functional.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+    assert torch.allclose(of_image, expected.sum((-3, -2, -1)), rtol=1e-12)
+    single = BernoulliImage(logits.float()).log_prob(x.float())
+    assert torch.allclose(single.double(), of_image, rtol=1e-5, atol=1e-3)
+    # With a weight an image, so that a gradient that reached the wrong one would show.
+    weights = torch.rand(3, 2, dtype=torch.float64)
+    own, other = (
+        torch.autograd.grad((w * weights).sum(), logits, retain_graph=True)[0]
+        for w in (of_image, expected.sum((-3, -2, -1)))
+    )
+    assert torch.allclose(own, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("logit", [-200.0, -5.0, -0.6, -0.4, -1e-3, 0.0, 0.49, 0.51, 7.0, 500.0])
 def test_continuous_bernoulli_masses_sum_to_one_over_the_256_levels(logit):
     d = ContinuousBernoulliImage(one_pixel(logit))
