@@ -136,17 +136,17 @@ def _intervals(outcomes: Sequence[Outcome]) -> str:
 
 def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
     """What was spent: a line for each arm of each budget that has a record."""
-    lines = []
+    lines, commands = [], []
     for budget in ("full", "reduced"):
         for arm, runs in plan.runs.get(budget, {}).items():
             done = [records[run.run_id] for run in runs if run.run_id in records]
             if done:
                 lines.append([escape(arm), budget, *_spent(done, runs)])
+                commands.append(f"- {_command(done)}")
     header = ["arm", "budget", "seeds", "epochs", "decoder evaluations", "wall time", "device", "finished"]
-    commands = "\n".join(dict.fromkeys(f"- {_command(records[run.run_id])}" for budget in ("full", "reduced")
-                                       for runs in plan.runs.get(budget, {}).values() for run in runs
-                                       if run.run_id in records))  # fmt: skip
-    return table(header, lines, "left") + "\n\nThe same by hand:\n\n" + commands if lines else ""
+    if not lines:
+        return ""
+    return "\n".join([table(header, lines, "left"), "", "The same by hand:", "", *dict.fromkeys(commands)])
 
 
 def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
@@ -174,12 +174,13 @@ def _device(record: Record) -> str:
     )
 
 
-def _command(record: Record) -> str:
-    overrides = " ".join(map(str, record.details.get("overrides", ())))
-    text = (
-        f"make bench VARIANTS={record.variant} DATASETS={record.dataset} SEEDS={record.seed} PROFILE={record.profile}"
-    )
-    return code(f'{text} OVERRIDES="{overrides}"' if overrides else text, 1000)
+def _command(done: Sequence[Record]) -> str:
+    """What makes the runs of an arm, one a seed, once more. Of an option given twice the last one counts."""
+    first = done[0]
+    seeds = ",".join(str(record.seed) for record in done)
+    options = {str(option).partition("=")[0]: str(option) for option in first.details.get("overrides", ())}
+    text = f"make bench VARIANTS={first.variant} DATASETS={first.dataset} SEEDS={seeds} PROFILE={first.profile}"
+    return code(f'{text} OVERRIDES="{" ".join(options.values())}"' if options else text, 1000)
 
 
 def _curves(plan: Plan, outcomes: Sequence[Outcome], results: Path) -> bytes | None:
@@ -261,9 +262,11 @@ def _caption(plan: Plan, records: Mapping[str, Record]) -> str:
             if run.run_id in records:
                 record = records[run.run_id]
                 training = record.config.get("training", {})
+                samples = training.get("validation_samples")
+                draws = "one sample" if samples == 1 else f"{escape(samples)} samples"
                 return (
                     f"After every epoch that was validated: {escape(training.get('validation_images'))} validation "
-                    f"images, {escape(training.get('validation_samples'))} samples an image, one line a seed; the dots "
+                    f"images, {draws} an image, one line a seed; the dots "
                     f"are the {record.evaluated_images:,} test images with K = "
                     f"{record.importance_samples:,} at the end. Fewer samples bound from further above."
                 )

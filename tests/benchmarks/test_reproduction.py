@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import statistics
 
 import pytest
@@ -23,7 +24,7 @@ TOY = {
     "title": "A toy", "paper": "Nobody, Nowhere", "link": "https://example.org", "table": "Table 0", "seen": "nowhere",
     "arms": {
         "vae": {"variant": "vae", "dataset": "digits", "profile": "smoke",
-                "options": ["network.hidden=[8]", "training.validation_samples=3"]},
+                "options": ["network.hidden=[8]", "training.epochs=2", "training.validation_samples=3"]},
         "iwae": {"variant": "iwae", "dataset": "digits", "profile": "smoke", "options": ["network.hidden=[8]"]},
     },
     "quantities": [
@@ -233,6 +234,15 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "reduced, 1 of 2 epochs (50%)" in page
     assert "reduced budget: one epoch" in page
+    # The command that the page gives makes the very runs that it shows.
+    by_hand = re.findall(r"VARIANTS=(\w+) DATASETS=(\w+) SEEDS=(\S+) PROFILE=(\w+) OVERRIDES=\"(.*)\"", page)
+    assert sorted(variant for variant, *_ in by_hand) == ["iwae", "vae"]
+    for variant, dataset, seeds, profile, overrides in by_hand:
+        assert len(overrides.split()) == len({option.partition("=")[0] for option in overrides.split()})
+        cells = ["--variants", variant, "--datasets", dataset, "--seeds", seeds, "--profile", profile]
+        results = ["--results", str(tmp_path / "results" / "reproduction")]
+        assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
+        assert "2 cells: 2 done" in capsys.readouterr().out
     assert main([*command, "--budget", "ablation"]) == 0
     assert main([*command, "--budget", "reduced"]) == 0
     assert "0 cells run, 4 already there" in capsys.readouterr().out
