@@ -71,6 +71,9 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
             timed[PAIR_BF16] = _pair(images, repeats, "bf16").__next__
     if peers:
         timed[PEER] = _peer(peers, images, repeats).__next__
+    steps = IMAGES // BATCH
+    timed[LIMIT] = lambda: steps * _matrix_products(device)
+    timed[LIMIT_WITH_UPDATE] = lambda: steps * (_matrix_products(device) + _update(device))
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for repeat in range(repeats + 1):
         for name, loop in timed.items():
@@ -78,9 +81,6 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
             # The first round warms up caches and allocators.
             if repeat:
                 seconds[name].append(taken)
-    steps = IMAGES // BATCH
-    seconds[LIMIT] = [steps * _matrix_products(device) for _ in range(repeats)]
-    seconds[LIMIT_WITH_UPDATE] = [products + steps * _update(device) for products in seconds[LIMIT]]
     reference = seconds.get(PEER)
     header = ["loop", "relative to hand-written (range)", "relative to pythae", "images/s (median)", "range"]
     rows = [
