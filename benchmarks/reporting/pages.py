@@ -57,8 +57,14 @@ def write_reports(
         write_atomically(reports / name, text.encode())
     _remove_stale(reports, pages)
     if html:
-        write_html(reports, pages)
+        write_html(reports, pages | _measured(reports))
     return messages
+
+
+def _measured(reports: Path) -> Pages:
+    """The page of another command, which is not made from records, if there is one."""
+    page = reports / SPEED
+    return {SPEED: page.read_text(encoding="utf-8")} if page.exists() else {}
 
 
 def board_file(dataset: str) -> str:
@@ -67,10 +73,8 @@ def board_file(dataset: str) -> str:
 
 
 def _remove_stale(reports: Path, pages: Pages) -> None:
-    """Remove generated pages, and pictures, that no record supports any more."""
-    # The page of another command is not made from records, but its pictures lie here, too.
-    kept = reports / SPEED
-    text = "".join(pages.values()) + (kept.read_text() if kept.exists() else "")
+    """Remove generated pages, and pictures, that no record supports any more and the other command's page needs not."""
+    text = "".join((pages | _measured(reports)).values())
     for path in [*reports.glob("*.md"), *reports.glob("variants/*.md")]:
         name = path.relative_to(reports).as_posix()
         if name not in pages and path.read_text().startswith(GENERATED):

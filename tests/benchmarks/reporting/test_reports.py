@@ -305,10 +305,11 @@ def test_pages_that_no_record_supports_any_more_are_removed_and_others_left(resu
     assert (reports / "variants" / "iwae.md").exists()
     for folder in (results / "runs").glob("*-iwae-*"):
         shutil.rmtree(folder)
-    write_reports(results, reports)
+    write_reports(results, reports, html=True)
     assert not (reports / "variants" / "iwae.md").exists()
     assert (reports / "speed.md").exists()
     assert "[speed.md](speed.md)" in (reports / "README.md").read_text()
+    assert '<a href="#speed">speed.md</a>' in (reports / "index.html").read_text()
 
 
 def test_no_picture_is_larger_than_the_limit(tmp_path):
