@@ -42,7 +42,8 @@ def write_page(results: Path, reports: Path, plans: Sequence[Plan]) -> tuple[str
         outcomes = judge(plan, records, noted.get(plan.target.id, {}), missing)
         lines += [_line(plan, outcome) for outcome in outcomes]
         details += _details(plan, outcomes, records, results, reports)
-    header = ["target", "quantity", "published", "ours", "difference", "in s.e.", "budget", "verdict"]
+    # The verdict stands where a narrow window still shows it.
+    header = ["target", "quantity", "verdict", "published", "ours", "difference", "in s.e.", "budget"]
     blocks = [
         GENERATED,
         "# Reproduction",
@@ -63,9 +64,9 @@ def _line(plan: Plan, outcome: Outcome) -> list[str]:
     quantity = outcome.quantity
     published = "–" if quantity.published is None else f"{quantity.published:g}"
     link = f"[{escape(plan.target.id)}](#{file_name(plan.target.id)})"
-    first = [link, f"{escape(quantity.name)} ({escape(quantity.unit)})", published]
+    first = [link, f"{escape(quantity.name)} ({escape(quantity.unit)})"]
     if outcome.values is None or outcome.mean is None:
-        return [*first, "–", "–", "–", "–", f"*{outcome.verdict}*"]
+        return [*first, f"*{outcome.verdict}*", published, "–", "–", "–", "–"]
     ours = f"{outcome.mean:.2f}"
     if len(outcome.values) > 1:
         ours += f" ± {statistics.stdev(outcome.values.values()):.2f} (n = {len(outcome.values)})"
@@ -74,7 +75,7 @@ def _line(plan: Plan, outcome: Outcome) -> list[str]:
     if difference is not None and outcome.error:
         in_errors = f"{difference / outcome.error:+.1f}" + ("" if outcome.over_seeds else "\\*")
     shown = [ours, "–" if difference is None else f"{difference:+.2f}", in_errors]
-    return [*first, *shown, _budget_words(plan, outcome), f"**{outcome.verdict}**"]
+    return [*first, f"**{outcome.verdict}**", published, *shown, _budget_words(plan, outcome)]
 
 
 def _budget_words(plan: Plan, outcome: Outcome) -> str:
