@@ -35,7 +35,7 @@ class MADE(nn.Module):
         order = torch.arange(size)
         # A hidden unit of degree k, from 0, sees z_1 .. z_(k+1); degrees run over 0 .. d - 2 in turn.
         degrees = torch.arange(hidden) % max(1, size - 1)
-        self.size, self.degrees = size, degrees.tolist()
+        self.degrees: list[int] = degrees.tolist()
         self.first = MaskedLinear((degrees[:, None] >= order[None, :]).float())
         self.second = MaskedLinear((degrees[:, None] >= degrees[None, :]).float())
         self.last = MaskedLinear((order[:, None] > degrees[None, :]).float().repeat(2, 1))
@@ -64,7 +64,7 @@ class MADE(nn.Module):
         z, lower, upper = (from_context[..., :0] for _ in range(3))
         log_scales = []
         end = 0
-        for i in range(self.size):
+        for i in range(self.first.in_features):
             m, s = F.linear(upper, last[:, i, :end], last_bias[:, i]).unbind(-1)
             z = torch.cat([z, dimension(i, m, s).unsqueeze(-1)], dim=-1)
             log_scales.append(s)

@@ -73,7 +73,7 @@ def board_file(dataset: str) -> str:
 
 
 def _remove_stale(reports: Path, pages: Pages) -> None:
-    """Remove generated pages, and pictures, that no record supports any more and the other command's page needs not."""
+    """Remove generated pages that no record supports any more, and pictures that no page shows."""
     text = "".join((pages | _measured(reports)).values())
     for path in [*reports.glob("*.md"), *reports.glob("variants/*.md")]:
         name = path.relative_to(reports).as_posix()
@@ -235,7 +235,7 @@ def _index(
     present = []
     if has_reproduction:
         present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our numbers beside the published ones")
-    if (reports / SPEED).exists():
+    if _measured(reports):
         present.append(f"- [{SPEED}]({SPEED}): the training loop beside a hand-written one and a peer's")
     if present:
         blocks += ["## Other reports", "\n".join(present)]

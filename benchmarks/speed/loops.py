@@ -253,9 +253,5 @@ def _update(device: torch.device) -> float:
 
 
 def _mean_seconds(work: Callable[[], object], device: torch.device, count: int = 100) -> float:
-    def repeatedly() -> None:
-        for _ in range(count):
-            work()
-
     work()
-    return seconds_of(repeatedly, device) / count
+    return seconds_of(work, device, count) / count

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import variants
-from benchmarks.speed.table import as_table, ratios, synchronise
+from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants import Variant
 from variants.networks import MLP
 
@@ -40,21 +41,18 @@ def seeds_stacked(device: torch.device, repeats: int) -> str:
         def loss(weights: dict[str, Tensor], kept: dict[str, Tensor], batch: Tensor) -> Tensor:
             return functional_call(objectives[0], (weights, kept), (batch, progress))  # noqa: B023
 
-        together = vmap(grad(loss), randomness="different")
-        taken: dict[str, list[float]] = {"in turn": [], "stacked": []}
+        def in_turn() -> None:
+            for objective, batch in zip(objectives, x, strict=True):  # noqa: B023
+                torch.autograd.grad(objective(batch, progress), list(objective.parameters()))
+
+        together = partial(vmap(grad(loss), randomness="different"), parameters, buffers, x)
+        steps: dict[str, Callable[[], object]] = {"in turn": in_turn, "stacked": together}
+        taken: dict[str, list[float]] = {name: [] for name in steps}
         for repeat in range(repeats + 1):
-            for name in taken:
-                synchronise(device)
-                started = time.perf_counter()
-                for _ in range(STEPS):
-                    if name == "stacked":
-                        together(parameters, buffers, x)
-                    else:
-                        for objective, batch in zip(objectives, x, strict=True):
-                            torch.autograd.grad(objective(batch, progress), list(objective.parameters()))
-                synchronise(device)
+            for name, step in steps.items():
+                seconds = seconds_of(step, device, STEPS)
                 if repeat:
-                    taken[name].append(time.perf_counter() - started)
+                    taken[name].append(seconds)
         rows.append([f"784-{'-'.join(map(str, hidden))}-16", ratios(taken["in turn"], taken["stacked"]),
                      f"{1000 * statistics.median(taken['stacked']) / STEPS:.1f}"])  # fmt: skip
     table = as_table(["network", "stacked relative to in turn (range)", "ms a stacked step"], rows)

@@ -24,16 +24,17 @@ def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, header, tablefmt="pipe", colalign=aligned, disable_numparse=True)
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait for a GPU's queue, so that what was asked for is done."""
+def seconds_of(work: Callable[[], object], device: torch.device, count: int = 1) -> float:
+    """Wall-clock seconds of doing ``work`` ``count`` times, with the device idle before and after them."""
+    _wait(device)
+    started = time.perf_counter()
+    for _ in range(count):
+        work()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    """Until a GPU's queue is empty, so that what was asked for is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Wall-clock seconds of ``work``, with the device idle before and after it."""
-    synchronise(device)
-    started = time.perf_counter()
-    work()
-    synchronise(device)
-    return time.perf_counter() - started
