@@ -253,7 +253,10 @@ def _reproduce(options: argparse.Namespace) -> int:
 
     jobs, timeout = _jobs_and_timeout(options)
     targets = reproduce.chosen(options.targets, options.budget)
-    setting = Setting(options.results / REPRODUCTION, data_root(), cache_root() / "features", choose_device("auto"))
+    setting = Setting(
+        options.results / REPRODUCTION, data_root(), cache_root() / "features", choose_device("auto"),
+        skip_published=True,
+    )  # fmt: skip
     if options.dry:
         cells = reproduce.all_cells(targets, options.budget)
         print(sweep.describe_plan(cells, setting, options.retry, jobs))

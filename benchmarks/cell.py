@@ -52,7 +52,8 @@ class Setting:
     """Where and how cells are run; nothing here affects a result.
 
     ``results`` and ``data_root``: folders. ``cache``: the folder of networks that serve every cell of a data set.
-    ``tracker``: what is told of every epoch (see :mod:`benchmarks.tracking`).
+    ``tracker``: what is told of every epoch (see :mod:`benchmarks.tracking`). ``skip_published``: whether a sweep
+    counts a cell as done that has no local record but a published one.
     """
 
     results: Path
@@ -61,6 +62,7 @@ class Setting:
     device: torch.device
     tracker: str = "none"
     show_progress: bool = True
+    skip_published: bool = False
 
     def run_folder(self, config: Config) -> Path:
         return self.results / "runs" / config.run_id

@@ -46,12 +46,16 @@ def plan(
 
 
 def to_do(cells: Iterable[Config], setting: Setting, retry: bool) -> dict[str, str]:
-    """What is to become of each cell, by run id: "run", "run again (<status>)" or "done (<status>)"."""
+    """What is to become of each cell, by run id: "run", "run again (<status>)" or "done (<status>)"; the status is
+    "published" where there is a published record alone."""
+    known = read_records(setting.results)[0] if setting.skip_published else []
+    # One that has no local record below is a published one.
+    ended_well = {record.run_id for record in known if record.status == "ok"}
     states = {}
     for cell in cells:
         record = finished(cell, setting)
         if record is None:
-            states[cell.run_id] = "run"
+            states[cell.run_id] = "done (published)" if cell.run_id in ended_well else "run"
         elif retry and record.status != "ok":
             states[cell.run_id] = f"run again ({record.status})"
         else:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import shutil
 import statistics
 
 import pytest
@@ -252,8 +253,23 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     assert "(reproduction.md)" in (tmp_path / "reports" / "README.md").read_text()
     assert not (tmp_path / "reports" / "digits.md").exists()  # no board shows a target's records
     assert set(read_made_for(tmp_path / "results" / "reproduction")["toy"]) == {"reduced", "ablation"}
-    # Publishing takes them along; the same page comes out of the published records alone.
+    # Publishing takes them along, and then they are run no more: the same page comes out of the published ones alone.
     assert main(["publish", "--results", str(tmp_path / "results")]) == 0
+    made = tmp_path / "results" / "reproduction"
+    shutil.rmtree(made / "runs")
+    capsys.readouterr()
+    assert main([*command, "--budget", "reduced"]) == 0
+    assert "0 cells run, 4 already there" in capsys.readouterr().out
+    assert (tmp_path / "reports" / "reproduction.md").read_text() == page
+    # By hand they can be run again, and one that cannot be read has to be.
+    assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
+    assert "2 cells: 0 done, 2 to do" in capsys.readouterr().out
+    spoilt = next((made / "reference").glob("*-iwae-*-s1-*"))
+    shutil.copytree(spoilt, tmp_path / "kept")
+    (spoilt / "record.json").write_text("{")
+    assert main([*command, "--budget", "reduced", "--dry"]) == 0
+    assert "4 cells: 3 done, 1 to do" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "kept", spoilt, dirs_exist_ok=True)
     # Four and the ablation's change; what it is compared with is the reduced budget's own first seed.
     assert len(read_records(tmp_path / "results" / "reproduction")[0]) == 5
     written(tmp_path / "conf", reduced={"seeds": [0, 1], "options": ["training.epochs=1", "network.hidden=[7]"]})
