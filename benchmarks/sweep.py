@@ -88,13 +88,14 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
 
 
 def _expected_seconds(cell: Config, records: Sequence[Record]) -> float | None:
-    """The median time of earlier cells of the same variant, data set and profile."""
+    """The median time of earlier cells of the same variant, data set and profile, had they trained as long."""
     found = [
         record.timing["total_seconds"]
+        + record.timing["train_seconds"] * (cell.training.epochs / record.config["training"]["epochs"] - 1)
         for record in records
         if (record.variant, record.dataset, record.profile) == (cell.variant_name, cell.dataset.name, cell.profile)
         and record.status == "ok"
-        and "total_seconds" in record.timing
+        and record.timing.keys() >= {"total_seconds", "train_seconds"}
     ]
     return statistics.median(found) if found else None
 

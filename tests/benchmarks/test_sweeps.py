@@ -12,7 +12,7 @@ from benchmarks import cell, sweep
 from benchmarks.__main__ import main
 from benchmarks.export import frame
 from benchmarks.locks import LockedError, cell_lock
-from benchmarks.results import read_record, read_records
+from benchmarks.results import read_record, read_records, write_record
 
 from .cells import SMALL, configuration, run, setting
 
@@ -46,9 +46,18 @@ def test_the_same_cell_asked_for_twice_is_one_cell(tmp_path):
 
 def test_cells_side_by_side_begin_with_the_unknown_and_the_longest(tmp_path):
     short = run(tmp_path, "vae", 0)
-    long = replace(short, variant="iwae", timing={"total_seconds": 10 * short.timing["total_seconds"]})
+    long = replace(short, variant="iwae", timing={name: 10 * seconds for name, seconds in short.timing.items()})
     cells = [configuration(name, 1) for name in ("vae", "iwae", "beta_vae")]
     assert [cell.variant_name for cell in sweep.longest_first(cells, [short, long])] == ["beta_vae", "iwae", "vae"]
+
+
+def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_evaluation(tmp_path):
+    done = run(tmp_path, "vae", 0)
+    slow = replace(done, timing=done.timing | {"train_seconds": 100.0, "total_seconds": 130.0})
+    write_record(setting(tmp_path).run_folder(configuration("vae", 0)), slow)
+    longer = configuration("vae", 0, f"training.epochs={4 * configuration('vae', 0).training.epochs}")
+    plan = sweep.describe_plan([longer], setting(tmp_path), retry=False, jobs=1)
+    assert plan.startswith(f"{longer.run_id}: run, about 430 s")
 
 
 def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path):
