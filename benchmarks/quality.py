@@ -55,7 +55,9 @@ def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) ->
     found = feature_network(data, "judge", cache, device)
     assert isinstance(found.network, Judge)
     facts: dict[str, object] = {"judge": found.key, "judge_accuracy": found.accuracy}
-    return _space("features", found.network.features, found.key, facts, data, cache, device, count)
+    # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
+    identity = f"{found.key}, {found.digest[:16]}"
+    return _space("features", found.network.features, identity, facts, data, cache, device, count)
 
 
 def inception_space(

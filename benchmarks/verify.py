@@ -16,6 +16,7 @@ from benchmarks.cell import Setting, prepare, run_once
 from benchmarks.config import from_plain
 from benchmarks.data import load
 from benchmarks.errors import UserError
+from benchmarks.metrics.judged import same_judge, without_judged
 from benchmarks.results import RECORD_FILE, REPRODUCTION, Record, configuration_hash, read_records
 from variants.options import unknown
 
@@ -98,6 +99,8 @@ def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Co
     """Every metric of ``record`` beside the same of ``again``; ``records`` give the seeds."""
     seedless = configuration_hash({**record.config, "seed": None})
     seeds = [r for r in records if r.status == "ok" and configuration_hash({**r.config, "seed": None}) == seedless]
+    if not same_judge(record, again):
+        again = without_judged(again, "another judge")
     compared = []
     for metric, value in sorted(record.metrics.items()):
         values = {r.seed: r.metrics[metric] for r in seeds if metric in r.metrics}

@@ -6,6 +6,7 @@ and another seed, gives those that a feature-consistent variant trains against: 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -100,11 +101,12 @@ class LayerMaps(nn.Module):
 @dataclass(frozen=True)
 class FeatureNetwork:
     """A trained network, its accuracy on the test split (the mean over attributes where an image has several labels),
-    and the key under which it is cached."""
+    the key under which it is cached, and a digest of its weights, which differ between machines."""
 
     network: Judge | Teacher
     accuracy: float
     key: str
+    digest: str
 
 
 def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device) -> FeatureNetwork:
@@ -126,11 +128,12 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
             state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
             write_atomically(path, save(state, {"accuracy": json.dumps(accuracy)}))
             log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * accuracy)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     network = network.eval().requires_grad_(False)
     if isinstance(network, Judge):
         # Convolutions of a frozen network take two thirds of the time with channels last, to the same seven digits.
         network = network.to(memory_format=torch.channels_last)
-    return FeatureNetwork(network, accuracy, key)
+    return FeatureNetwork(network, accuracy, key, digest)
 
 
 def _load(path: Path, network: nn.Module) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from benchmarks.metrics.catalogue import CATALOGUE
+from benchmarks.metrics.judged import same_judge
 from benchmarks.reporting import board
 from benchmarks.reporting.markdown import table
 from benchmarks.reporting.rows import Row, Section
@@ -44,6 +45,8 @@ def change(now: Row, then: Row, metric: str) -> str:
     if new is None or old is None:
         return "–"
     entry = CATALOGUE[metric]
+    if entry.judged and not same_judge(now.first, then.first):
+        return "another judge"
     difference = new - old
     text = f"{difference:+.{entry.decimals}f}"
     a, b = now.by_seed(metric), then.by_seed(metric)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.metrics.judged import of_one_judge
 from benchmarks.results import Record, configuration_hash
 
 
@@ -83,7 +84,7 @@ def sections(records: Iterable[Record]) -> list[Section]:
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda r: (r.dataset, r.profile, r.variant, r.seed, r.run_id)):
         groups[(record.dataset, record.profile, protocol_hash(record))].append(record)
-    made = [_section(key, group) for key, group in groups.items()]
+    made = [_section(key, of_one_judge(group)) for key, group in groups.items()]
     return sorted(made, key=lambda s: (s.dataset, -len(s.rows), s.profile, protocol_hash(s.any_record)))
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import save
 
 import variants
 from benchmarks import evaluation, quality
@@ -150,6 +151,20 @@ def test_feature_networks_are_trained_once_and_a_damaged_cache_is_made_again(tmp
     (path,) = tmp_path.glob("teacher-*.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
     assert feature_network(data, "teacher", tmp_path, CPU).accuracy == first.accuracy
+
+
+def test_a_judge_that_was_trained_to_other_weights_does_not_meet_the_features_of_the_one_before(tmp_path):
+    data = digits()
+    before = quality.judge_space(data, tmp_path, CPU, 100)
+    network = feature_network(data, "judge", tmp_path, CPU).network
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    state["body.0.weight"] = 1.5 * state["body.0.weight"]
+    (path,) = tmp_path.glob("judge-*.safetensors")
+    path.write_bytes(save(state, {"accuracy": "0.5"}))
+    after = quality.judge_space(data, tmp_path, CPU, 100)
+    assert not torch.allclose(after.reference, before.reference)
+    assert torch.equal(after.reference, after(data.test.images.float() / 255))
+    assert after.facts["limits_features"] != before.facts["limits_features"]
 
 
 def test_the_record_says_which_network_taught_and_which_judged(tmp_path):

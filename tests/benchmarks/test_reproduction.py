@@ -309,3 +309,15 @@ def test_what_seeds_span_excuses_a_difference_and_nothing_else_does():
     assert far.verdict == "differs"
     (gone,) = compare(one, dataclasses.replace(one, metrics={}, not_applicable={"elbo": "no weights"}), [one])
     assert gone.verdict == "not here: no weights"
+
+
+def test_distances_by_two_judges_are_not_compared():
+    judged = {"details": {"limits_features": {"train": 1.67, "noise": 1740.8}}}
+    one = record(metrics={"elbo": -100.0, "fid_features": 20.0, "precision": 0.7}, **judged)
+    rounded = dataclasses.replace(one, details={"limits_features": {"train": 1.6700001, "noise": 1740.8001}})
+    assert [c.verdict for c in compare(one, rounded, [one])] == ["equal"] * 3
+    elsewhere = dataclasses.replace(one, details={"limits_features": {"train": 1.72, "noise": 1946.9}})
+    verdicts_by = {c.metric: c.verdict for c in compare(one, elsewhere, [one])}
+    assert verdicts_by == {
+        "elbo": "equal", "fid_features": "not here: another judge", "precision": "not here: another judge"
+    }  # fmt: skip

@@ -276,6 +276,35 @@ def test_a_number_that_the_evaluation_warned_of_is_marked(tmp_path):
     assert "† fid\\_features from 100 images in 128 dimensions is biased upwards" in page
 
 
+def test_distances_by_two_judges_never_share_a_table(tmp_path):
+    def judged(variant, noise, finished="2026-03-01T10:00:00+00:00"):
+        details = {"judge_accuracy": round(noise) / 1e4, "limits_features": {"train": 1.7, "noise": noise}}
+        return record(variant, 0, NATS | {"mse": 0.03, "fid_features": noise / 7}, details=details, finished=finished)
+
+    def fids(*records):
+        (section,) = sections(records)
+        assert all(row.mean("elbo") == -100.0 for row in section.rows)
+        return {row.variant: row.mean("fid_features") for row in section.rows}
+
+    few = [judged("vae", 1740.0), judged("iwae", 1740.00001), judged("dip_vae", 1947.0)]
+    assert fids(*few) == {"vae": 1740 / 7, "iwae": 1740.00001 / 7, "dip_vae": None}
+    # As many of one as of the other: the later ones, for who runs half a board again sees his own numbers.
+    later = judged("info_vae", 1947.0, "2026-03-02T10:00:00+00:00")
+    assert fids(*few, later) == {"vae": None, "iwae": None, "dip_vae": 1947 / 7, "info_vae": 1947 / 7}
+    store(tmp_path / "now", *few)
+    store(tmp_path / "then", judged("vae", 1947.0))
+    write_reports(tmp_path / "now", tmp_path, baseline=tmp_path / "then")
+    page = (tmp_path / "mnist.md").read_text()
+    quality, against = (page.partition(f"### {heading}")[2] for heading in ("Sample quality", "Against the baseline"))
+    assert "248.57" in row(quality, "vae")
+    assert "278.14" not in quality
+    assert "judged by another network than the rest" in quality
+    # The judge that is described is the one whose numbers are shown.
+    assert "accuracy of 17.40%." in quality
+    assert "1947" not in quality
+    assert re.search(r"same .*another judge .*same", row(against, "vae"))
+
+
 def test_a_baseline_marks_what_is_better_worse_or_noise(tmp_path):
     def seeds(folder, variant, values):
         store(folder, *(record(variant, s, NATS | {"log_likelihood": v}) for s, v in enumerate(values)))
