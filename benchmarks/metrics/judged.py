@@ -1,8 +1,8 @@
 """Whose judge it was: distances in the features of two differently trained networks do not compare.
 
 The judge is trained on the machine that first needs it. The same arithmetic gives the same weights; another number of
-threads, another processor or a GPU gives others, and a FID in their features that may be off by a tenth. What every record
-holds of its judge, the distances of training images and of noise, tells two judges apart.
+threads, another processor or a GPU gives others, and a FID in their features that may be off by a tenth. What every
+record holds of its judge, the distances of training images and of noise, tells two judges apart.
 
 Imports nothing heavy: reports read it on machines without torch.
 """
@@ -17,8 +17,8 @@ from benchmarks.metrics.catalogue import CATALOGUE
 from benchmarks.results import Record
 
 LIMITS = "limits_features"
-# One judge's limits agree to seven digits or so; those of two mostly differ in the second or third, and where they agree
-# to this, so do the distances in their features.
+# One judge's limits agree to seven digits or so; those of two mostly differ in the second or third, and where they
+# agree to this, so do the distances in their features.
 TOLERANCE = 1e-3
 OTHER_JUDGE = (
     "judged by another network than the rest: a judge is trained on each machine, and distances in the features of two "
