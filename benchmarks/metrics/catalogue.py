@@ -67,16 +67,16 @@ CATALOGUE: dict[str, Metric] = {
         "squared error per pixel channel of the mean image decoded from the posterior mean", 4,
     ),
     "fid_features": Metric(
-        "FID, own features", "distance", 'lower', "sample_quality", "Fréchet distance between generated and test images in the features of the data set's own classifier", 2, None, True,
+        "FID, own features", "distance", 'lower', "sample_quality", "Fréchet distance between generated and test images in the features of the data set's own classifier", 2, judged=True,
     ),
     "fid_inception": Metric(
         "FID, Inception", "distance", 'lower', "sample_quality", "Fréchet distance between generated and test images in pytorch-fid's Inception features", 2, None,
     ),
     "kid_features": Metric(
-        "KID, own features", "distance", 'lower', "sample_quality", "kernel distance (unbiased, in blocks of 500) in the features of the data set's own classifier", 3, 'kid_features_se', True,
+        "KID, own features", "distance", 'lower', "sample_quality", "kernel distance (unbiased, in blocks of 500) in the features of the data set's own classifier", 3, 'kid_features_se', judged=True,
     ),
     "kid_features_se": Metric(
-        "KID s.e.", "distance", None, "sample_quality", "standard error of the KID over its blocks", 3, None, True,
+        "KID s.e.", "distance", None, "sample_quality", "standard error of the KID over its blocks", 3, judged=True,
     ),
     "kid_inception": Metric(
         "KID, Inception", "distance", 'lower', "sample_quality", "kernel distance (unbiased, in blocks of 500) in Inception features", 4, 'kid_inception_se',
@@ -85,22 +85,22 @@ CATALOGUE: dict[str, Metric] = {
         "KID s.e.", "distance", None, "sample_quality", "standard error of the KID over its blocks", 4, None,
     ),
     "precision": Metric(
-        "precision", "share", 'higher', "sample_quality", "share of generated images inside the manifold of test images, in the classifier's features: fidelity (Kynkäänniemi et al. 2019)", 3, None, True,
+        "precision", "share", 'higher', "sample_quality", "share of generated images inside the manifold of test images, in the classifier's features: fidelity (Kynkäänniemi et al. 2019)", 3, judged=True,
     ),
     "recall": Metric(
-        "recall", "share", 'higher', "sample_quality", "share of test images inside the manifold of generated images: diversity (Kynkäänniemi et al. 2019)", 3, None, True,
+        "recall", "share", 'higher', "sample_quality", "share of test images inside the manifold of generated images: diversity (Kynkäänniemi et al. 2019)", 3, judged=True,
     ),
     "density": Metric(
-        "density", "ratio", 'higher', "sample_quality", "how many test images' neighbourhoods hold a generated image, relative to chance: fidelity, robust to outliers (Naeem et al. 2020)", 3, None, True,
+        "density", "ratio", 'higher', "sample_quality", "how many test images' neighbourhoods hold a generated image, relative to chance: fidelity, robust to outliers (Naeem et al. 2020)", 3, judged=True,
     ),
     "coverage": Metric(
-        "coverage", "share", 'higher', "sample_quality", "share of test images with a generated image in their neighbourhood: diversity (Naeem et al. 2020)", 3, None, True,
+        "coverage", "share", 'higher', "sample_quality", "share of test images with a generated image in their neighbourhood: diversity (Naeem et al. 2020)", 3, judged=True,
     ),
     "fid_features_gmm": Metric(
-        "FID, mixture sampler", "distance", 'lower', "sample_quality", "fid_features of images decoded from a mixture of 10 Gaussians fitted to training codes, in place of the prior", 2, None, True,
+        "FID, mixture sampler", "distance", 'lower', "sample_quality", "fid_features of images decoded from a mixture of 10 Gaussians fitted to training codes, in place of the prior", 2, judged=True,
     ),
     "reconstruction_fid_features": Metric(
-        "reconstruction FID", "distance", 'lower', "sample_quality", "Fréchet distance between reconstructed and test images in the features of the data set's own classifier", 2, None, True,
+        "reconstruction FID", "distance", 'lower', "sample_quality", "Fréchet distance between reconstructed and test images in the features of the data set's own classifier", 2, judged=True,
     ),
     "reconstruction_fid_inception": Metric(
         "reconstruction FID, Inception", "distance", 'lower', "sample_quality", "Fréchet distance between reconstructed and test images in Inception features", 2, None,
@@ -115,7 +115,7 @@ CATALOGUE: dict[str, Metric] = {
         "MS-SSIM", "0 to 1", 'higher', "reconstruction", "multi-scale structural similarity, for images of 161 pixels a side or more", 3, None,
     ),
     "feature_distance": Metric(
-        "feature distance", "root mean square", 'lower', "reconstruction", "distance between image and reconstruction in the features of the data set's own classifier", 3, None, True,
+        "feature distance", "root mean square", 'lower', "reconstruction", "distance between image and reconstruction in the features of the data set's own classifier", 3, judged=True,
     ),
     "knn_accuracy": Metric(
         "10-NN accuracy", "share", 'higher', "representation", "accuracy on test images of the vote of the 10 nearest training images in posterior means", 3, None,
