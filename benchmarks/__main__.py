@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from benchmarks.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmarks.sweep import Summary
+    from benchmarks.sweep.runner import Summary
 
 
 class Terminated(KeyboardInterrupt):
@@ -121,12 +121,12 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 
 def _bench(options: argparse.Namespace) -> int:
     import variants
-    from benchmarks import sweep
-    from benchmarks.cell import Setting
     from benchmarks.config import choices, split_list
     from benchmarks.data import cache_root, data_root
     from benchmarks.environment import choose_device
-    from benchmarks.tracking import TRACKERS, check_tracker
+    from benchmarks.sweep import plan, runner
+    from benchmarks.sweep.cell import Setting
+    from benchmarks.training.tracking import TRACKERS, check_tracker
 
     names = split_list(options.variants, "variant", _checked(variants.names))
     datasets = split_list(options.datasets, "data set", choices("dataset"))
@@ -134,7 +134,7 @@ def _bench(options: argparse.Namespace) -> int:
     (tracker,) = split_list(options.tracker or "none", "tracker", TRACKERS)[:1]
     check_tracker(tracker)
     if options.launcher:
-        from benchmarks.launchers import check_launcher
+        from benchmarks.sweep.launchers import check_launcher
 
         check_launcher(options.launcher)
         if jobs or timeout:
@@ -142,16 +142,16 @@ def _bench(options: argparse.Namespace) -> int:
     device = choose_device("auto")
     profile = options.profile or ("standard" if device.type == "cuda" else "quick")
     own = [override for override in options.overrides if not override.startswith("hydra")]
-    cells = sweep.plan(names, datasets, _seeds(options.seeds), profile, own)
+    cells = plan.plan(names, datasets, _seeds(options.seeds), profile, own)
     setting = Setting(options.results, data_root(), cache_root() / "features", device, tracker)
     if options.dry:
-        print(sweep.describe_plan(cells, setting, options.retry, jobs))
+        print(plan.describe_plan(cells, setting, options.retry, jobs))
         return 0
     if options.launcher:
         launcher_overrides = [override for override in options.overrides if override.startswith("hydra")]
-        summary = sweep.run_on(options.launcher, cells, setting, options.retry, launcher_overrides)
+        summary = runner.run_on(options.launcher, cells, setting, options.retry, launcher_overrides)
     else:
-        summary = sweep.run(cells, setting, options.retry, jobs, timeout)
+        summary = runner.run(cells, setting, options.retry, jobs, timeout)
     if not options.no_report:
         _report(options)
     return _summarise(summary)
@@ -164,7 +164,7 @@ def _jobs_and_timeout(options: argparse.Namespace) -> tuple[int | None, float | 
 
 def _summarise(summary: Summary) -> int:
     """Print what a sweep did; the exit code."""
-    from benchmarks.sweep import outcome
+    from benchmarks.sweep.runner import outcome
 
     elsewhere = f", {len(summary.elsewhere)} left to another process" if summary.elsewhere else ""
     done = f"{len(summary.ran)} cells run, {len(summary.skipped)} already there"
@@ -206,15 +206,15 @@ def _checked(names: Callable[[], list[str]]) -> list[str]:
 
 def _data(options: argparse.Namespace) -> int:
     from benchmarks.config import choices, split_list
-    from benchmarks.data.fetch import fetch
+    from benchmarks.sweep.fetch import fetch
 
     return fetch(split_list(options.datasets, "data set", choices("dataset")))
 
 
 def _report(options: argparse.Namespace) -> int:
-    from benchmarks.documentation import documentation
+    from benchmarks.records.record import REPRODUCTION
     from benchmarks.reporting import write_reports
-    from benchmarks.results import REPRODUCTION
+    from variants.registry import documentation
 
     # Only the report command has these; a sweep's own report is plain.
     baseline, html = getattr(options, "baseline", None), getattr(options, "html", False)
@@ -222,7 +222,7 @@ def _report(options: argparse.Namespace) -> int:
         raise UserError(f"--baseline must be a results folder, got {str(baseline)!r}")
     plans = []
     if (options.results / REPRODUCTION).is_dir():
-        from benchmarks.reproduce import plans as plans_now
+        from benchmarks.reproduction.recipes import plans as plans_now
 
         plans = plans_now()
     for message in write_reports(options.results, options.reports, baseline, html, documentation, plans):
@@ -232,7 +232,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from benchmarks.results import REPRODUCTION, note_made_for, publish, read_made_for
+    from benchmarks.records.made_for import note_made_for, read_made_for
+    from benchmarks.records.publishing import publish
+    from benchmarks.records.record import REPRODUCTION
 
     source = options.source or options.results
     published = publish(options.results, source)
@@ -245,32 +247,33 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from benchmarks import reproduce, sweep
-    from benchmarks.cell import Setting
     from benchmarks.data import cache_root, data_root
     from benchmarks.environment import choose_device
-    from benchmarks.results import REPRODUCTION
+    from benchmarks.records.record import REPRODUCTION
+    from benchmarks.reproduction import recipes
+    from benchmarks.sweep import plan
+    from benchmarks.sweep.cell import Setting
 
     jobs, timeout = _jobs_and_timeout(options)
-    targets = reproduce.chosen(options.targets, options.budget)
+    targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
         options.results / REPRODUCTION, data_root(), cache_root() / "features", choose_device("auto"),
         skip_published=True,
     )  # fmt: skip
     if options.dry:
-        cells = reproduce.all_cells(targets, options.budget)
-        print(sweep.describe_plan(cells, setting, options.retry, jobs))
+        cells = recipes.all_cells(targets, options.budget)
+        print(plan.describe_plan(cells, setting, options.retry, jobs))
         return 0
-    summary = reproduce.run(targets, options.budget, setting, options.retry, jobs, timeout)
+    summary = recipes.run(targets, options.budget, setting, options.retry, jobs, timeout)
     _report(options)
     return _summarise(summary)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from benchmarks.cell import Setting
     from benchmarks.data import cache_root, data_root
     from benchmarks.environment import choose_device
-    from benchmarks.verify import verify
+    from benchmarks.reproduction.verify import verify
+    from benchmarks.sweep.cell import Setting
 
     folder = options.results / "verification"
     setting = Setting(folder, data_root(), cache_root() / "features", choose_device("auto"))
@@ -280,7 +283,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _results(options: argparse.Namespace) -> int:
-    from benchmarks.export import write_table
+    from benchmarks.records.export import write_table
 
     if not options.csv and not options.parquet:
         raise UserError("say where to write the table: --csv FILE, --csv - for the terminal, or --parquet FILE")

@@ -24,9 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 import variants
 from benchmarks.data import DatasetConfig
 from benchmarks.errors import UserError
-from benchmarks.results import configuration_hash
-from variants.networks import NETWORKS, Network
+from benchmarks.records.record import configuration_hash
 from variants.options import between, not_negative, one_of, positive, unknown
+from variants.parts.networks import NETWORKS, Network
 
 OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
 SCHEDULES = ("constant", "cosine", "burda")

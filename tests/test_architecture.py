@@ -1,6 +1,8 @@
 """Arrows of import run one way, and the loop names no variant."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import variants
@@ -17,31 +19,81 @@ def imports(path):
             yield node.module
 
 
+# From the lowest: a part may import those before it, and itself. Equal rank: neither imports the other.
+RANKS = {
+    "files": 0, "errors": 0, "seeding": 0, "environment": 0, "variants": 0,
+    "records": 1, "data": 1, "config": 2,
+    "evaluation": 3, "training": 4, "sweep": 5, "reproduction": 6, "reporting": 7, "speed": 8, "__main__": 9,
+}  # fmt: skip
+
+
+def part(module):
+    """The part of the suite that a module belongs to; None for a module that is not ours."""
+    package, *rest = module.split(".")
+    if package == "variants":
+        return "variants"
+    return rest[0] if package == "benchmarks" and rest else None
+
+
+def modules():
+    for package in ("benchmarks", "variants"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield path, ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_module_imports_upwards():
+    for path, module in modules():
+        own = part(module)
+        for name in imports(path):
+            other = part(name)
+            if own and other and own != other:
+                assert RANKS[other] < RANKS[own], f"{module} imports {name}"
+
+
 def test_variants_know_nothing_of_benchmarks():
-    for path in (ROOT / "variants").glob("*.py"):
+    for path in (ROOT / "variants").rglob("*.py"):
         assert not [name for name in imports(path) if name.split(".")[0] in ("benchmarks", "hydra")], path
 
 
-def test_reporting_imports_neither_torch_nor_what_runs_cells():
-    light = ("results", "metrics.catalogue", "metrics.judged", "statistics", "targets", "errors", "locks")
-    allowed = ("benchmarks.reporting", *(f"benchmarks.{name}" for name in light))
-    leaves = [ROOT / "benchmarks" / f"{name.replace('.', '/')}.py" for name in light]
-    for path in [*(ROOT / "benchmarks" / "reporting").glob("*.py"), *leaves]:
+def test_parts_of_variants_know_no_variant():
+    for path in (ROOT / "variants" / "parts").glob("*.py"):
+        relative = {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.level == 2
+        }
+        assert relative <= {"options"}, path
+
+
+def test_files_imports_nothing_of_ours():
+    assert not [name for name in imports(ROOT / "benchmarks" / "files.py") if part(name)]
+
+
+def test_records_and_reports_need_no_torch():
+    """In a fresh process, since this one has long imported it."""
+    light = [module for _, module in modules() if part(module) in ("records", "reporting")]
+    heavy = "[name for name in ('torch', 'torchvision', 'sklearn') if name in sys.modules]"
+    code = f"import sys, {', '.join(light)}; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_reports_read_records_and_paper_targets_alone():
+    allowed = ("benchmarks.reporting", "benchmarks.records", "benchmarks.files", "benchmarks.errors")
+    for path in (ROOT / "benchmarks" / "reporting").glob("*.py"):
         for name in imports(path):
-            assert name.split(".")[0] not in ("torch", "torchvision", "variants"), (path, name)
-            assert not name.startswith("benchmarks") or name.startswith(allowed), (path, name)
+            ours = part(name) is not None
+            assert not ours or name.startswith(allowed) or name == "benchmarks.reproduction.targets", (path, name)
 
 
-def test_nothing_imports_a_runner():
-    runners = ("benchmarks.sweep", "benchmarks.speed", "benchmarks.speed.page", "benchmarks.__main__")
-    for path in (ROOT / "benchmarks").rglob("*.py"):
-        # What measures sweeps, and what makes them of recipes, are runners themselves.
-        if path.name not in ("__main__.py", "reproduce.py") and path.parent.name != "speed":
-            assert not set(imports(path)) & set(runners), path
+def test_no_folder_has_many_more_than_ten_modules():
+    for folder in {path.parent for path, _ in modules()} - {ROOT / "variants"}:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= 12, folder
 
 
 def test_loop_evaluation_and_cell_name_no_variant():
-    for name in ("training.py", "evaluation.py", "cell.py", "calibration.py"):
+    for name in ("training/loop.py", "training/calibration.py", "evaluation/evaluate.py", "sweep/cell.py"):
         strings = {
             node.value
             for node in ast.walk(ast.parse((ROOT / "benchmarks" / name).read_text()))

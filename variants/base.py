@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import DiagonalNormal, StandardNormal, has_analytic_kl, kl_divergence
-from .networks import Network, batched
-from .observations import ObservationModel
 from .options import positive
+from .parts.distributions import DiagonalNormal, StandardNormal, has_analytic_kl, kl_divergence
+from .parts.networks import Network, batched
+from .parts.observations import ObservationModel
 
 
 class Loss(NamedTuple):

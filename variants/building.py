@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 from .base import Variant
-from .networks import NETWORKS, Network
-from .observations import observation_model
 from .options import one_of, unknown
+from .parts.networks import NETWORKS, Network
+from .parts.observations import observation_model
 from .registry import lookup
 
 

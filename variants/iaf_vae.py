@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .base import Variant, VariantConfig
-from .distributions import DiagonalNormal
-from .flows import IAF, FlowPosterior
-from .networks import Network
 from .options import not_negative, positive, without_effect
+from .parts.distributions import DiagonalNormal
+from .parts.flows import IAF, FlowPosterior
+from .parts.networks import Network
 from .registry import register
 
 

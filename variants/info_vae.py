@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from .base import Variant, VariantConfig
-from .mmd import mmd
+from .parts.discrepancies import mmd
 from .registry import register
 
 
@@ -48,8 +48,8 @@ class InfoVAE(Variant):
         and section 4. https://arxiv.org/abs/1706.02262
 
     Deviations:
-        1. The kernel is WAE's sum of seven inverse multiquadratics (:mod:`variants.mmd`), the paper's is Gaussian; it
-           leaves the divergence open.
+        1. The kernel is WAE's sum of seven inverse multiquadratics (:mod:`variants.parts.discrepancies`), the paper's
+           is Gaussian; it leaves the divergence open.
         2. lambda = 1000 makes the MMD term weigh as much as the others, as the paper asks of it (section 6).
     """
 

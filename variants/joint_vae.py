@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .base import Loss, Variant, VariantConfig
-from .distributions import Categoricals, Concatenated, DiagonalNormal, StandardNormal, kl_divergence
-from .networks import Network
 from .options import not_negative, positive, without_effect
+from .parts.distributions import Categoricals, Concatenated, DiagonalNormal, StandardNormal, kl_divergence
+from .parts.networks import Network
 from .registry import register
 
 

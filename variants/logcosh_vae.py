@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from .base import Variant, VariantConfig
-from .observations import log_cosh
 from .options import not_negative, positive
+from .parts.observations import log_cosh
 from .registry import register
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import pkgutil
 import sys
@@ -62,6 +63,14 @@ def lookup(name: str) -> type[Variant]:
     if name not in _variants:
         raise unknown("variant", name, _variants)
     return _variants[name]
+
+
+def documentation(name: str) -> str | None:
+    """The docstring of the variant registered under ``name``; None where there is no such variant here."""
+    try:
+        return inspect.getdoc(lookup(name))
+    except ValueError:
+        return None
 
 
 def discover() -> None:

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .autoregressive import AutoregressivePrior, PixelCNN
 from .base import LogWeights, Loss, Objective, Variant, VariantConfig
-from .distributions import CodePoint
-from .networks import Network, batched
 from .options import between, not_negative, one_of, positive, without_effect
+from .parts.autoregressive import AutoregressivePrior, PixelCNN
+from .parts.distributions import CodePoint
+from .parts.networks import Network, batched
 from .registry import register
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from .base import Loss, Variant, VariantConfig
-from .distributions import PointMass
-from .mmd import mmd
-from .networks import Network
 from .options import not_negative, one_of, without_effect
+from .parts.discrepancies import mmd
+from .parts.distributions import PointMass
+from .parts.networks import Network
 from .registry import register
 
 
@@ -36,8 +36,8 @@ class WAEMMD(Variant):
 
         loss = |x - G(z)|^2 + lambda MMD(q_z, p_z),   z = Q(x)
 
-    The squared error is summed over pixels, the MMD (:mod:`variants.mmd`) taken over the batch against as many draws
-    from the prior. A deterministic encoder has no density, so no ELBO.
+    The squared error is summed over pixels, the MMD (:mod:`variants.parts.discrepancies`) taken over the batch against
+    as many draws from the prior. A deterministic encoder has no density, so no ELBO.
 
     References:
         Tolstikhin et al., *Wasserstein Auto-Encoders*, ICLR 2018, Algorithm 2 and section 4.

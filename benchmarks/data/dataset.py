@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from variants.observations import OBSERVATION_MODELS, check_observation
 from variants.options import between, one_of, positive
+from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
 # Options that only some sources have; another source refuses them, so that no option is silently without effect.

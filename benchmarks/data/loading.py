@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.data.array import load_array
-from benchmarks.data.celeba import load_celeba
 from benchmarks.data.dataset import Dataset, DatasetConfig
-from benchmarks.data.digits import load_digits
-from benchmarks.data.folder import load_folder
-from benchmarks.data.idx_images import load_fashion_mnist, load_mnist
+from benchmarks.data.readers.array import load_array
+from benchmarks.data.readers.celeba import load_celeba
+from benchmarks.data.readers.digits import load_digits
+from benchmarks.data.readers.folder import load_folder
+from benchmarks.data.readers.idx_images import load_fashion_mnist, load_mnist
 from benchmarks.errors import UserError
 from variants.options import unknown
 

@@ -24,10 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.data.idx import write_idx
+from benchmarks.data.readers.idx import write_idx
 from benchmarks.errors import UserError
-from benchmarks.locks import locked
-from benchmarks.results import write_atomically
+from benchmarks.files import locked, write_atomically
 
 log = logging.getLogger(__name__)
 

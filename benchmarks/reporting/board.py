@@ -6,11 +6,11 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.metrics.catalogue import CATALOGUE
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.record import Record
+from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
 from benchmarks.reporting.markdown import code, escape, file_name, table
 from benchmarks.reporting.rows import Row, Section, data_title
-from benchmarks.results import Record
-from benchmarks.statistics import FEWEST_SEEDS, differ, interval, shared_ranks
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 LIKELIHOOD_NATS = ("elbo", "log_likelihood", "kl", "active_units", "mse")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from benchmarks.metrics.catalogue import CATALOGUE
-from benchmarks.metrics.judged import same_judge
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.judged import same_judge
+from benchmarks.records.significance import FEWEST_SEEDS, differ
 from benchmarks.reporting import board
 from benchmarks.reporting.markdown import table
 from benchmarks.reporting.rows import Row, Section
-from benchmarks.statistics import FEWEST_SEEDS, differ
 
 COMPARED = ("fid_features", "mse", "linear_probe_accuracy")
 

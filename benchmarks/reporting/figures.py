@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from benchmarks.metrics.catalogue import CATALOGUE
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.record import CODES_FILE, HISTORY_FILE, run_folder
 from benchmarks.reporting.rows import Row, Section
 from benchmarks.reporting.style import look, new_figure
-from benchmarks.results import CODES_FILE, HISTORY_FILE, run_folder
 
 COLUMNS = 4
 # A picture is drawn smaller until it is no larger than this.

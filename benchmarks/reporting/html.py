@@ -11,10 +11,10 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from benchmarks.files import write_atomically
 from benchmarks.reporting.markdown import anchor
-from benchmarks.results import write_atomically
 
-HERE = Path(__file__).resolve().parent
+PAGE = Path(__file__).resolve().parent / "page"
 
 
 def write_html(reports: Path, pages: Mapping[str, str]) -> None:
@@ -25,12 +25,12 @@ def write_html(reports: Path, pages: Mapping[str, str]) -> None:
         for name in names
     ]
     links = [f'<a href="#{_page_id(name)}">{html.escape(_title(pages[name]))}</a>' for name in names]
-    text = (HERE / "page.html").read_text(encoding="utf-8")
+    text = (PAGE / "page.html").read_text(encoding="utf-8")
     for place, content in (
-        ("STYLE", (HERE / "page.css").read_text(encoding="utf-8")),
+        ("STYLE", (PAGE / "page.css").read_text(encoding="utf-8")),
         ("NAVIGATION", "\n".join(links)),
         ("PAGES", "\n".join(sections)),
-        ("SCRIPT", (HERE / "page.js").read_text(encoding="utf-8")),
+        ("SCRIPT", (PAGE / "page.js").read_text(encoding="utf-8")),
     ):
         text = text.replace(f"<!--{place}-->", content, 1)
     write_atomically(reports / "index.html", text.encode())

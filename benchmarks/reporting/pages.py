@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.metrics.catalogue import CATALOGUE
+from benchmarks.files import write_atomically
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
 from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import write_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, file_name, table
 from benchmarks.reporting.rows import Section, data_title, sections
-from benchmarks.results import REPRODUCTION, read_missing_data, read_records, write_atomically
-from benchmarks.targets import Plan
+from benchmarks.reproduction.targets import Plan
 
 Pages = dict[str, str]
 # Measured by `make speed`.

@@ -9,20 +9,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from benchmarks.files import write_atomically
+from benchmarks.records.made_for import read_made_for
+from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records, run_folder
 from benchmarks.reporting.figures import png
 from benchmarks.reporting.markdown import GENERATED, code, escape, file_name, table
 from benchmarks.reporting.style import new_figure
 from benchmarks.reporting.verdicts import STALE, Outcome, between, judge, margin_words, verdict_of
-from benchmarks.results import (
-    HISTORY_FILE,
-    Record,
-    read_made_for,
-    read_missing_data,
-    read_records,
-    run_folder,
-    write_atomically,
-)
-from benchmarks.targets import Plan, Quantity, Run
+from benchmarks.reproduction.targets import Plan, Quantity, Run
 
 FILE = "reproduction.md"
 # Colour-blind-safe, and apart in grey: the full recipe, then the reduced budget.

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.metrics.judged import of_one_judge
-from benchmarks.results import Record, configuration_hash
+from benchmarks.records.judged import of_one_judge
+from benchmarks.records.record import Record, configuration_hash
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.metrics.catalogue import CATALOGUE
+from benchmarks.files import write_atomically
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.record import run_folder
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
 from benchmarks.reporting.rows import Row, Section, data_title
-from benchmarks.results import run_folder, write_atomically
 
 HEADLINE = ("elbo", "elbo_bits_per_dim", "log_likelihood", "log_likelihood_bits_per_dim", "fid_features", "mse",
             "linear_probe_accuracy")  # fmt: skip

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.results import Record
-from benchmarks.targets import Plan, Quantity, Run
+from benchmarks.records.record import Record
+from benchmarks.reproduction.targets import Plan, Quantity, Run
 
 REPRODUCED, CONSISTENT, MISSED, NOT_RUN, STALE = "reproduced", "consistent", "not reproduced", "not run", "stale"
 # The verdict of a target is the first of its quantities' in this order.

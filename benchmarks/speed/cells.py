@@ -14,13 +14,13 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks import sweep
-from benchmarks.cell import Setting
 from benchmarks.config import CONF_VARIABLE, Config, compose
 from benchmarks.data import data_root, load
 from benchmarks.errors import UserError
-from benchmarks.results import Record
+from benchmarks.records.record import Record
 from benchmarks.speed.table import as_table, ratios
+from benchmarks.sweep import runner as sweep
+from benchmarks.sweep.cell import Setting
 
 IMAGES = 20_000
 # Small cells: 784-200-200-32 on synthetic images, long enough that starting a process does not matter.

@@ -22,8 +22,8 @@ import variants
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig, training_images
 from benchmarks.speed.table import as_table, ratios, seconds_of
-from benchmarks.training import train
-from variants.networks import MLP
+from benchmarks.training.loop import train
+from variants.parts.networks import MLP
 
 IMAGES, BATCH = 20_000, 100
 # pythae's default network for MNIST, so that all train the same model.
@@ -213,7 +213,7 @@ def _peer(python: Path, images: Tensor, repeats: int) -> Iterator[float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, images.cpu().numpy())
-        script = Path(__file__).resolve().parents[1] / "peers" / "pythae_loop.py"
+        script = Path(__file__).resolve().parent / "peers" / "pythae_loop.py"
         command = [str(python.absolute()), str(script), str(path), str(repeats), str(torch.get_num_threads())]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.data import cache_root
 from benchmarks.environment import choose_device, describe
-from benchmarks.results import write_atomically
+from benchmarks.files import write_atomically
 from benchmarks.speed.cells import half_precision, side_by_side
 from benchmarks.speed.loops import loops
 from benchmarks.speed.sampling import importance_sampling

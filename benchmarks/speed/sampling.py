@@ -9,9 +9,9 @@ from itertools import pairwise
 import torch
 
 import variants
-from benchmarks.evaluation import log_likelihood_of
+from benchmarks.evaluation.evaluate import log_likelihood_of
 from benchmarks.speed.table import as_table, ratios, seconds_of
-from variants.networks import MLP
+from variants.parts.networks import MLP
 
 WIDTHS = (50, 200, 200, 784)
 IMAGES, SAMPLES = 20, 5000

@@ -19,8 +19,8 @@ from benchmarks.reporting.figures import png
 from benchmarks.reporting.style import new_figure
 from benchmarks.speed.loops import BATCH, LATENT, train_once
 from benchmarks.speed.table import seconds_of
-from benchmarks.training import train
-from variants.networks import Conv
+from benchmarks.training.loop import train
+from variants.parts.networks import Conv
 
 IMAGES = 5000
 BATCHES = (20, 50, 100, 200, 500, 1000)

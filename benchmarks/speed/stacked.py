@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 import variants
 from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants import Variant
-from variants.networks import MLP
+from variants.parts.networks import MLP
 
 SEEDS, BATCH, STEPS = 4, 100, 50
 

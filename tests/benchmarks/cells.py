@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.cell import Setting, run_cell
 from benchmarks.config import compose
 from benchmarks.data import cache_root, load
+from benchmarks.sweep.cell import Setting, run_cell
 
 CPU = torch.device("cpu")
 SMALL = ("network.hidden=[16]", "network.latent_size=4", "training.epochs=3")

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.config import compose
 from benchmarks.errors import UserError
-from benchmarks.results import read_records
+from benchmarks.records.record import read_records
 
 from .cells import SMALL
 
@@ -44,7 +44,7 @@ def test_a_changed_option_is_another_cell(tmp_path):
 
 
 def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(tmp_path, capsys, monkeypatch):
-    from benchmarks import cell
+    from benchmarks.sweep import cell
 
     original = cell.evaluate
 

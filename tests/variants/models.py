@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import variants
-from variants.networks import MLP
+from variants.parts.networks import MLP
 
 SHAPE = (1, 4, 4)
 

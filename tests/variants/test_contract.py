@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import variants
-from variants.observations import OBSERVATION_MODELS
+from variants.parts.observations import OBSERVATION_MODELS
 
 from .models import SHAPE, binary_images, small
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from variants.distributions import (
+from variants.parts.distributions import (
     Categoricals,
     CodePoint,
     Concatenated,

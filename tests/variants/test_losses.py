@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import variants
-from variants.mmd import mmd
+from variants.parts.discrepancies import mmd
 
 from .models import Layers, binary_images, small
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import variants
-from variants.networks import MLP, NETWORKS, Conv, Linear
+from variants.parts.networks import MLP, NETWORKS, Conv, Linear
 
 from .models import binary_images, small
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from variants.observations import (
+from variants.parts.observations import (
     OBSERVATION_MODELS,
     BernoulliImage,
     ContinuousBernoulliImage,

@@ -7,12 +7,12 @@ import torch
 from torch.distributions import MultivariateNormal
 
 import variants
-from benchmarks.metrics.likelihood import elbo, log_likelihood
+from benchmarks.evaluation.likelihood import elbo, log_likelihood
 from variants import LogWeights, Variant
-from variants.distributions import LOG_2PI, Distribution
 from variants.iwae import IWAE, IWAEConfig
-from variants.networks import Linear
-from variants.observations import Image, ObservationModel
+from variants.parts.distributions import LOG_2PI, Distribution
+from variants.parts.networks import Linear
+from variants.parts.observations import Image, ObservationModel
 
 from .models import binary_images, small
 

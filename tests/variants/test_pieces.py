@@ -10,13 +10,13 @@ from scipy.special import beta as beta_function
 from torch.autograd.functional import jacobian
 
 import variants
-from variants.autoregressive import AutoregressivePrior, PixelCNN
 from variants.dip_vae import covariance, dip_penalty
-from variants.distributions import DiagonalNormal
-from variants.flows import IAF, MADE, FlowPosterior, IAFStep
 from variants.gumbel_vae import temperature
-from variants.mmd import SCALES, mmd
-from variants.observations import log_cosh
+from variants.parts.autoregressive import AutoregressivePrior, PixelCNN
+from variants.parts.discrepancies import SCALES, mmd
+from variants.parts.distributions import DiagonalNormal
+from variants.parts.flows import IAF, MADE, FlowPosterior, IAFStep
+from variants.parts.observations import log_cosh
 
 from .models import binary_images, small
 

@@ -14,8 +14,9 @@ from PIL import Image
 import variants
 from benchmarks.__main__ import main
 from benchmarks.config import compose
-from benchmarks.data import image_files, load
-from benchmarks.data.celeba import ARCHIVE, ATTRIBUTES, PARTITION
+from benchmarks.data import load
+from benchmarks.data.readers import image_files
+from benchmarks.data.readers.celeba import ARCHIVE, ATTRIBUTES, PARTITION
 from benchmarks.errors import UserError
 
 COUNT = 20
@@ -103,7 +104,7 @@ def test_the_crop_is_centred_and_scales_with_the_image(tmp_path, scale, crop):
 def test_a_set_of_another_size_than_the_official_one_is_titled_as_a_sample(tmp_path, monkeypatch):
     write_celeba(tmp_path)
     assert load(config_of(), tmp_path).title == "CelebA, 64x64 RGB (sample of 20 images)"
-    monkeypatch.setattr("benchmarks.data.celeba.OFFICIAL_IMAGES", COUNT)
+    monkeypatch.setattr("benchmarks.data.readers.celeba.OFFICIAL_IMAGES", COUNT)
     assert load(config_of(), tmp_path).title == "CelebA, 64x64 RGB"
 
 

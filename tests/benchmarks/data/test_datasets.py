@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from benchmarks.config import choices, compose
 from benchmarks.data import DatasetConfig, load
 from benchmarks.data.dataset import SOURCE_OPTIONS
-from benchmarks.data.idx_images import FASHION_MNIST_SHA256, MNIST_SHA256, load_mnist
 from benchmarks.data.loading import LOADERS
+from benchmarks.data.readers.idx_images import FASHION_MNIST_SHA256, MNIST_SHA256, load_mnist
 from benchmarks.errors import UserError
 
 
@@ -81,8 +81,8 @@ def test_a_damaged_mnist_file_is_refused_by_name_and_never_loaded(tmp_path, monk
     for name in MNIST_SHA256:
         (raw / name).write_bytes(b"\0\0\x08\x01\0\0\0\x01\x07")
     # Nothing beyond the data root: the test must not reach for the network.
-    monkeypatch.setattr("benchmarks.data.idx_images.torchvision_download", lambda name: dict)
-    monkeypatch.setattr("benchmarks.data.idx_images.mnist_wheel", dict)
+    monkeypatch.setattr("benchmarks.data.readers.idx_images.torchvision_download", lambda name: dict)
+    monkeypatch.setattr("benchmarks.data.readers.idx_images.mnist_wheel", dict)
     with pytest.raises(UserError, match=r"train-images-idx3-ubyte.* damaged") as caught:
         load_mnist(config_of("mnist"), tmp_path)
     assert "t10k-labels-idx1-ubyte" in str(caught.value)

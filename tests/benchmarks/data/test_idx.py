@@ -5,7 +5,7 @@ import struct
 import pytest
 import torch
 
-from benchmarks.data.idx import parse_idx, write_idx
+from benchmarks.data.readers.idx import parse_idx, write_idx
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 3), (4, 2, 3)])

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.__main__ import main
 from benchmarks.config import choices, compose
 from benchmarks.data import load
-from benchmarks.data.idx import write_idx
+from benchmarks.data.readers.idx import write_idx
 from benchmarks.errors import UserError
 
 

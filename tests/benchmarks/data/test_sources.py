@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.data import sources
-from benchmarks.data.idx import parse_idx
+from benchmarks.data.readers.idx import parse_idx
 from benchmarks.data.sources import ArrayUnpickler, Unavailable, mnist_files, obtain
 from benchmarks.errors import UserError
 

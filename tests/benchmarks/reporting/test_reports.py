@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.documentation import documentation
+from benchmarks.files import write_atomically
+from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
 from benchmarks.reporting import write_reports
 from benchmarks.reporting.board import spread
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.rows import sections
 from benchmarks.reporting.variant_pages import as_markdown
-from benchmarks.reproduce import plans
-from benchmarks.results import REPRODUCTION, Record, read_records, write_atomically, write_record
+from benchmarks.reproduction.recipes import plans
+from variants.registry import documentation
 
 NATS = {"elbo": -100.0, "elbo_se": 0.3, "log_likelihood": -95.0, "log_likelihood_se": 0.3, "kl": 20.0}
 

@@ -1,0 +1,166 @@
+"""CelebA (Liu et al. 2015): 202,599 aligned faces with 40 attributes, and the official split."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.data.dataset import Dataset, DatasetConfig, splits_of
+from benchmarks.data.readers.image_files import UNREADABLE, decode, decoded_array
+from benchmarks.data.sources import cache_root
+from benchmarks.errors import UserError
+from benchmarks.files import locked
+
+log = logging.getLogger(__name__)
+
+OFFICIAL_IMAGES = 202_599
+# Of the official aligned images. A crop is scaled with the image, so that copies at another resolution work, too.
+ALIGNED_WIDTH, ALIGNED_HEIGHT = 178, 218
+DEFAULT_SIZE, DEFAULT_CROP = 64, 140
+ARCHIVE, PARTITION, ATTRIBUTES = "img_align_celeba.zip", "list_eval_partition.txt", "list_attr_celeba.txt"
+HOME_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+
+
+def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
+    """The official training, validation and test images, centre-cropped and resized, on a memory map.
+
+    ``labels`` are the 40 attributes (n, 40) in {0, 1}. A copy with another number of images is titled as a sample.
+    Raises :class:`UserError` where files are missing or do not fit together.
+    """
+    folder = root / "celeba"
+    _find_files(folder)
+    size, crop = config.image_size or DEFAULT_SIZE, config.crop or DEFAULT_CROP
+    splits = _read_partition(folder / PARTITION)
+    names = sorted(splits, key=lambda name: (splits[name], name))
+    labels = _read_attributes(folder / ATTRIBUTES, names)
+    images_of, fingerprint = _open_images(folder, names)
+
+    def box(width: int, height: int) -> tuple[float, float, float, float]:
+        scale = width / ALIGNED_WIDTH
+        if abs(height - scale * ALIGNED_HEIGHT) > 1:
+            raise UserError(f"an image of {width}x{height} is not an aligned CelebA face (178x218, or scaled)")
+        left, top = (width - scale * crop) / 2, (height - scale * crop) / 2
+        return left, top, left + scale * crop, top + scale * crop
+
+    def read(name: str) -> np.ndarray:
+        try:
+            data = images_of(name)
+        except UNREADABLE as error:
+            raise UserError(f"{name} in {folder} cannot be read: {error}") from error
+        return decode(data, name, 3, (size, size), box)
+
+    sizes = tuple(Counter(splits.values())[part] for part in range(3))
+    facts = {"source": fingerprint, "crop": crop, "image_size": size, "split": list(sizes), "filter": "bilinear"}
+    images, digest = decoded_array(cache_root() / "arrays" / f"{config.name}.npy", facts, names, read)
+    sha256 = hashlib.sha256(digest.encode() + labels.numpy().tobytes() + repr(sizes).encode()).hexdigest()
+    sample = "" if len(names) == OFFICIAL_IMAGES else f" (sample of {len(names):,} images)"
+    data = splits_of(config, images, labels, sizes, sha256, classes=labels.shape[1])
+    return replace(data, title=config.title + sample)
+
+
+def _find_files(folder: Path) -> None:
+    """Leave all files in ``folder``, fetched if need be, or raise :class:`UserError` that says how to place them."""
+    if not _missing(folder):
+        log.info("CelebA: files in %s", folder)
+        return
+    with locked(folder / ".lock"):
+        missing = _missing(folder)
+        try:
+            _download(folder, missing)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            log.info("CelebA, torchvision's download: %s", reason)
+            raise UserError(
+                f"CelebA cannot be had: {', '.join(missing)} not in {folder} (torchvision's download: {reason}); get "
+                f"them from {HOME_PAGE} (aligned and cropped images, attributes, partitions) and put them there"
+            ) from error
+
+
+def _missing(folder: Path) -> list[str]:
+    missing = [name for name in (ARCHIVE, PARTITION, ATTRIBUTES) if not (folder / name).is_file()]
+    if ARCHIVE in missing and (folder / Path(ARCHIVE).stem).is_dir():
+        missing.remove(ARCHIVE)
+    return missing
+
+
+def _download(folder: Path, missing: Sequence[str]) -> None:
+    """torchvision's own download of the missing files, each checked by its MD5 before it is moved into ``folder``."""
+    from torchvision.datasets import CelebA
+    from torchvision.datasets.utils import download_file_from_google_drive
+
+    for file_id, md5, name in CelebA.file_list:
+        if name in missing:
+            with tempfile.TemporaryDirectory(dir=folder) as partial:
+                download_file_from_google_drive(file_id, partial, name, md5)
+                (Path(partial) / name).replace(folder / name)
+            log.info("CelebA: %s by torchvision's download, MD5 verified", name)
+
+
+def _open_images(folder: Path, names: Sequence[str]) -> tuple[Callable[[str], bytes], str]:
+    """A reader of image files by name, and a fingerprint of them all: SHA-256 over the names, sizes and CRC-32s in the
+    archive's directory; of an unpacked folder over names, sizes and times. Neither reads 1.4 GB at every start."""
+    digest = hashlib.sha256()
+    if (folder / ARCHIVE).is_file():
+        try:
+            archive = zipfile.ZipFile(folder / ARCHIVE)
+        except UNREADABLE as error:
+            raise UserError(f"{folder / ARCHIVE} is damaged or only part of the file: {error}") from error
+        members = {Path(info.filename).name: info for info in archive.infolist() if not info.is_dir()}
+        _all_there(names, members.keys(), folder / ARCHIVE)
+        for name in names:
+            digest.update(f"{name} {members[name].file_size} {members[name].CRC}\n".encode())
+        return lambda name: archive.read(members[name]), digest.hexdigest()
+    unpacked = folder / Path(ARCHIVE).stem
+    files = {path.name: path for path in unpacked.iterdir()}
+    _all_there(names, files.keys(), unpacked)
+    for name in names:
+        status = files[name].stat()
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return lambda name: files[name].read_bytes(), digest.hexdigest()
+
+
+def _all_there(names: Sequence[str], present: object, where: Path) -> None:
+    missing = [name for name in names if name not in present]  # type: ignore[operator]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError(f"{len(missing)} images of {PARTITION} are not in {where}: {shown}")
+
+
+def _read_partition(path: Path) -> dict[str, int]:
+    """File name -> 0 (training), 1 (validation) or 2 (test)."""
+    splits = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        name, _, split = line.strip().partition(" ")
+        if split.strip() not in ("0", "1", "2"):
+            raise UserError(f"{path}, line {number}: expected a file name and 0, 1 or 2, got {line[:60]!r}")
+        splits[name] = int(split)
+    if set(splits.values()) != {0, 1, 2}:
+        raise UserError(f"{path} leaves training, validation or test without images")
+    return splits
+
+
+def _read_attributes(path: Path, names: Sequence[str]) -> torch.Tensor:
+    """Attributes (n, attributes) in {0, 1} of the images ``names``, int64; the file has -1 for absent."""
+    lines = path.read_text().splitlines()
+    count = len(lines[1].split()) if len(lines) > 1 else 0
+    of_image = {}
+    for line in lines[2:]:
+        name, _, signs = line.partition(" ")
+        of_image[name] = signs
+    _all_there(names, of_image.keys(), path)
+    try:
+        values = np.array(" ".join(of_image[name] for name in names).split(), dtype=np.int64).reshape(len(names), count)
+    except ValueError as error:
+        raise UserError(f"{path} does not have {count} attributes, each 1 or -1, for every image") from error
+    if not np.isin(values, (-1, 1)).all():
+        raise UserError(f"{path} has attributes other than 1 and -1")
+    return torch.from_numpy((values + 1) // 2)

@@ -1,0 +1,131 @@
+"""Sample quality: generated and reconstructed images beside test images, in the features of a fixed network."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from benchmarks.data import Dataset
+from benchmarks.evaluation.features.frechet import Statistics, frechet_distance, statistics
+from benchmarks.evaluation.features.inception import Inception, weights_path
+from benchmarks.evaluation.judges.network import Judge, feature_network
+from benchmarks.files import write_atomically
+from benchmarks.records.record import configuration_hash
+
+log = logging.getLogger(__name__)
+
+# Small enough for the processor's cache: half the time of 500 images of 28x28 at once.
+BATCH = 100
+LIMITS_SEED = 0
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """Features in which images are compared, and those of the test split (m, d), computed once.
+
+    ``name`` is the suffix of the metrics ("features": the data set's own judge; "inception"). ``facts`` go into the
+    record: which network, how good, and the distances that show what a number means.
+    """
+
+    name: str
+    network: Callable[[Tensor], Tensor]
+    reference: Tensor
+    statistics: Statistics
+    facts: dict[str, object]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features (n, d), on the CPU, of images (n, channels, height, width) in [0, 1], rounded to 8 bits first."""
+        parts = images.split(BATCH)
+        return torch.cat([self.network((part.clamp(0, 1) * 255).round() / 255).cpu() for part in parts])
+
+    def distance(self, features: Tensor) -> float:
+        """Fréchet distance of features (n, d) to those of the test split."""
+        return frechet_distance(statistics(features), self.statistics)
+
+
+def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) -> FeatureSpace:
+    """The data set's own classifier as a judge. Raises ``ValueError`` for data without labels."""
+    found = feature_network(data, "judge", cache, device)
+    assert isinstance(found.network, Judge)
+    facts: dict[str, object] = {"judge": found.key, "judge_accuracy": found.accuracy}
+    # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
+    identity = f"{found.key}, {found.digest[:16]}"
+    return _space("features", found.network.features, identity, facts, data, cache, device, count)
+
+
+def inception_space(
+    data: Dataset, cache: Path, device: torch.device, count: int, precision: str = "fp32"
+) -> FeatureSpace:
+    """pytorch-fid's Inception, "fp32" or "bf16". Raises ``WeightsUnavailableError`` where its weights cannot be had."""
+    network = Inception(weights_path(), precision).to(device)
+    facts: dict[str, object] = {"inception_weights_sha256": network.digest}
+    return _space("inception", network, f"{network.digest[:16]}, {precision}", facts, data, cache, device, count)
+
+
+def _space(
+    name: str,
+    network: Callable[[Tensor], Tensor],
+    key: str,
+    facts: dict[str, object],
+    data: Dataset,
+    cache: Path,
+    device: torch.device,
+    count: int,
+) -> FeatureSpace:
+    """Features of the test split, from ``cache`` or computed now, under data, split, preprocessing and network."""
+
+    def on_device(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return network(images.to(device))
+
+    identity = {"data": data.sha256, "split": "test", "pixels": "byte / 255", "network": key}
+    stem = f"{name}-{configuration_hash(identity)}"
+    path = cache / f"{stem}.safetensors"
+    try:
+        reference = load_file(path)["features"]
+    except (OSError, SafetensorError, KeyError):
+        images = data.test.images
+        reference = torch.cat([on_device(part.float() / 255).cpu() for part in images.split(BATCH)]).contiguous()
+        write_atomically(path, save({"features": reference}))
+    space = FeatureSpace(name, on_device, reference, statistics(reference), facts)
+    facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
+    return space
+
+
+def _limits(space: FeatureSpace, data: Dataset, path: Path, count: int) -> dict[str, float]:
+    """What a distance means on this data set: ``train``, as many training images (the floor); ``noise``, uniform pixels
+    (the ceiling); ``pca``, test images projected on as many principal components as tell most models apart, 32."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        pass
+    generator = torch.Generator().manual_seed(LIMITS_SEED)
+    train = data.train.images[torch.randperm(len(data.train), generator=generator)[:count]].float() / 255
+    noise = torch.rand(count, *data.shape, generator=generator)
+    limits = {
+        "train": space.distance(space(train)),
+        "noise": space.distance(space(noise)),
+        "pca_32_reconstruction": space.distance(space(_projected(train, data.test.images[:count].float() / 255, 32))),
+    }
+    write_atomically(path, json.dumps(limits).encode())
+    return limits
+
+
+def _projected(train: Tensor, test: Tensor, components: int) -> Tensor:
+    """Test images on the first principal components of training images: the best linear autoencoder of that size."""
+    flat = train.flatten(1)
+    mean = flat.mean(0)
+    # A randomised SVD: the covariance of a 64x64 colour image has 12,288 rows, and its eigenvectors take minutes.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(LIMITS_SEED)
+        _, _, vectors = torch.svd_lowrank(flat - mean, q=min(components + 16, *flat.shape), niter=6)
+    basis = vectors[:, :components]
+    return ((test.flatten(1) - mean) @ basis @ basis.T + mean).reshape(test.shape)

@@ -1,0 +1,184 @@
+"""The data set's own feature networks: small classifiers, trained once on its labels and cached.
+
+The *judge* gives the features in which samples are compared with test images. The *teacher*, of another architecture
+and another seed, gives those that a feature-consistent variant trains against: the judge is never the teacher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from benchmarks.data import Dataset
+from benchmarks.files import locked, write_atomically
+from benchmarks.records.record import configuration_hash
+from benchmarks.seeding import seed_everything
+
+log = logging.getLogger(__name__)
+
+Role = Literal["judge", "teacher"]
+FEATURES = 128
+BATCH = 128
+# The images seen in training: for the judge 6 passes over MNIST's training split, and no more than 40 over a small one.
+BUDGET = {"judge": 300_000, "teacher": 150_000}
+PASSES = 40
+LEARNING_RATE = 2e-3
+# A change of what is trained below must change this number, which is part of the cache's key.
+VERSION = 3
+
+
+class Judge(nn.Module):
+    """Convolutions with max-pooling, each stage at twice the width; ``features`` (batch, 128) before the classifier."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        stages: list[nn.Module] = []
+        out = 32
+        while min(height, width) > 7:
+            # The first convolution of a large image strides, so that its cost stays that of a small one.
+            stride = 2 if not stages and min(height, width) > 32 else 1
+            stages += [nn.Conv2d(channels, out, 3, stride, 1), nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
+            channels, out = out, min(2 * out, 128)
+            height, width = -(-height // stride) // 2, -(-width // stride) // 2
+        self.body = nn.Sequential(*stages, nn.Flatten(), nn.Linear(channels * height * width, FEATURES), nn.ReLU())
+        self.classifier = nn.Linear(FEATURES, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.body(x))
+
+
+class Teacher(nn.Module):
+    """Strided convolutions, averaged to a 4x4 grid for the classifier; :meth:`layers` are the maps after each
+    rectifier."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        widths = (shape[0], 8, 24, 48)
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 3, 1 if i == 0 else 2, 1), nn.BatchNorm2d(after), nn.ReLU())
+            for i, (before, after) in enumerate(pairwise(widths))
+        )
+        self.classifier = nn.Linear(16 * widths[-1], classes)
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(F.adaptive_avg_pool2d(self.layers(x)[-1], 4).flatten(1))
+
+
+class LayerMaps(nn.Module):
+    """A teacher as a function from images to its list of feature maps."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.teacher.layers(x)
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A trained network, its accuracy on the test split (the mean over attributes where an image has several labels),
+    the key under which it is cached, and a digest of its weights, which differ between machines."""
+
+    network: Judge | Teacher
+    accuracy: float
+    key: str
+    digest: str
+
+
+def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device) -> FeatureNetwork:
+    """The network of ``role`` for ``data``, from ``cache`` or trained now. It sees 8-bit pixels / 255.
+
+    Raises ``ValueError`` for a data set without labels.
+    """
+    if data.train.labels is None or data.test.labels is None or data.classes == 0:
+        raise ValueError(f"{data.name} has no labels to train a feature network on")
+    key = f"{role}-{configuration_hash({'data': data.sha256, 'n': len(data.train), 'version': VERSION})}"
+    network = (Judge if role == "judge" else Teacher)(data.shape, data.classes).to(device)
+    path = cache / f"{key}.safetensors"
+    # Cells side by side need the same network at the same time: one trains it, the others wait.
+    with locked(path.with_suffix(".lock")):
+        accuracy = _load(path, network)
+        if accuracy is None:
+            _train(network, data, role, device)
+            accuracy = _accuracy(network, data, device)
+            state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+            write_atomically(path, save(state, {"accuracy": json.dumps(accuracy)}))
+            log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * accuracy)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    network = network.eval().requires_grad_(False)
+    if isinstance(network, Judge):
+        # Convolutions of a frozen network take two thirds of the time with channels last, to the same seven digits.
+        network = network.to(memory_format=torch.channels_last)
+    return FeatureNetwork(network, accuracy, key, digest)
+
+
+def _load(path: Path, network: nn.Module) -> float | None:
+    """Fill ``network`` from the cache; its accuracy, or None where there is no whole file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return float(json.loads(file.metadata()["accuracy"]))
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.device) -> None:
+    assert data.train.labels is not None
+    seed_everything({"judge": 1, "teacher": 2}[role], "feature network")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.reset_parameters()
+    steps = min(BUDGET[role], PASSES * len(data.train)) // BATCH
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-4, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
+    network.train()
+    for _ in tqdm(range(steps), desc=f"{data.name}: {role} network", unit="step", leave=False, disable=None):
+        rows = torch.randint(len(data.train), (BATCH,))
+        x, y = data.train.images[rows].to(device).float() / 255, data.train.labels[rows].to(device)
+        loss = _loss(network(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.dim() == 1:
+        return F.cross_entropy(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, labels.float())
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, data: Dataset, device: torch.device) -> float:
+    network.eval()
+    assert data.test.labels is not None
+    right = 0.0
+    for images, labels in zip(data.test.images.split(500), data.test.labels.split(500), strict=True):
+        logits = network(images.to(device).float() / 255).cpu()
+        found = logits.argmax(-1) if labels.dim() == 1 else (logits > 0).long()
+        right += (found == labels).double().sum().item()
+    return right / data.test.labels.numel()

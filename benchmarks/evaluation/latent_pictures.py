@@ -1,0 +1,117 @@
+"""What a latent space looks like: posterior means in two dimensions, images decoded along lines and on a plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.evaluation.pictures import columns_for, grid, save_png
+from benchmarks.files import write_atomically
+from benchmarks.records.record import CODES_FILE
+from variants import Variant
+
+# Test images whose posterior means are drawn as points, and encoded to find the axes.
+POINTS = 1000
+BATCH = 500
+# A traversal and a plane reach so many standard deviations of the posterior means to both sides.
+REACH = 3.0
+TRAVERSED = 8
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Two directions in the space of continuous latent variables: ``origin`` (d,), ``axes`` (2, d) with unit length,
+    ``spread`` (2,), the standard deviation of posterior means along them."""
+
+    origin: Tensor
+    axes: Tensor
+    spread: Tensor
+
+    def coordinates(self, means: Tensor) -> Tensor:
+        """Positions (n, 2) of latent vectors (n, d)."""
+        return (means - self.origin) @ self.axes.T
+
+
+@torch.no_grad()
+def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None) -> None:
+    """codes.csv, plane.png, traversals.png and interpolations.png for test images ``x`` (n, channels, height, width).
+
+    Nothing is written for a model without continuous latent variables; a discrete one beside them keeps its mode. No
+    image of the data set itself is shown, only decoded ones.
+    """
+    if "continuous_latent" in variant.unavailable():
+        return
+    variant.eval()
+    x = x[:POINTS]
+    means = torch.cat([variant.latent_means(batch) for batch in x.split(BATCH)])
+    codes = torch.cat([variant.code(variant.posterior(batch)) for batch in x.split(BATCH)])
+    # A flow's representation is its base's mean, and its code the image of that: lines are drawn among codes.
+    continuous = codes[:, : means.shape[1]]
+    plane = principal_plane(continuous)
+    _write_codes(folder, plane.coordinates(continuous), labels)
+
+    columns = columns_for(x)
+
+    def decoded(z: Tensor) -> Tensor:
+        """Mean images of continuous latent vectors (n, d); what else a code holds is the first test image's."""
+        rest = codes[:1, means.shape[1] :].expand(len(z), -1)
+        return torch.cat([variant.likelihood(part).mean for part in torch.cat([z, rest], dim=1).split(BATCH)])
+
+    steps = torch.linspace(-REACH, REACH, columns, device=x.device)
+    save_png(folder / "plane.png", grid(decoded(plane_points(plane, steps)), columns))
+    save_png(folder / "traversals.png", grid(decoded(traversals(continuous, steps)), columns))
+    ends = continuous[: 2 * columns]
+    save_png(folder / "interpolations.png", grid(decoded(interpolations(ends, columns)), columns))
+
+
+def principal_plane(means: Tensor) -> Plane:
+    """The plane in which posterior means (n, d) vary most: their first two principal axes, each turned so that its
+    largest component is positive. For d = 2 the latent axes themselves, for d = 1 that axis and nothing across it."""
+    origin = means.mean(0)
+    if means.shape[1] <= 2:
+        axes = torch.eye(2, means.shape[1]).to(means)
+    else:
+        _, _, axes = torch.linalg.svd((means - origin).double(), full_matrices=False)
+        axes = axes[:2].to(means)
+        largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+        axes = axes * largest.sign()
+    spread = ((means - origin) @ axes.T).std(0, correction=0)
+    return Plane(origin, axes, spread)
+
+
+def plane_points(plane: Plane, steps: Tensor) -> Tensor:
+    """Latent vectors (k * k, d) on a grid over the plane at ``steps`` (k,) standard deviations: the first axis from
+    left to right, the second from bottom to top."""
+    right = steps[None, :, None] * plane.spread[0] * plane.axes[0]
+    up = steps.flip(0)[:, None, None] * plane.spread[1] * plane.axes[1]
+    return (plane.origin + right + up).flatten(0, 1)
+
+
+def traversals(means: Tensor, steps: Tensor) -> Tensor:
+    """Latent vectors (r * k, d): the first image's code with one dimension at a time set to ``steps`` (k,) standard
+    deviations of the posterior means (n, d), for the r dimensions that vary most, most first."""
+    spread = means.std(0, correction=0)
+    chosen = spread.argsort(descending=True, stable=True)[:TRAVERSED]
+    lines = means[0].repeat(len(chosen), len(steps), 1)
+    for line, dimension in zip(lines, chosen.tolist(), strict=True):
+        line[:, dimension] = means[:, dimension].mean() + steps * spread[dimension]
+    return lines.flatten(0, 1)
+
+
+def interpolations(ends: Tensor, count: int) -> Tensor:
+    """``count`` latent vectors on the straight line between the codes 2 i and 2 i + 1 of ``ends`` (2 m, d), line after
+    line (m * count, d)."""
+    weight = torch.linspace(0, 1, count, device=ends.device)[None, :, None]
+    start, end = ends[0 : len(ends) - 1 : 2, None], ends[1::2, None]
+    return torch.lerp(start, end, weight).flatten(0, 1)
+
+
+def _write_codes(folder: Path, positions: Tensor, labels: Tensor | None) -> None:
+    """One row an image: its position on the principal plane, and its class where the data set has classes."""
+    classes = labels[: len(positions)].tolist() if labels is not None and labels.dim() == 1 else [""] * len(positions)
+    rows = zip(positions.tolist(), classes, strict=True)
+    lines = ["axis_1,axis_2,class", *(f"{a:.3f},{b:.3f},{name}" for (a, b), name in rows)]
+    write_atomically(folder / CODES_FILE, ("\n".join(lines) + "\n").encode())

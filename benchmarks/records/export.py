@@ -1,0 +1,56 @@
+"""All records as one tidy table, a row a cell, for pandas and its kind."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
+from benchmarks.records.record import Record, read_records
+
+FIELDS = ("run_id", "status", "variant", "dataset", "profile", "seed", "finished", "parameters", "importance_samples",
+          "evaluated_images")  # fmt: skip
+
+
+def write_table(results: Path, csv: Path | None, parquet: Path | None) -> list[str]:
+    """Write the records below ``results`` to the files given ("-": CSV to the terminal); returns messages about records
+    that were set aside. Raises :class:`UserError` where Parquet's package is missing or a file cannot be written."""
+    records, messages = read_records(results)
+    table = frame(records)
+    try:
+        if csv == Path("-"):
+            table.to_csv(sys.stdout, index=False, lineterminator="\n")
+        elif csv is not None:
+            write_atomically(csv, table.to_csv(index=False, lineterminator="\n").encode())
+        if parquet is not None:
+            write_atomically(parquet, table.to_parquet(index=False))
+    except ImportError:
+        raise UserError("Parquet needs a package that is not installed: pip install pyarrow") from None
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or 'the table'}: {error.strerror}") from None
+    return messages
+
+
+def frame(records: list[Record]) -> pd.DataFrame:
+    """One row a record: its fields, then ``metrics.*``, ``timing.*``, ``environment.*``, ``config.*`` and ``error.*``.
+    A number that a cell does not have is missing, never 0."""
+    rows = []
+    for record in records:
+        row: dict[str, Any] = {name: getattr(record, name) for name in FIELDS}
+        for part in ("metrics", "timing", "environment", "config", "error"):
+            row |= _flat(part, getattr(record, part) or {})
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    own = [column for column in table.columns if "." not in column]
+    return table[[*own, *sorted(column for column in table.columns if "." in column)]]
+
+
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {name: entry for key in value for name, entry in _flat(f"{prefix}.{key}", value[key]).items()}
+    # A list (a network's widths) has no column type of its own.
+    return {prefix: str(value) if isinstance(value, list | tuple) else value}

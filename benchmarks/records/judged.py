@@ -1,0 +1,68 @@
+"""Whose judge it was: distances in the features of two differently trained networks do not compare.
+
+The judge is trained on the machine that first needs it. The same arithmetic gives the same weights; another number of
+threads, another processor or a GPU gives others, and a FID in their features that may be off by a tenth. What every
+record holds of its judge, the distances of training images and of noise, tells two judges apart.
+
+Imports nothing heavy: reports read it on machines without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.record import Record
+
+LIMITS = "limits_features"
+# One judge's limits agree to seven digits or so; those of two mostly differ in the second or third, and where they
+# agree to this, so do the distances in their features.
+TOLERANCE = 1e-3
+OTHER_JUDGE = (
+    "judged by another network than the rest: a judge is trained on each machine, and distances in the features of two "
+    "do not compare; run the cells on one machine"
+)
+
+
+def same_judge(one: Record, other: Record) -> bool:
+    """Whether two records of one data set and one evaluation may be compared in their judge's features; True where
+    either does not say what its judge measured."""
+    first, second = _limits(one), _limits(other)
+    shared = {"train", "noise"} & first.keys() & second.keys()
+    return all(math.isclose(first[name], second[name], rel_tol=TOLERANCE) for name in shared)
+
+
+def _limits(record: Record) -> dict[str, float]:
+    found = record.details.get(LIMITS)
+    found = found if isinstance(found, dict) else {}
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def without_judged(record: Record, reason: str) -> Record:
+    """The record as if its judge had measured nothing, for that ``reason``."""
+    judged = {name for name in record.metrics if name in CATALOGUE and CATALOGUE[name].judged}
+    return replace(
+        record,
+        metrics={name: value for name, value in record.metrics.items() if name not in judged},
+        not_applicable=record.not_applicable | dict.fromkeys(judged, reason),
+        details={name: value for name, value in record.details.items() if name not in ("judge_accuracy", LIMITS)},
+    )
+
+
+def of_one_judge(records: Iterable[Record]) -> list[Record]:
+    """Records that may share a table: the judge that most of them had, the latest of several such, is its judge."""
+    records = list(records)
+    groups: list[list[Record]] = []
+    for record in records:
+        if _limits(record):
+            group = next((group for group in groups if same_judge(group[0], record)), None)
+            if group is None:
+                groups.append([record])
+            else:
+                group.append(record)
+    if len(groups) < 2:
+        return records
+    kept = max(groups, key=lambda group: (len(group), max(record.finished for record in group)))
+    return [r if same_judge(kept[0], r) else without_judged(r, OTHER_JUDGE) for r in records]

@@ -1,0 +1,132 @@
+"""Challenge a record: train and evaluate it again from its own configuration, and compare."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+
+from benchmarks.config import from_plain
+from benchmarks.data import load
+from benchmarks.errors import UserError
+from benchmarks.records.judged import same_judge, without_judged
+from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, configuration_hash, read_records
+from benchmarks.sweep.cell import Setting, prepare, run_once
+from variants.options import unknown
+
+# A difference below this share of a number is one of rounding: the same sums in another order.
+ROUNDING = 1e-6
+# What the numbers of two machines of one kind share.
+KIND = ("device", "threads", "torch", "python")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric, then and now. ``span``: how far apart the recorded seeds are, None for one seed alone."""
+
+    metric: str
+    recorded: float
+    again: float | None
+    span: float | None
+    reason: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """ "equal" to the last digit, "equal but for rounding", "within the seeds" if two runs differ by no more than
+        the seeds do, "differs", or why the number cannot be had here."""
+        if self.again is None:
+            return f"not here: {self.reason}"
+        if self.again == self.recorded:
+            return "equal"
+        if abs(self.again - self.recorded) <= ROUNDING * max(1.0, abs(self.recorded)):
+            return "equal but for rounding"
+        inside = self.span is not None and abs(self.again - self.recorded) <= self.span
+        return "within the seeds" if inside else "differs"
+
+
+def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
+    """Run the cell of a record again, in ``setting``.results, with as many threads as it had; a report of both, and
+    whether every number is equal or within what its seeds span. An interrupted call goes on from its checkpoint.
+
+    Raises :class:`UserError` for an unknown run id, a record that did not end well, and other data than the record's.
+    """
+    records = [*read_records(results)[0], *read_records(results / REPRODUCTION)[0]]
+    by_id = {record.run_id: record for record in records}
+    if run_id not in by_id:
+        raise UserError(unknown("run id", run_id, by_id))
+    record = by_id[run_id]
+    if record.status != "ok":
+        raise UserError(f"{run_id} has no numbers to compare: its status is {record.status}")
+    overrides = tuple(record.details.get("overrides", ()))
+    config = dataclasses.replace(from_plain(record.config), overrides=overrides)
+    data = load(config.dataset, setting.data_root)
+    if data.sha256 != record.environment.get("data_sha256"):
+        raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")
+    (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+    # On all threads, as before a sweep's cells. What fails here fails the cell itself, which says why.
+    with contextlib.suppress(Exception):
+        prepare(config, data, setting)
+    with _threads(record.environment.get("threads")):
+        again = run_once(config, setting, lambda: data)
+    if again.status != "ok":
+        assert again.error is not None
+        raise UserError(f"{run_id} was {again.status} this time: {again.error['message']}")
+    compared = compare(record, again, records)
+    return describe(record, again, compared), not any(c.verdict == "differs" for c in compared)
+
+
+@contextlib.contextmanager
+def _threads(count: object) -> Iterator[None]:
+    """As many threads as the record had: sums of another number of parts end in other digits."""
+    before = torch.get_num_threads()
+    if not isinstance(count, int) or count < 1:
+        count = before
+    try:
+        torch.set_num_threads(count)
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Comparison]:
+    """Every metric of ``record`` beside the same of ``again``; ``records`` give the seeds."""
+    seedless = configuration_hash({**record.config, "seed": None})
+    seeds = [r for r in records if r.status == "ok" and configuration_hash({**r.config, "seed": None}) == seedless]
+    if not same_judge(record, again):
+        again = without_judged(again, "another judge")
+    compared = []
+    for metric, value in sorted(record.metrics.items()):
+        values = {r.seed: r.metrics[metric] for r in seeds if metric in r.metrics}
+        span = max(values.values()) - min(values.values()) if len(values) > 1 else None
+        reason = again.not_applicable.get(metric, "not measured")
+        compared.append(Comparison(metric, value, again.metrics.get(metric), span, reason))
+    return compared
+
+
+def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> str:
+    """Both runs in a table, then where each was made."""
+    lines = [
+        [
+            c.metric, f"{c.recorded:.10g}", "–" if c.again is None else f"{c.again:.10g}",
+            "–" if c.again is None else f"{c.again - c.recorded:.2g}", "–" if c.span is None else f"{c.span:.2g}",
+            c.verdict,
+        ]
+        for c in compared
+    ]  # fmt: skip
+    header = ["metric", "recorded", "again", "difference", "seeds span", "verdict"]
+    text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
+    for name, one in (("recorded", record), ("again", again)):
+        made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
+        text += f"\n{name}: {one.finished}, {made}"
+    same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
+    kinds = ("equal", "equal but for rounding", "within the seeds", "differs")
+    counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{text}\n{'the same' if same else 'another'} kind of machine: {counted}"

@@ -1,0 +1,133 @@
+"""Cells through Hydra's launcher interface: existing engines run them on one machine, on SLURM or on a Ray cluster.
+
+A launcher's job composes the cell from its overrides, as ``make bench`` does, and runs it into the shared results
+folder. Records are the same whichever launcher ran them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmarks.config import Config, arguments_of, choices, conf_folder, from_plain, search_path, store_schemas
+from benchmarks.data import load
+from benchmarks.environment import choose_device
+from benchmarks.errors import UserError
+from benchmarks.records.record import Record
+from benchmarks.sweep.cell import Setting, finished, run_once, write_failure
+from benchmarks.sweep.locks import LockedError
+from variants.options import unknown
+
+log = logging.getLogger(__name__)
+
+GROUP = "hydra/launcher"
+PLUGINS = {
+    "processes": "hydra-joblib-launcher",
+    "slurm": "hydra-submitit-launcher",
+    "slurm_local": "hydra-submitit-launcher",
+    "ray_cluster": "hydra-ray-launcher",
+}
+
+
+def check_launcher(name: str) -> None:
+    """Raises :class:`UserError` for a launcher that does not exist, or whose plugin is not installed."""
+    allowed = choices(GROUP)
+    if name not in allowed:
+        raise UserError(unknown("launcher", name, allowed))
+    store_schemas()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            _hydra().compose_config("config", [search_path(), f"{GROUP}={name}"], run_mode=RunMode.MULTIRUN)
+    except HydraException as error:
+        if GROUP in str(error) and name in PLUGINS:
+            mend = f"pip install {PLUGINS[name]}"
+            raise UserError(f"launcher {name!r} needs a plugin that is not installed: {mend}") from None
+        raise UserError(f"launcher {name!r}: {' '.join(str(error).split())}") from None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a job does with its composed configuration. Pickled and sent to where the job runs."""
+
+    setting: Setting
+    overrides: tuple[str, ...]
+    retry: bool
+    # Hydra names a job after its task.
+    __name__ = "cell"
+
+    def __call__(self, composed: DictConfig) -> str:
+        """Run the cell, on whatever device the job has; the run id."""
+        plain: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+        cell = dataclasses.replace(from_plain(plain), overrides=self.overrides)
+        setting = dataclasses.replace(self.setting, device=choose_device("auto"), show_progress=False)
+        try:
+            run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), self.retry)
+        except LockedError as error:
+            log.info("%s %s", cell.run_id, error)
+        return cell.run_id
+
+
+def launch(
+    cells: Sequence[Config], setting: Setting, launcher: str, retry: bool = False, overrides: Sequence[str] = ()
+) -> Iterator[tuple[Config, Record | None]]:
+    """Hand ``cells`` to Hydra's ``launcher`` and wait; every cell with its record, None for one that another process
+    runs. ``overrides`` are the launcher's own (``hydra.launcher.partition=gpu``).
+
+    Raises :class:`UserError` where the launcher refuses them.
+    """
+    folder = setting.results.resolve() / "launcher"
+    own = [search_path(), f"{GROUP}={launcher}", f"hydra.sweep.dir='{folder}'"]
+    own += ["hydra.output_subdir=null", "hydra.job.chdir=false"]
+    resolved = dataclasses.replace(
+        setting, results=setting.results.resolve(), data_root=setting.data_root.resolve(), cache=setting.cache.resolve()
+    )
+    user_overrides = cells[0].overrides if cells else ()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            hydra = _hydra()
+            configuration = hydra.compose_config(
+                "config", [*own, *overrides], run_mode=RunMode.MULTIRUN, with_log_configuration=False
+            )
+            HydraConfig.instance().set_config(configuration)
+            engine = Plugins.instance().instantiate_launcher(
+                hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=_no_callbacks()),
+                task_function=Task(resolved, user_overrides, retry),
+                config=configuration,
+            )
+            # Jobs are named by what tells them apart.
+            jobs = [[*arguments_of(cell), *cell.overrides] for cell in cells]
+            returned = engine.launch(jobs, initial_job_idx=0)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"launcher {launcher!r}: {str(error).splitlines()[0]}") from error
+    for cell, job in zip(cells, returned, strict=True):
+        record = finished(cell, setting)
+        if record is None:
+            try:
+                _ = job.return_value
+            except Exception as error:
+                record = write_failure(cell, setting, type(error).__name__, f"the launcher's job: {error}")
+        yield cell, record
+
+
+def _hydra() -> Any:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return hydra
+
+
+def _no_callbacks() -> Any:
+    from hydra._internal.callbacks import Callbacks
+
+    return Callbacks()

@@ -1,0 +1,160 @@
+"""The sweep: variants x data sets x seeds as cells, each done once."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from benchmarks.config import Config
+from benchmarks.data import Dataset, load
+from benchmarks.errors import UserError
+from benchmarks.records.record import Record, read_records, write_missing_data
+from benchmarks.sweep.cell import Setting, run_once
+from benchmarks.sweep.locks import LockedError
+from benchmarks.sweep.plan import longest_first, to_do
+from benchmarks.sweep.workers import default_jobs, side_by_side
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Summary:
+    """What a sweep did: records of cells that ran, run ids that were there already or that another process runs, data
+    sets that could not be had."""
+
+    ran: list[Record] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    missing_data: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[Record]:
+        return [record for record in self.ran if record.status != "ok"]
+
+
+def run(
+    cells: Sequence[Config],
+    setting: Setting,
+    retry: bool = False,
+    jobs: int | None = None,
+    timeout: float | None = None,
+) -> Summary:
+    """Run every cell that has no record yet; with ``retry``, those that failed or diverged too.
+
+    ``jobs`` at a time (None: what the machine allows), each in a process of its own; one at a time in this process,
+    unless a ``timeout`` in seconds may have to end it.
+    """
+    check_writable(setting.results)
+    summary = Summary()
+    states = to_do(cells, setting, retry)
+    wanted = []
+    for cell in {cell.run_id: cell for cell in cells}.values():
+        if states[cell.run_id].startswith("done"):
+            tqdm.write(f"{cell.run_id}: already there ({states[cell.run_id].removeprefix('done ').strip('()')})")
+            summary.skipped.append(cell.run_id)
+        else:
+            wanted.append(cell)
+    loaded = _load(wanted, setting.data_root, summary)
+    ready = [cell for cell in wanted if cell.dataset.name in loaded]
+    jobs = min(jobs or default_jobs(setting.device), max(1, len(ready)))
+    names = list(loaded)
+    states_of = Counter({"to do": len(ready)})
+    with tqdm(total=len(ready), unit="cell", disable=None if len(ready) > 1 else True) as bar:
+
+        def started(cell: Config) -> None:
+            states_of.update({"to do": -1, "running": 1})
+            bar.set_postfix({state: count for state, count in states_of.items() if count})
+
+        if jobs > 1 or timeout is not None:
+            # The workers load for themselves.
+            loaded.clear()
+            ordered = longest_first(ready, read_records(setting.results)[0])
+            outcomes = side_by_side(ordered, setting, jobs, retry, timeout, started)
+        else:
+            outcomes = _one_by_one(ready, setting, loaded, retry, started)
+        for cell, record in outcomes:
+            states_of.update({"running": -1, "elsewhere" if record is None else record.status: 1})
+            bar.set_postfix({state: count for state, count in states_of.items() if count})
+            bar.update()
+            if record is None:
+                summary.elsewhere.append(cell.run_id)
+                tqdm.write(f"{cell.run_id}: is being run by another process, left to it")
+            else:
+                summary.ran.append(record)
+                tqdm.write(f"[{len(summary.ran)}/{len(ready)}] {record.run_id}: {outcome(record)}")
+    write_missing_data(setting.results, summary.missing_data, names)
+    return summary
+
+
+def run_on(
+    launcher: str, cells: Sequence[Config], setting: Setting, retry: bool, launcher_overrides: Sequence[str]
+) -> Summary:
+    """As :func:`run`, by one of Hydra's launchers, which fetches no data: every job loads its own."""
+    from benchmarks.sweep.launchers import launch
+
+    check_writable(setting.results)
+    summary = Summary()
+    states = to_do(cells, setting, retry)
+    wanted = [cell for cell in cells if states[cell.run_id].startswith("run")]
+    summary.skipped = [run_id for run_id, state in states.items() if state.startswith("done")]
+    if wanted:
+        for cell, record in launch(wanted, setting, launcher, retry, launcher_overrides):
+            if record is None:
+                summary.elsewhere.append(cell.run_id)
+            else:
+                summary.ran.append(record)
+                tqdm.write(f"[{len(summary.ran)}/{len(wanted)}] {record.run_id}: {outcome(record)}")
+    return summary
+
+
+def _one_by_one(
+    cells: Sequence[Config],
+    setting: Setting,
+    loaded: dict[str, Dataset],
+    retry: bool,
+    started: Callable[[Config], None],
+) -> Iterator[tuple[Config, Record | None]]:
+    for cell in cells:
+        started(cell)
+        try:
+            yield cell, run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.name), retry)
+        except LockedError:
+            yield cell, None
+
+
+def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[str, Dataset]:
+    """Every data set that the cells need and that can be had, by name; the others go into the summary."""
+    loaded: dict[str, Dataset] = {}
+    for config in {cell.dataset.name: cell.dataset for cell in cells}.values():
+        try:
+            loaded[config.name] = load(config, data_root)
+        except UserError as error:
+            summary.missing_data[config.name] = str(error)
+            log.error("%s", error)
+    return loaded
+
+
+def outcome(record: Record) -> str:
+    """A cell's result in one line."""
+    if record.status != "ok":
+        assert record.error is not None
+        return f"{record.status}: {record.error['type']}: {record.error['message']}"
+    shown = [f"{name} {record.metrics[name]:.2f}" for name in ("elbo", "log_likelihood") if name in record.metrics]
+    return ", ".join([*shown, f"mse {record.metrics['mse']:.4f}", f"{record.timing['total_seconds']:.0f} s"])
+
+
+def check_writable(results: Path) -> None:
+    """Raises ``UserError`` for a results folder that takes no files."""
+    try:
+        (results / "runs").mkdir(parents=True, exist_ok=True)
+        probe = results / "runs" / ".writable"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"results folder {str(results)!r} is not writable: {error.strerror}") from None

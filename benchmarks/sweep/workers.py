@@ -1,0 +1,176 @@
+"""Cells side by side on one machine: a process a cell, so that one that dies takes no other with it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+import variants
+from benchmarks.config import Config, from_plain
+from benchmarks.data import load
+from benchmarks.records.record import Record
+from benchmarks.sweep.cell import Setting, finished, prepare, run_once, write_failure
+from benchmarks.sweep.locks import LockedError, cell_lock
+
+log = logging.getLogger(__name__)
+
+# The exit code by which a worker says that another process has its cell (EX_TEMPFAIL).
+ELSEWHERE = 75
+# What a cell of the boards holds at its peak; so many more bytes of memory allow one more job.
+MEMORY_A_JOB = 3 * 2**30
+# Between a request to stop and its enforcement.
+GRACE_SECONDS = 10.0
+
+
+@dataclass
+class _Running:
+    process: BaseProcess
+    cell: Config
+    deadline: float
+    timed_out: bool = False
+
+
+def default_jobs(device: torch.device) -> int:
+    """How many cells run side by side unless told: one a GPU; else one a core, as far as the memory goes."""
+    if device.type == "cuda":
+        return torch.cuda.device_count()
+    cores = os.cpu_count() or 1
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return cores
+    return max(1, min(cores, memory // MEMORY_A_JOB))
+
+
+def side_by_side(
+    cells: Sequence[Config],
+    setting: Setting,
+    jobs: int,
+    retry: bool = False,
+    timeout: float | None = None,
+    started: Callable[[Config], None] = lambda cell: None,
+) -> Iterator[tuple[Config, Record | None]]:
+    """Run ``cells`` in ``jobs`` processes at a time, the processor's cores divided among them, GPUs given out in turn.
+    Yields every cell with its record as it ends; None for one that another process runs.
+
+    ``started`` is called as each begins. A cell that takes longer than ``timeout`` seconds is stopped, and it or one
+    whose process dies leaves a failed record; its checkpoint stays for a retry.
+    """
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    gpus = torch.cuda.device_count() if setting.device.type == "cuda" else 0
+    waiting = list(enumerate(cells))
+    running: dict[Any, _Running] = {}
+    # On all threads, and once: otherwise one cell would train the data set's classifier while the others wait for it.
+    kinds = {(cell.dataset.name, variants.lookup(cell.variant_name).needs_teacher): cell for cell in cells}
+    plain = [(cell.resolved(), cell.overrides) for cell in kinds.values()]
+    first = context.Process(target=_prepare, args=(plain, setting))
+    try:
+        first.start()
+        first.join()
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                number, cell = waiting.pop(0)
+                own = setting if not gpus else dataclasses.replace(setting, device=torch.device("cuda", number % gpus))
+                # As plain data: a variant from outside the tree can only be found by the worker's own registry.
+                process = context.Process(target=_work, args=(cell.resolved(), cell.overrides, own, threads, retry))
+                process.start()
+                deadline = float("inf") if timeout is None else time.monotonic() + timeout
+                running[process.sentinel] = _Running(process, cell, deadline)
+                started(cell)
+            next_deadline = min(one.deadline for one in running.values())
+            remaining = None if next_deadline == float("inf") else max(0.0, next_deadline - time.monotonic())
+            for sentinel in wait(list(running), remaining):
+                ended = running.pop(sentinel)
+                ended.process.join()
+                yield ended.cell, _outcome(ended, setting, timeout)
+            for one in running.values():
+                if time.monotonic() >= one.deadline:
+                    one.timed_out, one.deadline = True, float("inf")
+                    _stop(one.process)
+    finally:
+        # Reached early by an interrupt: the cells keep their checkpoints.
+        _stop(first)
+        for one in running.values():
+            one.process.terminate()
+        for one in running.values():
+            _stop(one.process)
+
+
+def _stop(process: BaseProcess) -> None:
+    process.terminate()
+    process.join(GRACE_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _prepare(cells: list[tuple[dict[str, Any], tuple[str, ...]]], setting: Setting) -> None:
+    """What fails here, or dies, fails the cells themselves later, with its reason in their records."""
+    _belong_to_parent()
+    for plain, overrides in cells:
+        cell = dataclasses.replace(from_plain(plain), overrides=overrides)
+        with contextlib.suppress(Exception):
+            prepare(cell, load(cell.dataset, setting.data_root), setting)
+
+
+def _work(plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, threads: int, retry: bool) -> None:
+    _belong_to_parent()
+    torch.set_num_threads(threads)
+    # NumPy's and scikit-learn's too: on two cores, two workers of two threads each fitted the mixture sampler in 7.6 s,
+    # of one in 0.7 s.
+    threadpool_limits(threads)
+    cell = dataclasses.replace(from_plain(plain), overrides=overrides)
+    setting = dataclasses.replace(setting, show_progress=False)
+    try:
+        run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry)
+    except LockedError:
+        os._exit(ELSEWHERE)
+
+
+def _belong_to_parent() -> None:
+    # An interrupt from the keyboard reaches every process; the parent stops its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: BaseProcess) -> None:
+    # A worker that outlived a killed sweep would hold its cell against the next one.
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record | None:
+    """The record that a worker wrote, or else one that says how it ended; None where the cell is another's."""
+    code = ended.process.exitcode
+    if code == ELSEWHERE:
+        return None
+    try:
+        with cell_lock(setting.run_folder(ended.cell)):
+            record = finished(ended.cell, setting)
+            if record is not None and (record.status == "ok" or code == 0):
+                return record
+            if ended.timed_out:
+                return write_failure(ended.cell, setting, "TimeoutError", f"the cell's time limit of {timeout:g} s")
+            message = f"the worker process ended with exit code {code}"
+            if code == -signal.SIGKILL:
+                message += " (killed, as by a system that runs out of memory)"
+            return write_failure(ended.cell, setting, "WorkerDied", message)
+    except LockedError:
+        return None

@@ -1,0 +1,196 @@
+"""One step of training: eagerly, or as one CUDA graph that is replayed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig, observe_training
+from benchmarks.training.optimisers import make_optimiser
+from variants import Objective, Variant
+
+log = logging.getLogger(__name__)
+
+# Steps before a capture, which make the optimiser's state and let libraries choose their kernels.
+WARM_UP = 3
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bf16 autocast, or nothing."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+class Step:
+    """A batch through every objective and its optimiser, and the terms of the loss gathered for the epoch's end.
+
+    ``images``: all training images, uint8; ``device``: where the variant lies.
+    """
+
+    captured = False
+
+    def __init__(
+        self, variant: Variant, images: Tensor, dataset: DatasetConfig, config: TrainingConfig, device: torch.device
+    ) -> None:
+        self.variant, self.images, self.dataset, self.config, self.device = variant, images, dataset, config, device
+        self.objectives: dict[str, Objective] = variant.objectives()
+        self.optimisers = {
+            name: make_optimiser(config, objective.parameters, self.captured)
+            for name, objective in self.objectives.items()
+        }
+        # One value an image, kept on the device until the epoch ends. In one array a term, made once: small tensors
+        # kept from every step would pin the heap between large ones, 1.4 MB a step on 64x64 images.
+        self._terms: dict[str, Tensor] = {}
+        self._seen = 0
+
+    def __call__(self, rows: Tensor, progress: Tensor, learning_rate: float) -> None:
+        """Train on images ``rows`` (batch,), at ``progress`` (), a fraction of the budget."""
+        self._gather(self._run(rows, progress, learning_rate), len(rows))
+
+    def means(self) -> dict[str, float]:
+        """The mean of every term over the images since the last call: where the host waits for the device."""
+        seen, self._seen = self._seen, 0
+        return {key: float(values[:seen].mean()) for key, values in self._terms.items()}
+
+    def _gather(self, terms: dict[str, Tensor], count: int) -> None:
+        for key, term in terms.items():
+            if key not in self._terms:
+                self._terms[key] = term.new_empty(len(self.images))
+            self._terms[key][self._seen : self._seen + count] = term
+        self._seen += count
+
+    def _run(self, rows: Tensor, progress: Tensor, learning_rate: float | Tensor) -> dict[str, Tensor]:
+        """The step itself: nothing here asks the device for a value."""
+        gathered: dict[str, Tensor] = {}
+        x = observe_training(self.images[rows].to(self.device), self.dataset)
+        for name, objective in self.objectives.items():
+            optimiser = self.optimisers[name]
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate
+            with autocast(self.config.precision, self.device):
+                value, terms = objective.loss(x, progress)
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            if self.config.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(objective.parameters, self.config.gradient_clip)
+            optimiser.step()
+            gathered |= {f"loss_{name}": value.detach(), **terms}
+        self.variant.after_step()
+        return gathered
+
+
+class Graph(Protocol):
+    """What records a function's work on the device, and does it again."""
+
+    def capture(self, work: Callable[[], None]) -> None: ...
+
+    def replay(self) -> None: ...
+
+
+class CUDAGraph:
+    """A graph of CUDA kernels. Random numbers go on from where the generator is at every replay."""
+
+    def __init__(self) -> None:
+        self.graph = torch.cuda.CUDAGraph()
+
+    def capture(self, work: Callable[[], None]) -> None:
+        with torch.cuda.graph(self.graph):
+            work()
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+
+class CapturedStep(Step):
+    """The same step, optimisers and all, recorded once and replayed: one launch instead of a few hundred.
+
+    What changes from step to step is copied into tensors that stay where they are: rows, progress and learning rate.
+    Batches of another size, the last of an epoch, run eagerly.
+    """
+
+    captured = True
+
+    def __init__(
+        self,
+        variant: Variant,
+        images: Tensor,
+        dataset: DatasetConfig,
+        config: TrainingConfig,
+        device: torch.device,
+        graph: Callable[[], Graph] = CUDAGraph,
+    ) -> None:
+        super().__init__(variant, images, dataset, config, device)
+        self._new_graph = graph
+        self._graph: Graph | None = None
+        self._warm = 0
+        self._rows = torch.zeros(config.batch_size, dtype=torch.long, device=device)
+        self._progress = torch.zeros((), device=device)
+        self._rate = torch.zeros((), device=device)
+        self._sums: dict[str, Tensor] = {}
+        self._replayed = 0
+
+    def __call__(self, rows: Tensor, progress: Tensor, learning_rate: float) -> None:
+        self._progress.copy_(progress)
+        self._rate.fill_(learning_rate)
+        if len(rows) != len(self._rows) or self._warm < WARM_UP:
+            self._warm += len(rows) == len(self._rows)
+            with _side_stream(self.device):
+                self._gather(self._run(rows, self._progress, self._rate), len(rows))
+            return
+        self._rows.copy_(rows)
+        if self._graph is None:
+            self._sums = {key: torch.zeros((), device=self.device) for key in self._terms}
+            self._graph = self._new_graph()
+            self._graph.capture(self._work)
+        self._graph.replay()
+        self._replayed += 1
+
+    def means(self) -> dict[str, float]:
+        eager, self._seen = self._seen, 0
+        images = eager + self._replayed * len(self._rows)
+        found = {
+            key: (float(values[:eager].sum()) + float(self._sums.get(key, 0.0))) / images
+            for key, values in self._terms.items()
+        }
+        for total in self._sums.values():
+            total.zero_()
+        self._replayed = 0
+        return found
+
+    def _work(self) -> None:
+        for key, term in self._run(self._rows, self._progress, self._rate).items():
+            self._sums[key].add_(term.expand(len(self._rows)).sum())
+
+
+@contextlib.contextmanager
+def _side_stream(device: torch.device) -> Iterator[None]:
+    """Away from the default stream, where a capture's warm-up may not be."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream(device).wait_stream(stream)
+
+
+def make_step(
+    variant: Variant, images: Tensor, dataset: DatasetConfig, config: TrainingConfig, device: torch.device
+) -> Step:
+    """The step for this device: captured where ``VAE_CAPTURE=1`` asks for it, the images are on a GPU, and the
+    optimiser can be."""
+    wanted = os.environ.get("VAE_CAPTURE", "0") == "1"
+    if wanted and images.device.type == "cuda" and config.optimiser != "sgd":
+        return CapturedStep(variant, images, dataset, config, device)
+    if wanted:
+        log.warning("VAE_CAPTURE has no effect: it needs training images on a GPU and another optimiser than sgd")
+    return Step(variant, images, dataset, config, device)

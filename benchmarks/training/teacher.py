@@ -1,0 +1,56 @@
+"""The frozen network that a feature-consistent variant trains against."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights, vgg19
+
+from benchmarks.data import Dataset
+from benchmarks.evaluation.judges.network import LayerMaps, Teacher, feature_network
+
+log = logging.getLogger(__name__)
+
+
+class VGGLayers(nn.Module):
+    """relu1_1, relu2_1 and relu3_1 of VGG-19 (Hou et al. 2017, VAE-123), for RGB images in [0, 1]."""
+
+    _LAYERS = (1, 6, 11)
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, features: nn.Sequential) -> None:
+        super().__init__()
+        self.features = features[: max(self._LAYERS) + 1]
+        # ImageNet's statistics, with which the weights were trained.
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = (x - self.mean) / self.deviation
+        maps = []
+        for index, layer in enumerate(self.features):
+            # In place, a rectifier would overwrite the map that the loss still needs.
+            x = torch.relu(x) if isinstance(layer, nn.ReLU) else layer(x)
+            if index in self._LAYERS:
+                maps.append(x)
+        return maps
+
+
+def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module, str]:
+    """The network, and a line for the record that says which one it is."""
+    why = "images are grey or small"
+    if data.shape[0] == 3 and min(data.shape[1:]) >= 32:
+        try:
+            weights = VGG19_Weights.IMAGENET1K_V1
+            return VGGLayers(vgg19(weights=weights).features).to(device).eval(), f"VGG-19 relu1_1, 2_1, 3_1 ({weights})"
+        except OSError as error:
+            why = f"VGG-19's weights are unavailable from {VGG19_Weights.IMAGENET1K_V1.url} ({error})"
+            log.info("%s", why)
+    found = feature_network(data, "teacher", cache, device)
+    assert isinstance(found.network, Teacher)
+    description = f"the data set's own classifier, test accuracy {100 * found.accuracy:.2f}% ({found.key}), since {why}"
+    return LayerMaps(found.network).to(device).eval(), description

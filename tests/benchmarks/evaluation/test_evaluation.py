@@ -1,0 +1,197 @@
+"""Evaluation: one encoder pass, no remainder dropped, reasons in place of numbers, and judges that are not teachers."""
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import save
+
+import variants
+from benchmarks.config import EvaluationConfig
+from benchmarks.evaluation import evaluate as evaluation
+from benchmarks.evaluation.evaluate import EvaluationData, evaluate, log_likelihood_of, log_weights
+from benchmarks.evaluation.features import spaces as quality
+from benchmarks.evaluation.features.spaces import judge_space
+from benchmarks.evaluation.judges.network import Judge, LayerMaps, Teacher, feature_network
+from benchmarks.training.teacher import teacher
+from variants.parts.networks import MLP
+
+from ..cells import CPU, digits, run
+
+NETWORK = MLP(latent_size=4, hidden=[16])
+
+
+def model(name="vae", **options):
+    torch.manual_seed(1)
+    return variants.build(name, (1, 8, 8), NETWORK, **options)
+
+
+def images(count):
+    return (torch.rand(count, 1, 8, 8) < 0.5).float()
+
+
+@pytest.mark.parametrize("decodes", [1, 7, 40, 1000])
+def test_log_weights_cover_every_image_and_sample_whatever_the_memory_bound(decodes):
+    x, vae = images(23), model()
+    parts = list(log_weights(vae, x, 10, decodes))
+    whole = torch.cat([part.value for part in parts], 1)
+    assert whole.shape == (10, 23)
+    # With a posterior of no width every draw is the mean: the numbers cannot depend on the batches.
+    vae.encoder[-1].weight.data[4:] = 0
+    vae.encoder[-1].bias.data[4:] = -40
+    value = torch.cat([part.log_likelihood for part in log_weights(vae, x, 10, decodes)], 1)
+    expected = vae.likelihood(vae.posterior(x).mean).log_prob(x)
+    assert torch.allclose(value, expected.expand(10, 23), atol=1e-4)
+
+
+@pytest.mark.parametrize("decodes", [5, 64])
+def test_each_image_is_encoded_once_and_no_more_is_decoded_than_allowed(decodes):
+    encoded, decoded = [], []
+    vae = model()
+    vae.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(output)))
+    vae.decoder.register_forward_hook(lambda module, inputs, output: decoded.append(len(output)))
+    list(log_weights(vae, images(13), 20, decodes))
+    assert sum(encoded) == 13
+    assert sum(decoded) == 13 * 20
+    assert max(decoded) <= decodes
+
+
+def evaluation_data(data, spaces, probe=200):
+    x = images(len(data.test))
+    return EvaluationData(x, data.test.labels, images(probe), data.train.labels[:probe], spaces)
+
+
+CONFIG = EvaluationConfig(importance_samples=4, generated_images=60, probe_images=200, information_images=30)
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    return judge_space(digits(), tmp_path_factory.mktemp("cache"), CPU, 60)
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_every_metric_is_a_number_or_has_a_reason_for_every_variant_alike(name, space):
+    options = {"codes": 8} if name == "vq_vae" else {}
+    variant = model(name, **options)
+    found = evaluate(variant, evaluation_data(digits(), {"features": space, "inception": "no weights"}), CONFIG, 0)
+    assert not found.metrics.keys() & found.not_applicable.keys()
+    assert all(math.isfinite(value) for value in found.metrics.values())
+    everything = found.metrics.keys() | found.not_applicable.keys()
+    reference = evaluate(model(), evaluation_data(digits(), {"features": space, "inception": "no weights"}), CONFIG, 0)
+    assert everything == reference.metrics.keys() | reference.not_applicable.keys()
+    assert found.not_applicable["fid_inception"] == "no weights"
+    if "density" in variant.unavailable():
+        assert "point mass" in found.not_applicable["elbo"]
+
+
+def test_evaluation_does_not_depend_on_the_mode_the_model_was_left_in_nor_on_training_draws(space):
+    data = evaluation_data(digits(), {"features": space})
+    vae = model()
+    first = evaluate(vae.train(), data, CONFIG, 3)
+    torch.rand(7)
+    assert evaluate(vae.eval(), data, CONFIG, 3).metrics == first.metrics
+    assert evaluate(vae, data, CONFIG, 4).metrics["elbo"] != first.metrics["elbo"]
+
+
+def test_images_that_are_not_finite_fail_the_metric_not_the_cell(space):
+    vae = model()
+    vae.decoder[-2].bias.data[0] = math.nan
+    found = evaluate(vae, evaluation_data(digits(), {"features": space}), CONFIG, 0)
+    assert found.not_applicable["fid_features"] == "generated images are not finite"
+    assert "not finite" in found.not_applicable["elbo"]
+    assert "knn_accuracy" in found.metrics
+
+
+def test_fewer_images_than_dimensions_leave_a_warning(space):
+    found = evaluate(model(), evaluation_data(digits(), {"features": space}), CONFIG, 0)
+    assert any("fid_features from 60 images in 128 dimensions" in warning for warning in found.warnings)
+
+
+def test_log_likelihood_refuses_a_model_without_a_density():
+    assert log_likelihood_of(model(), images(5), samples=3).shape == (5,)
+    with pytest.raises(ValueError, match="log p\\(x\\) is not defined: deterministic encoder"):
+        log_likelihood_of(model("wae_mmd"), images(5), samples=3)
+
+
+def test_samples_are_rounded_to_8_bits_not_truncated(space):
+    seen = []
+    original = space.network
+    spy = quality.FeatureSpace(
+        "features", lambda x: seen.append(x) or original(x), space.reference, space.statistics, {}
+    )
+    spy(torch.full((1, 1, 8, 8), 0.9 / 255))
+    assert (seen[0] * 255).round().unique().tolist() == [1]
+
+
+def test_the_judge_is_never_the_teacher(tmp_path):
+    data = digits()
+    judge, pupil = (feature_network(data, role, tmp_path, CPU) for role in ("judge", "teacher"))
+    assert isinstance(judge.network, Judge)
+    assert isinstance(pupil.network, Teacher)
+    assert judge.key != pupil.key
+    taught, description = teacher(data, tmp_path, CPU)
+    assert isinstance(taught, LayerMaps)
+    assert pupil.key in description
+    assert not {p.data_ptr() for p in taught.parameters()} & {p.data_ptr() for p in judge.network.parameters()}
+    assert judge.accuracy > 0.9
+    assert pupil.accuracy > 0.9
+
+
+def test_feature_networks_are_trained_once_and_a_damaged_cache_is_made_again(tmp_path, monkeypatch):
+    data = digits()
+    first = feature_network(data, "teacher", tmp_path, CPU)
+
+    def never(*arguments):
+        raise AssertionError("trained again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmarks.evaluation.evaluate.judges.network._train", never)
+        again = feature_network(data, "teacher", tmp_path, CPU)
+    assert again.accuracy == first.accuracy
+    assert all(torch.equal(value, again.network.state_dict()[key]) for key, value in first.network.state_dict().items())
+    (path,) = tmp_path.glob("teacher-*.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert feature_network(data, "teacher", tmp_path, CPU).accuracy == first.accuracy
+
+
+def test_a_judge_that_was_trained_to_other_weights_does_not_meet_the_features_of_the_one_before(tmp_path):
+    data = digits()
+    before = quality.judge_space(data, tmp_path, CPU, 100)
+    network = feature_network(data, "judge", tmp_path, CPU).network
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    state["body.0.weight"] = 1.5 * state["body.0.weight"]
+    (path,) = tmp_path.glob("judge-*.safetensors")
+    path.write_bytes(save(state, {"accuracy": "0.5"}))
+    after = quality.judge_space(data, tmp_path, CPU, 100)
+    assert not torch.allclose(after.reference, before.reference)
+    assert torch.equal(after.reference, after(data.test.images.float() / 255))
+    assert after.facts["limits_features"] != before.facts["limits_features"]
+
+
+def test_the_record_says_which_network_taught_and_which_judged(tmp_path):
+    record = run(tmp_path, "dfc_vae")
+    assert record.status == "ok", record.error
+    assert record.details["teacher"].startswith("the data set's own classifier")
+    assert record.details["judge"] not in record.details["teacher"]
+    assert record.details["limits_features"].keys() == {"train", "noise", "pca_32_reconstruction"}
+    limits = record.details["limits_features"]
+    assert limits["train"] < limits["noise"]
+
+
+def test_the_reference_features_are_computed_once(tmp_path, monkeypatch):
+    data = digits()
+    first = judge_space(data, tmp_path, CPU, 60)
+    calls = []
+    monkeypatch.setattr(Judge, "features", lambda self, x: calls.append(len(x)) or self.body(x))
+    again = judge_space(data, tmp_path, CPU, 60)
+    assert calls == []
+    assert torch.equal(first.reference, again.reference)
+    assert again.facts == first.facts
+
+
+def test_mixture_samples_need_a_continuous_code(space):
+    data = evaluation_data(digits(), {"features": space})
+    assert "fid_features_gmm" in evaluate(model(), data, CONFIG, 0).metrics
+    for name in ("gumbel_vae", "joint_vae"):
+        assert "mixture" in evaluate(model(name), data, CONFIG, 0).not_applicable["fid_features_gmm"]
+    assert evaluation.MIXTURE_COMPONENTS == 10

@@ -1,0 +1,102 @@
+"""Sheets of images, and lines and planes through a latent space that is known."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.evaluation import latent_pictures, pictures
+from benchmarks.evaluation.latent_pictures import interpolations, plane_points, principal_plane, traversals
+from benchmarks.sweep.cell import build
+
+from ..cells import configuration
+
+
+@pytest.fixture
+def images():
+    return (torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_originals_are_shown_over_their_reconstructions_unless_they_may_not_be(tmp_path, images):
+    variant = build(configuration(), (1, 8, 8))
+    first = images[0, 0].mul(255).to(torch.uint8).numpy()
+    for shown in (True, False):
+        pictures.write(tmp_path, variant, images.repeat(2, 1, 1, 1), shown)
+        sheet = pixels(tmp_path / "reconstructions.png")
+        assert (sheet[1:9, 1:9] == first).all() == shown
+        assert sheet.shape == (73, 73)
+    reconstruction = variant.reconstruct(images[:1])[0, 0].mul(255).round().to(torch.uint8).numpy()
+    assert (sheet[1:9, 1:9] == reconstruction).all()
+
+
+def test_images_of_any_size_fit_on_a_sheet():
+    assert [pictures.columns_for(torch.zeros(1, 1, side, side)) for side in (8, 28, 64, 1000)] == [8, 8, 6, 2]
+
+
+def test_the_principal_plane_finds_the_axes_along_which_codes_were_spread():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(5, 5, generator=generator))[0].T
+    scales = torch.tensor([3.0, 2.0, 0.1, 0.1, 0.1])
+    codes = torch.randn(20_000, 5, generator=generator) * scales @ basis + 7
+    plane = principal_plane(codes)
+    assert (plane.axes @ basis[:2].T).abs().diagonal().allclose(torch.ones(2), atol=1e-3)
+    assert plane.spread.allclose(scales[:2], rtol=0.02)
+    assert plane.coordinates(codes).mean(0).allclose(torch.zeros(2), atol=1e-3)
+    # Either sign of the data gives the same axes.
+    assert principal_plane(-codes).axes.allclose(plane.axes, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_latent_space_of_one_or_two_dimensions_is_its_own_plane(size):
+    codes = torch.randn(50, size, generator=torch.Generator().manual_seed(0))
+    plane = principal_plane(codes)
+    assert torch.equal(plane.axes, torch.eye(2, size))
+    assert plane.coordinates(codes)[:, :size].allclose(codes - codes.mean(0))
+
+
+def test_a_plane_runs_from_left_to_right_and_from_bottom_to_top():
+    plane = principal_plane(torch.tensor([[-1.0, -2.0], [1.0, 2.0], [-1.0, 2.0], [1.0, -2.0]]))
+    points = plane_points(plane, torch.tensor([-1.0, 0.0, 1.0])).reshape(3, 3, 2)
+    assert points[0, 0].tolist() == [-1, 2]
+    assert points[2, 2].tolist() == [1, -2]
+    assert points[1, 1].tolist() == [0, 0]
+
+
+def test_a_traversal_changes_one_dimension_the_one_that_varies_most_first():
+    codes = torch.tensor([[0.5, 1.0, 5.0], [0.5, -1.0, -5.0]])
+    lines = traversals(codes, torch.tensor([-1.0, 0.0, 1.0])).reshape(3, 3, 3)
+    assert lines[0].tolist() == [[0.5, 1, -5], [0.5, 1, 0], [0.5, 1, 5]]
+    assert lines[1].tolist() == [[0.5, -1, 5], [0.5, 0, 5], [0.5, 1, 5]]
+
+
+def test_an_interpolation_ends_at_both_codes():
+    ends = torch.tensor([[0.0, 0.0], [2.0, 4.0], [1.0, 1.0], [1.0, 3.0]])
+    lines = interpolations(ends, 3).reshape(2, 3, 2)
+    assert lines.tolist() == [[[0, 0], [1, 2], [2, 4]], [[1, 1], [1, 2], [1, 3]]]
+
+
+@pytest.mark.parametrize("variant", ["vae", "joint_vae", "iaf_vae", "wae_mmd"])
+def test_latent_pictures_of_a_continuous_latent_space(tmp_path, images, variant):
+    labels = torch.arange(40) % 3
+    latent_pictures.write(tmp_path, build(configuration(variant), (1, 8, 8)), images, labels)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "codes.csv", "plane.png", "traversals.png", "interpolations.png"
+    }  # fmt: skip
+    rows = list(csv.DictReader((tmp_path / "codes.csv").read_text().splitlines()))
+    assert [row["class"] for row in rows] == [str(label) for label in labels.tolist()]
+    assert np.isfinite([[float(row["axis_1"]), float(row["axis_2"])] for row in rows]).all()
+    # No image of the data set is on any sheet: the first line of interpolations starts with a decoded one.
+    assert not (pixels(tmp_path / "interpolations.png")[1:9, 1:9] == images[0, 0].mul(255).numpy()).all()
+
+
+@pytest.mark.parametrize("variant", ["vq_vae", "gumbel_vae"])
+def test_a_discrete_latent_space_has_no_lines_to_walk_on(tmp_path, images, variant):
+    latent_pictures.write(tmp_path, build(configuration(variant), (1, 8, 8)), images, None)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,133 @@
+"""Records: written whole or not at all, read only if they can be trusted."""
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.files import write_atomically
+from benchmarks.records.record import (
+    SCHEMA,
+    Record,
+    RecordError,
+    configuration_hash,
+    read_record,
+    read_records,
+    run_folder,
+    write_record,
+)
+
+
+def record(**changes):
+    fields = {
+        "run_id": "digits-vae-smoke-s0-00000000",
+        "status": "ok",
+        "variant": "vae",
+        "dataset": "digits",
+        "profile": "smoke",
+        "seed": 0,
+        "config": {"training": {"epochs": 1}},
+        "finished": "2026-01-01T00:00:00+00:00",
+        "metrics": {"elbo": -1.5},
+    }
+    return Record(**(fields | changes))
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    written = record(not_applicable={"active_units": "discrete"}, warnings=["a"], details={"b": [1]})
+    write_record(tmp_path, written)
+    assert read_record(tmp_path / "record.json") == written
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metrics": {"elbo": math.nan}},
+        {"metrics": {"elbo": math.inf}},
+        {"metrics": {"elbo": "-1.5"}},
+        {"metrics": {"elbo": True}},
+        {"not_applicable": {"elbo": "both"}},
+        {"not_applicable": {"kl": ""}},
+        {"status": "fine"},
+        {"status": "failed"},
+        {"error": {"type": "E", "message": "m", "traceback": "t"}},
+        {"schema": SCHEMA + 1},
+        {"seed": "0"},
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(changes):
+    with pytest.raises(RecordError):
+        record(**changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"schema": 0}',
+        json.dumps(dataclasses.asdict(record()))[:-20],
+        json.dumps(dataclasses.asdict(record()) | {"unheard_of": 1}),
+        json.dumps({k: v for k, v in dataclasses.asdict(record()).items() if k != "seed"}),
+        "[" * 100_000,
+    ],
+)
+def test_a_file_that_is_no_record_is_set_aside_with_a_message_and_the_others_are_read(tmp_path, text):
+    write_record(tmp_path / "runs" / "good", record())
+    bad = tmp_path / "runs" / "bad" / "record.json"
+    write_atomically(bad, text.encode())
+    records, messages = read_records(tmp_path)
+    assert [r.run_id for r in records] == [record().run_id]
+    assert len(messages) == 1
+    assert "bad" in messages[0]
+    assert not bad.exists()
+    assert bad.with_name("record.json.unreadable").read_text() == text
+    assert read_records(tmp_path) == (records, [])
+
+
+def test_a_local_record_stands_before_a_reference_one_of_the_same_cell(tmp_path):
+    write_record(tmp_path / "reference" / record().run_id, record(metrics={"elbo": -1.0}))
+    assert run_folder(tmp_path, record().run_id) == tmp_path / "reference" / record().run_id
+    write_record(tmp_path / "runs" / record().run_id, record(metrics={"elbo": -2.0}))
+    (found,), _ = read_records(tmp_path)
+    assert found.metrics == {"elbo": -2.0}
+    assert run_folder(tmp_path, record().run_id) == tmp_path / "runs" / record().run_id
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_kill_during_a_write_leaves_the_old_file_or_the_new_one(tmp_path):
+    """The process dies inside os.replace, the last moment at which the old file stands."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    program = (
+        "import os, pathlib, sys\n"
+        "from benchmarks.results import write_atomically\n"
+        "os.replace = lambda *a: os.kill(os.getpid(), 9)\n"
+        f"write_atomically(pathlib.Path({str(path)!r}), b'new' * 100000)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False)
+    assert path.read_bytes() == b"old"
+
+
+def test_the_hash_depends_on_content_not_on_order():
+    assert configuration_hash({"a": 1, "b": 2}) == configuration_hash({"b": 2, "a": 1})
+    assert configuration_hash({"a": 1, "b": 2}) != configuration_hash({"a": 1, "b": 3})

@@ -1,0 +1,70 @@
+"""Intervals against their definitions, and ranks that noise cannot make."""
+
+import math
+import statistics as plain
+
+import numpy as np
+import pytest
+
+from benchmarks.records.significance import bootstrap_interval, differ, interval, shared_ranks
+
+
+def of(values):
+    return dict(enumerate(values))
+
+
+def test_students_interval_of_three_values():
+    low, high = interval([1.0, 2.0, 4.0])
+    # t of the 97.5% point with 2 degrees of freedom has the closed form sqrt(2) (2p - 1) / sqrt(1 - (2p - 1)^2).
+    t = math.sqrt(2) * 0.95 / math.sqrt(1 - 0.95**2)
+    half = t * plain.stdev([1, 2, 4]) / math.sqrt(3)
+    assert (low, high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
+    assert interval([1.0]) is None
+
+
+def test_the_interval_covers_the_true_mean_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(5.0, 2.0, size=(4000, 3))
+    covered = np.mean([low <= 5.0 <= high for low, high in map(interval, draws)])
+    assert covered == pytest.approx(0.95, abs=0.012)
+
+
+def test_the_bootstrap_lists_every_resample_of_few_values():
+    # Two values: means a, (a + b) / 2 twice, b; the quantiles interpolate among these four.
+    assert bootstrap_interval([0.0, 1.0]) == pytest.approx((0.0375, 0.9625))
+    assert bootstrap_interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
+
+
+def test_many_values_are_resampled_the_same_way_every_time():
+    values = np.random.default_rng(1).normal(1.0, 1.0, size=50)
+    low, high = bootstrap_interval(values)
+    assert (low, high) == bootstrap_interval(values)
+    error = values.std() / math.sqrt(50)
+    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.03)
+
+
+def test_equals_are_seldom_called_different_even_over_three_seeds():
+    noise = np.random.default_rng(0).normal(size=(2000, 2, 3))
+    called = np.mean([differ(of(a), of(b)) for a, b in noise])
+    assert called < 0.06
+
+
+def test_a_difference_is_paired_over_seeds():
+    # The seeds move both by far more than the variants differ.
+    seeds = [-95.0, -97.0, -93.0]
+    assert differ(of(seeds), of([value - 0.5 + 0.01 * i for i, value in enumerate(seeds)]))
+    assert not differ(of(seeds), of(seeds))
+    assert not differ({0: 1.0, 1: 1.0, 2: 1.0}, {3: 5.0, 4: 5.0, 5: 5.0})
+    assert not differ(of([1.0, 1.1]), of([9.0, 9.1]))
+
+
+def test_variants_that_seeds_cannot_tell_apart_share_a_rank():
+    good, same, worse = of([-90.0, -90.4, -90.2]), of([-90.3, -90.1, -90.2]), of([-95.0, -95.2, -95.3])
+    assert shared_ranks([worse, good, same], "higher") == [3, 1, 1]
+    assert shared_ranks([worse, good, same], "lower") == [1, 2, 2]
+
+
+def test_too_few_seeds_give_no_ranks():
+    assert shared_ranks([of([1.0]), of([2.0])], "higher") is None
+    assert shared_ranks([of([1.0, 2.0]), of([2.0, 3.0])], "higher") is None
+    # A newcomer with one seed stands beside the others, and is not told apart from them.
+    assert shared_ranks([of([1.0, 1.1, 1.2]), of([3.0, 3.1, 3.2]), of([2.0])], "higher") == [2, 1, 1]

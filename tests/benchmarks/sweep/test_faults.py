@@ -1,0 +1,167 @@
+"""Faults put in: whatever dies, no cell is lost or counted twice, and the next start goes on to the same metrics."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import UserError
+from benchmarks.records.record import read_records
+from benchmarks.sweep import runner as sweep
+from benchmarks.sweep.cell import finished, run_once
+from benchmarks.training import loop as training
+
+from ..cells import configuration, digits, run, setting
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Long enough to be met in the middle, a checkpoint an epoch.
+LONG = ["network.hidden=[16]", "network.latent_size=4", "training.epochs=400", "training.validate_every=400"]
+
+
+def start(folder, *arguments, jobs="2", overrides=LONG):
+    command = [sys.executable, "-m", "benchmarks", "bench", "--datasets", "digits", "--profile", "smoke", "--no-report"]
+    command += ["--jobs", jobs, "--results", str(folder), "--reports", str(folder / "reports"), *arguments, *overrides]
+    environment = dict(os.environ, OMP_NUM_THREADS="1", VAE_CHECKPOINT_SECONDS="0")
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run under nohup
+    )  # fmt: skip
+
+
+def wait_for(condition, seconds=90.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+    return found
+
+
+def checkpoints(folder):
+    return list((folder / "runs").glob("*/checkpoint-*.safetensors"))
+
+
+def workers_of(process):
+    """The processes that run its cells (multiprocessing's resource tracker is none of them)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+            command = (entry.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == process.pid and "spawn_main" in command and fields[0] != "Z":
+            found.append(int(entry.parent.name))
+    return found
+
+
+def metrics_by_variant(folder):
+    records, messages = read_records(folder)
+    assert messages == []
+    assert {record.status for record in records} == {"ok"}
+    return {record.variant: record.metrics for record in records}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = start(folder, "--variants", "vae,beta_vae")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return metrics_by_variant(folder)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
+
+
+@needs_proc
+def test_a_worker_killed_in_mid_run_fails_its_cell_alone_and_a_retry_goes_on(tmp_path, undisturbed):
+    process = start(tmp_path, "--variants", "vae,beta_vae")
+    wait_for(lambda: checkpoints(tmp_path))
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert sorted(record.status for record in read_records(tmp_path)[0]) == ["failed", "ok"]
+    assert "killed" in output
+    process = start(tmp_path, "--variants", "vae,beta_vae", "--retry")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert metrics_by_variant(tmp_path) == undisturbed
+
+
+@needs_proc
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_sweep_that_is_stopped_leaves_no_worker_and_goes_on_when_started_again(tmp_path, undisturbed, number, status):
+    process = start(tmp_path, "--variants", "vae,beta_vae")
+    wait_for(lambda: checkpoints(tmp_path))
+    workers = workers_of(process)
+    assert workers
+    process.send_signal(number)
+    process.wait(timeout=30)
+    process.stdout.close()
+    assert process.returncode == status
+    # Orphans would hold their cells against the next sweep.
+    wait_for(lambda: not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers), 20)
+    assert checkpoints(tmp_path)
+    process = start(tmp_path, "--variants", "vae,beta_vae")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert metrics_by_variant(tmp_path) == undisturbed
+
+
+def test_two_sweeps_over_one_folder_share_the_cells(tmp_path, undisturbed):
+    processes = [start(tmp_path, "--variants", "vae,beta_vae", jobs="1") for _ in range(2)]
+    outputs = [process.communicate(timeout=180)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert metrics_by_variant(tmp_path) == undisturbed
+    # Each ended with one line a cell, whoever ran it; nothing failed.
+    assert all(", 0 failed" in output for output in outputs)
+
+
+def test_a_cell_that_takes_too_long_fails_and_keeps_its_checkpoint(tmp_path):
+    cells = [configuration("vae", 0, "training.epochs=1000000", "training.validate_every=1000000")]
+    (record,) = sweep.run(cells, setting(tmp_path), timeout=12.0).ran
+    assert (record.status, record.error["type"]) == ("failed", "TimeoutError")
+    assert record.error["message"] == "the cell's time limit of 12 s"
+
+
+def test_a_full_disk_at_any_write_loses_no_cell(tmp_path, monkeypatch):
+    expected = run(tmp_path / "plain").metrics
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    original, writes = os.fsync, 0
+
+    def fsync(descriptor):
+        nonlocal writes
+        writes += 1
+        if writes >= full_from:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr("benchmarks.files.os.fsync", fsync)
+    full_from = 10**9
+    run(tmp_path / "counted")
+    total = writes
+    for full_from in (1, 4, total // 2, total - 1):
+        folder, writes = tmp_path / str(full_from), 0
+        summary = sweep.run([configuration()], setting(folder), jobs=1)
+        assert [record.status for record in summary.ran] == ["failed"]
+        assert "No space left" in summary.ran[0].error["message"]
+        assert not list(folder.rglob("*.tmp"))
+        # Space again: the same command goes on (a failed record that could be written wants a retry).
+        full_now, full_from = full_from, 10**9
+        (record,) = sweep.run([configuration()], setting(folder), retry=True, jobs=1).ran
+        assert record.metrics == expected, full_now
+
+
+def test_data_deleted_in_mid_run_fail_the_cell_and_their_return_mends_it(tmp_path):
+    def gone():
+        raise UserError("MNIST: train-images-idx3-ubyte not there")
+
+    record = run_once(configuration(), setting(tmp_path), gone)
+    assert (record.status, record.error["type"]) == ("failed", "DataMissing")
+    assert finished(configuration(), setting(tmp_path)) == record
+    assert run_once(configuration(), setting(tmp_path), digits, retry=True).status == "ok"

@@ -1,0 +1,179 @@
+"""Plans, exports and trackers: what a sweep says before and after."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks.__main__ import main
+from benchmarks.records.export import frame
+from benchmarks.records.record import read_record, read_records, write_record
+from benchmarks.sweep import cell, plan
+from benchmarks.sweep import runner as sweep
+from benchmarks.sweep.locks import LockedError, cell_lock
+
+from ..cells import SMALL, configuration, run, setting
+
+BENCH = ["bench", "--datasets", "digits", "--profile", "smoke", "--jobs", "1", "--no-report"]
+
+
+def bench(folder, *arguments):
+    return main([*BENCH, "--results", str(folder), "--reports", str(folder / "reports"), *arguments, *SMALL])
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
+    assert bench(tmp_path / "new", "--variants", "vae", "--dry") == 0
+    assert "1 cells: 0 done, 1 to do" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+    run(tmp_path, "vae", 0)
+    assert bench(tmp_path, "--variants", "vae,iwae", "--seeds", "0,1", "--dry") == 0
+    lines = capsys.readouterr().out.splitlines()
+    done = configuration("vae", 0).run_id
+    assert f"{done}: done (ok)" in lines
+    # The other seed of a variant that ran has a time to expect; a variant that never ran has none.
+    assert any(line.startswith(configuration("vae", 1).run_id + ": run, about ") for line in lines)
+    assert f"{configuration('iwae', 0).run_id}: run" in lines
+    assert lines[-2] == "4 cells: 1 done, 3 to do"
+    assert lines[-1].startswith("about ")
+
+
+def test_the_same_cell_asked_for_twice_is_one_cell(tmp_path):
+    summary = sweep.run([configuration(), configuration()], setting(tmp_path), jobs=1)
+    assert len(summary.ran) == 1
+
+
+def test_cells_side_by_side_begin_with_the_unknown_and_the_longest(tmp_path):
+    short = run(tmp_path, "vae", 0)
+    long = replace(short, variant="iwae", timing={name: 10 * seconds for name, seconds in short.timing.items()})
+    cells = [configuration(name, 1) for name in ("vae", "iwae", "beta_vae")]
+    assert [cell.variant_name for cell in plan.longest_first(cells, [short, long])] == ["beta_vae", "iwae", "vae"]
+
+
+def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_evaluation(tmp_path):
+    done = run(tmp_path, "vae", 0)
+    slow = replace(done, timing=done.timing | {"train_seconds": 100.0, "total_seconds": 130.0})
+    write_record(setting(tmp_path).run_folder(configuration("vae", 0)), slow)
+    longer = configuration("vae", 0, f"training.epochs={4 * configuration('vae', 0).training.epochs}")
+    text = plan.describe_plan([longer], setting(tmp_path), retry=False, jobs=1)
+    assert text.startswith(f"{longer.run_id}: run, about 430 s")
+
+
+def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path):
+    config = configuration()
+    with cell_lock(setting(tmp_path).run_folder(config)):
+        summary = sweep.run([config], setting(tmp_path), jobs=1)
+        assert summary.elsewhere == [config.run_id]
+        assert summary.ran == []
+        with pytest.raises(LockedError, match="is being run by process "):
+            cell.run_once(config, setting(tmp_path), lambda: None)
+    assert [record.status for record in sweep.run([config], setting(tmp_path), jobs=1).ran] == ["ok"]
+
+
+def test_a_cell_finished_by_another_sweep_after_it_was_planned_is_not_run_again(tmp_path):
+    record = run(tmp_path)
+
+    def load():
+        raise AssertionError("run again")
+
+    assert cell.run_once(configuration(), setting(tmp_path), load) == record
+
+
+def test_memory_that_does_not_suffice_is_met_with_half_the_decodes_once(tmp_path, monkeypatch):
+    original, asked = cell.evaluate, []
+
+    def evaluate(variant, data, config, seed):
+        asked.append(config.decodes)
+        assert not torch.is_grad_enabled() or len(asked) <= 2
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(variant, data, config, seed)
+
+    monkeypatch.setattr(cell, "evaluate", evaluate)
+    record = run(tmp_path)
+    assert record.status == "ok"
+    assert asked == [10_000, 5_000]
+    assert "evaluation.decodes=5000" in record.warnings[0]
+    assert record.config["training"]["batch_size"] == 100
+
+
+def test_memory_that_never_suffices_fails_the_cell(tmp_path, monkeypatch):
+    def evaluate(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(cell, "evaluate", evaluate)
+    record = run(tmp_path)
+    assert (record.status, record.error["type"]) == ("failed", "OutOfMemoryError")
+
+
+def test_records_become_a_tidy_table(tmp_path, capsys):
+    first, second = run(tmp_path, "vae", 0), run(tmp_path, "wae_mmd", 1)
+    assert main(["results", "--results", str(tmp_path), "--csv", "-"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["run_id"] for row in rows] == sorted([first.run_id, second.run_id])
+    by_variant = {row["variant"]: row for row in rows}
+    assert float(by_variant["vae"]["metrics.elbo"]) == first.metrics["elbo"]
+    # A number that a cell does not have is missing.
+    assert by_variant["wae_mmd"]["metrics.elbo"] == ""
+    assert by_variant["vae"]["config.network.hidden"] == "[16]"
+    assert main(["results", "--results", str(tmp_path), "--parquet", str(tmp_path / "all.parquet")]) == 0
+    table = pd.read_parquet(tmp_path / "all.parquet")
+    pd.testing.assert_frame_equal(table, frame(read_records(tmp_path)[0]), check_dtype=False)
+
+
+def test_a_table_that_nobody_asked_a_place_for_is_refused(tmp_path, capsys):
+    assert main(["results", "--results", str(tmp_path)]) == 2
+    assert "--csv FILE" in capsys.readouterr().err
+    assert main(["results", "--results", str(tmp_path), "--csv", "/proc/no/such"]) == 2
+    assert capsys.readouterr().err.startswith("error: cannot write")
+
+
+def test_results_folders_merge_by_copying(tmp_path):
+    run(tmp_path / "one", "vae", 0)
+    run(tmp_path / "two", "vae", 1)
+    for path in (tmp_path / "two" / "runs").iterdir():
+        path.rename(tmp_path / "one" / "runs" / path.name)
+    assert [record.seed for record in read_records(tmp_path / "one")[0]] == [0, 1]
+    assert plan.to_do([configuration("vae", 1)], setting(tmp_path / "one"), False) == {
+        configuration("vae", 1).run_id: "done (ok)"
+    }
+
+
+def test_a_record_of_another_schema_is_refused_with_a_message_and_kept(tmp_path):
+    record = run(tmp_path)
+    path = setting(tmp_path).run_folder(configuration()) / "record.json"
+    plain = json.loads(path.read_text()) | {"schema": 0}
+    path.write_text(json.dumps(plain))
+    records, messages = read_records(tmp_path)
+    assert records == []
+    assert "schema 0 is not 1" in messages[0]
+    assert json.loads(path.with_name("record.json.unreadable").read_text())["run_id"] == record.run_id
+
+
+def test_tensorboard_is_written_when_asked_for_and_not_otherwise(tmp_path):
+    assert bench(tmp_path, "--variants", "vae", "--seeds", "0") == 0
+    assert bench(tmp_path, "--variants", "vae", "--seeds", "1", "--tracker", "tensorboard") == 0
+    without, with_events = (setting(tmp_path).run_folder(configuration("vae", seed)) for seed in (0, 1))
+    assert not (without / "tensorboard").exists()
+    assert list((with_events / "tensorboard").glob("events.out.tfevents.*"))
+    # It is not part of a cell: the run id and the metrics are those of the cell without it.
+    assert read_record(with_events / "record.json").metrics == run(tmp_path / "plain", "vae", 1).metrics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tracker", "wandb"], "unknown tracker 'wandb'"),
+        (["--launcher", "slrum"], "unknown launcher 'slrum'; did you mean 'slurm'?"),
+        (["--timeout", "-3"], "timeout must be a number above 0, got '-3'"),
+        (["--launcher", "processes", "--timeout", "5"], "jobs and timeout are the launcher's own to set"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(tmp_path, capsys, arguments, message):
+    assert main([*BENCH, "--variants", "vae", "--results", str(tmp_path / "r"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

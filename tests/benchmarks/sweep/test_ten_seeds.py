@@ -1,0 +1,22 @@
+"""Every variant, ten seeds of a smoke run: each learns, none diverges."""
+
+import math
+
+import pytest
+
+import variants
+from benchmarks.config import compose
+from benchmarks.sweep import runner as sweep
+
+from ..cells import setting
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_seeds_of_every_variant_end_well_with_finite_numbers(tmp_path):
+    names = [name for name in variants.names() if variants.lookup(name).__module__.startswith("variants.")]
+    cells = [compose(name, "digits", "smoke", seed) for name in names for seed in range(10)]
+    summary = sweep.run(cells, setting(tmp_path))
+    assert [(record.run_id, record.error) for record in summary.failed] == []
+    assert len(summary.ran) == 10 * len(names)
+    assert all(math.isfinite(value) for record in summary.ran for value in record.metrics.values())

@@ -1,0 +1,57 @@
+"""Cells side by side: the same metrics as alone, and a worker that dies leaves a failed record, no more."""
+
+import os
+
+import torch
+
+from benchmarks.__main__ import main
+from benchmarks.records.record import read_records
+from benchmarks.sweep import runner as sweep
+from benchmarks.sweep import workers
+
+from ..cells import SMALL, configuration, run, setting
+
+
+def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    try:
+        alone = [run(tmp_path / "alone", name).metrics for name in ("vae", "iwae")]
+    finally:
+        torch.set_num_threads(threads)
+    options = ["--results", str(tmp_path / "both"), "--reports", str(tmp_path / "reports"), "--jobs", "2"]
+    cells = ["--variants", "vae,iwae", "--datasets", "digits", "--profile", "smoke"]
+    assert main(["bench", *cells, *options, *SMALL]) == 0
+    records = {record.variant: record for record in read_records(tmp_path / "both")[0]}
+    assert [records[name].metrics for name in ("vae", "iwae")] == alone
+
+
+def dies(*arguments):
+    os.kill(os.getpid(), 9)
+
+
+def test_a_killed_worker_leaves_a_failed_record_and_the_others_go_on(tmp_path, monkeypatch):
+    work = workers._work
+    cells = [configuration("vae"), configuration("iwae")]
+
+    class Context:
+        """Starts a worker that kills itself in place of the first."""
+
+        def __init__(self, context):
+            self.context, self.started = context, 0
+
+        def Process(self, target, args):  # noqa: N802 - the name that multiprocessing gives it
+            self.started += target is work
+            killed = target is work and self.started == 1
+            return self.context.Process(target=dies if killed else target, args=args)
+
+    original = workers.multiprocessing.get_context
+    monkeypatch.setattr(workers.multiprocessing, "get_context", lambda method: Context(original(method)))
+    summary = sweep.run(cells, setting(tmp_path), jobs=2)
+    status = {record.variant: record.status for record in summary.ran}
+    assert status == {"vae": "failed", "iwae": "ok"}
+    (failed,) = summary.failed
+    assert failed.error["message"].startswith("the worker process ended with exit code -9 (killed")
+    # Started again, only the one that failed is run, and from where it was.
+    assert {r.variant for r in sweep.run(cells, setting(tmp_path), retry=True, jobs=1).ran} == {"vae"}
+    assert {record.status for record in read_records(tmp_path)[0]} == {"ok"}

@@ -1,0 +1,100 @@
+"""A captured step does what an eager one does. On a CPU, a stand-in for the graph runs the recorded function again: it
+proves that all which changes between steps goes through tensors that stay; the GPU's own graphs need a GPU."""
+
+import pytest
+import torch
+
+import variants
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig
+from benchmarks.training.schedules import learning_rate_factor
+from benchmarks.training.step import CapturedStep, CUDAGraph, Step, make_step
+from variants.parts.networks import MLP
+
+BINARY = DatasetConfig(observation="bernoulli", binarise="dynamic")
+CPU = torch.device("cpu")
+STEPS = 100
+# Every kind of thing that a step does: schedules of progress, several samples, two optimisers, a codebook's averages.
+NAMES = ("vae", "iwae", "gumbel_vae", "joint_vae", "vq_vae", "iaf_vae")
+
+
+class Rerun:
+    """Runs the recorded function at every replay; a capture itself computes nothing."""
+
+    captures = 0
+
+    def capture(self, work):
+        type(self).captures += 1
+        self.work = work
+
+    def replay(self):
+        self.work()
+
+
+def images(count=230, device=CPU):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8).to(device)
+
+
+def trained(make, name, config, device=CPU):
+    """Weights and epoch means after a hundred steps of 50, the last of every epoch of 30."""
+    torch.manual_seed(0)
+    variant = variants.build(name, (1, 8, 8), MLP(latent_size=4, hidden=[16], grid_size=2)).to(device)
+    variant.train()
+    given = images(device=device)
+    step = make(variant, given, BINARY, config, device)
+    progress = torch.linspace(0, 1, STEPS, device=device)
+    done, means = 0, []
+    while done < STEPS:
+        torch.manual_seed(done)
+        for rows in torch.randperm(len(given), device=device).split(config.batch_size):
+            step(rows, progress[done], config.learning_rate * learning_rate_factor("cosine", done / STEPS))
+            done += 1
+        means.append(step.means())
+    return variant.state_dict(), means
+
+
+def agree(found, expected, tolerance):
+    (weights, means), (wanted_weights, wanted_means) = found, expected
+    for key, value in wanted_weights.items():
+        assert torch.allclose(weights[key].double(), value.double(), rtol=tolerance, atol=tolerance), key
+    for mean, wanted in zip(means, wanted_means, strict=True):
+        assert mean == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_captured_step_ends_with_the_weights_and_means_of_an_eager_one(name):
+    config = TrainingConfig(batch_size=50, gradient_clip=5.0)
+    Rerun.captures = 0
+    captured = trained(lambda *arguments: CapturedStep(*arguments, graph=Rerun), name, config)
+    assert Rerun.captures == 1
+    agree(captured, trained(Step, name, config), 1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", variants.names())
+def test_a_graph_on_the_gpu_ends_with_the_weights_and_means_of_an_eager_step(name):
+    config, device = TrainingConfig(batch_size=50), torch.device("cuda")
+    captured = trained(lambda *arguments: CapturedStep(*arguments, graph=CUDAGraph), name, config, device)
+    agree(captured, trained(Step, name, config, device), 1e-5)
+
+
+def test_a_rate_that_was_recorded_as_a_number_would_be_noticed():
+    class Frozen(CapturedStep):
+        def _run(self, rows, progress, learning_rate):
+            return super()._run(rows, progress.clone() if self._graph is None else progress, 1e-3)
+
+    config = TrainingConfig(batch_size=50)
+    frozen = trained(lambda *arguments: Frozen(*arguments, graph=Rerun), "vae", config)
+    with pytest.raises(AssertionError):
+        agree(frozen, trained(Step, "vae", config), 1e-5)
+
+
+def test_capture_is_asked_for_by_name_and_refused_aloud_where_it_has_no_effect(monkeypatch, caplog):
+    variant = variants.build("vae", (1, 8, 8), MLP(latent_size=4, hidden=[16]))
+    arguments = (variant, images(), BINARY, TrainingConfig(), CPU)
+    assert type(make_step(*arguments)) is Step
+    assert not caplog.records
+    monkeypatch.setenv("VAE_CAPTURE", "1")
+    assert type(make_step(*arguments)) is Step
+    assert "VAE_CAPTURE has no effect" in caplog.text
