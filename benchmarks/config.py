@@ -22,10 +22,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import variants
-from benchmarks.data import DatasetConfig
+from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.record import configuration_hash
-from variants.options import between, not_negative, one_of, positive, unknown
+from variants.options import between, not_negative, one_of, plain, positive, unknown
 from variants.parts.networks import NETWORKS, Network
 
 OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
@@ -135,14 +135,28 @@ class Config:
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
+        conditional, condition = variants.lookup(self.variant_name).conditional, self.dataset.condition
+        if conditional and condition == "none":
+            others = ", ".join(name for name in CONDITIONS if name != "none")
+            raise ValueError(
+                f"variant {self.variant_name} models images given a condition: set dataset.condition={others}"
+            )
+        if condition != "none" and not conditional:
+            raise ValueError(
+                f"dataset.condition={condition} has no effect on {self.variant_name}, which takes no condition"
+            )
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as plain data, as it stands in the record."""
-        plain = dataclasses.asdict(self)
-        del plain["overrides"]
-        for part in ("variant", "network"):
-            plain[part] = {"name": plain.pop(f"{part}_name"), **plain[part]}
-        return plain
+        return {
+            "variant": {"name": self.variant_name, **plain(self.variant)},
+            "network": {"name": self.network_name, **plain(self.network)},
+            "dataset": plain(self.dataset),
+            "training": plain(self.training),
+            "evaluation": plain(self.evaluation),
+            "profile": self.profile,
+            "seed": self.seed,
+        }
 
     @property
     def run_id(self) -> str:
@@ -247,23 +261,22 @@ def _refused_key(error: Exception, variant: str) -> str | None:
     return None
 
 
-def from_plain(plain: dict[str, Any]) -> Config:
+def from_plain(given: dict[str, Any]) -> Config:
     """A checked configuration from plain data: from Hydra, or from a record. Raises ``ValueError``."""
-    plain = dict(plain)
-    network, variant = dict(plain.pop("network")), dict(plain.pop("variant"))
+    rest = dict(given)
+    network, variant = dict(rest.pop("network")), dict(rest.pop("variant"))
     network_name, variant_name = network.pop("name"), variant.pop("name")
     one_of("network", network_name, NETWORKS)
     parts = {
         "network": _typed(NETWORKS[network_name], network, "network"),
         "variant": _typed(variants.lookup(variant_name).Config, variant, "variant"),
-        "dataset": _typed(DatasetConfig, plain.pop("dataset"), "dataset"),
-        "training": _typed(TrainingConfig, plain.pop("training", {}), "training"),
-        "evaluation": _typed(EvaluationConfig, plain.pop("evaluation", {}), "evaluation"),
+        "dataset": _typed(DatasetConfig, rest.pop("dataset"), "dataset"),
+        "training": _typed(TrainingConfig, rest.pop("training", {}), "training"),
+        "evaluation": _typed(EvaluationConfig, rest.pop("evaluation", {}), "evaluation"),
     }
-    rest = {"profile", "seed"}
-    for key in plain:
-        one_of("configuration key", key, {*rest, *parts})
-    seed, profile = plain["seed"], plain["profile"]
+    for key in rest:
+        one_of("configuration key", key, {"profile", "seed", *parts})
+    seed, profile = rest["seed"], rest["profile"]
     if not isinstance(seed, int):
         raise ValueError(f"seed must be a whole number, got {seed!r}")
     return Config(variant_name=variant_name, network_name=network_name, seed=seed, profile=str(profile), **parts)  # type: ignore[arg-type]

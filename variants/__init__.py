@@ -5,14 +5,20 @@
 True
 """
 
-from .base import LogWeights, Loss, Objective, Variant, VariantConfig
+from .autoencoder import Autoencoder, AutoencoderConfig
+from .base import FAMILIES, Batch, LogWeights, Loss, ParameterGroup, TrainingStep, Variant, VariantConfig
 from .building import build
 from .registry import lookup, names, register
 
 __all__ = [
+    "FAMILIES",
+    "Autoencoder",
+    "AutoencoderConfig",
+    "Batch",
     "LogWeights",
     "Loss",
-    "Objective",
+    "ParameterGroup",
+    "TrainingStep",
     "Variant",
     "VariantConfig",
     "build",

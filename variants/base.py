@@ -2,45 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .options import positive
-from .parts.distributions import DiagonalNormal, StandardNormal, has_analytic_kl, kl_divergence
+from .options import one_of, positive
+from .parts.distributions import DiagonalNormal, StandardNormal, draw, has_closed_form_kl, kl_divergence
 from .parts.networks import Network, batched
 from .parts.observations import ObservationModel
+from .signatures import accept_condition, check_hooks
+
+# What reports group variants by.
+FAMILIES = (
+    "bounds", "posteriors and priors", "discrete", "disentangling", "reconstruction losses", "autoencoders",
+    "conditional", "other",
+)  # fmt: skip
+# What a model may lack, see Variant.unavailable.
+PROPERTIES = ("prior", "posterior_density", "density_elsewhere", "continuous_latent")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step sees. ``images`` (batch, channels, height, width) in [0, 1]; ``condition`` (batch, ...)
+    where the data set has one; ``labels`` int64 (batch,) or (batch, attributes) where it has labels;
+    ``training_images`` N, the size of the training split."""
+
+    images: Tensor
+    condition: Tensor | None = None
+    labels: Tensor | None = None
+    training_images: int | None = None
 
 
 class Loss(NamedTuple):
-    """``value``: the scalar to minimise. ``terms``: what it is made of, detached, each (batch,) in nats per image
-    or, if named in :attr:`Variant.batch_statistics`, a scalar."""
+    """``value``: the scalar to minimise, or one scalar for each group of :meth:`Variant.parameter_groups`. ``terms``:
+    what it is made of, each (batch,) in nats per image or, if named in :attr:`Variant.batch_statistics`, a scalar."""
 
-    value: Tensor
-    terms: dict[str, Tensor]
+    value: Tensor | Mapping[str, Tensor]
+    terms: Mapping[str, Tensor] = {}
+
+    @property
+    def by_group(self) -> Mapping[str, Tensor]:
+        """Group of parameters -> the scalar that it minimises."""
+        return {"model": self.value} if isinstance(self.value, Tensor) else self.value
 
 
-class Objective(NamedTuple):
-    """A loss and the parameters that it trains; the loop gives each objective an optimiser and steps them in turn."""
+@dataclass
+class ParameterGroup:
+    """Parameters that minimise one loss with one optimiser. ``optimiser``: settings in place of the configuration's, by
+    the names of its options: ``{"learning_rate": 1e-4, "beta1": 0.5}``."""
 
-    loss: Callable[[Tensor, Tensor], Loss]
     parameters: list[nn.Parameter]
+    optimiser: dict[str, Any] = field(default_factory=dict)
 
 
 class LogWeights(NamedTuple):
-    """The parts of log w = log p(x|z) + log p(z) - log q(z|x), each (samples, batch) in nats."""
+    """The parts of log w = log p(x|z) + log p(z) - log q(z|x), each (samples, batch) in nats, and the draws ``z``
+    (samples, batch, latent) that they belong to."""
 
     log_likelihood: Tensor
     log_prior: Tensor
     log_posterior: Tensor
+    z: Tensor
 
     @property
     def value(self) -> Tensor:
         return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+@dataclass
+class TrainingStep:
+    """One forward pass, as the hooks of the loss see it.
+
+    ``q`` the posterior; ``z`` its draws (samples, batch, latent); ``progress`` a 0-dimensional tensor from 0 to 1.
+    """
+
+    variant: Variant
+    batch: Batch
+    progress: Tensor
+    q: Distribution
+    z: Tensor
+    divergence: Tensor | None = None
+    weights: LogWeights | None = None
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def x(self) -> Tensor:
+        """The images (batch, channels, height, width)."""
+        return self.batch.images
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q || p) of each image in nats (batch,). Raises ``AttributeError`` for a model without a prior."""
+        if self.divergence is None:
+            raise AttributeError(f"{type(self.variant).__name__} has no KL: it has no prior, or q has no density")
+        return self.divergence
+
+    @cached_property
+    def likelihood(self) -> Distribution:
+        """p(x|z), with batch (samples, batch)."""
+        return self.variant.likelihood(self.z, condition=self.batch.condition)
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """log p(x|z) in nats (samples, batch)."""
+        return self.likelihood.log_prob(self.x) if self.weights is None else self.weights.log_likelihood
+
+    def log(self, name: str, term: Tensor) -> Tensor:
+        """Have ``term``, (batch,) or a scalar, in the training history under ``name``; returns it."""
+        self.terms[name] = term
+        return term
 
 
 @dataclass
@@ -59,22 +134,29 @@ class Variant(nn.Module):
     """A variational autoencoder, and the class that every variant subclasses.
 
     The model is three distributions, ``prior()``, ``posterior(x)`` and ``likelihood(z)``; evaluation uses these and
-    nothing else. Training minimises ``loss(x, progress)``, by default the negative ELBO (Kingma & Welling 2014, eq. 7):
+    nothing else. Training minimises ``loss(batch, progress)``, by default the negative ELBO (Kingma & Welling 2014,
+    eq. 7):
 
         loss = mean over the batch of  r + KL,     r = -E_q log p(x|z),  KL = KL(q(z|x) || p(z))
 
-    summed over pixels and latent dimensions. A variant changes the smallest part that its paper changes:
-    ``regulariser`` (what stands in place of KL), ``reconstruction`` (in place of r), ``loss`` (both), or the
-    distributions themselves; ``build`` where it needs other bodies; ``objectives`` where several losses, each with its
-    own parameters, are stepped in turn.
+    summed over pixels and latent dimensions; without the closed form of the KL it is minus the mean of
+    ``log_weights``. A variant changes the smallest part that its paper changes: ``regulariser`` (what stands in place
+    of KL), ``reconstruction`` (in place of r), ``loss`` (both), or the distributions themselves; ``log_weights`` where
+    the latent variables have more levels; ``build`` where it needs other bodies; ``parameter_groups`` where several
+    losses, each with its own parameters, come from one forward pass.
 
     Images ``x`` are (batch, channels, height, width) in [0, 1]; latent variables end in one dimension of any meaning,
     (*samples, batch, latent). ``progress`` is a 0-dimensional tensor on the device that runs from 0 at the first step
     to 1 at the last one and drives every schedule: a model keeps no counters.
+
+    A conditional model sets :attr:`conditional`; its methods are then called with ``condition=`` (batch, ...), shaped
+    ``condition_shape``. Others need not name that argument.
     """
 
     name: ClassVar[str]  # entered by register()
     Config: ClassVar[type[VariantConfig]] = VariantConfig
+    # What reports group it by, one of FAMILIES.
+    family: ClassVar[str] = "other"
     # Values that a paper gives for one data set, over the defaults: {"celeba": {"mmd_weight": 100.0}}.
     dataset_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
     # Whether the loss trains the observation model's own parameters (a scale); where it does not, they are fitted
@@ -82,8 +164,22 @@ class Variant(nn.Module):
     trains_observation: ClassVar[bool] = True
     # Whether the loss compares features of a frozen network, which the suite then hands to use_teacher().
     needs_teacher: ClassVar[bool] = False
+    # Whether it models p(x|condition), and so needs a data set with a condition.
+    conditional: ClassVar[bool] = False
     # Names of the loss's terms that are statistics of a batch, not means over images.
     batch_statistics: ClassVar[tuple[str, ...]] = ()
+    # The smallest height and width of images that it takes.
+    smallest_side: ClassVar[int] = 1
+    # Options that make another model, estimator or loss of it than its defaults do: the contract tests run each.
+    forms: ClassVar[tuple[dict[str, Any], ...]] = ()
+    # Options with which it is small enough for tests.
+    small: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_hooks(cls)
+        accept_condition(cls)
+        one_of(f"{cls.__name__}.family", cls.family, FAMILIES)
 
     def __init__(
         self,
@@ -91,13 +187,23 @@ class Variant(nn.Module):
         image_shape: tuple[int, int, int],
         network: Network,
         observation: ObservationModel,
+        condition_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
+        kind = type(self).__name__
+        if min(image_shape[1:]) < self.smallest_side:
+            height, width = image_shape[1:]
+            raise ValueError(f"{kind} needs images of {self.smallest_side} pixels a side or more, got {height}x{width}")
+        if self.conditional and condition_shape is None:
+            raise ValueError(f"{kind} models images given a condition, and there is none: set dataset.condition")
         self.config: Any = config
         self.image_shape = image_shape
+        self.condition_shape = condition_shape
         self.latent_size = network.latent_size
         self.observation = observation
         self.build(network)
+        for key in self.unavailable():
+            one_of(f"{kind}.unavailable() key", key, PROPERTIES)
 
     def build(self, network: Network) -> None:
         """Make the bodies. Override for other sizes, or call it and add modules."""
@@ -106,100 +212,128 @@ class Variant(nn.Module):
 
     # The model
 
-    def prior(self) -> Any:
-        """p(z), with an event of one dimension."""
+    def prior(self, condition: Tensor | None = None) -> Distribution:
+        """p(z), with an event of one dimension; given a condition it may have a batch."""
         return StandardNormal(self.latent_size, like=next(self.parameters()))
 
-    def posterior(self, x: Tensor) -> Any:
-        """q(z|x), with a batch of ``x.shape[0]``."""
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
+        """q(z|x), with a batch of ``x.shape[0]``: any of torch's distributions with an event of one dimension."""
         # Back to the input's type: under autocast the bodies return bfloat16, too coarse for densities.
         loc, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
         return DiagonalNormal(loc, log_variance / 2)
 
-    def likelihood(self, z: Tensor) -> Any:
+    def likelihood(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
         """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch)."""
-        return self.observation(self.decode(z))
+        return self.observation(self.decode(z, condition=condition))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The decoder's output for ``z`` (*samples, batch, latent), which the observation model turns into p(x|z)."""
         return batched(self.decoder, z).to(z.dtype)
 
     # Training
 
-    def loss(self, x: Tensor, progress: Tensor) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The training objective on a batch; see the class."""
-        q = self.posterior(x)
-        z, kl = self.draw(q)
-        r = self.reconstruction(x, self.likelihood(z)).mean(0)
-        terms = {"reconstruction": r, "kl": kl}
-        penalty = self.regulariser(q, z, kl, progress, terms)
-        return Loss((r + penalty).mean(), {name: term.detach() for name, term in terms.items()})
+        step = self.forward_pass(batch, progress)
+        r = step.log("reconstruction", self.reconstruction(step).mean(0))
+        if step.divergence is not None:
+            step.log("kl", step.divergence)
+        penalty = self.regulariser(step)
+        # A statistic of the batch is added once, not to every image.
+        return Loss((r + penalty).mean() if penalty.dim() else r.mean() + penalty, step.terms)
 
-    def draw(self, q: Distribution) -> tuple[Tensor, Tensor]:
-        """Reparameterised draws (samples, batch, latent) and KL(q || p) (batch,), closed or by these draws."""
-        p = self.prior()
-        sample_shape = torch.Size([self.config.samples])
-        if self.config.analytic_kl and has_analytic_kl(q, p):
-            return q.rsample(sample_shape), kl_divergence(q, p)
-        z, log_q = q.rsample_with_log_prob(sample_shape)  # type: ignore[attr-defined]
-        return z, (log_q - p.log_prob(z)).mean(0)
+    def forward_pass(self, batch: Batch, progress: Tensor) -> TrainingStep:
+        """Posterior, draws and KL for a batch. The KL is closed where there is a closed form and it is wanted, else it
+        comes from ``log_weights``, of which the loss is then minus the mean."""
+        x, condition = batch.images, batch.condition
+        q, samples = self.posterior(x, condition=condition), self.config.samples
+        # Where a model forms its own log-weights, KL(q || p) is not all that stands beside r.
+        if self.config.analytic_kl and type(self).log_weights is Variant.log_weights:
+            p = self.prior(condition=condition)
+            if has_closed_form_kl(q, p):
+                z = q.rsample(torch.Size([samples]))
+                return TrainingStep(self, batch, progress, q, z, kl_divergence(q, p))
+        weights = self.log_weights(x, q, samples, condition=condition)
+        kl = (weights.log_posterior - weights.log_prior).mean(0)
+        return TrainingStep(self, batch, progress, q, weights.z, kl, weights)
 
-    def reconstruction(self, x: Tensor, likelihood: Any) -> Tensor:
+    def reconstruction(self, step: TrainingStep) -> Tensor:
         """r, one value an image in nats (samples, batch). Override to train another reconstruction term, and set
         :attr:`trains_observation`."""
-        return -likelihood.log_prob(x)
+        return -step.log_likelihood
 
-    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        """What is added to r: (batch,), or a scalar. Further terms to be logged go into ``terms``."""
-        return kl
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        """What is added to r: (batch,), or a scalar. ``step.log(name, term)`` has a further term in the history."""
+        return step.kl
 
-    def objectives(self) -> dict[str, Objective]:
-        """The losses that the loop steps in turn, each with the parameters it trains."""
-        return {"model": Objective(self.loss, [p for p in self.parameters() if p.requires_grad])}
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        """Which parameters minimise which loss. By default all minimise the one of ``loss``, the group "model"; see
+        :meth:`model_and`."""
+        return self.model_and()
+
+    def model_and(self, **others: ParameterGroup) -> dict[str, ParameterGroup]:
+        """The groups ``others``, and all parameters that are in none of them as the group "model"."""
+        taken = {id(parameter) for group in others.values() for parameter in group.parameters}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in taken]
+        return {"model": ParameterGroup(rest), **others}
 
     def after_step(self) -> None:
-        """Called after every step of all objectives, for what is not learned by gradient (a codebook's averages)."""
+        """Called after every step of all groups, for what is not learned by gradient (a codebook's averages)."""
 
     def use_teacher(self, network: nn.Module) -> None:
         """Take the frozen network that :attr:`needs_teacher` asks for: images (batch, channels, height, width) in
         [0, 1] to a list of feature maps (batch, ...). Called once, before training."""
 
+    def estimates_gradient(self) -> tuple[str, ...]:
+        """Names of submodules whose gradient is an estimator (straight-through, say), not the derivative of the loss's
+        value: finite differences cannot check them."""
+        return ()
+
     # Evaluation
 
-    def log_weights(self, x: Tensor, q: Distribution, samples: int) -> LogWeights:
+    def log_weights(self, x: Tensor, q: Distribution, samples: int, condition: Tensor | None = None) -> LogWeights:
         """Importance weights of ``samples`` draws from ``q = posterior(x)``. Override where the joint has more
         levels. Gradients flow where q is reparameterised."""
-        z, log_q = q.sample_with_log_prob(torch.Size([samples]))  # type: ignore[attr-defined]
-        return LogWeights(self.likelihood(z).log_prob(x), self.prior().log_prob(z), log_q)
+        z, log_q = draw(q, torch.Size([samples]))
+        log_likelihood = self.likelihood(z, condition=condition).log_prob(x)
+        return LogWeights(log_likelihood, self.prior(condition=condition).log_prob(z), log_q, z)
 
     def unavailable(self) -> dict[str, str]:
         """What this model does not define, with the reason, which evaluation prints instead of a number.
 
-        Keys: ``density`` (no log q: neither ELBO nor importance sampling) and ``continuous_latent`` (discrete codes:
-        no active units, no mixture of Gaussians as a sampler).
+        Keys: ``prior`` (no p(z): neither ELBO nor samples from a prior); ``posterior_density`` (no log q: neither ELBO
+        nor importance sampling); ``density_elsewhere`` (log q is known at q's own draws alone: no mutual information);
+        ``continuous_latent`` (discrete codes: no active units, no mixture of Gaussians as a sampler). Another key is an
+        error.
         """
         return {}
 
     @torch.no_grad()
-    def sample(self, count: int) -> Tensor:
-        """Mean images of ``count`` draws from the prior (count, channels, height, width)."""
-        return self.likelihood(self.prior().sample(torch.Size([count]))).mean
+    def sample(self, count: int, condition: Tensor | None = None) -> Tensor:
+        """Mean images of ``count`` draws from the prior (count, channels, height, width), one for each row of
+        ``condition`` where there is one. Raises ``ValueError`` for a model without a prior."""
+        if reason := self.unavailable().get("prior"):
+            raise ValueError(f"{type(self).__name__} has no samples: {reason}")
+        prior = self.prior(condition=condition)
+        z = prior.sample(torch.Size() if prior.batch_shape else torch.Size([count]))
+        return self.likelihood(z, condition=condition).mean
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Mean images decoded from the posterior's mean (a discrete one's mode), never from a draw."""
-        return self.likelihood(self.code(self.posterior(x))).mean
+        z = self.code(self.posterior(x, condition=condition))
+        return self.likelihood(z, condition=condition).mean
 
     @torch.no_grad()
-    def represent(self, x: Tensor) -> Tensor:
+    def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The representation of ``x`` (batch, features): the posterior's mean."""
-        return self.posterior(x).mean.flatten(1)
+        return self.posterior(x, condition=condition).mean.flatten(1)
 
-    def latent_means(self, x: Tensor) -> Tensor:
+    def latent_means(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Posterior means of the continuous latent dimensions (batch, dimensions), of which active ones are counted."""
-        return self.represent(x)
+        return self.represent(x, condition=condition)
 
-    def discrete_code(self, x: Tensor) -> Tensor | None:
+    def discrete_code(self, x: Tensor, condition: Tensor | None = None) -> Tensor | None:
         """The most probable value of every discrete latent variable, int64 (batch, variables); None without any."""
         return None
 

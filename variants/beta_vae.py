@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.distributions import Distribution
 
-from .base import Variant, VariantConfig
+from .base import TrainingStep, Variant, VariantConfig
 from .options import not_negative, one_of
 from .registry import register
 
@@ -51,8 +50,10 @@ class BetaVAE(Variant):
     """
 
     Config = BetaVAEConfig
+    family = "disentangling"
+    forms = ({"form": "capacity"},)
 
-    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
+    def regulariser(self, step: TrainingStep) -> Tensor:
         if self.config.form == "beta":
-            return self.config.beta * kl
-        return self.config.gamma * (kl - self.config.capacity * progress).abs()
+            return self.config.beta * step.kl
+        return self.config.gamma * (step.kl - self.config.capacity * step.progress).abs()

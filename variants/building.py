@@ -17,12 +17,14 @@ def build(
     image_shape: tuple[int, int, int],
     network: str | Network = "mlp",
     observation: str = "bernoulli",
+    condition_shape: tuple[int, ...] | None = None,
     **options: Any,
 ) -> Variant:
     """A new variant for images of ``image_shape`` (channels, height, width).
 
     ``network`` is the name of one with its default sizes, or a configured one; ``options`` are the fields of the
-    variant's ``Config``. Raises ``ValueError`` for an unknown name or an impossible value.
+    variant's ``Config``; ``condition_shape`` is the shape of one image's condition, for conditional models. Raises
+    ``ValueError`` for an unknown name or an impossible value.
     """
     cls = lookup(name)
     known = {field.name for field in fields(cls.Config)}
@@ -32,4 +34,6 @@ def build(
         if network not in NETWORKS:
             raise unknown("network", network, NETWORKS)
         network = NETWORKS[network]()
-    return cls(cls.Config(**options), image_shape, network, observation_model(observation, image_shape))
+    return cls(
+        cls.Config(**options), image_shape, network, observation_model(observation, image_shape), condition_shape
+    )

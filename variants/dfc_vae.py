@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from .base import Variant, VariantConfig
+from .base import TrainingStep, Variant, VariantConfig
 from .options import not_negative, positive
 from .registry import register
 
@@ -48,6 +46,8 @@ class DFCVAE(Variant):
     """
 
     Config = DFCConfig
+    family = "reconstruction losses"
+    smallest_side = 4
     trains_observation = False
     needs_teacher = True
 
@@ -57,10 +57,10 @@ class DFCVAE(Variant):
     def use_teacher(self, network: nn.Module) -> None:
         self._teacher = [network.requires_grad_(False)]
 
-    def reconstruction(self, x: Tensor, likelihood: Any) -> Tensor:
+    def reconstruction(self, step: TrainingStep) -> Tensor:
         # Batch normalisation must use its trained statistics, whatever mode this model is in.
         teacher = self._teacher[0].eval()
-        x_hat = likelihood.mean
+        x, x_hat = step.x, step.likelihood.mean
         with torch.no_grad():
             targets = teacher(x)
         features = teacher(x_hat.flatten(0, 1))
@@ -71,5 +71,5 @@ class DFCVAE(Variant):
         ]
         return self.config.feature_weight * size / 2 * torch.stack(layers).sum(0)
 
-    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        return self.config.kl_weight * kl
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        return self.config.kl_weight * step.kl

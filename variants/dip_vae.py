@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from .base import Variant, VariantConfig
+from .base import TrainingStep, Variant, VariantConfig
 from .options import not_negative, one_of
 from .registry import register
 
@@ -61,11 +60,12 @@ class DIPVAE(Variant):
     """
 
     Config = DIPVAEConfig
+    family = "disentangling"
+    forms = ({"form": "i"},)
     batch_statistics = ("dip",)
 
-    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        cov = covariance(q.mean)
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        cov = covariance(step.q.mean)
         if self.config.form == "ii":
-            cov = cov + torch.diag(q.variance.mean(0))
-        terms["dip"] = dip_penalty(cov, self.config.off_diagonal, self.config.diagonal)
-        return kl + terms["dip"]
+            cov = cov + torch.diag(step.q.variance.mean(0))
+        return step.kl + step.log("dip", dip_penalty(cov, self.config.off_diagonal, self.config.diagonal))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Loss, Variant, VariantConfig
+from .base import Batch, Loss, Variant, VariantConfig
 from .options import not_negative, positive, without_effect
 from .parts.distributions import Categoricals, kl_divergence
 from .parts.networks import Network
@@ -60,32 +60,39 @@ class GumbelVAE(Variant):
     """
 
     Config = GumbelConfig
+    family = "discrete"
+    forms = ({"straight_through": True},)
+    small = {"variables": 3, "categories": 4}
+
+    def estimates_gradient(self) -> tuple[str, ...]:
+        return ("encoder",) if self.config.straight_through else ()
 
     def build(self, network: Network) -> None:
         size = self.config.variables * self.config.categories
         self.encoder = network.encoder(self.image_shape, size)
         self.decoder = network.decoder(size, self.image_shape)
 
-    def prior(self) -> Categoricals:
+    def prior(self, condition: Tensor | None = None) -> Categoricals:
         like = next(self.parameters())
         return Categoricals(like.new_zeros(self.config.variables, self.config.categories))
 
-    def posterior(self, x: Tensor) -> Categoricals:
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> Categoricals:
         logits = self.encoder(x).to(x.dtype)
         return Categoricals(logits.unflatten(-1, (self.config.variables, self.config.categories)))
 
-    def loss(self, x: Tensor, progress: Tensor) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
+        x = batch.images
         q = self.posterior(x)
         tau = temperature(progress, self.config.rate, self.config.lowest_temperature)
         y = q.relaxed_sample(tau, self.config.straight_through, torch.Size([self.config.samples]))
         r = -self.likelihood(y).log_prob(x).mean(0)
         kl = kl_divergence(q, self.prior())
-        return Loss((r + kl).mean(), {"reconstruction": r.detach(), "kl": kl.detach()})
+        return Loss((r + kl).mean(), {"reconstruction": r, "kl": kl})
 
     def code(self, q: Categoricals) -> Tensor:  # type: ignore[override]
         return q.mode
 
-    def discrete_code(self, x: Tensor) -> Tensor:
+    def discrete_code(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.posterior(x).logits.argmax(-1)
 
     def unavailable(self) -> dict[str, str]:

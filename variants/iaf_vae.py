@@ -52,13 +52,16 @@ class IAFVAE(Variant):
     """
 
     Config = IAFConfig
+    family = "posteriors and priors"
+    forms = ({"steps": 0},)
+    small = {"hidden": 8, "context": 4}
 
     def build(self, network: Network) -> None:
         self.encoder = network.encoder(self.image_shape, 2 * self.latent_size + self.config.context)
         self.decoder = network.decoder(self.latent_size, self.image_shape)
         self.flow = IAF(self.latent_size, self.config.steps, self.config.hidden, self.config.context)
 
-    def posterior(self, x: Tensor) -> FlowPosterior:
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> FlowPosterior:
         sizes = [self.latent_size, self.latent_size, self.config.context]
         loc, log_variance, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
         return FlowPosterior(DiagonalNormal(loc, log_variance / 2), self.flow, context)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from .base import Variant, VariantConfig
+from .base import TrainingStep, Variant, VariantConfig
 from .parts.discrepancies import mmd
 from .registry import register
 
@@ -54,12 +53,14 @@ class InfoVAE(Variant):
     """
 
     Config = InfoVAEConfig
+    family = "disentangling"
+    forms = ({"alpha": 1.0},)
     batch_statistics = ("mmd",)
 
-    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        penalty = (1 - self.config.alpha) * kl
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        penalty = (1 - self.config.alpha) * step.kl
         # At weight 0 no draw is made, so that the VAE's own sequence of draws remains.
         if self.config.mmd_weight == 0:
             return penalty
-        terms["mmd"] = mmd(z[0], self.prior().sample(torch.Size([z.shape[1]])))
-        return penalty + self.config.mmd_weight * terms["mmd"]
+        z = step.z[0]
+        return penalty + self.config.mmd_weight * step.log("mmd", mmd(z, self.prior().sample(torch.Size([len(z)]))))

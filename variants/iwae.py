@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import LogWeights, Loss, Variant, VariantConfig
+from .base import Batch, LogWeights, Loss, Variant, VariantConfig
 from .options import one_of, without_effect
 from .registry import register
 
@@ -43,22 +43,29 @@ class IWAE(Variant):
     """
 
     Config = IWAEConfig
+    family = "bounds"
+    forms = ({"gradient": "doubly_reparameterised"},)
 
-    def loss(self, x: Tensor, progress: Tensor) -> Loss:
-        K = self.config.samples
-        q = self.posterior(x)
+    def estimates_gradient(self) -> tuple[str, ...]:
+        return () if self.config.gradient == "standard" else ("encoder",)
+
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
+        K, x, condition = self.config.samples, batch.images, batch.condition
+        q = self.posterior(x, condition=condition)
         if self.config.gradient == "standard":
-            parts = self.log_weights(x, q, K)
+            parts = self.log_weights(x, q, K, condition=condition)
         else:
             # The encoder learns only through z: log q is taken with its own parameters held fixed.
             z = q.rsample(torch.Size([K]))
-            parts = LogWeights(self.likelihood(z).log_prob(x), self.prior().log_prob(z), q.detach().log_prob(z))
+            log_likelihood = self.likelihood(z, condition=condition).log_prob(x)
+            log_q = q.detach().log_prob(z)  # type: ignore[attr-defined]
+            parts = LogWeights(log_likelihood, self.prior(condition=condition).log_prob(z), log_q, z)
         log_w = parts.value
         bound = log_w.logsumexp(0) - math.log(K)
         terms = {
-            "reconstruction": -parts.log_likelihood.detach().mean(0),
-            "kl": (parts.log_posterior - parts.log_prior).detach().mean(0),
-            "bound": bound.detach(),
+            "reconstruction": -parts.log_likelihood.mean(0),
+            "kl": (parts.log_posterior - parts.log_prior).mean(0),
+            "bound": bound,
         }
         if self.config.gradient == "standard":
             return Loss(-bound.mean(), terms)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import Loss, Variant, VariantConfig
+from .base import Batch, Loss, Variant, VariantConfig
 from .options import not_negative, positive, without_effect
 from .parts.distributions import Categoricals, Concatenated, DiagonalNormal, StandardNormal, kl_divergence
 from .parts.networks import Network
@@ -64,6 +64,7 @@ class JointVAE(Variant):
     """
 
     Config = JointConfig
+    family = "disentangling"
     batch_statistics = ("capacity_penalty",)
 
     def build(self, network: Network) -> None:
@@ -71,17 +72,18 @@ class JointVAE(Variant):
         self.encoder = network.encoder(self.image_shape, 2 * continuous + categories)
         self.decoder = network.decoder(continuous + categories, self.image_shape)
 
-    def prior(self) -> Concatenated:
+    def prior(self, condition: Tensor | None = None) -> Concatenated:
         like = next(self.parameters())
         c = Categoricals(like.new_zeros(1, self.config.categories))
         return Concatenated(StandardNormal(self.config.continuous, like=like), c)
 
-    def posterior(self, x: Tensor) -> Concatenated:
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> Concatenated:
         sizes = [self.config.continuous, self.config.continuous, self.config.categories]
         loc, log_variance, logits = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
         return Concatenated(DiagonalNormal(loc, log_variance / 2), Categoricals(logits.unsqueeze(-2)))
 
-    def loss(self, x: Tensor, progress: Tensor) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
+        x = batch.images
         (q_z, q_c), (p_z, p_c) = self.posterior(x).parts, self.prior().parts
         shape = torch.Size([self.config.samples])
         c = q_c.relaxed_sample(self.config.temperature, False, shape)
@@ -93,13 +95,13 @@ class JointVAE(Variant):
             + (kl_c.mean() - self.config.capacity_c * progress).abs()
         )
         terms = {"reconstruction": r, "kl": kl_z + kl_c, "kl_z": kl_z, "kl_c": kl_c, "capacity_penalty": penalty}
-        return Loss(r.mean() + penalty, {name: term.detach() for name, term in terms.items()})
+        return Loss(r.mean() + penalty, terms)
 
     def code(self, q: Concatenated) -> Tensor:  # type: ignore[override]
         return q.mode
 
-    def latent_means(self, x: Tensor) -> Tensor:
+    def latent_means(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.posterior(x).parts[0].mean
 
-    def discrete_code(self, x: Tensor) -> Tensor:
+    def discrete_code(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.posterior(x).parts[1].logits.argmax(-1)

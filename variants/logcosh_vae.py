@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
-from torch.distributions import Distribution
 
-from .base import Variant, VariantConfig
+from .base import TrainingStep, Variant, VariantConfig
 from .options import not_negative, positive
 from .parts.observations import log_cosh
 from .registry import register
@@ -44,11 +42,12 @@ class LogCoshVAE(Variant):
     """
 
     Config = LogCoshConfig
+    family = "reconstruction losses"
     trains_observation = False
 
-    def reconstruction(self, x: Tensor, likelihood: Any) -> Tensor:
+    def reconstruction(self, step: TrainingStep) -> Tensor:
         a = self.config.sharpness
-        return log_cosh(a * (x - likelihood.mean)).flatten(-3).sum(-1) / a
+        return log_cosh(a * (step.x - step.likelihood.mean)).flatten(-3).sum(-1) / a
 
-    def regulariser(self, q: Distribution, z: Tensor, kl: Tensor, progress: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        return self.config.beta * kl
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        return self.config.beta * step.kl

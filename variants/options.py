@@ -1,10 +1,28 @@
-"""Checks of option values, made where a configuration is made: each error says what was given and what is allowed."""
+"""Options: dataclass fields that came later, and checks of values, made where a configuration is made. Each error says
+what was given and what is allowed."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
+from typing import Any
+
+
+def added(default: Any) -> Any:
+    """A dataclass field for an option that came after records had been made. At its default it is left out of the
+    record and the run id (:func:`plain`), so that earlier runs keep theirs."""
+    return dataclasses.field(default=default, metadata={"added": True})
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """A dataclass of options as plain data, without those that were :func:`added` and have their default."""
+    values = dataclasses.asdict(options)
+    for option in dataclasses.fields(options):
+        if option.metadata.get("added") and values[option.name] == option.default:
+            del values[option.name]
+    return values
 
 
 def positive(name: str, value: float) -> None:

@@ -16,3 +16,6 @@ class VAE(Variant):
         Kingma & Welling, *Auto-Encoding Variational Bayes*, ICLR 2014, eq. 7. https://arxiv.org/abs/1312.6114
         Rezende, Mohamed & Wierstra, *Stochastic Backpropagation*, ICML 2014. https://arxiv.org/abs/1401.4082
     """
+
+    family = "bounds"
+    forms = ({"samples": 3}, {"analytic_kl": False})

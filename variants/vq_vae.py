@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .base import LogWeights, Loss, Objective, Variant, VariantConfig
+from .base import Batch, LogWeights, Loss, ParameterGroup, Variant, VariantConfig
 from .options import between, not_negative, one_of, positive, without_effect
 from .parts.autoregressive import AutoregressivePrior, PixelCNN
 from .parts.distributions import CodePoint
@@ -75,6 +75,9 @@ class VQVAE(Variant):
     """
 
     Config = VQConfig
+    family = "discrete"
+    forms = ({"codebook": "gradient"},)
+    small = {"codes": 8, "code_size": 3, "prior_channels": 4, "prior_layers": 1}
     codebook: Tensor
     sums: Tensor
     counts: Tensor
@@ -104,20 +107,21 @@ class VQVAE(Variant):
         # |z - e|^2 without |z|^2, which is the same for all codes.
         return (self.codebook.square().sum(-1) - 2 * z_e @ self.codebook.T).argmin(-1)
 
-    def prior(self) -> AutoregressivePrior:
+    def prior(self, condition: Tensor | None = None) -> AutoregressivePrior:
         return AutoregressivePrior(self.pixelcnn, self.grid)
 
-    def posterior(self, x: Tensor) -> CodePoint:
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> CodePoint:
         return CodePoint(self.nearest(self.encode(x)))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         return self._decode_vectors(F.embedding(z, self.codebook))
 
     def _decode_vectors(self, e: Tensor) -> Tensor:
         maps = e.transpose(-1, -2).unflatten(-1, self.grid)
         return batched(self.decoder, maps, event_dimensions=3).to(e.dtype)
 
-    def loss(self, x: Tensor, progress: Tensor) -> Loss:
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
+        x = batch.images
         z_e = self.encode(x)
         codes = self.nearest(z_e)
         e = F.embedding(codes, self.codebook)
@@ -126,21 +130,17 @@ class VQVAE(Variant):
         loss = r + self.config.commitment * commitment
         if self.config.codebook == "gradient":
             loss = loss + (z_e.detach() - e).square().flatten(1).sum(-1)
-        self._last = (z_e.detach().flatten(0, 1), codes.flatten())
-        return Loss(loss.mean(), {"reconstruction": r.detach(), "commitment": commitment.detach()})
-
-    def prior_loss(self, x: Tensor, progress: Tensor) -> Loss:
-        """-log p(codes) in nats per image, for the prior alone."""
-        with torch.no_grad():
-            codes = self.nearest(self.encode(x))
+        # The prior learns on the same codes, which carry no gradient.
         kl = -self.prior().log_prob(codes)
-        return Loss(kl.mean(), {"kl": kl.detach()})
+        self._last = (z_e.detach().flatten(0, 1), codes.flatten())
+        terms = {"reconstruction": r, "commitment": commitment, "kl": kl}
+        return Loss({"model": loss.mean(), "prior": kl.mean()}, terms)
 
-    def objectives(self) -> dict[str, Objective]:
-        prior = list(self.pixelcnn.parameters())
-        own = {id(p) for p in prior}
-        model = [p for p in self.parameters() if id(p) not in own]
-        return {"model": Objective(self.loss, model), "prior": Objective(self.prior_loss, prior)}
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        return self.model_and(prior=ParameterGroup(list(self.pixelcnn.parameters())))
+
+    def estimates_gradient(self) -> tuple[str, ...]:
+        return ("encoder", "codebook")
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -165,21 +165,22 @@ class VQVAE(Variant):
         if self.config.codebook == "ema":
             self.sums.copy_(torch.where(dead, candidates * fair, self.sums))
 
-    def log_weights(self, x: Tensor, q: Distribution, samples: int) -> LogWeights:
+    def log_weights(self, x: Tensor, q: Distribution, samples: int, condition: Tensor | None = None) -> LogWeights:
         # Every draw from a point mass is the same: decode it once.
         codes = q.sample()
         log_p, log_prior = self.likelihood(codes).log_prob(x), self.prior().log_prob(codes)
-        return LogWeights(*(part.expand(samples, -1) for part in (log_p, log_prior, torch.zeros_like(log_prior))))
+        log_p, log_prior = log_p.expand(samples, -1), log_prior.expand(samples, -1)
+        return LogWeights(log_p, log_prior, torch.zeros_like(log_prior), codes.expand(samples, *codes.shape))
 
-    def represent(self, x: Tensor) -> Tensor:
+    def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The codebook vectors of the image's codes in a row (batch, positions * code_size)."""
         return F.embedding(self.posterior(x).mode, self.codebook).flatten(1)
 
     def code(self, q: CodePoint) -> Tensor:  # type: ignore[override]
         return q.mode
 
-    def discrete_code(self, x: Tensor) -> Tensor:
+    def discrete_code(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.posterior(x).mode
 
     def unavailable(self) -> dict[str, str]:
-        return {"continuous_latent": "discrete latent: see codebook perplexity"}
+        return {"continuous_latent": "discrete latent: see code perplexity"}

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from .base import Loss, Variant, VariantConfig
-from .options import not_negative, one_of, without_effect
+from .autoencoder import Autoencoder, AutoencoderConfig
+from .base import TrainingStep, Variant
+from .options import not_negative, one_of
 from .parts.discrepancies import mmd
-from .parts.distributions import PointMass
 from .parts.networks import Network
 from .registry import register
 
 
 @dataclass
-class WAEConfig(VariantConfig):
+class WAEConfig(AutoencoderConfig):
     """``mmd_weight`` is lambda; ``encoder`` "deterministic" or "gaussian"."""
 
     mmd_weight: float = 10.0
@@ -26,12 +27,10 @@ class WAEConfig(VariantConfig):
         super().__post_init__()
         not_negative("variant.mmd_weight", self.mmd_weight)
         one_of("variant.encoder", self.encoder, ("deterministic", "gaussian"))
-        without_effect("variant.samples", self.samples, 1, "the objective takes one z an image")
-        without_effect("variant.analytic_kl", self.analytic_kl, True, "the objective has no KL")
 
 
 @register("wae_mmd")
-class WAEMMD(Variant):
+class WAEMMD(Autoencoder):
     """Wasserstein autoencoder: squared error, and the aggregate posterior held to the prior by MMD.
 
         loss = |x - G(z)|^2 + lambda MMD(q_z, p_z),   z = Q(x)
@@ -52,26 +51,22 @@ class WAEMMD(Variant):
 
     Config = WAEConfig
     dataset_defaults = {"celeba": {"mmd_weight": 100.0}}
-    trains_observation = False
     batch_statistics = ("mmd",)
+    forms = ({"encoder": "gaussian"},)
 
     def build(self, network: Network) -> None:
         if self.config.encoder == "gaussian":
-            return super().build(network)
-        self.encoder = network.encoder(self.image_shape, self.latent_size)
-        self.decoder = network.decoder(self.latent_size, self.image_shape)
+            return Variant.build(self, network)
+        super().build(network)
 
-    def posterior(self, x: Tensor) -> PointMass:
-        return super().posterior(x) if self.config.encoder == "gaussian" else PointMass(self.encoder(x).to(x.dtype))
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
+        return Variant.posterior(self, x) if self.config.encoder == "gaussian" else super().posterior(x)
 
-    def loss(self, x: Tensor, progress: Tensor) -> Loss:
-        z = self.posterior(x).rsample()
-        squared_error = (x - self.likelihood(z).mean).square().flatten(1).sum(-1)
-        discrepancy = mmd(z, self.prior().sample(torch.Size([len(z)])))
-        terms = {"squared_error": squared_error.detach(), "mmd": discrepancy.detach()}
-        return Loss(squared_error.mean() + self.config.mmd_weight * discrepancy, terms)
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        z = step.z[0]
+        return self.config.mmd_weight * step.log("mmd", mmd(z, self.prior().sample(torch.Size([len(z)]))))
 
     def unavailable(self) -> dict[str, str]:
         if self.config.encoder == "gaussian":
             return {}
-        return {"density": "deterministic encoder: q(z|x) is a point mass and has no density"}
+        return {"posterior_density": "deterministic encoder: q(z|x) is a point mass and has no density"}

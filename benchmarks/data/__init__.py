@@ -1,18 +1,23 @@
 """Data sets: one file per source, where bytes come from, how they are verified and observed."""
 
-from .dataset import Dataset, DatasetConfig, Split
+from .conditions import batches, condition_shape, observe_condition
+from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
 from .loading import load
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
 from .sources import cache_root, data_root
 
 __all__ = [
+    "CONDITIONS",
     "Dataset",
     "DatasetConfig",
     "Split",
+    "batches",
     "cache_root",
+    "condition_shape",
     "data_root",
     "load",
+    "observe_condition",
     "observe_evaluation",
     "observe_training",
     "place",

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from variants.options import between, one_of, positive
+from variants.options import added, between, one_of, positive
 from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
+CONDITIONS = ("none", "label")
 # Options that only some sources have; another source refuses them, so that no option is silently without effect.
 SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "mnist": (),
@@ -74,6 +75,8 @@ class DatasetConfig:
     data root. ``show_originals`` False keeps the data set's own images out of every picture, for those that may not be
     passed on. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
     reads a folder's images as grey, 3 as RGB. ``validation_share`` and ``test_share`` are cut off by a fixed shuffle.
+
+    ``condition`` is what conditional models are given beside an image: "label", its class.
     """
 
     name: str = ""
@@ -91,9 +94,11 @@ class DatasetConfig:
     validation_share: float = 0.1
     test_share: float = 0.1
     show_originals: bool = True
+    condition: str = added("none")
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale)
+        one_of("dataset.condition", self.condition, CONDITIONS)
         one_of("dataset.binarise", self.binarise, BINARISATIONS)
         if OBSERVATION_MODELS[self.observation].binary and self.binarise == "none":
             raise ValueError(

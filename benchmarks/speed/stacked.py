@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 import variants
 from benchmarks.speed.table import as_table, ratios, seconds_of
-from variants import Variant
+from variants import Batch, Variant
 from variants.parts.networks import MLP
 
 SEEDS, BATCH, STEPS = 4, 100, 50
@@ -26,7 +26,7 @@ class _Objective(torch.nn.Module):
         self.variant = variant
 
     def forward(self, x: Tensor, progress: Tensor) -> Tensor:
-        return self.variant.loss(x, progress)[0]
+        return self.variant.loss(Batch(x), progress).by_group["model"]
 
 
 def seeds_stacked(device: torch.device, repeats: int) -> str:

@@ -15,7 +15,7 @@ import torch
 
 import variants
 from benchmarks.config import Config
-from benchmarks.data import Dataset, observe_evaluation, observe_training, place, training_images
+from benchmarks.data import Dataset, condition_shape, observe_evaluation, observe_training, place, training_images
 from benchmarks.environment import describe, peak_memory, reset_peak_memory
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
@@ -40,11 +40,12 @@ log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 5000
 
 
-def build(config: Config, image_shape: tuple[int, int, int]) -> Variant:
-    """The variant of a configuration, its weights drawn from the cell's seed."""
+def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> Variant:
+    """The variant of a configuration, its weights drawn from the cell's seed, for images whose
+    condition has the shape ``condition``."""
     seed_everything(config.seed, "initialisation")
     observation = observation_model(config.dataset.observation, image_shape, config.dataset.scale)
-    return variants.lookup(config.variant_name)(config.variant, image_shape, config.network, observation)
+    return variants.lookup(config.variant_name)(config.variant, image_shape, config.network, observation, condition)
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,9 @@ def _train_and_evaluate(
 ) -> dict[str, Any]:
     """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
     cache, device = setting.cache, setting.device
-    variant = build(config, data.shape).to(device)
+    variant = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
     images = place(training_images(data.train.images, config.dataset), device)
+    labels = None if data.train.labels is None else data.train.labels.to(images.device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
     validation = validation.to(device)
 
@@ -153,13 +155,16 @@ def _train_and_evaluate(
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
             variant, images, config.dataset, config.training, config.seed, validate, folder, setting.show_progress,
-            tracker(setting.tracker, folder),
+            tracker(setting.tracker, folder), labels,
         )  # fmt: skip
     write_history(folder, done.history)
 
     if not variant.trains_observation:
         seed_everything(config.seed, "calibration")
-        fit_observation(variant, observe_training(images[:CALIBRATION_IMAGES].to(device), config.dataset))
+        shown = images[:CALIBRATION_IMAGES].to(device)
+        given = None if labels is None else labels[:CALIBRATION_IMAGES].to(device)
+        condition = observe_condition(shown, given, config.dataset, variant.condition_shape)
+        fit_observation(variant, observe_training(shown, config.dataset), condition)
     held_out = evaluation_data(config, data, cache, device)
     for space in held_out.spaces.values():
         details |= {} if isinstance(space, str) else space.facts

@@ -8,20 +8,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from benchmarks.data import batches
 from variants import Variant
 
 BATCH = 500
 
 
-def fit_observation(variant: Variant, x: Tensor, steps: int = 60) -> None:
+def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None, steps: int = 60) -> None:
     """Maximise E_q log p(x|z) over the observation model's own parameters, in place, on images ``x`` of the training
-    split (n, channels, height, width). One posterior draw an image, L-BFGS over all images."""
+    split (n, channels, height, width), given their ``condition`` where there is one. One posterior draw an image, L-BFGS over all images."""
     parameters = list(variant.observation.parameters())
     if not parameters:
         return
     variant.eval()
     with torch.no_grad():
-        outputs = [variant.decode(variant.posterior(batch).sample()) for batch in x.split(BATCH)]
+        outputs = [_decoded(variant, *part) for part in batches(x, condition, BATCH)]
     optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -36,3 +37,7 @@ def fit_observation(variant: Variant, x: Tensor, steps: int = 60) -> None:
         return total
 
     optimiser.step(closure)
+
+
+def _decoded(variant: Variant, x: Tensor, condition: Tensor | None) -> Tensor:
+    return variant.decode(variant.posterior(x, condition=condition).sample(), condition=condition)

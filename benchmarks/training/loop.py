@@ -56,9 +56,11 @@ def train(
     folder: Path | None = None,
     show_progress: bool = True,
     track: Callable[[dict[str, float]], None] | None = None,
+    labels: Tensor | None = None,
 ) -> Progress:
     """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width): on its device, or elsewhere (a
-    memory map larger than the device) and then sent there batch by batch.
+    memory map larger than the device) and then sent there batch by batch. ``labels`` (n, ...) of the images, where
+    there are any.
 
     ``validate`` gives named scores, higher is better; epochs are compared by the first. With a ``folder``, history and
     checkpoints are written there and an interrupted run goes on from the last one, to the same weights that an
@@ -68,7 +70,7 @@ def train(
     device = next(variant.parameters()).device
     steps_per_epoch = math.ceil(len(images) / config.batch_size)
     steps = config.epochs * steps_per_epoch
-    train_on = make_step(variant, images, dataset, config, device)
+    train_on = make_step(variant, images, dataset, config, device, labels)
     optimisers = train_on.optimisers
     best: dict[str, Tensor] = {}
     done = _restore(folder, variant, optimisers, best, device)
@@ -88,7 +90,7 @@ def train(
         for i, rows in enumerate(order.split(config.batch_size)):
             step = done.epoch * steps_per_epoch + i
             factor = learning_rate_factor(config.schedule, step / steps, config.warmup)
-            train_on(rows, progress[step], config.learning_rate * factor)
+            train_on(rows, progress[step], factor)
         row = train_on.means()
         seconds = time.perf_counter() - started
         done.epoch += 1

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from benchmarks.config import TrainingConfig
-from benchmarks.data import DatasetConfig, observe_training
-from benchmarks.training.optimisers import make_optimiser
-from variants import Objective, Variant
+from benchmarks.data import DatasetConfig, observe_condition, observe_training
+from benchmarks.training.optimisers import group_settings, make_optimiser
+from variants import Batch, ParameterGroup, Variant
 
 log = logging.getLogger(__name__)
 
@@ -30,35 +30,48 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 
 class Step:
-    """A batch through every objective and its optimiser, and the terms of the loss gathered for the epoch's end.
+    """A batch through the model, every group of parameters through its optimiser, and the terms of the loss gathered
+    for the epoch's end.
 
-    ``images``: all training images, uint8; ``device``: where the variant lies.
+    ``images``: all training images, uint8, and their ``labels``; ``device``: where the variant lies.
     """
 
     captured = False
 
     def __init__(
-        self, variant: Variant, images: Tensor, dataset: DatasetConfig, config: TrainingConfig, device: torch.device
+        self,
+        variant: Variant,
+        images: Tensor,
+        dataset: DatasetConfig,
+        config: TrainingConfig,
+        device: torch.device,
+        labels: Tensor | None = None,
     ) -> None:
-        self.variant, self.images, self.dataset, self.config, self.device = variant, images, dataset, config, device
-        self.objectives: dict[str, Objective] = variant.objectives()
+        self.variant, self.images, self.labels = variant, images, labels
+        self.dataset, self.config, self.device = dataset, config, device
+        self.groups: dict[str, ParameterGroup] = variant.parameter_groups()
+        self.settings = {name: group_settings(config, group) for name, group in self.groups.items()}
         self.optimisers = {
-            name: make_optimiser(config, objective.parameters, self.captured)
-            for name, objective in self.objectives.items()
+            name: make_optimiser(self.settings[name], group.parameters, self.captured)
+            for name, group in self.groups.items()
         }
         # One value an image, kept on the device until the epoch ends. In one array a term, made once: small tensors
         # kept from every step would pin the heap between large ones, 1.4 MB a step on 64x64 images.
         self._terms: dict[str, Tensor] = {}
         self._seen = 0
 
-    def __call__(self, rows: Tensor, progress: Tensor, learning_rate: float) -> None:
-        """Train on images ``rows`` (batch,), at ``progress`` (), a fraction of the budget."""
-        self._gather(self._run(rows, progress, learning_rate), len(rows))
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
+        """Train on images ``rows`` (batch,), at ``progress`` (), a fraction of the budget, with ``factor`` times every
+        group's learning rate."""
+        self._gather(self._run(rows, progress, self._rates(factor)), len(rows))
 
     def means(self) -> dict[str, float]:
         """The mean of every term over the images since the last call: where the host waits for the device."""
         seen, self._seen = self._seen, 0
         return {key: float(values[:seen].mean()) for key, values in self._terms.items()}
+
+    def _rates(self, factor: float) -> dict[str, float]:
+        return {name: settings.learning_rate * factor for name, settings in self.settings.items()}
 
     def _gather(self, terms: dict[str, Tensor], count: int) -> None:
         for key, term in terms.items():
@@ -67,24 +80,45 @@ class Step:
             self._terms[key][self._seen : self._seen + count] = term
         self._seen += count
 
-    def _run(self, rows: Tensor, progress: Tensor, learning_rate: float | Tensor) -> dict[str, Tensor]:
+    def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> dict[str, Tensor]:
         """The step itself: nothing here asks the device for a value."""
-        gathered: dict[str, Tensor] = {}
-        x = observe_training(self.images[rows].to(self.device), self.dataset)
-        for name, objective in self.objectives.items():
-            optimiser = self.optimisers[name]
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate
-            with autocast(self.config.precision, self.device):
-                value, terms = objective.loss(x, progress)
+        with autocast(self.config.precision, self.device):
+            loss = self.variant.loss(self._batch(rows), progress)
+        values = loss.by_group
+        if values.keys() != self.groups.keys():
+            raise ValueError(
+                f"the loss has values for {sorted(values)}, the parameter groups are {sorted(self.groups)}"
+            )
+        for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            if self.config.gradient_clip is not None:
-                torch.nn.utils.clip_grad_norm_(objective.parameters, self.config.gradient_clip)
+        backward(values, self.groups)
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = rates[name]
+            clip = self.settings[name].gradient_clip
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.groups[name].parameters, clip)
             optimiser.step()
-            gathered |= {f"loss_{name}": value.detach(), **terms}
         self.variant.after_step()
-        return gathered
+        gathered = {f"loss_{name}": value.detach() for name, value in values.items()}
+        return gathered | {name: term.detach() for name, term in loss.terms.items()}
+
+    def _batch(self, rows: Tensor) -> Batch:
+        images = self.images[rows].to(self.device)
+        labels = None if self.labels is None else self.labels[rows].to(self.device)
+        condition = observe_condition(images, labels, self.dataset, self.variant.condition_shape)
+        return Batch(observe_training(images, self.dataset), condition, labels, len(self.images))
+
+
+def backward(values: Mapping[str, Tensor], groups: Mapping[str, ParameterGroup]) -> None:
+    """Add to the parameters of every group the gradient of that group's loss, and of no other's: what leads from one
+    loss to another group's parameters stays out of their gradient."""
+    if len(values) == 1:
+        for value in values.values():
+            value.backward()
+        return
+    for number, (name, value) in enumerate(values.items()):
+        value.backward(inputs=groups[name].parameters, retain_graph=number < len(values) - 1)
 
 
 class Graph(Protocol):
@@ -112,7 +146,7 @@ class CUDAGraph:
 class CapturedStep(Step):
     """The same step, optimisers and all, recorded once and replayed: one launch instead of a few hundred.
 
-    What changes from step to step is copied into tensors that stay where they are: rows, progress and learning rate.
+    What changes from step to step is copied into tensors that stay where they are: rows, progress and learning rates.
     Batches of another size, the last of an epoch, run eagerly.
     """
 
@@ -125,25 +159,27 @@ class CapturedStep(Step):
         dataset: DatasetConfig,
         config: TrainingConfig,
         device: torch.device,
+        labels: Tensor | None = None,
         graph: Callable[[], Graph] = CUDAGraph,
     ) -> None:
-        super().__init__(variant, images, dataset, config, device)
+        super().__init__(variant, images, dataset, config, device, labels)
         self._new_graph = graph
         self._graph: Graph | None = None
         self._warm = 0
         self._rows = torch.zeros(config.batch_size, dtype=torch.long, device=device)
         self._progress = torch.zeros((), device=device)
-        self._rate = torch.zeros((), device=device)
+        self._device_rates = {name: torch.zeros((), device=device) for name in self.groups}
         self._sums: dict[str, Tensor] = {}
         self._replayed = 0
 
-    def __call__(self, rows: Tensor, progress: Tensor, learning_rate: float) -> None:
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
         self._progress.copy_(progress)
-        self._rate.fill_(learning_rate)
+        for name, rate in self._rates(factor).items():
+            self._device_rates[name].fill_(rate)
         if len(rows) != len(self._rows) or self._warm < WARM_UP:
             self._warm += len(rows) == len(self._rows)
             with _side_stream(self.device):
-                self._gather(self._run(rows, self._progress, self._rate), len(rows))
+                self._gather(self._run(rows, self._progress, self._device_rates), len(rows))
             return
         self._rows.copy_(rows)
         if self._graph is None:
@@ -166,7 +202,7 @@ class CapturedStep(Step):
         return found
 
     def _work(self) -> None:
-        for key, term in self._run(self._rows, self._progress, self._rate).items():
+        for key, term in self._run(self._rows, self._progress, self._device_rates).items():
             self._sums[key].add_(term.expand(len(self._rows)).sum())
 
 
@@ -184,13 +220,19 @@ def _side_stream(device: torch.device) -> Iterator[None]:
 
 
 def make_step(
-    variant: Variant, images: Tensor, dataset: DatasetConfig, config: TrainingConfig, device: torch.device
+    variant: Variant,
+    images: Tensor,
+    dataset: DatasetConfig,
+    config: TrainingConfig,
+    device: torch.device,
+    labels: Tensor | None = None,
 ) -> Step:
     """The step for this device: captured where ``VAE_CAPTURE=1`` asks for it, the images are on a GPU, and the
-    optimiser can be."""
+    optimisers can be."""
+    optimisers = {group_settings(config, group).optimiser for group in variant.parameter_groups().values()}
     wanted = os.environ.get("VAE_CAPTURE", "0") == "1"
-    if wanted and images.device.type == "cuda" and config.optimiser != "sgd":
-        return CapturedStep(variant, images, dataset, config, device)
+    if wanted and images.device.type == "cuda" and "sgd" not in optimisers:
+        return CapturedStep(variant, images, dataset, config, device, labels)
     if wanted:
         log.warning("VAE_CAPTURE has no effect: it needs training images on a GPU and another optimiser than sgd")
-    return Step(variant, images, dataset, config, device)
+    return Step(variant, images, dataset, config, device, labels)

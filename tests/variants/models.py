@@ -4,9 +4,12 @@ import torch
 from torch import nn
 
 import variants
+from variants import Batch
 from variants.parts.networks import MLP
+from variants.parts.observations import observation_model
 
 SHAPE = (1, 4, 4)
+CLASSES = 3
 
 
 class Layers(nn.Module):
@@ -20,19 +23,21 @@ class Layers(nn.Module):
         return [x, self.convolution(x).sigmoid()]
 
 
-def small(name, shape=SHAPE, dtype=torch.float32, network=None, **options):
-    """A variant with few parameters, ready to train."""
-    if name == "vq_vae":
-        options = {"codes": 8, "code_size": 3, "prior_channels": 4, "prior_layers": 1} | options
-    if name == "gumbel_vae":
-        options = {"variables": 3, "categories": 4} | options
-    if name == "iaf_vae":
-        options = {"hidden": 8, "context": 4} | options
+def small(name, shape=SHAPE, dtype=torch.float32, network=None, observation="bernoulli", **options):
+    """A variant with few parameters, ready to train: by its registered name, or a class that need not be registered."""
+    cls = variants.lookup(name) if isinstance(name, str) else name
     network = network or MLP(latent_size=3, hidden=[8], activation="tanh", grid_size=2)
-    model = variants.build(name, shape, network, **options).to(dtype)
+    condition = (CLASSES,) if cls.conditional else None
+    model = cls(cls.Config(**cls.small | options), shape, network, observation_model(observation, shape), condition)
     if model.needs_teacher:
         model.use_teacher(Layers().to(dtype))
-    return model
+    return model.to(dtype)
+
+
+def batch(images, training_images=100):
+    """A training batch of ``images`` whose labels go round, and whose condition is the label."""
+    labels = torch.arange(len(images)) % CLASSES
+    return Batch(images, nn.functional.one_hot(labels, CLASSES).to(images.dtype), labels, training_images)
 
 
 def binary_images(count, shape=SHAPE, dtype=torch.float32):

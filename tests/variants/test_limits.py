@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from .models import binary_images, small
+from .models import batch, binary_images, small
 
 NOW = torch.tensor(0.7, dtype=torch.float64)
 
 
 def loss_and_gradients(model, x):
     torch.manual_seed(11)
-    value = model.loss(x, NOW).value
+    value = model.loss(batch(x), NOW).value
     value.backward()
     return value, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -52,15 +52,15 @@ def test_an_identity_flow_is_the_vae_without_the_closed_kl():
     own = vae.encoder.state_dict()
     vae.encoder.load_state_dict({key: iaf.encoder.state_dict()[key][: len(value)] for key, value in own.items()})
     torch.manual_seed(2)
-    expected = vae.loss(x, NOW).value
+    expected = vae.loss(batch(x), NOW).value
     torch.manual_seed(2)
-    assert iaf.loss(x, NOW).value.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert iaf.loss(batch(x), NOW).value.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_info_vae_with_alpha_one_has_no_kl():
     x = binary_images(6, dtype=torch.float64)
     model = small("info_vae", dtype=torch.float64, alpha=1.0, scale=5.0)
-    loss, terms = model.loss(x, NOW)
+    loss, terms = model.loss(batch(x), NOW)
     assert loss.item() == pytest.approx((terms["reconstruction"].mean() + 5 * terms["mmd"]).item(), rel=1e-12)
 
 
@@ -68,7 +68,7 @@ def test_beta_vae_capacity_follows_progress_not_calls():
     x = binary_images(6, dtype=torch.float64)
     model = small("beta_vae", dtype=torch.float64, form="capacity", gamma=2.0, capacity=10.0)
     for progress in (0.0, 0.5, 1.0):
-        loss, terms = model.loss(x, torch.tensor(progress, dtype=torch.float64))
+        loss, terms = model.loss(batch(x), torch.tensor(progress, dtype=torch.float64))
         expected = (terms["reconstruction"] + 2 * (terms["kl"] - 10 * progress).abs()).mean()
         assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
 
@@ -76,7 +76,7 @@ def test_beta_vae_capacity_follows_progress_not_calls():
 def test_joint_vae_pulls_each_kl_to_its_own_capacity():
     x = binary_images(6, dtype=torch.float64)
     model = small("joint_vae", dtype=torch.float64, gamma=3.0, capacity_z=4.0, capacity_c=1.0)
-    loss, terms = model.loss(x, NOW)
+    loss, terms = model.loss(batch(x), NOW)
     penalty = 3 * ((terms["kl_z"].mean() - 2.8).abs() + (terms["kl_c"].mean() - 0.7).abs())
     assert loss.item() == pytest.approx((terms["reconstruction"].mean() + penalty).item(), rel=1e-12)
 
@@ -85,7 +85,7 @@ def test_more_draws_inside_the_elbo_are_its_mean():
     x = binary_images(3, dtype=torch.float64)
     model = small("vae", dtype=torch.float64, samples=4)
     torch.manual_seed(5)
-    loss, terms = model.loss(x, NOW)
+    loss, terms = model.loss(batch(x), NOW)
     torch.manual_seed(5)
     q = model.posterior(x)
     z = q.rsample((4,))

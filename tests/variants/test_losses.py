@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import variants
 from variants.parts.discrepancies import mmd
 
-from .models import Layers, binary_images, small
+from .models import Layers, batch, binary_images, small
 
 NOW = torch.tensor(0.3, dtype=torch.float64)
 # The published forms that are not a variant's default.
@@ -29,7 +29,7 @@ OTHER_FORMS = [
 def replayed(model, x, draw):
     """The loss, and what ``draw(q)`` gives from the same seed."""
     torch.manual_seed(8)
-    loss, terms = model.loss(x, NOW)
+    loss, terms = model.loss(batch(x), NOW)
     torch.manual_seed(8)
     return loss, terms, draw(model.posterior(x))
 
@@ -159,7 +159,7 @@ def test_a_gaussian_wae_decodes_a_draw():
 def test_vq_gradients_stop_where_the_paper_stops_them():
     model = small("vq_vae", dtype=torch.float64, codebook="gradient", commitment=0.5)
     x = binary_images(5, dtype=torch.float64)
-    model.loss(x, NOW).value.backward()
+    model.loss(batch(x), NOW).value.backward()
 
     z_e, codes = model.encode(x), model.discrete_code(x)
     e = model.codebook.detach()[codes].requires_grad_()
@@ -178,9 +178,9 @@ def test_vq_gradients_stop_where_the_paper_stops_them():
 @pytest.mark.parametrize(("name", "options"), OTHER_FORMS)
 def test_every_published_form_is_finite_and_trains_every_parameter(name, options):
     model, x = small(name, **options), binary_images(6)
-    for objective in model.objectives().values():
-        loss = objective.loss(x, NOW.float()).value
-        gradients = torch.autograd.grad(loss, objective.parameters, allow_unused=True)
+    groups = model.parameter_groups()
+    for group, loss in model.loss(batch(x), NOW.float()).by_group.items():
+        gradients = torch.autograd.grad(loss, groups[group].parameters, allow_unused=True, retain_graph=True)
         assert loss.isfinite()
         assert all(g is not None and g.isfinite().all() for g in gradients)
 
@@ -189,10 +189,10 @@ def test_every_published_form_is_finite_and_trains_every_parameter(name, options
 def test_a_loss_can_be_read_without_gradients(name, options):
     model, x = small(name, **options), binary_images(6)
     torch.manual_seed(2)
-    expected = model.loss(x, NOW.float()).value
+    expected = model.loss(batch(x), NOW.float()).value
     torch.manual_seed(2)
     with torch.no_grad():
-        assert model.loss(x, NOW.float()).value == expected
+        assert model.loss(batch(x), NOW.float()).value == expected
 
 
 @pytest.mark.parametrize(

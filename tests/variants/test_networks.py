@@ -7,7 +7,7 @@ from torch import nn
 import variants
 from variants.parts.networks import MLP, NETWORKS, Conv, Linear
 
-from .models import binary_images, small
+from .models import batch, binary_images, small
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 64, 64), (3, 32, 48)]
 
@@ -119,9 +119,9 @@ def test_every_variant_trains_with_every_network_or_is_refused_with_the_reason(n
             small(name, shape, network=NETWORKS[network]())
         return
     model, x = small(name, shape, network=NETWORKS[network](latent_size=3)), binary_images(4, shape)
-    for objective in model.objectives().values():
-        value = objective.loss(x, torch.tensor(0.5)).value
-        gradients = torch.autograd.grad(value, objective.parameters, allow_unused=True)
+    groups = model.parameter_groups()
+    for group, value in model.loss(batch(x), torch.tensor(0.5)).by_group.items():
+        gradients = torch.autograd.grad(value, groups[group].parameters, allow_unused=True, retain_graph=True)
         assert value.isfinite()
         assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
     model.eval()

@@ -14,7 +14,7 @@ from variants.parts.distributions import LOG_2PI, Distribution
 from variants.parts.networks import Linear
 from variants.parts.observations import Image, ObservationModel
 
-from .models import binary_images, small
+from .models import batch, binary_images, small
 
 NOISE = 0.5
 
@@ -116,7 +116,7 @@ def test_the_iwae_loss_is_logsumexp_minus_log_k_in_float64(linear_gaussian):
     iwae = IWAE(IWAEConfig(samples=31), (1, 3, 3), Linear(latent_size=2), FixedGaussian()).double()
     iwae.load_state_dict(model.state_dict())
     torch.manual_seed(3)
-    value = iwae.loss(x, torch.tensor(0.0)).value
+    value = iwae.loss(batch(x), torch.tensor(0.0)).value
     torch.manual_seed(3)
     weights = iwae.log_weights(x, iwae.posterior(x), 31).value.detach()
     expected = [math.log(sum(math.exp(w - max(c)) for w in c) / 31) + max(c) for c in weights.T.tolist()]
@@ -133,7 +133,7 @@ def test_both_iwae_gradients_have_the_same_expectation(linear_gaussian):
         iwae.load_state_dict(model.state_dict())
         torch.manual_seed(seed)
         many = x[:2].repeat(20_000, 1, 1, 1)
-        iwae.loss(many, torch.tensor(0.0)).value.backward()
+        iwae.loss(batch(many), torch.tensor(0.0)).value.backward()
         return iwae.encoder[1].bias.grad.clone(), iwae.decoder[0].weight.grad.clone()
 
     for standard, doubly in zip(gradient("standard", 1), gradient("doubly_reparameterised", 2), strict=True):
@@ -144,7 +144,7 @@ def test_the_doubly_reparameterised_encoder_gradient_carries_squared_weights_alo
     x = binary_images(5, dtype=torch.float64)
     model = small("iwae", dtype=torch.float64, gradient="doubly_reparameterised", samples=4)
     torch.manual_seed(6)
-    model.loss(x, torch.tensor(0.0)).value.backward()
+    model.loss(batch(x), torch.tensor(0.0)).value.backward()
 
     torch.manual_seed(6)
     q = model.posterior(x)
@@ -166,9 +166,9 @@ def test_the_value_of_the_doubly_reparameterised_loss_is_the_bound():
     standard, doubly = (small("iwae", dtype=torch.float64, gradient=g) for g in ("standard", "doubly_reparameterised"))
     doubly.load_state_dict(standard.state_dict())
     torch.manual_seed(1)
-    first = standard.loss(x, torch.tensor(0.0)).value
+    first = standard.loss(batch(x), torch.tensor(0.0)).value
     torch.manual_seed(1)
-    assert doubly.loss(x, torch.tensor(0.0)).value.item() == pytest.approx(first.item(), rel=1e-12)
+    assert doubly.loss(batch(x), torch.tensor(0.0)).value.item() == pytest.approx(first.item(), rel=1e-12)
 
 
 def test_gumbel_evaluation_converges_to_the_enumerated_log_likelihood():

@@ -18,7 +18,7 @@ from variants.parts.distributions import DiagonalNormal
 from variants.parts.flows import IAF, MADE, FlowPosterior, IAFStep
 from variants.parts.observations import log_cosh
 
-from .models import binary_images, small
+from .models import batch, binary_images, small
 
 # MMD
 
@@ -65,7 +65,7 @@ def test_types_i_and_ii_are_apart_by_the_mean_posterior_variance():
     second.load_state_dict(first.state_dict())
     q = first.posterior(x)
     cov = covariance(q.mean)
-    terms = [model.loss(x, torch.tensor(0.0)).terms["dip"].item() for model in (first, second)]
+    terms = [model.loss(batch(x), torch.tensor(0.0)).terms["dip"].item() for model in (first, second)]
     assert terms[0] == pytest.approx(dip_penalty(cov, 10, 10).item())
     variances = (2 * q.log_scale).exp().mean(0)
     assert terms[1] == pytest.approx(dip_penalty(cov + torch.diag(variances), 10, 10).item())
@@ -199,7 +199,7 @@ def test_codes_are_the_nearest_vectors_and_the_decoder_gradient_is_copied_to_the
 def test_the_vq_loss_is_its_formula_summed_over_an_image():
     model = small("vq_vae", dtype=torch.float64, codebook="gradient", commitment=0.5)
     x = binary_images(5, dtype=torch.float64)
-    loss, terms = model.loss(x, torch.tensor(0.0))
+    loss, terms = model.loss(batch(x), torch.tensor(0.0))
     z_e, codes = model.encode(x), model.discrete_code(x)
     distance = (z_e - model.codebook[codes]).square().flatten(1).sum(-1)
     r = -model.likelihood(codes).log_prob(x)
@@ -239,7 +239,7 @@ def test_the_prior_learns_on_codes_that_carry_no_gradient():
 def test_the_wae_loss_is_a_summed_squared_error_and_a_weighted_mmd():
     model = small("wae_mmd", dtype=torch.float64, mmd_weight=7.0)
     x = binary_images(6, dtype=torch.float64)
-    loss, terms = model.loss(x, torch.tensor(0.0))
+    loss, terms = model.loss(batch(x), torch.tensor(0.0))
     expected = (x - model.reconstruct(x)).square().sum() / 6
     assert loss.item() == pytest.approx((expected + 7 * terms["mmd"]).item(), rel=1e-12)
     assert "density" in model.unavailable()
@@ -255,7 +255,7 @@ def test_the_teacher_of_dfc_stays_frozen_and_in_evaluation_mode():
     model.train()
     wrapped.train()
     before = teacher[1].running_mean.clone()
-    model.loss(binary_images(4), torch.tensor(0.0)).value.backward()
+    model.loss(batch(binary_images(4)), torch.tensor(0.0)).value.backward()
     assert torch.equal(teacher[1].running_mean, before)
     assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
     assert not any(key.startswith("_teacher") for key in model.state_dict())

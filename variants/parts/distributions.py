@@ -8,7 +8,6 @@ step.
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
@@ -25,8 +24,8 @@ ONE_DRAW = torch.Size()
 
 
 class Distribution(TorchDistribution):
-    """torch's ``Distribution`` and two joint draws, for densities that are cheap or only known where they are drawn
-    (a flow's)."""
+    """torch's ``Distribution`` and a joint draw, for densities that are cheap or only known where they are drawn (a
+    flow's)."""
 
     arg_constraints: dict[str, Any] = {}
 
@@ -36,13 +35,6 @@ class Distribution(TorchDistribution):
     def rsample_with_log_prob(self, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
         """A reparameterised draw (*sample_shape, *batch, *event) and its log-density (*sample_shape, *batch)."""
         z = self.rsample(sample_shape)
-        return z, self.log_prob(z)
-
-    def sample_with_log_prob(self, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
-        """As :meth:`rsample_with_log_prob`, for distributions that cannot be reparameterised."""
-        if self.has_rsample:
-            return self.rsample_with_log_prob(sample_shape)
-        z = self.sample(sample_shape)
         return z, self.log_prob(z)
 
 
@@ -106,6 +98,13 @@ class StandardNormal(DiagonalNormal):
 def _kl_to_standard_normal(q: DiagonalNormal, p: StandardNormal) -> Tensor:
     # Kingma & Welling 2014, appendix B.
     return 0.5 * (q.loc.square() + q.variance - 2 * q.log_scale - 1).sum(-1)
+
+
+@register_kl(DiagonalNormal, DiagonalNormal)
+def _kl_of_diagonal_normals(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
+    log_ratio = q.log_scale - p.log_scale
+    standardised = (q.loc - p.loc) * (-p.log_scale).exp()
+    return (0.5 * ((2 * log_ratio).exp() + standardised.square() - 1) - log_ratio).sum(-1)
 
 
 class PointMass(Distribution):
@@ -216,15 +215,30 @@ class Concatenated(Distribution):
         return sum(part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True))
 
 
-def has_analytic_kl(q: TorchDistribution, p: TorchDistribution) -> bool:
+def draw(q: TorchDistribution, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
+    """A draw from any of torch's distributions (*sample_shape, *batch, *event) and its log-density (*sample_shape,
+    *batch) in nats; reparameterised where ``q`` can be."""
+    if isinstance(q, Distribution) and q.has_rsample:
+        return q.rsample_with_log_prob(sample_shape)
+    z = (q.rsample if q.has_rsample else q.sample)(torch.Size(sample_shape))
+    return z, q.log_prob(z)
+
+
+# Kinds of q and p -> whether torch knows KL(q || p): asked at every step, and torch says so by raising.
+_closed_form: dict[tuple[type, ...], bool] = {}
+
+
+def has_closed_form_kl(q: TorchDistribution, p: TorchDistribution) -> bool:
     """Whether ``kl_divergence(q, p)`` is known in closed form."""
-    return _kl_is_registered(type(q), type(p))  # type: ignore[arg-type]
-
-
-@cache
-def _kl_is_registered(q: type, p: type) -> bool:
-    # Asked at every step: going through torch's 80 pairs again took 1% of a small network's.
-    return any(issubclass(q, left) and issubclass(p, right) for left, right in torch.distributions.kl._KL_REGISTRY)
+    kinds = tuple(type(part) for d in (q, p) for part in (d, getattr(d, "base_dist", None)))
+    if kinds not in _closed_form:
+        try:
+            with torch.no_grad():
+                kl_divergence(q, p)
+            _closed_form[kinds] = True
+        except NotImplementedError:
+            _closed_form[kinds] = False
+    return _closed_form[kinds]
 
 
 __all__ = [
@@ -235,6 +249,7 @@ __all__ = [
     "Distribution",
     "PointMass",
     "StandardNormal",
-    "has_analytic_kl",
+    "draw",
+    "has_closed_form_kl",
     "kl_divergence",
 ]

@@ -145,7 +145,7 @@ def test_feature_networks_are_trained_once_and_a_damaged_cache_is_made_again(tmp
         raise AssertionError("trained again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmarks.evaluation.evaluate.judges.network._train", never)
+        patch.setattr("benchmarks.evaluation.judges.network._train", never)
         again = feature_network(data, "teacher", tmp_path, CPU)
     assert again.accuracy == first.accuracy
     assert all(torch.equal(value, again.network.state_dict()[key]) for key, value in first.network.state_dict().items())

@@ -1,0 +1,66 @@
+"""The base of autoencoders without a variational bound: a code, a reconstruction error and a penalty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from .base import Batch, TrainingStep, Variant, VariantConfig
+from .options import without_effect
+from .parts.distributions import PointMass
+from .parts.networks import Network
+
+
+@dataclass
+class AutoencoderConfig(VariantConfig):
+    """An autoencoder has one code an image and no KL."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        without_effect("variant.samples", self.samples, 1, "the objective takes one z an image")
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "the objective has no KL")
+
+
+class Autoencoder(Variant):
+    """An autoencoder: squared error, and a penalty on the image and its code.
+
+        loss = |x - G(z)|^2 + penalty(x, z),   z = Q(T(x))
+
+    The squared error is summed over pixels. Subclasses override ``corrupt`` (T, by default the image itself),
+    ``regulariser`` (the penalty, by default none; ``step.x``, ``step.z``) and ``reconstruction``. There is no prior and
+    q is a point mass, so no ELBO; a subclass that has a prior says in ``unavailable`` what it lacks.
+    """
+
+    Config = AutoencoderConfig
+    family = "autoencoders"
+    trains_observation = False
+
+    def build(self, network: Network) -> None:
+        self.encoder = network.encoder(self.image_shape, self.latent_size)
+        self.decoder = network.decoder(self.latent_size, self.image_shape)
+
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
+        return PointMass(self.encoder(x).to(x.dtype))
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        """T(x), what the encoder sees in training, (batch, channels, height, width)."""
+        return x
+
+    def forward_pass(self, batch: Batch, progress: Tensor) -> TrainingStep:
+        q = self.posterior(self.corrupt(batch.images), condition=batch.condition)
+        return TrainingStep(self, batch, progress, q, q.rsample(torch.Size([1])))
+
+    def reconstruction(self, step: TrainingStep) -> Tensor:
+        return (step.x - step.likelihood.mean).square().flatten(-3).sum(-1)
+
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        return step.z.new_zeros(())
+
+    def unavailable(self) -> dict[str, str]:
+        return {
+            "prior": "an autoencoder has no prior over its codes",
+            "posterior_density": "deterministic encoder: q(z|x) is a point mass and has no density",
+        }

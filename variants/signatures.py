@@ -1,0 +1,57 @@
+"""What a subclass may leave out of a method's signature, and what it may not: checked when the class is made."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+# Hooks whose arguments are fixed, with the line that the error shows.
+HOOKS = {
+    "reconstruction": (("step",), "reconstruction(self, step) -> r, with step.x, step.likelihood and step.z"),
+    "regulariser": (
+        ("step",),
+        "regulariser(self, step) -> penalty, with step.x, step.q, step.z, step.kl, step.progress and "
+        "step.log(name, term)",
+    ),
+    "loss": (("batch", "progress"), "loss(self, batch, progress) -> Loss, with batch.images, .condition and .labels"),
+}
+# Methods that the suite calls with condition=...; a model without one need not name it.
+CONDITIONED = (
+    "prior", "posterior", "likelihood", "decode", "log_weights", "sample", "reconstruct", "represent", "latent_means",
+    "discrete_code",
+)  # fmt: skip
+
+
+def check_hooks(cls: type) -> None:
+    """Raise ``TypeError`` for a hook of ``cls`` with other arguments than the suite calls it with."""
+    for name, (expected, line) in HOOKS.items():
+        method = cls.__dict__.get(name)
+        if not inspect.isfunction(method):
+            continue
+        found = tuple(inspect.signature(method).parameters)[1:]
+        if len(found) != len(expected) or found[0] == "x":
+            raise TypeError(f"{cls.__name__}.{name}({', '.join(found)}) has an old or unknown signature; write {line}")
+
+
+def accept_condition(cls: type) -> None:
+    """Let the methods of ``cls`` that take no ``condition`` be called with one, which they ignore: ``posterior(x)`` is
+    enough for a model that has no condition."""
+    for name in CONDITIONED:
+        method = cls.__dict__.get(name)
+        if inspect.isfunction(method) and not _takes_condition(method):
+            setattr(cls, name, _ignoring_condition(method))
+
+
+def _takes_condition(method: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(method).parameters
+    return "condition" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _ignoring_condition(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def accepting(self: Any, *arguments: Any, condition: Any = None, **options: Any) -> Any:
+        return method(self, *arguments, **options)
+
+    return accepting
