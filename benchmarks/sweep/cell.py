@@ -15,7 +15,15 @@ import torch
 
 import variants
 from benchmarks.config import Config
-from benchmarks.data import Dataset, condition_shape, observe_evaluation, observe_training, place, training_images
+from benchmarks.data import (
+    Dataset,
+    condition_shape,
+    observe_condition,
+    observe_evaluation,
+    observe_training,
+    place,
+    training_images,
+)
 from benchmarks.environment import describe, peak_memory, reset_peak_memory
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures

@@ -15,8 +15,8 @@ BATCH = 500
 
 
 def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None, steps: int = 60) -> None:
-    """Maximise E_q log p(x|z) over the observation model's own parameters, in place, on images ``x`` of the training
-    split (n, channels, height, width), given their ``condition`` where there is one. One posterior draw an image, L-BFGS over all images."""
+    """Maximise E_q log p(x|z) over the observation model's own parameters, in place, on training images ``x`` (n,
+    channels, height, width) and their ``condition``. One posterior draw an image, L-BFGS over all images."""
     parameters = list(variant.observation.parameters())
     if not parameters:
         return

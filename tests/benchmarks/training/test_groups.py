@@ -1,0 +1,103 @@
+"""Several losses from one forward pass, each with its own parameters and optimiser settings."""
+
+import pytest
+import torch
+
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig
+from benchmarks.training.optimisers import group_settings, make_optimiser
+from benchmarks.training.step import Step, backward
+from variants import Loss, ParameterGroup, Variant
+
+from ...variants.models import small
+
+DATA = DatasetConfig(binarise="dynamic")
+
+
+class TwoLosses(Variant):
+    """The second loss leads to the encoder, too, and must not train it."""
+
+    passes = 0
+
+    def build(self, network):
+        super().build(network)
+        self.head = torch.nn.Linear(self.latent_size, 1)
+
+    def loss(self, batch, progress):
+        step = self.forward_pass(batch, progress)
+        type(self).passes += 1
+        return Loss({"model": -step.log_likelihood.mean(), "head": self.head(step.z).square().mean()}, step.terms)
+
+    def parameter_groups(self):
+        settings = {"learning_rate": 0.5, "optimiser": "sgd", "gradient_clip": 0.25}
+        return self.model_and(head=ParameterGroup(list(self.head.parameters()), settings))
+
+
+def one_step(variant):
+    images = torch.randint(256, (8, 1, 4, 4), dtype=torch.uint8)
+    step = Step(variant, images, DATA, TrainingConfig(batch_size=8, learning_rate=0.01), torch.device("cpu"))
+    step(torch.arange(8), torch.tensor(0.0), 0.5)
+    return step
+
+
+def test_a_groups_gradient_is_that_of_its_own_loss_alone():
+    model = small(TwoLosses)
+    images = (torch.rand(6, 1, 4, 4) < 0.5).float()
+    from ...variants.models import batch
+
+    torch.manual_seed(1)
+    loss, groups = model.loss(batch(images), torch.tensor(0.0)), model.parameter_groups()
+    backward(loss.by_group, groups)
+    torch.manual_seed(1)
+    again = model.loss(batch(images), torch.tensor(0.0)).by_group
+    for name, group in groups.items():
+        expected = torch.autograd.grad(again[name], group.parameters, allow_unused=True, retain_graph=True)
+        for parameter, gradient in zip(group.parameters, expected, strict=True):
+            assert (parameter.grad is None) == (gradient is None)
+            assert gradient is None or torch.allclose(parameter.grad, gradient)
+    leaked = torch.autograd.grad(again["head"], list(model.encoder.parameters()), retain_graph=True)
+    assert any(gradient.abs().sum() > 0 for gradient in leaked)
+
+
+def test_one_forward_pass_serves_all_groups():
+    TwoLosses.passes = 0
+    one_step(small(TwoLosses))
+    assert TwoLosses.passes == 1
+
+
+def test_every_group_has_its_own_optimiser_rate_and_clip():
+    model = small(TwoLosses)
+    before = [p.detach().clone() for p in model.head.parameters()]
+    step = one_step(model)
+    assert isinstance(step.optimisers["head"], torch.optim.SGD)
+    assert isinstance(step.optimisers["model"], torch.optim.Adam)
+    assert step.optimisers["head"].param_groups[0]["lr"] == 0.5 * 0.5
+    assert step.optimisers["model"].param_groups[0]["lr"] == 0.01 * 0.5
+    moved = torch.cat([(now - then).flatten() for now, then in zip(model.head.parameters(), before, strict=True)])
+    # SGD moves by the rate times the gradient, whose norm is at most the clip.
+    assert 0 < moved.norm() <= 0.25 * 0.25 + 1e-6
+
+
+def test_a_setting_that_a_group_cannot_have_is_refused():
+    group = ParameterGroup([torch.nn.Parameter(torch.zeros(1))], {"learningrate": 1.0})
+    with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
+        group_settings(TrainingConfig(), group)
+    with pytest.raises(ValueError, match=r"training\.learning_rate must be above 0"):
+        group_settings(TrainingConfig(), ParameterGroup([], {"learning_rate": -1.0}))
+
+
+def test_a_loss_without_a_value_for_every_group_is_refused():
+    class Forgetful(TwoLosses):
+        def loss(self, batch, progress):
+            return Loss(super().loss(batch, progress).by_group["model"])
+
+    with pytest.raises(
+        ValueError, match=r"the loss has values for \['model'\], the parameter groups are \['head', 'model'\]"
+    ):
+        one_step(small(Forgetful))
+
+
+def test_a_group_without_settings_of_its_own_has_the_configurations():
+    settings = group_settings(TrainingConfig(learning_rate=0.3), ParameterGroup([]))
+    assert settings == TrainingConfig(learning_rate=0.3)
+    assert make_optimiser(settings, [torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.3
