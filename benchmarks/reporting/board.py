@@ -80,8 +80,8 @@ def ranking_sentence(section: Section) -> str:
         )
     return (
         "The best in bold, with all that seeds cannot tell from it. A rank is one more than the number of variants "
-        "that are better beyond noise (paired over seeds: the 95% intervals of the mean difference by bootstrap and by "
-        "Student's t both leave out zero); variants that cannot be told apart share it."
+        "that are better beyond noise (paired over seeds: Student's 95% interval of the mean difference leaves out "
+        "zero); variants that cannot be told apart share it."
     )
 
 
