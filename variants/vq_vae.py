@@ -182,4 +182,4 @@ class VQVAE(Variant):
         return self.posterior(x).mode
 
     def unavailable(self) -> dict[str, str]:
-        return {"continuous_latent": "discrete latent: see codebook perplexity"}
+        return {"continuous_latent": "discrete latent: see code perplexity"}
