@@ -27,7 +27,7 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted, 143
     when terminated."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _show_log()
     options = _parser().parse_args(arguments)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -40,6 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 143 if isinstance(stop, Terminated) else 130
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _show_log() -> None:
+    """Log to the terminal: what this project says of its progress, and only warnings of the libraries that it uses."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for package in ("benchmarks", "variants"):
+        logging.getLogger(package).setLevel(logging.INFO)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

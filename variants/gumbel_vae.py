@@ -96,4 +96,4 @@ class GumbelVAE(Variant):
         return self.posterior(x).logits.argmax(-1)
 
     def unavailable(self) -> dict[str, str]:
-        return {"continuous_latent": "discrete latent: see category perplexity"}
+        return {"continuous_latent": "discrete latent: see code perplexity"}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
+from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import code, escape, file_name, table
 from benchmarks.reporting.rows import Row, Section, data_title
 
@@ -80,15 +81,18 @@ def ranking_sentence(section: Section) -> str:
         )
     return (
         "The best in bold, with all that seeds cannot tell from it. A rank is one more than the number of variants "
-        "that are better beyond noise (paired over seeds: the 95% intervals of the mean difference by bootstrap and by "
-        "Student's t both leave out zero); variants that cannot be told apart share it."
+        "that are better beyond noise (paired over seeds: Student's 95% interval of the mean difference leaves out "
+        "zero); variants that cannot be told apart share it."
     )
 
 
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
-    """Rank by label, for rows that have the metric; empty where seeds are too few to tell rows apart."""
+    """Rank by label, for rows that have the metric; empty where seeds are too few to tell rows apart, or where a number
+    is only a bound."""
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
+    if any(is_bound(row, metric) for row in rows):
+        return {}
     ranks = shared_ranks([row.by_seed(metric) for row in rows], better) if better else None
     return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False)}
 
@@ -100,7 +104,8 @@ def metric_table(
     section: Section, by: str, metrics: Sequence[str], before: Sequence[Extra] = (), after: Sequence[Extra] = ()
 ) -> str:
     """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, the best in bold, a footnote with
-    the reason for every number that there is not, and a mark on every number that the evaluation warned of."""
+    the reason for every number that there is not, and marks on every number that the evaluation warned of and on every
+    one that is only a bound."""
     header = ["variant", *(name for name, _ in before), *map(_heading, metrics), *(name for name, _ in after)]
     best = {metric: best_labels(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
@@ -118,10 +123,12 @@ def metric_table(
             text = f"**{text}**" if row.label in best[metric] else text
             found = row.warnings(metric)
             warned |= dict.fromkeys(found)
-            cells.append(f"{text} †" if found else text)
+            marks = [*(["†"] if found else []), *([MARK] if is_bound(row, metric) else [])]
+            cells.append(" ".join([text, *marks]))
         lines.append([*cells, *(show(row) for _, show in after)])
     footnotes = [f"<sup>{number}</sup> {escape(reason)}" for reason, number in notes.items()]
     footnotes += [f"† {escape(warning)}" for warning in warned]
+    footnotes += explain(section.rows, metrics)
     return "\n\n".join([table(header, lines), *(["  \n".join(footnotes)] if footnotes else [])])
 
 
@@ -148,12 +155,12 @@ def _heading(metric: str) -> str:
 
 
 def best_labels(section: Section, metric: str) -> set[str]:
-    """The row with the best mean and those that seeds cannot tell from it; none where all are equal, or where neither
-    direction is better."""
+    """The row with the best mean and those that seeds cannot tell from it; none where all are equal, where neither
+    direction is better, or where a number is only a bound: any other may be better or worse than what it stands for."""
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
     means = {row.label: row.mean(metric) or 0.0 for row in rows}
-    if better is None or len(set(means.values())) < 2:
+    if better is None or len(set(means.values())) < 2 or any(is_bound(row, metric) for row in rows):
         return set()
     best = (max if better == "higher" else min)(rows, key=lambda row: means[row.label])
     values = best.by_seed(metric)

@@ -21,11 +21,25 @@ from PIL import Image
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import CODES_FILE, HISTORY_FILE, run_folder
 from benchmarks.reporting.rows import Row, Section
-from benchmarks.reporting.style import look, new_figure
+from benchmarks.reporting.style import Look, looks, new_figure
 
 COLUMNS = 4
+# Of the legend below the trade-offs.
+FRONT_COLUMNS = 6
+# A legend with more entries stands below the axes: inside, it would cover the curves.
+MOST_INSIDE = 12
 # A picture is drawn smaller until it is no larger than this.
 MOST_BYTES = 300_000
+
+
+def row_looks(section: Section) -> dict[Row, Look]:
+    """The look of every row on every figure of a board. A variant's first row has the variant's own look; its rows with
+    other settings each have another."""
+    names: dict[Row, str] = {}
+    for row in sorted(section.rows, key=lambda row: (row.label, row.first.run_id)):
+        names[row] = row.label if row.variant in names.values() else row.variant
+    found = looks(names.values())
+    return {row: found[name] for row, name in names.items()}
 
 
 def sheet(rows: Sequence[Row], results: Path, name: str, height: float) -> bytes | None:
@@ -109,6 +123,7 @@ def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
         return None
     # Long labels in several lines: beside a small panel they would leave it no room.
     labels = {row: textwrap.fill(row.label, 24) for row in section.rows}
+    style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
     figure, axes = new_figure(3.4 * len(shown), 0.2 * lines + 0.12 * len(labels) + 1.1, 1, len(shown))
     for metric, axis in zip(shown, axes, strict=True):
@@ -117,7 +132,7 @@ def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
         rows.sort(key=lambda row: row.mean(metric) or 0.0, reverse=entry.better == "lower")
         for height, row in enumerate(rows):
             values = list(row.by_seed(metric).values())
-            style = look(row.variant)
+            style = style_of[row]
             axis.plot(values, [height] * len(values), linestyle="", marker=style["marker"], color=style["color"],
                       markersize=5, alpha=0.8)  # fmt: skip
             axis.plot([statistics.fmean(values)], [height], marker="|", markersize=14, color="black")
@@ -138,12 +153,15 @@ def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
             drawn.append((x, y, known))
     if not drawn:
         return None
-    figure, axes = new_figure(4.6 * len(drawn), 4.2, 1, len(drawn))
+    legend_lines = -(-len({row.label for _, _, known in drawn for row in known}) // FRONT_COLUMNS)
+    # Room for the legend's third line and those after it.
+    figure, axes = new_figure(4.6 * len(drawn), 4.2 + 0.22 * max(0, legend_lines - 2), 1, len(drawn))
     labels: dict[str, Artist] = {}
+    style_of = row_looks(section)
     for (x, y, known), axis in zip(drawn, axes, strict=True):
         front = pareto_front(list(known.values()), (_lower_is_better(x), _lower_is_better(y)))
         for (row, (a, b)), is_on_front in zip(known.items(), front, strict=True):
-            style = look(row.variant)
+            style = style_of[row]
             (mark,) = axis.plot([a], [b], linestyle="", marker=style["marker"], color=style["color"], markersize=8)
             labels.setdefault(row.label, mark)
             if is_on_front:
@@ -157,7 +175,7 @@ def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
             if min(values) > 0 and max(values) > 8 * min(values):
                 set_scale("log")
         axis.tick_params(labelsize=8)
-    figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=6, fontsize=9)
+    figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
     return png(figure, 110)
 
 
@@ -199,11 +217,13 @@ def training_curves(section: Section, results: Path) -> bytes | None:
     drawn = [(row, history) for row, history in histories if "validation_elbo" in history.dropna(axis=1, how="all")]
     if not drawn:
         return None
-    figure, (axis,) = new_figure(8, 4.5)
+    below = len({row.label for row, _ in drawn}) > MOST_INSIDE
+    figure, (axis,) = new_figure(8, 6.5 if below else 4.5)
     labelled: set[str] = set()
+    style_of = row_looks(section)
     for row, history in drawn:
         points = history.dropna(subset=["validation_elbo"])
-        style = look(row.variant)
+        style = style_of[row]
         axis.plot(
             points["epoch"], points["validation_elbo"], color=style["color"], linestyle=style["linestyle"],
             marker=style["marker"], markersize=4, markevery=max(1, len(points) // 12),
@@ -217,7 +237,10 @@ def training_curves(section: Section, results: Path) -> bytes | None:
     axis.set_ylim(low - 0.03 * (high - low) - 1e-9, high + 0.05 * (high - low) + 1e-9)
     axis.set_xlabel("epoch")
     axis.set_ylabel("validation ELBO (nats/image)")
-    axis.legend(fontsize=9, ncols=1 if len(labelled) <= 6 else 2)
+    if below:
+        figure.legend(loc="outside lower center", ncols=4, fontsize=9)
+    else:
+        axis.legend(fontsize=9, ncols=1 if len(labelled) <= 6 else 2)
     return png(figure, 110)
 
 

@@ -1,8 +1,9 @@
-"""One look for every figure: a variant has the same colour and line everywhere, told apart in grey print too."""
+"""One look for every figure: a variant has the same colour, mark and line everywhere, told apart in grey print too."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 
 import matplotlib
 
@@ -12,27 +13,58 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, safe for colour-blind eyes, each with two line styles.
+Look = dict[str, str]
+
+# Okabe & Ito's colours, safe for colour-blind eyes; a brown in place of their yellow, which is hard to see on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A6D3B")
-_LINES = ("-", "--", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_ORDER = (
+_LINES = ("-", "--", ":", "-.")
+# The variants that come with the suite. A new one goes at the end, so that the others keep their looks; a name that is
+# not here is treated as one from outside.
+_BUILT_IN = (
     "vae", "beta_vae", "iwae", "wae_mmd", "info_vae", "dip_vae", "vq_vae", "dfc_vae", "gumbel_vae", "joint_vae",
-    "logcosh_vae", "iaf_vae",
+    "logcosh_vae", "iaf_vae", "ae", "denoising_ae", "sparse_ae", "contractive_ae", "fullcov_vae", "flow_vae", "miwae",
+    "swae", "beta_tcvae", "msssim_vae", "cvae", "auxiliary_vae", "structured_vae", "factor_vae",
 )  # fmt: skip
+# Places kept for built-in variants. Names from outside get the rest of those with a colour and mark of their own, then
+# those that differ in their lines alone.
+_RESERVED = 32
+_DISTINCT = len(_COLOURS) * len(_MARKERS)
+_PLACES = _DISTINCT * len(_LINES)
 
 
-def look(variant: str) -> dict[str, str]:
-    """Colour, line style and marker of a variant, by its name alone."""
-    if variant in _ORDER:
-        index = _ORDER.index(variant)
-    else:
-        index = int(hashlib.sha256(variant.encode()).hexdigest(), 16) % (len(_COLOURS) * len(_LINES))
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """Colour, line style and marker for each of the names on one figure or board.
+
+    A built-in variant has the same look on every board. Any other name takes the place that its hash points to or, if
+    another name here has that one, the next free one. The result depends on the set of names alone, not on their order.
+    """
+    unique = sorted(set(names))
+    places = {name: _BUILT_IN.index(name) for name in unique if name in _BUILT_IN}
+    taken: set[int] = set()
+    for name in unique:
+        if name not in places:
+            places[name] = next((place for place in _choices(name) if place not in taken), _RESERVED)
+            taken.add(places[name])
+    return {name: _look(place) for name, place in places.items()}
+
+
+def _choices(name: str) -> Iterator[int]:
+    """The places that a name from outside may have, best first."""
+    count = _DISTINCT - _RESERVED
+    start = int(hashlib.sha256(name.encode()).hexdigest(), 16) % count
+    yield from (_RESERVED + (start + step) % count for step in range(count))
+    yield from range(_DISTINCT, _PLACES)
+
+
+def _look(place: int) -> Look:
+    # One round of colours after the other. Marks are shifted by 3, which has no divisor in common with their number:
+    # in 8 rounds a colour meets every mark once. After that the lines are shifted.
+    rounds, turns = place // len(_COLOURS), place // _DISTINCT
     return {
-        "color": _COLOURS[index % len(_COLOURS)],
-        "linestyle": _LINES[index // len(_COLOURS) % len(_LINES)],
-        # Shifted from one round of colours to the next: two variants of one colour differ in their marks.
-        "marker": _MARKERS[(index + 3 * (index // len(_COLOURS))) % len(_MARKERS)],
+        "color": _COLOURS[place % len(_COLOURS)],
+        "linestyle": _LINES[(rounds + turns) % len(_LINES)],
+        "marker": _MARKERS[(place + 3 * rounds) % len(_MARKERS)],
     }
 
 

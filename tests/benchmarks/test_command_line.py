@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +141,27 @@ def test_help_imports_neither_torch_nor_hydra():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     assert "bench" in done.stdout
+
+
+def test_a_new_user_sees_what_the_suite_logs_and_no_chatter_of_libraries(tmp_path):
+    # matplotlib builds its font cache in an empty folder, and logs that at INFO.
+    script = (
+        "import logging\n"
+        "from benchmarks.__main__ import main\n"
+        "assert main(['report', '--results', 'none', '--reports', 'reports']) == 0\n"
+        "for name in ('benchmarks.data', 'variants.vae', 'matplotlib'):\n"
+        "    logging.getLogger(name).info('information from %s', name)\n"
+        "    logging.getLogger(name).warning('warning from %s', name)\n"
+    )
+    environment = os.environ | {"MPLCONFIGDIR": str(tmp_path / "matplotlib")}
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "matplotlib").glob("fontlist*.json")), "the font cache was not built"
+    assert done.stderr.splitlines() == [
+        "information from benchmarks.data",
+        "warning from benchmarks.data",
+        "information from variants.vae",
+        "warning from variants.vae",
+        "warning from matplotlib",
+    ]

@@ -1,12 +1,14 @@
 """Every metric against a case whose answer is known, and over one batch as over many with a ragged tail."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 
+import variants
 from benchmarks.evaluation import reconstruction
 from benchmarks.evaluation.features.frechet import frechet_distance, statistics
 from benchmarks.evaluation.features.kid import kid, unbiased_mmd
@@ -16,6 +18,8 @@ from benchmarks.evaluation.likelihood import elbo, log_likelihood, standard_erro
 from benchmarks.evaluation.reconstruction import feature_distance, ms_ssim, mse, psnr, ssim
 from benchmarks.evaluation.representation import information, knn_accuracy, linear_probe_accuracy, subset
 from benchmarks.records.catalogue import CATALOGUE
+
+from ...variants.models import small
 
 # Likelihood
 
@@ -204,3 +208,11 @@ def test_subsets_are_fixed_and_within_bounds():
 def test_every_standard_error_in_the_catalogue_is_in_the_catalogue():
     for metric in CATALOGUE.values():
         assert metric.standard_error is None or metric.standard_error in CATALOGUE
+
+
+def test_a_reason_that_points_to_a_metric_names_one_as_its_column_does():
+    models = [small(name) for name in variants.names() if variants.lookup(name).__module__.startswith("variants.")]
+    named = [seen for model in models for reason in model.unavailable().values()
+             for seen in re.findall(r"\bsee (.+)", reason)]  # fmt: skip
+    assert len(named) >= 2
+    assert set(named) <= {metric.label for metric in CATALOGUE.values()}

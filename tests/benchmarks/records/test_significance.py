@@ -5,8 +5,9 @@ import statistics as plain
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from benchmarks.records.significance import bootstrap_interval, differ, interval, shared_ranks
+from benchmarks.records.significance import differ, interval, shared_ranks
 
 
 def of(values):
@@ -28,18 +29,31 @@ def test_the_interval_covers_the_true_mean_as_often_as_it_says():
     assert covered == pytest.approx(0.95, abs=0.012)
 
 
-def test_the_bootstrap_lists_every_resample_of_few_values():
-    # Two values: means a, (a + b) / 2 twice, b; the quantiles interpolate among these four.
-    assert bootstrap_interval([0.0, 1.0]) == pytest.approx((0.0375, 0.9625))
-    assert bootstrap_interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
+def test_two_differ_where_the_paired_t_test_rejects_at_five_percent_in_either_order():
+    generator = np.random.default_rng(2)
+    decisions = []
+    for _ in range(1000):
+        n = int(generator.integers(3, 11))
+        a = generator.normal(size=n)
+        b = a + generator.normal(generator.normal(), 1.0, size=n)
+        rejected = bool(stats.ttest_rel(a, b).pvalue < 0.05)
+        assert differ(of(a), of(b)) is differ(of(b), of(a)) is rejected
+        decisions.append(rejected)
+    # Neither decision is rare, so that both are tested.
+    assert 0.2 < np.mean(decisions) < 0.8
 
 
-def test_many_values_are_resampled_the_same_way_every_time():
-    values = np.random.default_rng(1).normal(1.0, 1.0, size=50)
-    low, high = bootstrap_interval(values)
-    assert (low, high) == bootstrap_interval(values)
-    error = values.std() / math.sqrt(50)
-    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.03)
+def test_equal_values_and_fewer_than_three_common_seeds_never_differ():
+    generator = np.random.default_rng(3)
+    for n in range(11):
+        values = of(generator.normal(0.0, 10.0 ** generator.integers(-6, 7), size=n).tolist())
+        assert not differ(values, values)
+        others = {seed: value + 1e9 for seed, value in values.items()}
+        common = dict(list(others.items())[:2])
+        assert not differ(values, common)
+        assert not differ(values, common | {100: 0.0, 101: 0.0})
+        # Three are enough for a shift that is the same for every seed.
+        assert differ(values, others) is (n >= 3)
 
 
 def test_equals_are_seldom_called_different_even_over_three_seeds():
