@@ -166,6 +166,7 @@ def _train_and_evaluate(
     evaluation_started = time.perf_counter()
     result = _evaluate(variant, held_out, config)
     eval_seconds = time.perf_counter() - evaluation_started
+    details |= result.details
     seed_everything(config.seed, "pictures")
     pictures.write(folder, variant, held_out.x, config.dataset.show_originals)
     latent_pictures.write(folder, variant, held_out.x, held_out.labels)

@@ -8,11 +8,12 @@ from safetensors.torch import save
 
 import variants
 from benchmarks.config import EvaluationConfig
-from benchmarks.evaluation import evaluate as evaluation
-from benchmarks.evaluation.evaluate import EvaluationData, evaluate, log_likelihood_of, log_weights
+from benchmarks.evaluation.evaluate import EvaluationData, evaluate
+from benchmarks.evaluation.families.samplers import MIXTURE_COMPONENTS
 from benchmarks.evaluation.features import spaces as quality
 from benchmarks.evaluation.features.spaces import judge_space
 from benchmarks.evaluation.judges.network import Judge, LayerMaps, Teacher, feature_network
+from benchmarks.evaluation.likelihood import log_likelihood_of, log_weights
 from benchmarks.training.teacher import teacher
 from variants.parts.networks import MLP
 
@@ -145,7 +146,7 @@ def test_feature_networks_are_trained_once_and_a_damaged_cache_is_made_again(tmp
         raise AssertionError("trained again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmarks.evaluation.evaluate.judges.network._train", never)
+        patch.setattr("benchmarks.evaluation.judges.network._train", never)
         again = feature_network(data, "teacher", tmp_path, CPU)
     assert again.accuracy == first.accuracy
     assert all(torch.equal(value, again.network.state_dict()[key]) for key, value in first.network.state_dict().items())
@@ -194,4 +195,4 @@ def test_mixture_samples_need_a_continuous_code(space):
     assert "fid_features_gmm" in evaluate(model(), data, CONFIG, 0).metrics
     for name in ("gumbel_vae", "joint_vae"):
         assert "mixture" in evaluate(model(name), data, CONFIG, 0).not_applicable["fid_features_gmm"]
-    assert evaluation.MIXTURE_COMPONENTS == 10
+    assert MIXTURE_COMPONENTS == 10
