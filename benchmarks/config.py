@@ -94,7 +94,8 @@ class EvaluationConfig:
     ``inception_precision`` what that network computes in: "bf16" is up to four times as fast on a CPU that has it, but
     moved distances by 1.3 and 2.2% with random weights, the only ones that it could be tried with;
     ``probe_images`` the number of training images on whose codes classifiers and the mixture sampler are fitted;
-    ``information_images`` the number of test images for mutual information."""
+    ``information_images`` the number of test images for mutual information where each pair of image and draw costs a
+    flow's inverse; elsewhere all pairs are one matrix product, and all ``images`` are used."""
 
     importance_samples: int = 100
     images: int | None = None

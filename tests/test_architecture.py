@@ -78,6 +78,14 @@ def test_records_and_reports_need_no_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_reading_the_whole_catalogue_needs_no_torch():
+    """The files of families say what metrics mean; what computes them is imported when it computes."""
+    heavy = "[name for name in ('torch', 'torchvision', 'sklearn', 'scipy') if name in sys.modules]"
+    code = f"import sys; from benchmarks.records.catalogue import CATALOGUE; print(len(dict(CATALOGUE)) > 20, {heavy})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True []"
+
+
 def test_reports_read_records_and_paper_targets_alone():
     allowed = ("benchmarks.reporting", "benchmarks.records", "benchmarks.files", "benchmarks.errors")
     for path in (ROOT / "benchmarks" / "reporting").glob("*.py"):

@@ -6,12 +6,13 @@ True
 """
 
 from .autoencoder import Autoencoder, AutoencoderConfig
-from .base import FAMILIES, Batch, LogWeights, Loss, ParameterGroup, TrainingStep, Variant, VariantConfig
+from .base import FAMILIES, PROPERTIES, Batch, LogWeights, Loss, ParameterGroup, TrainingStep, Variant, VariantConfig
 from .building import build
 from .registry import lookup, names, register
 
 __all__ = [
     "FAMILIES",
+    "PROPERTIES",
     "Autoencoder",
     "AutoencoderConfig",
     "Batch",

@@ -30,12 +30,12 @@ def condition_shape(data: Dataset, config: DatasetConfig) -> tuple[int, ...] | N
 def observe_condition(
     images: Tensor, labels: Tensor | None, config: DatasetConfig, shape: tuple[int, ...] | None
 ) -> Tensor | None:
-    """The condition of ``images`` (batch, ...), float32: their class as a one-hot vector (batch, classes). None where
-    there is none."""
+    """The condition of ``images`` (batch, ...), float32, on their device: their class as a one-hot vector (batch,
+    classes), by the first of the ``labels``. None where there is none."""
     if shape is None or config.condition == "none":
         return None
     assert labels is not None
-    return F.one_hot(labels, shape[0]).float()
+    return F.one_hot(labels[: len(images)].to(images.device), shape[0]).float()
 
 
 def batches(images: Tensor, condition: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.data import batches
 from benchmarks.evaluation.pictures import columns_for, grid, save_png
 from benchmarks.files import write_atomically
 from benchmarks.records.record import CODES_FILE
@@ -36,18 +37,21 @@ class Plane:
 
 
 @torch.no_grad()
-def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None) -> None:
+def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> None:
     """codes.csv, plane.png, traversals.png and interpolations.png for test images ``x`` (n, channels, height, width).
 
     Nothing is written for a model without continuous latent variables; a discrete one beside them keeps its mode. No
-    image of the data set itself is shown, only decoded ones.
+    image of the data set itself is shown, only decoded ones. A conditional model decodes all of them given the first
+    image's condition.
     """
     if "continuous_latent" in variant.unavailable():
         return
     variant.eval()
     x = x[:POINTS]
-    means = torch.cat([variant.latent_means(batch) for batch in x.split(BATCH)])
-    codes = torch.cat([variant.code(variant.posterior(batch)) for batch in x.split(BATCH)])
+    parts = list(batches(x, condition, BATCH))
+    means = torch.cat([variant.latent_means(part, condition=given) for part, given in parts])
+    codes = torch.cat([variant.code(variant.posterior(part, condition=given)) for part, given in parts])
+    first = None if condition is None else condition[:1]
     # A flow's representation is its base's mean, and its code the image of that: lines are drawn among codes.
     continuous = codes[:, : means.shape[1]]
     plane = principal_plane(continuous)
@@ -58,7 +62,8 @@ def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None) -> N
     def decoded(z: Tensor) -> Tensor:
         """Mean images of continuous latent vectors (n, d); what else a code holds is the first test image's."""
         rest = codes[:1, means.shape[1] :].expand(len(z), -1)
-        return torch.cat([variant.likelihood(part).mean for part in torch.cat([z, rest], dim=1).split(BATCH)])
+        whole = torch.cat([z, rest], dim=1)
+        return torch.cat([variant.likelihood(part, condition=first).mean for part in whole.split(BATCH)])
 
     steps = torch.linspace(-REACH, REACH, columns, device=x.device)
     save_png(folder / "plane.png", grid(decoded(plane_points(plane, steps)), columns))

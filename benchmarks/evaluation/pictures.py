@@ -17,20 +17,30 @@ MOST_COLUMNS, SHEET_WIDTH = 8, 400
 
 
 @torch.no_grad()
-def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool) -> None:
+def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condition: Tensor | None = None) -> None:
     """samples.png: mean images of draws from the prior. reconstructions.png: the first images of ``x`` (n, channels,
     height, width), lines of them over lines of their reconstructions from the posterior mean; the reconstructions alone
-    where the originals may not be shown."""
+    where the originals may not be shown. A model without a prior has no samples. A conditional one is given the
+    ``condition`` (n, ...) of the images, its samples sorted by it."""
     variant.eval()
     columns = columns_for(x)
-    save_png(folder / "samples.png", grid(variant.sample(columns * columns), columns))
+    count = columns * columns
+    if "prior" not in variant.unavailable():
+        given = None if condition is None else _in_order(condition[:count])
+        save_png(folder / "samples.png", grid(variant.sample(count, condition=given), columns))
+    originals = x[: columns // 2 * columns if show_originals else count]
+    given = None if condition is None else condition[: len(originals)]
+    shown = variant.reconstruct(originals, condition=given)
     if show_originals:
-        originals = x[: columns // 2 * columns]
-        lines = zip(originals.split(columns), variant.reconstruct(originals).split(columns), strict=True)
+        lines = zip(originals.split(columns), shown.split(columns), strict=True)
         shown = torch.cat([line for pair in lines for line in pair])
-    else:
-        shown = variant.reconstruct(x[: columns * columns])
     save_png(folder / "reconstructions.png", grid(shown, columns))
+
+
+def _in_order(condition: Tensor) -> Tensor:
+    """Conditions (n, ...) sorted, so that equal ones stand side by side."""
+    flat = condition.flatten(1).tolist()
+    return condition[sorted(range(len(flat)), key=flat.__getitem__, reverse=True)]
 
 
 def columns_for(images: Tensor) -> int:

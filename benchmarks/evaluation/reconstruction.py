@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from torchmetrics.functional.image import (
 
 # Small enough for the processor's cache: SSIM takes half the time that it does on 500 images of 28x28 at once.
 BATCH = 100
-WINDOW = 11  # pixels: Wang et al. (2004)
-# Five scales of the window's reach: the smallest side that MS-SSIM is defined for.
-SMALLEST_MULTISCALE_SIDE = (WINDOW - 1) * 2**4 + 1
+WINDOW, SIGMA = 11, 1.5  # pixels: Wang et al. (2004), section III.C
+# A window of one pixel has no variance.
+SMALLEST_SIDE = 3
+# The last of five scales, four times halved, must still hold the window.
+SMALLEST_MULTISCALE_SIDE = WINDOW * 2**4
 
 
 def mse(x: Tensor, reconstruction: Tensor) -> float:
@@ -30,18 +33,38 @@ def psnr(x: Tensor, reconstruction: Tensor) -> float:
 
 
 def ssim(x: Tensor, reconstruction: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004), averaged over images; a window of 11 pixels, fewer where an image is
-    smaller."""
+    """Structural similarity (Wang et al. 2004), averaged over images and over all positions at which the Gaussian
+    window, 11 pixels wide with a standard deviation of 1.5, lies inside the image. For images of fewer than 11 pixels a
+    side the window is the largest odd one that fits, and its standard deviation shrinks alike. Raises ``ValueError``
+    below 3 pixels a side."""
     side = min(x.shape[-2:])
+    if side < SMALLEST_SIDE:
+        raise ValueError(f"needs images of {SMALLEST_SIDE} pixels a side")
     window = min(WINDOW, side if side % 2 else side - 1)
-    return _batched(structural_similarity_index_measure, x, reconstruction, kernel_size=window, gaussian_kernel=False)
+    margin = window // 2
+
+    def measure(a: Tensor, b: Tensor) -> Tensor:
+        # The library takes a Gaussian window's width from its standard deviation, 3.5 of them to each side: 11 for 1.5.
+        _, full = structural_similarity_index_measure(
+            a, b, sigma=SIGMA * window / WINDOW, data_range=1.0, return_full_image=True
+        )
+        # At the border it reflects the image.
+        return full[..., margin:-margin, margin:-margin].flatten(1).double().mean(1).sum()
+
+    return _batched(measure, x, reconstruction)
 
 
 def ms_ssim(x: Tensor, reconstruction: Tensor) -> float:
-    """Multi-scale SSIM (Wang et al. 2003). Raises ``ValueError`` for images of fewer than 161 pixels a side."""
+    """Multi-scale SSIM (Wang et al. 2003). Raises ``ValueError`` for images of fewer than 176 pixels a side."""
     if min(x.shape[-2:]) < SMALLEST_MULTISCALE_SIDE:
-        raise ValueError(f"images below {SMALLEST_MULTISCALE_SIDE} pixels a side have no five scales")
-    return _batched(multiscale_structural_similarity_index_measure, x, reconstruction)
+        raise ValueError(f"needs images of {SMALLEST_MULTISCALE_SIDE} pixels a side")
+
+    def measure(a: Tensor, b: Tensor) -> Tensor:
+        return multiscale_structural_similarity_index_measure(
+            a, b, sigma=SIGMA, kernel_size=WINDOW, data_range=1.0, reduction="sum"
+        )
+
+    return _batched(measure, x, reconstruction)
 
 
 def feature_distance(features: Tensor, reconstructed: Tensor) -> float:
@@ -49,8 +72,9 @@ def feature_distance(features: Tensor, reconstructed: Tensor) -> float:
     return float((features - reconstructed).double().norm(dim=1).mean() / math.sqrt(features.shape[1]))
 
 
-def _batched(measure: object, x: Tensor, y: Tensor, **options: object) -> float:
+def _batched(measure: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> float:
+    """The mean over images of what ``measure`` sums over a batch of them."""
     total = torch.zeros((), dtype=torch.double)
     for a, b in zip(x.split(BATCH), y.split(BATCH), strict=True):
-        total += measure(b, a, data_range=1.0, reduction="sum", **options).double().cpu()  # type: ignore[operator]
+        total += measure(b, a).double().cpu()
     return float(total / len(x))

@@ -1,8 +1,6 @@
-"""What a representation is good for: classifiers on posterior means, information, and the aggregate posterior."""
+"""What a representation is good for: classifiers on posterior means, and the dimensions that are in use."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 NEIGHBOURS = 10
+ACTIVE_VARIANCE = 0.01
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
@@ -28,18 +27,10 @@ def linear_probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, tes
     return float(probe.score(scaler.transform(test.numpy()), test_labels.numpy()))
 
 
-def information(log_q: Tensor, log_prior: Tensor) -> tuple[float, float]:
-    """Mutual information I(x; z) and KL(q(z) || p(z)) under the aggregate posterior of n images, both in nats.
-
-    ``log_q`` (n, n): log q(z_i | x_j), z_i drawn from q(z|x_i). ``log_prior`` (n,): log p(z_i). The aggregate is
-    estimated from the same images, log q(z_i) = logsumexp_j log q(z_i|x_j) - log n, so I(x; z) cannot exceed log n
-    (Hoffman & Johnson 2016; Chen et al. 2018, section C.1). The two sum to the mean KL(q(z|x) || p(z)).
-    """
-    n = len(log_q)
-    log_aggregate = log_q.double().logsumexp(1) - math.log(n)
-    mutual = (torch.diagonal(log_q).double() - log_aggregate).mean()
-    marginal = (log_aggregate - log_prior.double()).mean()
-    return float(mutual), float(marginal)
+def active_units(means: Tensor) -> int:
+    """Latent dimensions u in which the posterior means (n, latent) vary over images: Var_x(E_q[u]) > 0.01 (Burda et al.
+    2016, section 5.2)."""
+    return int((means.double().var(0) > ACTIVE_VARIANCE).sum())
 
 
 def subset(count: int, size: int, seed: int) -> Tensor:

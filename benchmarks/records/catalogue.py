@@ -1,132 +1,154 @@
-"""What every metric in a record means: its label, unit, direction and the sentence that a report prints.
+"""Families of metrics, and what every metric in a record means: its label, unit, direction and the sentence that a
+report prints.
 
-Imports nothing heavy: reports read it on machines without torch.
+A family is one registered object in one file below ``benchmarks/evaluation/families/``, or in a folder that the
+environment variable ``VAE_METRICS_PATH`` lists (separated as in ``PATH``). The files are imported when the catalogue is
+first read. This is the one import upwards in the suite; it is late, and by name, and imports nothing heavy: reports
+read the catalogue on machines without torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.errors import UserError
+
+PACKAGE = "benchmarks.evaluation.families"
+PATH_VARIABLE = "VAE_METRICS_PATH"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """``better`` is the direction in which a larger number is read; None where neither is better."""
+    """One number of a record.
+
+    ``better`` is the direction in which a larger number is read; None where neither is better. ``needs``: what of the
+    model and the data it is computed from, see :meth:`benchmarks.evaluation.evaluate.Context.missing`; where one is
+    missing, the reason is recorded in place of the number.
+    """
 
     label: str
     unit: str
     better: Literal["higher", "lower"] | None
-    family: Literal["likelihood", "reconstruction", "sample_quality", "representation"]
     meaning: str
     decimals: int = 2
+    needs: tuple[str, ...] = ()
     # The standard error over images, where the record has one, stands under this name.
     standard_error: str | None = None
     # Whether it is measured in the features of the data set's own judge, see benchmarks/records/judged.py.
     judged: bool = False
+    # Whether it is a column of its family's table on a board, in the order of the family's metrics.
+    column: bool = True
+    # Tables of other families that show it, too: family -> at which column.
+    also_in: Mapping[str, int] = field(default_factory=dict)
+    # Whether it is defined for pixels of 8 bits alone: a record of binary images does not name it.
+    eight_bit: bool = False
+    # The same quantity in another unit, which takes its place on boards that have it.
+    in_other_unit: str | None = None
+    # Whether a variant's page shows it.
+    summary: bool = False
+    # Scatter plots with this metric against others, or against a timing such as "train_seconds".
+    plotted_against: tuple[str, ...] = ()
 
 
-CATALOGUE: dict[str, Metric] = {
-    "elbo": Metric(
-        "ELBO", "nats/image", "higher", "likelihood",
-        "evidence lower bound, the mean over images and posterior samples of log p(x|z) + log p(z) - log q(z|x)",
-        2, "elbo_se",
-    ),
-    "elbo_se": Metric("ELBO s.e.", "nats/image", None, "likelihood", "standard error of the ELBO over images"),
-    "log_likelihood": Metric(
-        "log p(x)", "nats/image", "higher", "likelihood",
-        "importance-sampled lower bound on the log-likelihood, logsumexp over K posterior samples minus log K",
-        2, "log_likelihood_se",
-    ),
-    "log_likelihood_se": Metric(
-        "log p(x) s.e.", "nats/image", None, "likelihood", "standard error of log p(x) over images"
-    ),
-    "distortion": Metric(
-        "distortion", "nats/image", "lower", "likelihood", "-E_q log p(x|z), the ELBO's reconstruction part"
-    ),
-    "kl": Metric("KL", "nats/image", None, "likelihood", "KL(q(z|x) ‖ p(z)), the ELBO's rate, by Monte Carlo"),
-    "elbo_bits_per_dim": Metric(
-        "ELBO", "bits/dim", "lower", "likelihood", "the negative ELBO in bits per pixel channel", 3
-    ),
-    "log_likelihood_bits_per_dim": Metric(
-        "log p(x)", "bits/dim", "lower", "likelihood", "the negative log p(x) in bits per pixel channel", 3
-    ),
-    "active_units": Metric(
-        "active units", "dimensions", None, "representation",
-        "latent dimensions whose posterior mean varies over test images by more than 0.01 (Burda et al. 2016)", 0,
-    ),
-    "code_perplexity": Metric(
-        "code perplexity", "values in use", None, "representation",
-        "exponential of the entropy of a discrete latent variable's usage over test images, averaged over variables", 1,
-    ),
-    "category_accuracy": Metric(
-        "category accuracy", "share", "higher", "representation",
-        "share of test images whose discrete category is their class, under the best one-to-one assignment", 3,
-    ),
-    "mse": Metric(
-        "MSE", "per pixel", "lower", "reconstruction",
-        "squared error per pixel channel of the mean image decoded from the posterior mean", 4,
-    ),
-    "fid_features": Metric(
-        "FID, own features", "distance", 'lower', "sample_quality", "Fréchet distance between generated and test images in the features of the data set's own classifier", 2, judged=True,
-    ),
-    "fid_inception": Metric(
-        "FID, Inception", "distance", 'lower', "sample_quality", "Fréchet distance between generated and test images in pytorch-fid's Inception features", 2, None,
-    ),
-    "kid_features": Metric(
-        "KID, own features", "distance", 'lower', "sample_quality", "kernel distance (unbiased, in blocks of 500) in the features of the data set's own classifier", 3, 'kid_features_se', judged=True,
-    ),
-    "kid_features_se": Metric(
-        "KID s.e.", "distance", None, "sample_quality", "standard error of the KID over its blocks", 3, judged=True,
-    ),
-    "kid_inception": Metric(
-        "KID, Inception", "distance", 'lower', "sample_quality", "kernel distance (unbiased, in blocks of 500) in Inception features", 4, 'kid_inception_se',
-    ),
-    "kid_inception_se": Metric(
-        "KID s.e.", "distance", None, "sample_quality", "standard error of the KID over its blocks", 4, None,
-    ),
-    "precision": Metric(
-        "precision", "share", 'higher', "sample_quality", "share of generated images inside the manifold of test images, in the classifier's features: fidelity (Kynkäänniemi et al. 2019)", 3, judged=True,
-    ),
-    "recall": Metric(
-        "recall", "share", 'higher', "sample_quality", "share of test images inside the manifold of generated images: diversity (Kynkäänniemi et al. 2019)", 3, judged=True,
-    ),
-    "density": Metric(
-        "density", "ratio", 'higher', "sample_quality", "how many test images' neighbourhoods hold a generated image, relative to chance: fidelity, robust to outliers (Naeem et al. 2020)", 3, judged=True,
-    ),
-    "coverage": Metric(
-        "coverage", "share", 'higher', "sample_quality", "share of test images with a generated image in their neighbourhood: diversity (Naeem et al. 2020)", 3, judged=True,
-    ),
-    "fid_features_gmm": Metric(
-        "FID, mixture sampler", "distance", 'lower', "sample_quality", "fid_features of images decoded from a mixture of 10 Gaussians fitted to training codes, in place of the prior", 2, judged=True,
-    ),
-    "reconstruction_fid_features": Metric(
-        "reconstruction FID", "distance", 'lower', "sample_quality", "Fréchet distance between reconstructed and test images in the features of the data set's own classifier", 2, judged=True,
-    ),
-    "reconstruction_fid_inception": Metric(
-        "reconstruction FID, Inception", "distance", 'lower', "sample_quality", "Fréchet distance between reconstructed and test images in Inception features", 2, None,
-    ),
-    "psnr": Metric(
-        "PSNR", "dB", 'higher', "reconstruction", "peak signal-to-noise ratio of the reconstruction, averaged over images", 2, None,
-    ),
-    "ssim": Metric(
-        "SSIM", "-1 to 1", 'higher', "reconstruction", "structural similarity of image and reconstruction (Wang et al. 2004)", 3, None,
-    ),
-    "ms_ssim": Metric(
-        "MS-SSIM", "0 to 1", 'higher', "reconstruction", "multi-scale structural similarity, for images of 161 pixels a side or more", 3, None,
-    ),
-    "feature_distance": Metric(
-        "feature distance", "root mean square", 'lower', "reconstruction", "distance between image and reconstruction in the features of the data set's own classifier", 3, judged=True,
-    ),
-    "knn_accuracy": Metric(
-        "10-NN accuracy", "share", 'higher', "representation", "accuracy on test images of the vote of the 10 nearest training images in posterior means", 3, None,
-    ),
-    "linear_probe_accuracy": Metric(
-        "linear probe", "share", 'higher', "representation", "accuracy on test images of a logistic regression trained on posterior means of training images", 3, None,
-    ),
-    "mutual_information": Metric(
-        "I(x; z)", "nats", 'higher', "representation", "mutual information of image and latent vector by a minibatch estimate, which the log of the number of images bounds", 2, None,
-    ),
-    "aggregate_kl": Metric(
-        "KL(q(z) ‖ p(z))", "nats", 'lower', "representation", "divergence of the aggregate posterior from the prior, by the same estimate", 2, None,
-    ),
-}  # fmt: skip
+@dataclass(frozen=True)
+class Family:
+    """Metrics that are computed together and share a table on a board.
+
+    ``compute(context, result)``, of a ``Context`` and an ``Evaluation`` (benchmarks/evaluation/evaluate.py), enters
+    each metric in ``result``: a number by ``result.add``, or the reason why there is none (``result.not_applicable``).
+    It is called unless all of them lack something that they need, after torch was seeded for the family's name.
+    ``order`` sorts the families; the first one's table is the leaderboard. ``sentence`` stands above the table and may
+    name fields of the evaluation's configuration in braces. ``headline`` are the metrics that answer for the family,
+    the first that a board has: it sorts the table, has winners and is in the pictures of seeds.
+    """
+
+    name: str
+    title: str
+    order: int
+    metrics: Mapping[str, Metric]
+    compute: Callable[[Any, Any], None]
+    sentence: str = ""
+    headline: tuple[str, ...] = ()
+    # Whether a board explains its distances below the table.
+    explains_distances: bool = False
+
+
+_families: dict[str, Family] = {}
+# The package, and paths of files, already imported, so that discovery can be repeated at no cost.
+_discovered: set[str] = set()
+
+
+def register(family: Family) -> Family:
+    """Enter a family. Raises ``ValueError`` where its name, or that of one of its metrics, is taken."""
+    if family.name in _families:
+        raise ValueError(f"family {family.name!r} is already registered")
+    for other in _families.values():
+        for name in family.metrics:
+            if name in other.metrics:
+                raise ValueError(f"metric {name!r} of family {family.name!r} is already one of family {other.name!r}")
+    _families[family.name] = family
+    return family
+
+
+def families() -> list[Family]:
+    """All families, in their order."""
+    discover()
+    return sorted(_families.values(), key=lambda family: (family.order, family.name))
+
+
+def discover() -> None:
+    """Import every module that may register a family. Raises :class:`UserError` for a folder of the user's that does
+    not exist, and for a file that cannot be imported."""
+    if PACKAGE not in _discovered:
+        # Noted first: what a module imports may read the catalogue.
+        _discovered.add(PACKAGE)
+        for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
+            importlib.import_module(f"{PACKAGE}.{module.name}")
+    for folder in filter(None, os.environ.get(PATH_VARIABLE, "").split(os.pathsep)):
+        if not Path(folder).is_dir():
+            raise UserError(f"{PATH_VARIABLE} names {folder!r}, which is not a folder")
+        for path in sorted(Path(folder).resolve().glob("*.py")):
+            if str(path) not in _discovered:
+                _discovered.add(str(path))
+                _import_file(path)
+
+
+def _import_file(path: Path) -> None:
+    name = f"_external_family_{path.stem}_{len(_discovered)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up while they are being made.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+class _Catalogue(Mapping[str, Metric]):
+    """Every metric of every family by name, read from the registry each time."""
+
+    def __getitem__(self, name: str) -> Metric:
+        for family in families():
+            if name in family.metrics:
+                return family.metrics[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for family in families() for name in family.metrics)
+
+    def __len__(self) -> int:
+        return sum(len(family.metrics) for family in families())
+
+
+CATALOGUE: Mapping[str, Metric] = _Catalogue()

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.catalogue import CATALOGUE, Family, families
 from benchmarks.records.record import Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
@@ -14,28 +14,44 @@ from benchmarks.reporting.markdown import code, escape, file_name, table
 from benchmarks.reporting.rows import Row, Section, data_title
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
-LIKELIHOOD_NATS = ("elbo", "log_likelihood", "kl", "active_units", "mse")
-QUALITY = ("fid_features", "kid_features", "precision", "recall", "density", "coverage", "fid_inception")
-RECONSTRUCTION = ("mse", "psnr", "ssim", "ms_ssim", "feature_distance", "reconstruction_fid_features")
-REPRESENTATION = (
-    "knn_accuracy", "linear_probe_accuracy", "active_units", "mutual_information", "aggregate_kl", "code_perplexity",
-    "category_accuracy",
-)  # fmt: skip
-SAMPLERS = ("fid_features", "fid_features_gmm")
-# Question -> the metrics that answer it, the first that a board has.
-QUESTIONS = {
-    "likelihood": ("log_likelihood_bits_per_dim", "log_likelihood"),
-    "sample quality": ("fid_features", "fid_inception"),
-    "reconstruction": ("mse",),
-    "representation": ("linear_probe_accuracy",),
-}
-LIKELIHOOD_BITS = ("elbo_bits_per_dim", "log_likelihood_bits_per_dim", "kl", "active_units", "mse")
+
+
+def questions() -> dict[str, tuple[str, ...]]:
+    """Question -> the metrics that answer it, the first that a board has."""
+    return {family.title.lower(): family.headline for family in families() if family.headline}
 
 
 def sort_metric(section: Section) -> str:
     """The column that orders the leaderboard: log p(x) in the board's unit."""
-    in_bits = any("log_likelihood_bits_per_dim" in r.metrics | r.not_applicable for r in section.records)
-    return "log_likelihood_bits_per_dim" if in_bits else "log_likelihood"
+    return in_unit(section, families()[0].headline[-1])
+
+
+def in_unit(section: Section, metric: str) -> str:
+    """A metric, or the one that stands for it in the unit of this board."""
+    other = CATALOGUE[metric].in_other_unit if metric in CATALOGUE else None
+    return other if other and any(other in r.metrics | r.not_applicable for r in section.records) else metric
+
+
+def columns(section: Section, family: Family) -> list[str]:
+    """The metrics of a family's table, those of other families among them."""
+    shown = [name for name, metric in family.metrics.items() if metric.column]
+    guests = {name: metric.also_in[family.name] for name, metric in CATALOGUE.items() if family.name in metric.also_in}
+    for name in sorted(guests, key=lambda name: (guests[name], name)):
+        shown.insert(guests[name], name)
+    return [in_unit(section, name) for name in shown]
+
+
+def headlines(section: Section) -> list[str]:
+    """One metric for each question, that of the leaderboard first."""
+    others = [measured(section, family.headline) or family.headline for family in families()[1:]]
+    return [sort_metric(section), *(metrics[0] for metrics in others if metrics)]
+
+
+def plots(section: Section) -> list[tuple[str, str]]:
+    """Pairs (x, y) of metrics that are drawn against each other, then those of a timing and a metric."""
+    pairs = [(x, name) for name, metric in CATALOGUE.items() for x in metric.plotted_against]
+    pairs.sort(key=lambda pair: pair[0] not in CATALOGUE)
+    return [(in_unit(section, x), in_unit(section, y)) for x, y in pairs]
 
 
 def sorted_rows(section: Section, metric: str) -> list[Row]:
@@ -52,12 +68,11 @@ def sorted_rows(section: Section, metric: str) -> list[Row]:
 def leaderboard(section: Section) -> str:
     """The table of likelihoods and cost, and its footnotes."""
     by = sort_metric(section)
-    metrics = LIKELIHOOD_BITS if by.endswith("bits_per_dim") else LIKELIHOOD_NATS
     ranks = ranks_of(section, by)
     return metric_table(
         section,
         by,
-        metrics,
+        columns(section, families()[0]),
         before=[
             *([("rank", lambda row: str(ranks.get(row.label, "–")))] if ranks else []),
             ("parameters", lambda row: f"{row.first.parameters:,}"),

@@ -11,8 +11,6 @@ from benchmarks.reporting import board
 from benchmarks.reporting.markdown import table
 from benchmarks.reporting.rows import Row, Section
 
-COMPARED = ("fid_features", "mse", "linear_probe_accuracy")
-
 
 def compared(section: Section, before: list[Section]) -> list[str]:
     """The blocks of a board's comparison with sections of another results folder, for rows of the same name there,
@@ -27,7 +25,7 @@ def compared(section: Section, before: list[Section]) -> list[str]:
     rows = [row for row in board.sorted_rows(section, by) if row.label in earlier]
     if not rows:
         return []
-    metrics = board.measured(section, (by, *COMPARED))
+    metrics = board.measured(section, board.headlines(section))
     header = ["variant", *(CATALOGUE[metric].label for metric in metrics)]
     lines = [[board.row_link(row), *(change(row, earlier[row.label], metric) for metric in metrics)] for row in rows]
     return [

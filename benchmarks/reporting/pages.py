@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.files import write_atomically
-from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.catalogue import CATALOGUE, families
 from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
 from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.comparison import compared
@@ -111,7 +111,7 @@ def _section_blocks(section: Section, name: str, results: Path, reports: Path) -
             f"Sorted by {CATALOGUE[by].label} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds; ↑ higher "
             f"is better, ↓ lower is better. {board.ranking_sentence(section)}",
             board.leaderboard(section),
-            _meanings(board.LIKELIHOOD_BITS if by.endswith("bits_per_dim") else board.LIKELIHOOD_NATS),
+            _meanings(board.columns(section, families()[0])),
         ]
         blocks += _further_tables(section)
         blocks += _pictures(section, name, results, reports)
@@ -122,28 +122,22 @@ def _section_blocks(section: Section, name: str, results: Path, reports: Path) -
 
 
 def _further_tables(section: Section) -> list[str]:
-    """Sample quality, samplers, reconstruction and representation, each where at least one row has a number; cost."""
-    generated = sorted({str(r.config.get("evaluation", {}).get("generated_images", "?")) for r in section.records})
-    tables = [
-        ("Sample quality", board.QUALITY, "fid_features",
-         f"From {escape(', '.join(generated))} mean images drawn from the prior, rounded to 8 bits. Distances in the "
-         "features of the data set's own classifier see what matters on this data and need no download; those in "
-         "Inception's features are comparable with published ones, and the two never mix."),
-        ("Samplers", board.SAMPLERS, "fid_features",
-         "The same distance with latent vectors from the prior, and from a mixture of 10 Gaussians fitted to training "
-         "codes: the gap is what the prior misses of the aggregate posterior."),
-        ("Reconstruction", board.RECONSTRUCTION, "mse", "Of test images, decoded from the posterior mean or mode."),
-        ("Representation", board.REPRESENTATION, "linear_probe_accuracy",
-         "What posterior means know of the image and of its class. No variant sees a label in training."),
-    ]  # fmt: skip
+    """The table of every family but the leaderboard's, where at least one row has a number; cost."""
+    options = defaultdict(lambda: "?", _evaluation_options(section))
     blocks = []
-    for heading, metrics, by, sentence in tables:
-        shown = board.measured(section, metrics)
-        if by not in shown and shown:
-            by = shown[0]
-        if shown:
-            blocks += [f"### {heading}", sentence, board.metric_table(section, by, shown), _meanings(tuple(shown))]
-        if heading == "Sample quality" and shown:
+    for family in families()[1:]:
+        shown = board.measured(section, board.columns(section, family))
+        if not shown:
+            continue
+        by = next((metric for metric in family.headline if metric in shown), shown[0])
+        table_of_metrics = board.metric_table(section, by, shown)
+        blocks += [
+            f"### {escape(family.title)}",
+            family.sentence.format_map(options),
+            table_of_metrics,
+            _meanings(shown),
+        ]
+        if family.explains_distances:
             blocks += [board.judge(section), "What the distances mean:", board.limits(section)]
     blocks += [
         "### Cost",
@@ -154,10 +148,19 @@ def _further_tables(section: Section) -> list[str]:
     return blocks
 
 
+def _evaluation_options(section: Section) -> dict[str, str]:
+    """The options of the evaluation as a board's sentences name them."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in section.records:
+        for name, value in record.config.get("evaluation", {}).items():
+            found[name].add(str(value))
+    return {name: escape(", ".join(sorted(values))) for name, values in found.items()}
+
+
 def _pictures(section: Section, name: str, results: Path, reports: Path) -> list[str]:
     by = board.sort_metric(section)
     rows = board.sorted_rows(section, by)
-    dots = (by, "fid_features", "mse", "linear_probe_accuracy")
+    dots, pairs = board.headlines(section), board.plots(section)
     lowest = "the lowest seed of each row"
     drawn = [
         ("Samples", figures.sheet(rows, results, "samples.png", 2.9),
@@ -167,9 +170,9 @@ def _pictures(section: Section, name: str, results: Path, reports: Path) -> list
          "Validation ELBO (one posterior sample an image) after every epoch, one line a seed."),
         ("Seeds", figures.seeds(section, dots),
          "Every seed a mark, the mean a bar; the best row of each panel at the top."),
-        ("Trade-offs", figures.fronts(section, ((by, "fid_features"), ("train_seconds", by))),
-         "Sample quality against likelihood, and likelihood against training time; means over seeds. Rings mark the "
-         "Pareto front: no other row is at least as good in both and better in one."),
+        ("Trade-offs", figures.fronts(section, pairs),
+         f"{_plotted(pairs)}; means over seeds. Rings mark the Pareto front: no other row is at least as good in both "
+         "and better in one."),
         ("Latent space", figures.codes(rows, results),
          f"Posterior means of the first 1,000 test images on the plane in which they vary most, a colour a class; "
          f"{lowest}."),
@@ -190,6 +193,13 @@ def _pictures(section: Section, name: str, results: Path, reports: Path) -> list
     return blocks
 
 
+def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
+    """Which questions are drawn against which."""
+    titles = {name: family.title.lower() for family in families() for name in family.metrics}
+    text = ", and ".join(f"{titles[y]} against {titles.get(x, 'training time')}" for x, y in pairs)
+    return text[:1].upper() + text[1:]
+
+
 def _reconstruction_caption(section: Section) -> str:
     if section.any_record.config.get("dataset", {}).get("show_originals", True):
         return "Pairs of lines: the first test images, and under each its reconstruction from the posterior mean."
@@ -199,7 +209,7 @@ def _reconstruction_caption(section: Section) -> str:
     )
 
 
-def _meanings(metrics: tuple[str, ...]) -> str:
+def _meanings(metrics: Sequence[str]) -> str:
     return "\n".join(
         f"- **{CATALOGUE[m].label}** ({CATALOGUE[m].unit}): {escape(CATALOGUE[m].meaning)}." for m in metrics
     )
@@ -226,7 +236,7 @@ def _index(
         blocks += [
             "## Winners",
             "The best mean for each question, and how many others seeds cannot tell from it.",
-            table(["board", *board.QUESTIONS, "speed"], [winners for _, winners in lines], "left"),
+            table(["board", *board.questions(), "speed"], [winners for _, winners in lines], "left"),
         ]
         names = sorted({row.variant for parts in boards.values() for section in parts for row in section.rows})
         links = [f"[{escape(name)}](variants/{file_name(name)}.md)" for name in names]
@@ -265,7 +275,7 @@ def _index_line(dataset: str, parts: list[Section], number: int) -> tuple[list[s
         max(record.finished for record in everything)[:10],
         escape("; ".join(sorted({str(record.environment.get("device", "unknown")) for record in everything}))),
     ]
-    return line, [link, *(_winner(section, metrics) for metrics in board.QUESTIONS.values()), _fastest(section)]
+    return line, [link, *(_winner(section, metrics) for metrics in board.questions().values()), _fastest(section)]
 
 
 def _winner(section: Section, metrics: tuple[str, ...]) -> str:

@@ -13,8 +13,6 @@ from benchmarks.reporting import board, figures
 from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
 from benchmarks.reporting.rows import Row, Section, data_title
 
-HEADLINE = ("elbo", "elbo_bits_per_dim", "log_likelihood", "log_likelihood_bits_per_dim", "fid_features", "mse",
-            "linear_probe_accuracy")  # fmt: skip
 PICTURES = {
     "samples": "samples.png",
     "reconstructions": "reconstructions.png",
@@ -42,11 +40,15 @@ def _page(name: str, sections: Sequence[Section], results: Path, reports: Path, 
         "## On these boards",
         "Place among the rows that have the number (shared where seeds cannot tell them apart; by the mean alone, "
         "marked ~, where there are fewer than three seeds).",
-        table(["board", *board.QUESTIONS], [line for section, rows in own for line in _places(section, rows)], "left"),
+        table(
+            ["board", *board.questions()], [line for section, rows in own for line in _places(section, rows)], "left"
+        ),
     ]
     for section, rows in own:
         blocks.append(f"## {escape(data_title(section.any_record))}, {escape(section.profile)}")
-        metrics = [m for m in HEADLINE if any(row.mean(m) is not None for row in rows)]
+        metrics = [
+            m for m, entry in CATALOGUE.items() if entry.summary and any(row.mean(m) is not None for row in rows)
+        ]
         lines = [[escape(row.label), *(_number(row, m) for m in metrics), str(len(row.records))] for row in rows]
         blocks.append(table(["", *(f"{CATALOGUE[m].label} ({CATALOGUE[m].unit})" for m in metrics), "seeds"], lines))
         for number, row in enumerate(rows):
@@ -81,7 +83,7 @@ def _places(section: Section, rows: Sequence[Row]) -> list[list[str]]:
     lines = []
     for row in rows:
         label = link if row.label == row.variant else f"{link}: {escape(row.label)}"
-        lines.append([label, *(_place(section, row, metrics) for metrics in board.QUESTIONS.values())])
+        lines.append([label, *(_place(section, row, metrics) for metrics in board.questions().values())])
     return lines
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 
 import variants
-from benchmarks.evaluation.evaluate import log_likelihood_of
+from benchmarks.evaluation.likelihood import log_likelihood_of
 from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants.parts.networks import MLP
 

@@ -153,9 +153,10 @@ def _train_and_evaluate(
     labels = None if data.train.labels is None else data.train.labels.to(images.device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
     validation = validation.to(device)
+    given = observe_condition(validation, data.validation.labels, config.dataset, variant.condition_shape)
 
     def validate(model: Variant) -> dict[str, float]:
-        return validation_score(model, validation, config.seed, config.training.validation_samples)
+        return validation_score(model, validation, config.seed, config.training.validation_samples, given)
 
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, cache, device)
@@ -170,8 +171,7 @@ def _train_and_evaluate(
     if not variant.trains_observation:
         seed_everything(config.seed, "calibration")
         shown = images[:CALIBRATION_IMAGES].to(device)
-        given = None if labels is None else labels[:CALIBRATION_IMAGES].to(device)
-        condition = observe_condition(shown, given, config.dataset, variant.condition_shape)
+        condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
         fit_observation(variant, observe_training(shown, config.dataset), condition)
     held_out = evaluation_data(config, data, cache, device)
     for space in held_out.spaces.values():
@@ -179,9 +179,10 @@ def _train_and_evaluate(
     evaluation_started = time.perf_counter()
     result = _evaluate(variant, held_out, config)
     eval_seconds = time.perf_counter() - evaluation_started
+    details |= result.details
     seed_everything(config.seed, "pictures")
-    pictures.write(folder, variant, held_out.x, config.dataset.show_originals)
-    latent_pictures.write(folder, variant, held_out.x, held_out.labels)
+    pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
+    latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
     save_weights(folder, variant.state_dict())
     return {
         "metrics": result.metrics,
@@ -237,7 +238,9 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
             spaces["inception"] = inception_space(data, cache, device, count, config.evaluation.inception_precision)
         except WeightsUnavailableError as error:
             spaces["inception"] = str(error)
-    return EvaluationData(x, labels, probe, probe_labels, spaces)
+    shape = condition_shape(data, config.dataset)
+    conditions = (observe_condition(*seen, config.dataset, shape) for seen in ((x, labels), (probe, probe_labels)))
+    return EvaluationData(x, labels, probe, probe_labels, spaces, *conditions)
 
 
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:

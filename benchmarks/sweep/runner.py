@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from benchmarks.config import Config
-from benchmarks.data import Dataset, load
+from benchmarks.data import Dataset, condition_shape, load
 from benchmarks.errors import UserError
 from benchmarks.records.record import Record, read_records, write_missing_data
 from benchmarks.sweep.cell import Setting, run_once
@@ -133,7 +133,9 @@ def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[st
     loaded: dict[str, Dataset] = {}
     for config in {cell.dataset.name: cell.dataset for cell in cells}.values():
         try:
-            loaded[config.name] = load(config, data_root)
+            found = load(config, data_root)
+            condition_shape(found, config)
+            loaded[config.name] = found
         except UserError as error:
             summary.missing_data[config.name] = str(error)
             log.error("%s", error)

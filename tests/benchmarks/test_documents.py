@@ -21,19 +21,22 @@ def python(*arguments, cwd=ROOT, **environment):
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def test_the_variant_of_the_guide_lists_benches_reports_and_meets_the_contract(tmp_path):
-    (source,) = blocks("CONTRIBUTING.md", "python")
+def test_the_variant_and_the_metric_of_the_guide_list_bench_report_and_meet_the_contract(tmp_path):
+    source, metric = blocks("CONTRIBUTING.md", "python")
     assert len(source.splitlines()) < 40
     folder = tmp_path / "my_variants"
     folder.mkdir()
     (folder / "warm_up.py").write_text(source)
+    (tmp_path / "explained.py").write_text(metric)
     listing = python("-m", "benchmarks", "list", VAE_VARIANTS_PATH=str(folder))
     assert re.search(r"^  mine\s+VAE with KL warm-up", listing.stdout, re.MULTILINE), listing.stderr
     command = ["bench", "--variants", "mine", "--datasets", "digits", "--profile", "smoke"]
     folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
-    done = python("-m", "benchmarks", *command, *folders, VAE_VARIANTS_PATH=str(folder))
+    done = python("-m", "benchmarks", *command, *folders, VAE_VARIANTS_PATH=str(folder), VAE_METRICS_PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "| [mine](variants/mine.md) " in (tmp_path / "reports" / "digits.md").read_text()
+    page = (tmp_path / "reports" / "digits.md").read_text()
+    assert "| [mine](variants/mine.md) " in page
+    assert "- **explained variance** (share): one minus" in page.partition("### Explained variance")[2]
     contract = python(
         "-m", "pytest", "-rA", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
     )

@@ -95,3 +95,22 @@ def test_point_masses_draw_their_value_and_a_code_has_probability_one():
     assert torch.equal(z, q.codes.expand(3, 2, 2))
     assert (log_q == 0).all()
     assert q.log_prob(torch.tensor([[1, 2], [0, 4]])).tolist() == [0, -math.inf]
+
+
+def test_pairwise_densities_are_those_of_the_loop_over_all_pairs():
+    normal = DiagonalNormal(LOC, LOG_SCALE)
+    categories = Categoricals(torch.randn(5, 2, 3, dtype=torch.float64))
+    for q in (normal, categories, Concatenated(normal, categories)):
+        z = q.sample((4,)).flatten(0, 1)
+        naive = torch.stack([q.log_prob(one.expand(5, -1)) for one in z])
+        assert q.has_pairwise_log_prob
+        assert torch.allclose(q.pairwise_log_prob(z), naive, rtol=1e-12)
+    assert not Concatenated(normal, PointMass(LOC)).has_pairwise_log_prob
+
+
+def test_pairwise_densities_of_narrow_normals_in_single_precision_do_not_cancel():
+    loc = 5 + torch.randn(6, 3)
+    q = DiagonalNormal(loc, torch.full_like(loc, -7))
+    z = q.sample()
+    exact = DiagonalNormal(loc.double(), q.log_scale.double()).log_prob(z.double())
+    assert torch.allclose(q.pairwise_log_prob(z).diagonal(), exact, rtol=1e-6)

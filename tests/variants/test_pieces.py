@@ -242,7 +242,7 @@ def test_the_wae_loss_is_a_summed_squared_error_and_a_weighted_mmd():
     loss, terms = model.loss(batch(x), torch.tensor(0.0))
     expected = (x - model.reconstruct(x)).square().sum() / 6
     assert loss.item() == pytest.approx((expected + 7 * terms["mmd"]).item(), rel=1e-12)
-    assert "density" in model.unavailable()
+    assert "posterior_density" in model.unavailable()
     assert small("wae_mmd", encoder="gaussian").unavailable() == {}
 
 

@@ -28,6 +28,13 @@ class Distribution(TorchDistribution):
     flow's)."""
 
     arg_constraints: dict[str, Any] = {}
+    # Whether pairwise_log_prob() is defined: where all pairs are one matrix product.
+    has_pairwise_log_prob = False
+
+    def pairwise_log_prob(self, value: Tensor) -> Tensor:
+        """log-density of every ``value`` (n, event) under every member of a batch of m distributions: (n, m), float64,
+        whose rounding errors the expanded square of a narrow normal needs."""
+        raise NotImplementedError
 
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size) -> None:
         super().__init__(batch_shape, event_shape, validate_args=False)
@@ -42,6 +49,7 @@ class DiagonalNormal(Distribution):
     """Normal with diagonal covariance over the last dimension of ``loc`` and ``log_scale`` (*batch, latent)."""
 
     has_rsample = True
+    has_pairwise_log_prob = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor) -> None:
         self.loc, self.log_scale = loc, log_scale
@@ -77,6 +85,15 @@ class DiagonalNormal(Distribution):
 
     def _log_prob_of_standardised(self, noise: Tensor) -> Tensor:
         return -0.5 * (noise.square().sum(-1) + self.loc.shape[-1] * LOG_2PI) - self.log_scale.sum(-1)
+
+    def pairwise_log_prob(self, value: Tensor) -> Tensor:
+        # (z - m)^2 / s^2 = z^2 / s^2 - 2 z m / s^2 + m^2 / s^2, summed over dimensions: one product of matrices.
+        z, loc, log_scale = value.double(), self.loc.double(), self.log_scale.double()
+        precision = (-2 * log_scale).exp()
+        constant = -0.5 * ((loc.square() * precision).sum(-1) + loc.shape[-1] * LOG_2PI) - log_scale.sum(-1)
+        return torch.addmm(
+            constant, torch.cat([z.square(), z], -1), torch.cat([-0.5 * precision, loc * precision], -1).T
+        )
 
     def detach(self) -> DiagonalNormal:
         """The same distribution, its parameters cut off from the graph."""
@@ -147,6 +164,8 @@ class Categoricals(Distribution):
     """Independent categorical variables with ``logits`` (*batch, variables, categories); a value is their one-hot
     vectors in a row, (*batch, variables * categories)."""
 
+    has_pairwise_log_prob = True
+
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits.log_softmax(-1)
         super().__init__(logits.shape[:-2], torch.Size([logits.shape[-2] * logits.shape[-1]]))
@@ -185,6 +204,9 @@ class Categoricals(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return (value.unflatten(-1, self.logits.shape[-2:]) * self.logits).flatten(-2).sum(-1)
 
+    def pairwise_log_prob(self, value: Tensor) -> Tensor:
+        return value.double() @ self.logits.double().flatten(-2).T
+
 
 @register_kl(Categoricals, Categoricals)
 def _kl_of_categoricals(q: Categoricals, p: Categoricals) -> Tensor:
@@ -213,6 +235,14 @@ class Concatenated(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         pieces = value.split(self.sizes, dim=-1)
         return sum(part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True))
+
+    @property
+    def has_pairwise_log_prob(self) -> bool:  # type: ignore[override]
+        return all(part.has_pairwise_log_prob for part in self.parts)
+
+    def pairwise_log_prob(self, value: Tensor) -> Tensor:
+        pieces = value.split(self.sizes, dim=-1)
+        return sum(part.pairwise_log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True))
 
 
 def draw(q: TorchDistribution, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:

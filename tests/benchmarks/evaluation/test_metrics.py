@@ -7,17 +7,22 @@ import numpy as np
 import pytest
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
+from scipy.signal import convolve2d
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 import variants
+from benchmarks.evaluation import information as evaluation_information
 from benchmarks.evaluation import reconstruction
+from benchmarks.evaluation.discrete import category_accuracy, code_perplexity
 from benchmarks.evaluation.features.frechet import frechet_distance, statistics
 from benchmarks.evaluation.features.kid import kid, unbiased_mmd
 from benchmarks.evaluation.features.manifold import manifold
-from benchmarks.evaluation.latent import active_units, category_accuracy, code_perplexity
+from benchmarks.evaluation.information import densities, information
 from benchmarks.evaluation.likelihood import elbo, log_likelihood, standard_error
 from benchmarks.evaluation.reconstruction import feature_distance, ms_ssim, mse, psnr, ssim
-from benchmarks.evaluation.representation import information, knn_accuracy, linear_probe_accuracy, subset
+from benchmarks.evaluation.representation import active_units, knn_accuracy, linear_probe_accuracy, subset
 from benchmarks.records.catalogue import CATALOGUE
+from variants.parts.distributions import DiagonalNormal, Distribution, StandardNormal
 
 from ...variants.models import small
 
@@ -130,18 +135,50 @@ def test_errors_of_a_constant_shift_are_known():
     assert psnr(x, x) == pytest.approx(100)
 
 
-def test_ssim_is_one_for_equal_images_and_falls_with_noise():
+def gaussian_window(size, sigma):
+    weights = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
+    window = np.outer(weights, weights)
+    return window / window.sum()
+
+
+def ssim_by_scipy(x, y, window):
+    """Wang et al. (2004), eq. 13, at every position of the window inside one image."""
+
+    def mean(values):
+        return convolve2d(values, window, mode="valid")
+
+    m_x, m_y = mean(x), mean(y)
+    v_x, v_y, c = mean(x * x) - m_x**2, mean(y * y) - m_y**2, mean(x * y) - m_x * m_y
+    return np.mean(
+        (2 * m_x * m_y + 0.01**2) * (2 * c + 0.03**2) / ((m_x**2 + m_y**2 + 0.01**2) * (v_x + v_y + 0.03**2))
+    )
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(28, 28, 11), (16, 13, 11), (8, 8, 7), (9, 20, 9), (3, 3, 3)])
+def test_ssim_is_wangs_with_a_gaussian_window_and_not_with_a_box(height, width, size):
+    x = torch.rand(3, 2, height, width, dtype=torch.float64)
+    y = (x + 0.2 * torch.randn_like(x)).clamp(0, 1)
+    pairs = list(zip(x.flatten(0, 1).numpy(), y.flatten(0, 1).numpy(), strict=True))
+    gaussian = np.mean([ssim_by_scipy(a, b, gaussian_window(size, 1.5 * size / 11)) for a, b in pairs])
+    box = np.mean([ssim_by_scipy(a, b, np.full((size, size), 1 / size**2)) for a, b in pairs])
+    assert ssim(x, y) == pytest.approx(gaussian, abs=1e-9)
+    assert abs(gaussian - box) > 1e-3
+
+
+def test_ssim_is_one_for_equal_images_and_needs_a_window():
     x = torch.rand(4, 1, 28, 28)
     assert ssim(x, x) == pytest.approx(1, abs=1e-5)
-    assert ssim(x, (x + 0.3 * torch.randn_like(x)).clamp(0, 1)) < 0.9
-    assert ssim(torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)) < 0.5
+    with pytest.raises(ValueError, match="images of 3 pixels"):
+        ssim(torch.rand(1, 1, 2, 9), torch.rand(1, 1, 2, 9))
 
 
-def test_ms_ssim_needs_large_images():
-    x = torch.rand(2, 1, 176, 176)
+def test_ms_ssim_is_defined_from_176_pixels_where_the_last_scale_holds_one_window():
+    x = torch.rand(1, 1, 176, 180)
     assert ms_ssim(x, x) == pytest.approx(1, abs=1e-5)
-    with pytest.raises(ValueError, match="161 pixels"):
-        ms_ssim(torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64))
+    with pytest.raises(ValueError, match="176 pixels"):
+        ms_ssim(x[..., :175], x[..., :175])
+    with pytest.raises(ValueError, match="image width must be larger"):
+        multiscale_structural_similarity_index_measure(x[..., :175], x[..., :175], data_range=1.0)
 
 
 def test_a_ragged_last_batch_changes_nothing(monkeypatch):
@@ -166,20 +203,51 @@ def test_classifiers_find_separated_classes_and_nothing_in_noise():
             assert low <= accuracy(values[:150], labels[:150], values[150:], labels[150:]) <= high
 
 
-def test_information_of_separate_and_of_equal_posteriors():
+def standard_posteriors(means, size):
+    """Unit normals at ``means`` (n, d), in batches of ``size``."""
+    return [DiagonalNormal(part, torch.zeros_like(part)) for part in means.split(size)]
+
+
+@pytest.mark.parametrize("size", [64, 10])
+def test_information_of_separate_and_of_equal_posteriors(size):
     n, d = 64, 2
     # Posteriors far apart: each code names its image.
     centres = 100 * torch.arange(n, dtype=torch.double)[:, None].expand(n, d)
     for spread_out in (True, False):
         mean = centres if spread_out else torch.zeros(n, d, dtype=torch.double)
         z = mean + torch.randn(n, d)
-        log_q = -0.5 * ((z[:, None] - mean[None]) ** 2).sum(-1) - d * 0.5 * math.log(2 * math.pi)
-        log_prior = -0.5 * (z**2).sum(-1) - d * 0.5 * math.log(2 * math.pi)
-        mutual, marginal = information(log_q, log_prior)
+        log_prior = StandardNormal(d, like=z).log_prob(z)
+        log_q, log_aggregate = densities(standard_posteriors(mean, size), z)
+        mutual, marginal = information(log_q, log_aggregate, log_prior)
         assert mutual == pytest.approx(math.log(n) if spread_out else 0, abs=1e-6)
+        assert mutual <= math.log(n) + 1e-12
         if not spread_out:
             assert marginal == pytest.approx(0, abs=1e-6)
-        assert mutual + marginal == pytest.approx((torch.diagonal(log_q) - log_prior).mean().item())
+        assert mutual + marginal == pytest.approx((log_q - log_prior).mean().item())
+
+
+class Rotated(Distribution):
+    """A distribution that has no matrix of pairs, as a flow has none."""
+
+    def __init__(self, base):
+        self.base = base
+        super().__init__(base.batch_shape, base.event_shape)
+
+    def log_prob(self, value):
+        return self.base.log_prob(value.flip(-1))
+
+
+@pytest.mark.parametrize("kind", [lambda q: q, Rotated])
+def test_densities_in_blocks_are_those_of_the_loop_over_all_pairs(kind, monkeypatch):
+    monkeypatch.setattr(evaluation_information, "BLOCK", 5)
+    loc, log_scale = torch.randn(23, 4, dtype=torch.double), torch.randn(23, 4, dtype=torch.double)
+    z = torch.randn(23, 4, dtype=torch.double)
+    parts = zip(loc.split(7), log_scale.split(7), strict=True)
+    log_q, log_aggregate = densities([kind(DiagonalNormal(*part)) for part in parts], z)
+    whole = kind(DiagonalNormal(loc, log_scale))
+    pairs = torch.stack([whole.log_prob(one.expand_as(z)) for one in z])
+    assert torch.allclose(log_q, pairs.diagonal(), rtol=1e-11)
+    assert torch.allclose(log_aggregate, pairs.exp().mean(1).log(), rtol=1e-11)
 
 
 def test_active_units_vary_over_images():

@@ -1,4 +1,4 @@
-"""What the latent code does."""
+"""What discrete latent variables do."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-
-ACTIVE_VARIANCE = 0.01
-
-
-def active_units(means: Tensor) -> int:
-    """Latent dimensions u in which the posterior means (n, latent) vary over images: Var_x(E_q[u]) > 0.01 (Burda et al.
-    2016, section 5.2)."""
-    return int((means.double().var(0) > ACTIVE_VARIANCE).sum())
 
 
 def code_perplexity(codes: Tensor) -> float:

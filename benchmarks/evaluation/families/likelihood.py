@@ -1,0 +1,78 @@
+"""How much probability a model gives to test images, in nats, and in bits per dimension where pixels have 8 bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records.catalogue import Family, Metric, register
+
+if TYPE_CHECKING:
+    from benchmarks.evaluation.evaluate import Context, Evaluation
+
+BOUND = ("prior", "posterior_density")
+
+
+def compute(context: Context, result: Evaluation) -> None:
+    import math
+
+    from benchmarks.evaluation.likelihood import PER_IMAGE, per_image, standard_error
+
+    x, config = context.data.x, context.config
+    found = per_image(
+        context.variant, x, config.importance_samples, config.decodes, tuple(PER_IMAGE), context.data.condition
+    )
+    for name in ("elbo", "log_likelihood"):
+        values = found[name]
+        result.add(name, float(values.mean()))
+        result.add(f"{name}_se", standard_error(values))
+        if not context.variant.observation.binary:
+            result.add(f"{name}_bits_per_dim", -float(values.mean()) / (x[0].numel() * math.log(2)))
+    for name in ("distortion", "kl"):
+        result.add(name, float(found[name].mean()))
+
+
+register(
+    Family(
+        name="likelihood",
+        title="Likelihood",
+        order=10,
+        compute=compute,
+        headline=("log_likelihood_bits_per_dim", "log_likelihood"),
+        metrics={
+            "elbo": Metric(
+                "ELBO", "nats/image", "higher",
+                "evidence lower bound, the mean over images and posterior samples of log p(x|z) + log p(z) - "
+                "log q(z|x)",
+                needs=BOUND, standard_error="elbo_se", in_other_unit="elbo_bits_per_dim", summary=True,
+            ),
+            "elbo_se": Metric(
+                "ELBO s.e.", "nats/image", None, "standard error of the ELBO over images", needs=BOUND, column=False,
+            ),
+            "elbo_bits_per_dim": Metric(
+                "ELBO", "bits/dim", "lower", "the negative ELBO in bits per pixel channel", 3,
+                needs=BOUND, column=False, eight_bit=True, summary=True,
+            ),
+            "log_likelihood": Metric(
+                "log p(x)", "nats/image", "higher",
+                "importance-sampled lower bound on the log-likelihood, logsumexp over K posterior samples minus log K",
+                needs=BOUND, standard_error="log_likelihood_se", in_other_unit="log_likelihood_bits_per_dim",
+                summary=True, plotted_against=("train_seconds",),
+            ),
+            "log_likelihood_se": Metric(
+                "log p(x) s.e.", "nats/image", None, "standard error of log p(x) over images",
+                needs=BOUND, column=False,
+            ),
+            "log_likelihood_bits_per_dim": Metric(
+                "log p(x)", "bits/dim", "lower", "the negative log p(x) in bits per pixel channel", 3,
+                needs=BOUND, column=False, eight_bit=True, summary=True,
+            ),
+            "distortion": Metric(
+                "distortion", "nats/image", "lower", "-E_q log p(x|z), the ELBO's reconstruction part",
+                needs=BOUND, column=False,
+            ),
+            "kl": Metric(
+                "KL", "nats/image", None, "KL(q(z|x) ‖ p(z)), the ELBO's rate, by Monte Carlo", needs=BOUND,
+            ),
+        },
+    )
+)  # fmt: skip

@@ -1,0 +1,76 @@
+"""How close test images are to their reconstructions, in pixels and in features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records.catalogue import Family, Metric, register
+
+if TYPE_CHECKING:
+    from benchmarks.evaluation.evaluate import Context, Evaluation
+
+
+def compute(context: Context, result: Evaluation) -> None:
+    from benchmarks.evaluation.reconstruction import feature_distance, ms_ssim, mse, psnr, ssim
+
+    x, reconstructions = context.data.x, context.reconstructions
+    for name, measure in {"mse": mse, "psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim}.items():
+        try:
+            result.add(name, measure(x, reconstructions))
+        except ValueError as error:
+            result.not_applicable[name] = str(error)
+    if context.missing("reconstructions"):
+        return
+    for name, space in context.spaces.items():
+        result.add(f"reconstruction_fid_{name}", space.distance(context.reconstructed_features(name)))
+    if "features" in context.spaces:
+        reference = context.spaces["features"].reference[: len(x)]
+        result.add("feature_distance", feature_distance(reference, context.reconstructed_features("features")))
+
+
+register(
+    Family(
+        name="reconstruction",
+        title="Reconstruction",
+        order=40,
+        compute=compute,
+        sentence="Of test images, decoded from the posterior mean or mode.",
+        headline=("mse",),
+        metrics={
+            "mse": Metric(
+                "MSE", "per pixel", "lower",
+                "squared error per pixel channel of the mean image decoded from the posterior mean", 4,
+                also_in={"likelihood": 4}, summary=True,
+            ),
+            "psnr": Metric(
+                "PSNR", "dB", "higher", "peak signal-to-noise ratio of the reconstruction, averaged over images",
+            ),
+            "ssim": Metric(
+                "SSIM", "-1 to 1", "higher",
+                "structural similarity of image and reconstruction (Wang et al. 2004), with their Gaussian window of "
+                "11 pixels (the largest odd one that fits where images are smaller) wherever it lies inside the image",
+                3,
+            ),
+            "ms_ssim": Metric(
+                "MS-SSIM", "0 to 1", "higher",
+                "multi-scale structural similarity, for images of 176 pixels a side or more", 3,
+            ),
+            "feature_distance": Metric(
+                "feature distance", "root mean square", "lower",
+                "distance between image and reconstruction in the features of the data set's own classifier", 3,
+                needs=("features", "reconstructions"), judged=True,
+            ),
+            "reconstruction_fid_features": Metric(
+                "reconstruction FID", "distance", "lower",
+                "Fréchet distance between reconstructed and test images in the features of the data set's own "
+                "classifier",
+                needs=("features", "reconstructions"), judged=True,
+            ),
+            "reconstruction_fid_inception": Metric(
+                "reconstruction FID, Inception", "distance", "lower",
+                "Fréchet distance between reconstructed and test images in Inception features",
+                needs=("inception", "reconstructions"), column=False,
+            ),
+        },
+    )
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""What posterior means are good for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records.catalogue import Family, Metric, register
+
+if TYPE_CHECKING:
+    from benchmarks.evaluation.evaluate import Context, Evaluation
+
+
+def compute(context: Context, result: Evaluation) -> None:
+    from benchmarks.evaluation.representation import active_units, knn_accuracy, linear_probe_accuracy
+
+    variant, data = context.variant, context.data
+    if not context.missing("continuous_latent"):
+        result.add("active_units", active_units(context.of_test(variant.latent_means)))
+    if not context.missing("classes") and not context.missing("no_condition"):
+        assert data.labels is not None
+        assert data.probe_labels is not None
+        train, test = context.of_probe(variant.represent).cpu(), context.of_test(variant.represent).cpu()
+        result.add("knn_accuracy", knn_accuracy(train, data.probe_labels, test, data.labels))
+        result.add("linear_probe_accuracy", linear_probe_accuracy(train, data.probe_labels, test, data.labels))
+
+
+register(
+    Family(
+        name="representation",
+        title="Representation",
+        order=50,
+        compute=compute,
+        sentence="What posterior means know of the image and of its class. No variant sees a label in training.",
+        headline=("linear_probe_accuracy",),
+        metrics={
+            "knn_accuracy": Metric(
+                "10-NN accuracy", "share", "higher",
+                "accuracy on test images of the vote of the 10 nearest training images in posterior means", 3,
+                needs=("classes", "no_condition"),
+            ),
+            "linear_probe_accuracy": Metric(
+                "linear probe", "share", "higher",
+                "accuracy on test images of a logistic regression trained on posterior means of training images", 3,
+                needs=("classes", "no_condition"), summary=True,
+            ),
+            "active_units": Metric(
+                "active units", "dimensions", None,
+                "latent dimensions whose posterior mean varies over test images by more than 0.01 (Burda et al. 2016)",
+                0,
+                needs=("continuous_latent",), also_in={"likelihood": 3},
+            ),
+        },
+    )
+)  # fmt: skip

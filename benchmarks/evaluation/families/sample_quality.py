@@ -1,0 +1,113 @@
+"""Images drawn from the prior beside test images, in every feature space; the samples are the same in all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records.catalogue import Family, Metric, register
+
+if TYPE_CHECKING:
+    from benchmarks.evaluation.evaluate import Context, Evaluation
+
+# Nearest neighbours among this many images of each kind: the cost grows with the square.
+MANIFOLD_IMAGES = 2000
+MANIFOLD = ("precision", "recall", "density", "coverage")
+OWN, INCEPTION = ("features", "generated_images"), ("inception", "generated_images")
+
+
+def compute(context: Context, result: Evaluation) -> None:
+    from benchmarks.evaluation.features.kid import kid
+
+    for name, space in context.spaces.items():
+        features = context.generated_features(name)
+        result.add(f"fid_{name}", space.distance(features))
+        value, error = kid(features, space.reference)
+        result.add(f"kid_{name}", value)
+        result.add(f"kid_{name}_se", error)
+        if len(features) < features.shape[1]:
+            result.warnings.append(
+                f"fid_{name} from {len(features)} images in {features.shape[1]} dimensions is biased upwards"
+            )
+    if "features" in context.spaces:
+        _manifold(context, result)
+
+
+def _manifold(context: Context, result: Evaluation) -> None:
+    from benchmarks.evaluation.features.manifold import manifold
+
+    features, reference = context.generated_features("features"), context.spaces["features"].reference
+    size = min(MANIFOLD_IMAGES, len(features), len(reference))
+    try:
+        four = manifold(reference[:size], features[:size])
+    except ValueError as error:
+        result.not_applicable |= dict.fromkeys(MANIFOLD, str(error))
+    else:
+        for name in MANIFOLD:
+            result.add(name, getattr(four, name))
+
+
+register(
+    Family(
+        name="sample_quality",
+        title="Sample quality",
+        order=20,
+        compute=compute,
+        headline=("fid_features", "fid_inception"),
+        explains_distances=True,
+        sentence="From {generated_images} mean images drawn from the prior, rounded to 8 bits. Distances in the "
+        "features of the data set's own classifier see what matters on this data and need no download; those in "
+        "Inception's features are comparable with published ones, and the two never mix.",
+        metrics={
+            "fid_features": Metric(
+                "FID, own features", "distance", "lower",
+                "Fréchet distance between generated and test images in the features of the data set's own classifier",
+                needs=OWN, judged=True, also_in={"samplers": 0}, summary=True, plotted_against=("log_likelihood",),
+            ),
+            "kid_features": Metric(
+                "KID, own features", "distance", "lower",
+                "kernel distance (unbiased, in blocks of 500) in the features of the data set's own classifier", 3,
+                needs=OWN, standard_error="kid_features_se", judged=True,
+            ),
+            "kid_features_se": Metric(
+                "KID s.e.", "distance", None, "standard error of the KID over its blocks", 3,
+                needs=OWN, judged=True, column=False,
+            ),
+            "precision": Metric(
+                "precision", "share", "higher",
+                "share of generated images inside the manifold of test images, in the classifier's features: fidelity "
+                "(Kynkäänniemi et al. 2019)", 3,
+                needs=OWN, judged=True,
+            ),
+            "recall": Metric(
+                "recall", "share", "higher",
+                "share of test images inside the manifold of generated images: diversity (Kynkäänniemi et al. 2019)", 3,
+                needs=OWN, judged=True,
+            ),
+            "density": Metric(
+                "density", "ratio", "higher",
+                "how many test images' neighbourhoods hold a generated image, relative to chance: fidelity, robust to "
+                "outliers (Naeem et al. 2020)", 3,
+                needs=OWN, judged=True,
+            ),
+            "coverage": Metric(
+                "coverage", "share", "higher",
+                "share of test images with a generated image in their neighbourhood: diversity (Naeem et al. 2020)", 3,
+                needs=OWN, judged=True,
+            ),
+            "fid_inception": Metric(
+                "FID, Inception", "distance", "lower",
+                "Fréchet distance between generated and test images in pytorch-fid's Inception features",
+                needs=INCEPTION,
+            ),
+            "kid_inception": Metric(
+                "KID, Inception", "distance", "lower",
+                "kernel distance (unbiased, in blocks of 500) in Inception features", 4,
+                needs=INCEPTION, standard_error="kid_inception_se", column=False,
+            ),
+            "kid_inception_se": Metric(
+                "KID s.e.", "distance", None, "standard error of the KID over its blocks", 4,
+                needs=INCEPTION, column=False,
+            ),
+        },
+    )
+)  # fmt: skip

@@ -1,0 +1,58 @@
+"""Sample quality with latent vectors from another density than the prior."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records.catalogue import Family, Metric, register
+
+if TYPE_CHECKING:
+    from benchmarks.evaluation.evaluate import Context, Evaluation
+
+MIXTURE_COMPONENTS = 10
+
+
+def compute(context: Context, result: Evaluation) -> None:
+    """A mixture of Gaussians, fitted to training codes, in place of the prior."""
+    import warnings
+
+    import torch
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    from benchmarks.evaluation.evaluate import batched
+
+    variant = context.variant
+    if context.missing("continuous_latent") or not context.missing("discrete_latent"):
+        result.not_applicable["fid_features_gmm"] = "a mixture of Gaussians needs a continuous latent vector"
+        return
+    codes = context.of_probe(lambda x, condition: variant.code(variant.posterior(x)))
+    mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4, max_iter=50, random_state=context.seed)
+    with warnings.catch_warnings():
+        # The number of iterations is a budget, the same for every variant.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture.fit(codes.double().cpu().numpy())
+    drawn, _ = mixture.sample(context.config.generated_images)
+    images = batched(lambda z, condition: variant.likelihood(z).mean, torch.from_numpy(drawn).to(codes), None)
+    space = context.spaces["features"]
+    result.add("fid_features_gmm", space.distance(space(images)))
+
+
+register(
+    Family(
+        name="samplers",
+        title="Samplers",
+        order=30,
+        compute=compute,
+        sentence=f"The same distance with latent vectors from the prior, and from a mixture of {MIXTURE_COMPONENTS} "
+        "Gaussians fitted to training codes: the gap is what the prior misses of the aggregate posterior.",
+        metrics={
+            "fid_features_gmm": Metric(
+                "FID, mixture sampler", "distance", "lower",
+                f"fid_features of images decoded from a mixture of {MIXTURE_COMPONENTS} Gaussians fitted to training "
+                "codes, in place of the prior",
+                needs=("features", "no_condition"), judged=True,
+            ),
+        },
+    )
+)  # fmt: skip

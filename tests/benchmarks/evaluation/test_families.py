@@ -1,0 +1,175 @@
+"""A metric is one entry in one file: found, computed, recorded and shown from there alone."""
+
+import re
+
+import pytest
+import torch
+
+import variants
+from benchmarks.config import EvaluationConfig
+from benchmarks.errors import UserError
+from benchmarks.evaluation.evaluate import Context, EvaluationData, evaluate
+from benchmarks.records import catalogue
+from benchmarks.records.catalogue import CATALOGUE, Family, Metric, families, register
+from benchmarks.reporting import write_reports
+from variants.parts.networks import MLP
+
+from ..cells import digits, run
+
+OWN = """
+from benchmarks.records.catalogue import Family, Metric, register
+
+
+def compute(context, result):
+    result.add("brightness", float(context.samples.mean()))
+
+
+register(Family(
+    name="light", title="Light", order=90, compute=compute, sentence="Of {generated_images} samples.",
+    headline=("brightness",),
+    metrics={"brightness": Metric("brightness", "share", "higher", "mean pixel of a sample", 3,
+                                  needs=("generated_images",))},
+))
+"""
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """A registry to which a test may add."""
+    families()
+    monkeypatch.setattr(catalogue, "_families", dict(catalogue._families))
+    monkeypatch.setattr(catalogue, "_discovered", set(catalogue._discovered))
+    return monkeypatch
+
+
+def family(name="mine", metrics=("my_metric",), compute=lambda context, result: None, **options):
+    described = {metric: Metric(metric, "share", None, "a test's", **options) for metric in metrics}
+    return Family(name=name, title=name, order=99, metrics=described, compute=compute)
+
+
+def test_a_users_metric_in_one_file_outside_is_computed_recorded_and_on_the_board(registry, tmp_path):
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    (folder / "light.py").write_text(OWN)
+    before = evaluate(*measured(), seed=0).metrics
+    registry.setenv("VAE_METRICS_PATH", str(folder))
+    after = evaluate(*measured(), seed=0).metrics
+    assert 0 < after.pop("brightness") < 1
+    # It drew nothing that another family would have drawn.
+    assert after == before
+    record = run(tmp_path / "results")
+    assert 0 < record.metrics["brightness"] < 1
+    write_reports(tmp_path / "results", tmp_path / "reports")
+    page = (tmp_path / "reports" / "digits.md").read_text().partition("### Light")[2]
+    generated = record.config["evaluation"]["generated_images"]
+    assert page.lstrip().startswith(f"Of {generated} samples.")
+    assert "- **brightness** (share): mean pixel of a sample." in page
+    index = (tmp_path / "reports" / "README.md").read_text().partition("## Winners")[2]
+    assert "| light |" in " ".join(index.split())
+
+
+def test_a_users_folder_that_is_missing_or_broken_is_one_line(registry, tmp_path):
+    registry.setenv("VAE_METRICS_PATH", str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"VAE_METRICS_PATH names .* not a folder"):
+        families()
+    (tmp_path / "bad.py").write_text("import nowhere")
+    registry.setenv("VAE_METRICS_PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"bad\.py cannot be imported: ModuleNotFoundError"):
+        families()
+
+
+def test_a_name_that_is_taken_is_refused(registry):
+    with pytest.raises(ValueError, match="family 'likelihood' is already registered"):
+        register(family("likelihood"))
+    with pytest.raises(ValueError, match="metric 'elbo' of family 'mine' is already one of family 'likelihood'"):
+        register(family(metrics=("elbo",)))
+
+
+SPACES = {"features": "no labels", "inception": "no weights"}
+CONFIG = EvaluationConfig(importance_samples=2, generated_images=8, information_images=12)
+
+
+def measured(name="vae", images=20, spaces=SPACES, config=CONFIG, **options):
+    """The first arguments of evaluate(): a small untrained variant on binary digits."""
+    torch.manual_seed(0)
+    data = digits()
+    x = (data.test.images[:images].float() / 255).round()
+    variant = variants.build(name, (1, 8, 8), MLP(latent_size=4, hidden=[16]), **options)
+    return variant, EvaluationData(x, data.test.labels[:images], x, data.test.labels[:images], spaces), config
+
+
+def test_a_family_that_enters_what_it_does_not_declare_is_refused(registry):
+    register(family(compute=lambda context, result: result.add("other", 1.0)))
+    with pytest.raises(ValueError, match="family 'mine' entered other, which it does not declare"):
+        evaluate(*measured(), seed=0)
+
+
+def test_a_metric_without_what_it_needs_has_the_reason_and_its_family_is_not_computed(registry):
+    def never(context, result):
+        raise AssertionError("computed")
+
+    register(family(compute=never, needs=("continuous_latent", "inception")))
+    assert evaluate(*measured(), seed=0).not_applicable["my_metric"] == "no weights"
+    reason = variants.lookup("gumbel_vae").unavailable(None)["continuous_latent"]
+    assert evaluate(*measured("gumbel_vae"), seed=0).not_applicable["my_metric"] == reason
+
+
+def test_what_families_share_is_computed_once_and_leaves_the_stream_of_who_asks_alone():
+    judged = []
+    variant, data, config = measured(spaces={"features": lambda images: judged.append(len(images)) or images})
+    context = Context(variant, data, config, 0)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    assert len(context.samples) == 8
+    assert torch.equal(torch.rand(2), expected)
+    for _ in range(2):
+        assert torch.equal(context.generated_features("features"), context.samples)
+        assert torch.equal(context.reconstructed_features("features"), context.reconstructions)
+    assert judged == [8, 20]
+
+
+def test_information_is_from_all_test_images_where_pairs_are_one_product_else_from_the_limit():
+    for name, count in (("vae", 20), ("joint_vae", 20), ("iaf_vae", 12)):
+        found = evaluate(*measured(name), seed=0)
+        assert found.details["information_images"] == count, name
+        assert "mutual_information" in found.metrics
+    assert "information_images" not in evaluate(*measured("wae_mmd"), seed=0).details
+
+
+def test_the_record_says_how_many_images_bound_the_information(tmp_path):
+    record = run(tmp_path, "vae", 0, "evaluation.images=33")
+    assert record.details["information_images"] == 33
+
+
+def test_only_8_bit_images_have_bits_and_a_model_without_density_the_reason():
+    bits = {name for name, metric in CATALOGUE.items() if metric.eight_bit}
+    for name in ("vae", "wae_mmd"):
+        assert not bits & evaluate(*measured(name), seed=0).names
+        found = evaluate(*measured(name, observation="discretised_logistic"), seed=0)
+        assert bits <= (found.metrics if name == "vae" else found.not_applicable).keys()
+
+
+def test_the_catalogue_refers_to_metrics_that_exist():
+    names = {family.name for family in families()}
+    for name, metric in CATALOGUE.items():
+        for other in (metric.standard_error, metric.in_other_unit):
+            assert other is None or other in CATALOGUE, name
+        assert metric.also_in.keys() <= names, name
+    for entry in families():
+        assert set(entry.headline) <= set(entry.metrics), entry.name
+    assert len(CATALOGUE) == len(list(CATALOGUE)) == len(set(CATALOGUE))
+
+
+def test_every_metric_of_the_catalogue_is_computed_or_refused_with_a_reason():
+    found = evaluate(*measured(), seed=0)
+    assert found.names == {name for name, metric in CATALOGUE.items() if not metric.eight_bit}
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_a_variants_reason_refers_to_a_metric_that_exists(name):
+    labels = {metric.label for metric in CATALOGUE.values()}
+    variant, _, _ = measured(name)
+    for reason in variant.unavailable().values():
+        for mentioned in re.findall(r"\bsee ([^,;.:()]+)", reason):
+            assert mentioned in labels, reason
