@@ -63,7 +63,7 @@ class Family:
     """Metrics that are computed together and share a table on a board.
 
     ``compute(context, result)``, of a ``Context`` and an ``Evaluation`` (benchmarks/evaluation/evaluate.py), enters
-    each metric in ``result``: a number by ``result.add``, or the reason why there is none (``result.not_applicable``).
+    each metric in ``result``: a number by ``result.add``, or the reason why there is none in ``result.not_applicable``.
     It is called unless all of them lack something that they need, after torch was seeded for the family's name.
     ``order`` sorts the families; the first one's table is the leaderboard. ``sentence`` stands above the table and may
     name fields of the evaluation's configuration in braces. ``headline`` are the metrics that answer for the family,
