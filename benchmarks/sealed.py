@@ -45,11 +45,9 @@ def seal(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Content:
 
 def write_sealed(path: Path, content: Content) -> None:
     """Write ``path`` atomically: JSON where its name says so, else safetensors."""
-    if path.suffix == ".json":
-        data = json.dumps({"facts": content.facts, "digest": content.digest}, sort_keys=True).encode()
-    else:
-        metadata = {"facts": json.dumps(content.facts, sort_keys=True), "digest": content.digest}
-        data = save(dict(content.tensors), metadata)
+    sealed = json.dumps({"facts": content.facts, "digest": content.digest}, sort_keys=True)
+    # One entry of metadata: several stand in another order at every call, and the file would not be the same twice.
+    data = sealed.encode() if path.suffix == ".json" else save(dict(content.tensors), {"sealed": sealed})
     write_atomically(path, data)
 
 
@@ -57,7 +55,9 @@ def read_sealed(path: Path) -> Content:
     """The content of a file. Raises ``FileNotFoundError`` where there is none and :class:`DamagedError` where it is not
     what was written."""
     try:
-        tensors, facts, digest = (_json if path.suffix == ".json" else _safetensors)(path)
+        tensors, sealed = _json(path) if path.suffix == ".json" else _safetensors(path)
+        whole = json.loads(sealed)
+        facts, digest = whole["facts"], whole["digest"]
         found = _digest(tensors, facts)
     except FileNotFoundError:
         raise
@@ -88,16 +88,14 @@ def write_cached(path: Path, content: Content) -> None:
         log.warning("%s cannot be written (%s): it is made again next time", path, error.strerror or error)
 
 
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        metadata = file.metadata() or {}
-    return tensors, json.loads(metadata["facts"]), metadata["digest"]
+        return tensors, (file.metadata() or {})["sealed"]
 
 
-def _json(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-    whole = json.loads(path.read_bytes())
-    return {}, whole["facts"], whole["digest"]
+def _json(path: Path) -> tuple[dict[str, Tensor], str]:
+    return {}, path.read_text(encoding="utf-8")
 
 
 def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:

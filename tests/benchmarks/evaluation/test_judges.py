@@ -37,7 +37,7 @@ def never(*arguments):
 @pytest.fixture
 def own(monkeypatch):
     """Labelled data for which nothing is shipped, with networks that are trained in a moment."""
-    monkeypatch.setattr(networks, "PASSES", 2)
+    monkeypatch.setattr(networks, "PASSES", 1)
     return dataclasses.replace(digits(), sha256="own")
 
 
@@ -191,7 +191,7 @@ def test_one_flipped_bit_in_a_cached_file_is_named_and_mended_and_moves_no_dista
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little") if path.suffix == ".safetensors" else 0
     body = [header, (header + len(whole)) // 2, len(whole) - 1]
-    for position in sorted({2, 12, header // 2, max(0, header - 1), *body}):
+    for position in sorted({2, header // 2, *body}):
         flip(path, position, bit=4)
         caplog.clear()
         teacher(own, tmp_path, CPU)
@@ -255,7 +255,7 @@ def test_a_shipped_judge_that_is_damaged_during_training_fails_the_evaluation_to
 
 def test_the_judges_command_refuses_a_data_set_that_it_does_not_ship(capsys):
     assert main(["judges", "--datasets", "celeba"]) == 2
-    assert "mnist, fashion_mnist, digits" in capsys.readouterr().err
+    assert "allowed: digits, fashion_mnist, mnist" in capsys.readouterr().err
 
 
 def test_the_judges_command_writes_the_files_of_a_data_set(tmp_path, monkeypatch, capsys):
