@@ -61,7 +61,7 @@ def read_sealed(path: Path) -> Content:
         found = _digest(tensors, facts)
     except FileNotFoundError:
         raise
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DamagedError(f"it cannot be read: {type(error).__name__}: {reason}") from error
     if found != digest:
