@@ -35,7 +35,7 @@ PEERS ?= .venv-peers/bin/python
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report results reproduce verify publish speed peers list test test-slow lint format clean
+.PHONY: help setup data bench report results reproduce verify publish speed peers judges list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -89,6 +89,10 @@ peers: setup     ## make the environment of the peers that `make speed` measures
 	@$(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
 		"$$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/suite.pth"
 	@.venv-peers/bin/python -m pip install --quiet pythae==0.1.2
+
+judges: DATASETS = all
+judges: setup    ## train the shipped judges and teachers of DATASETS (by default all) again
+	@$(PY) -m benchmarks judges --datasets "$(DATASETS)"
 
 list: setup      ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list

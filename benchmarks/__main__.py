@@ -109,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("--peers", type=Path, help="the interpreter of an environment that has pythae")
     speed.set_defaults(command=_speed)
 
+    judges = commands.add_parser("judges", help="train the shipped judges and teachers again and write their files")
+    judges.add_argument("--datasets", default="all", help="all, or names separated by commas")
+    judges.set_defaults(command=_judges)
+
     listing = commands.add_parser("list", help="show variants, data sets, networks and profiles")
     listing.set_defaults(command=_list)
     return parser
@@ -307,6 +311,17 @@ def _speed(options: argparse.Namespace) -> int:
     if options.peers is not None and not options.peers.exists():
         raise UserError(f"--peers must be a Python interpreter, got {str(options.peers)!r}: `make peers` makes one")
     print(measure(options.reports, options.repeats, options.peers))
+    return 0
+
+
+def _judges(options: argparse.Namespace) -> int:
+    from benchmarks.config import split_list
+    from benchmarks.data import data_root
+    from benchmarks.evaluation.judges.making import make_shipped
+    from benchmarks.evaluation.judges.shipped import SOURCES
+
+    for path in make_shipped(split_list(options.datasets, "data set", SOURCES), data_root()):
+        print(path)
     return 0
 
 

@@ -1,8 +1,7 @@
 """Whose judge it was: distances in the features of two differently trained networks do not compare.
 
-The judge is trained on the machine that first needs it. The same arithmetic gives the same weights; another number of
-threads, another processor or a GPU gives others, and a FID in their features that may be off by a tenth. What every
-record holds of its judge, the distances of training images and of noise, tells two judges apart.
+Every record names its judge by the digest of its weights: the same on every machine where the judge is shipped, another
+one on each machine where it is trained on the data (CelebA, a user's own).
 
 Imports nothing heavy: reports read it on machines without torch.
 """
@@ -16,22 +15,26 @@ from dataclasses import replace
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import Record
 
+DIGEST = "judge_digest"
 LIMITS = "limits_features"
-# One judge's limits agree to seven digits or so; those of two mostly differ in the second or third, and where they
-# agree to this, so do the distances in their features.
 TOLERANCE = 1e-3
 OTHER_JUDGE = (
-    "judged by another network than the rest: a judge is trained on each machine, and distances in the features of two "
-    "do not compare; run the cells on one machine"
+    "judged by another network than the rest, and distances in the features of two networks do not compare; run it "
+    "again (where no judge is shipped, on the machine of the rest)"
 )
 
 
 def same_judge(one: Record, other: Record) -> bool:
     """Whether two records of one data set and one evaluation may be compared in their judge's features; True where
-    either does not say what its judge measured."""
-    first, second = _limits(one), _limits(other)
-    shared = {"train", "noise"} & first.keys() & second.keys()
-    return all(math.isclose(first[name], second[name], rel_tol=TOLERANCE) for name in shared)
+    either does not say what its judge was."""
+    first, second = one.details.get(DIGEST), other.details.get(DIGEST)
+    if first and second:
+        return bool(first == second)
+    # Earlier records have no digest, but the distances of training images and of noise. Those of one judge agree to
+    # seven digits or so, those of two mostly differ in the second or third.
+    limits, others = _limits(one), _limits(other)
+    shared = {"train", "noise"} & limits.keys() & others.keys()
+    return all(math.isclose(limits[name], others[name], rel_tol=TOLERANCE) for name in shared)
 
 
 def _limits(record: Record) -> dict[str, float]:
@@ -42,12 +45,13 @@ def _limits(record: Record) -> dict[str, float]:
 
 def without_judged(record: Record, reason: str) -> Record:
     """The record as if its judge had measured nothing, for that ``reason``."""
+    judge = ("judge", "judge_accuracy", DIGEST, LIMITS)
     judged = {name for name in record.metrics if name in CATALOGUE and CATALOGUE[name].judged}
     return replace(
         record,
         metrics={name: value for name, value in record.metrics.items() if name not in judged},
         not_applicable=record.not_applicable | dict.fromkeys(judged, reason),
-        details={name: value for name, value in record.details.items() if name not in ("judge_accuracy", LIMITS)},
+        details={name: value for name, value in record.details.items() if name not in judge},
     )
 
 
@@ -56,7 +60,7 @@ def of_one_judge(records: Iterable[Record]) -> list[Record]:
     records = list(records)
     groups: list[list[Record]] = []
     for record in records:
-        if _limits(record):
+        if record.details.get(DIGEST) or _limits(record):
             group = next((group for group in groups if same_judge(group[0], record)), None)
             if group is None:
                 groups.append([record])

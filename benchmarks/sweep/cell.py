@@ -30,6 +30,7 @@ from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, evaluate, validation_score
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space, judge_space
+from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
 from benchmarks.records.record import RECORD_FILE, Record, RecordError, read_record, write_record
 from benchmarks.seeding import seed_everything
@@ -147,6 +148,8 @@ def _train_and_evaluate(
     details: dict[str, Any],
 ) -> dict[str, Any]:
     """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
+    # The judge is needed after training; found damaged then, it would cost the whole of it.
+    check_shipped()
     cache, device = setting.cache, setting.device
     variant = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
     images = place(training_images(data.train.images, config.dataset), device)
@@ -229,6 +232,8 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
     spaces: dict[str, FeatureSpace | str] = {}
     try:
         spaces["features"] = judge_space(data, cache, device, count)
+    except UserError:
+        raise
     except ValueError as error:
         spaces["features"] = str(error)
     if not config.evaluation.inception:

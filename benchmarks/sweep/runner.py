@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from benchmarks.config import Config
 from benchmarks.data import Dataset, condition_shape, load
 from benchmarks.errors import UserError
+from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.records.record import Record, read_records, write_missing_data
 from benchmarks.sweep.cell import Setting, run_once
 from benchmarks.sweep.locks import LockedError
@@ -51,6 +52,7 @@ def run(
     unless a ``timeout`` in seconds may have to end it.
     """
     check_writable(setting.results)
+    check_shipped()
     summary = Summary()
     states = to_do(cells, setting, retry)
     wanted = []
@@ -99,6 +101,7 @@ def run_on(
     from benchmarks.sweep.launchers import launch
 
     check_writable(setting.results)
+    check_shipped()
     summary = Summary()
     states = to_do(cells, setting, retry)
     wanted = [cell for cell in cells if states[cell.run_id].startswith("run")]

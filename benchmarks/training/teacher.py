@@ -52,5 +52,6 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
             log.info("%s", why)
     found = feature_network(data, "teacher", cache, device)
     assert isinstance(found.network, Teacher)
-    description = f"the data set's own classifier, test accuracy {100 * found.accuracy:.2f}% ({found.key}), since {why}"
+    which = f"{found.key}, SHA-256 {found.digest[:12]}"
+    description = f"the data set's own classifier, test accuracy {100 * found.accuracy:.2f}% ({which}), since {why}"
     return LayerMaps(found.network).to(device).eval(), description

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from benchmarks.data import Dataset
 from benchmarks.evaluation.features.frechet import Statistics, frechet_distance, statistics
 from benchmarks.evaluation.features.inception import Inception, weights_path
 from benchmarks.evaluation.judges.network import Judge, feature_network
-from benchmarks.files import write_atomically
 from benchmarks.records.record import configuration_hash
-
-log = logging.getLogger(__name__)
+from benchmarks.sealed import read_cached, seal, write_cached
 
 # Small enough for the processor's cache: half the time of 500 images of 28x28 at once.
 BATCH = 100
@@ -52,10 +46,11 @@ class FeatureSpace:
 
 
 def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) -> FeatureSpace:
-    """The data set's own classifier as a judge. Raises ``ValueError`` for data without labels."""
+    """The data set's own classifier as a judge. Raises ``ValueError`` for data without labels, and :class:`UserError`
+    where its shipped file is damaged."""
     found = feature_network(data, "judge", cache, device)
     assert isinstance(found.network, Judge)
-    facts: dict[str, object] = {"judge": found.key, "judge_accuracy": found.accuracy}
+    facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
     # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
     identity = f"{found.key}, {found.digest[:16]}"
     return _space("features", found.network.features, identity, facts, data, cache, device, count)
@@ -89,12 +84,13 @@ def _space(
     identity = {"data": data.sha256, "split": "test", "pixels": "byte / 255", "network": key}
     stem = f"{name}-{configuration_hash(identity)}"
     path = cache / f"{stem}.safetensors"
-    try:
-        reference = load_file(path)["features"]
-    except (OSError, SafetensorError, KeyError):
+    cached = read_cached(path)
+    if cached is None:
         images = data.test.images
-        reference = torch.cat([on_device(part.float() / 255).cpu() for part in images.split(BATCH)]).contiguous()
-        write_atomically(path, save({"features": reference}))
+        features = torch.cat([on_device(part.float() / 255).cpu() for part in images.split(BATCH)])
+        cached = seal({"features": features}, {})
+        write_cached(path, cached)
+    reference = cached.tensors["features"]
     space = FeatureSpace(name, on_device, reference, statistics(reference), facts)
     facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
     return space
@@ -103,10 +99,9 @@ def _space(
 def _limits(space: FeatureSpace, data: Dataset, path: Path, count: int) -> dict[str, float]:
     """What a distance means on this data set: ``train``, as many training images (the floor); ``noise``, uniform pixels
     (the ceiling); ``pca``, test images projected on as many principal components as tell most models apart, 32."""
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
-        pass
+    cached = read_cached(path)
+    if cached is not None:
+        return dict(cached.facts)
     generator = torch.Generator().manual_seed(LIMITS_SEED)
     train = data.train.images[torch.randperm(len(data.train), generator=generator)[:count]].float() / 255
     noise = torch.rand(count, *data.shape, generator=generator)
@@ -115,7 +110,7 @@ def _limits(space: FeatureSpace, data: Dataset, path: Path, count: int) -> dict[
         "noise": space.distance(space(noise)),
         "pca_32_reconstruction": space.distance(space(_projected(train, data.test.images[:count].float() / 255, 32))),
     }
-    write_atomically(path, json.dumps(limits).encode())
+    write_cached(path, seal({}, limits))
     return limits
 
 

@@ -1,4 +1,4 @@
-"""The data set's own feature networks: small classifiers, trained once on its labels and cached.
+"""The data set's own feature networks: small classifiers of its labels, shipped or else trained once and cached.
 
 The *judge* gives the features in which samples are compared with test images. The *teacher*, of another architecture
 and another seed, gives those that a feature-consistent variant trains against: the judge is never the teacher.
@@ -6,35 +6,34 @@ and another seed, gives those that a feature-consistent variant trains against: 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from benchmarks.data import Dataset
-from benchmarks.files import locked, write_atomically
+from benchmarks.evaluation.judges.shipped import Role, shipped
+from benchmarks.files import locked
 from benchmarks.records.record import configuration_hash
+from benchmarks.sealed import Content, read_cached, seal, write_cached
 from benchmarks.seeding import seed_everything
 
 log = logging.getLogger(__name__)
 
-Role = Literal["judge", "teacher"]
 FEATURES = 128
 BATCH = 128
 # The images seen in training: for the judge 6 passes over MNIST's training split, and no more than 40 over a small one.
 BUDGET = {"judge": 300_000, "teacher": 150_000}
 PASSES = 40
 LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 1e-4
+SEEDS = {"judge": 1, "teacher": 2}
 # A change of what is trained below must change this number, which is part of the cache's key.
 VERSION = 3
 
@@ -101,7 +100,7 @@ class LayerMaps(nn.Module):
 @dataclass(frozen=True)
 class FeatureNetwork:
     """A trained network, its accuracy on the test split (the mean over attributes where an image has several labels),
-    the key under which it is cached, and a digest of its weights, which differ between machines."""
+    the name of its file, and the digest of that file's content: equal digests are equal networks."""
 
     network: Judge | Teacher
     accuracy: float
@@ -110,50 +109,69 @@ class FeatureNetwork:
 
 
 def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device) -> FeatureNetwork:
-    """The network of ``role`` for ``data``, from ``cache`` or trained now. It sees 8-bit pixels / 255.
+    """The network of ``role`` for ``data``: the shipped one, else one from ``cache`` or trained now. It sees 8-bit
+    pixels / 255.
 
-    Raises ``ValueError`` for a data set without labels.
+    Raises ``ValueError`` for a data set without labels, and :class:`UserError` for a damaged shipped network.
     """
     if data.train.labels is None or data.test.labels is None or data.classes == 0:
         raise ValueError(f"{data.name} has no labels to train a feature network on")
-    key = f"{role}-{configuration_hash({'data': data.sha256, 'n': len(data.train), 'version': VERSION})}"
-    network = (Judge if role == "judge" else Teacher)(data.shape, data.classes).to(device)
-    path = cache / f"{key}.safetensors"
-    # Cells side by side need the same network at the same time: one trains it, the others wait.
-    with locked(path.with_suffix(".lock")):
-        accuracy = _load(path, network)
-        if accuracy is None:
-            _train(network, data, role, device)
-            accuracy = _accuracy(network, data, device)
-            state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-            write_atomically(path, save(state, {"accuracy": json.dumps(accuracy)}))
-            log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * accuracy)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    network = network.eval().requires_grad_(False)
+    key, content = shipped(role, data.sha256) or _cached(data, role, cache, device)
+    network = untrained(data, role)
+    network.load_state_dict(dict(content.tensors))
+    network = network.to(device).eval().requires_grad_(False)
     if isinstance(network, Judge):
         # Convolutions of a frozen network take two thirds of the time with channels last, to the same seven digits.
         network = network.to(memory_format=torch.channels_last)
-    return FeatureNetwork(network, accuracy, key, digest)
+    return FeatureNetwork(network, float(content.facts["accuracy"]), key, content.digest)
 
 
-def _load(path: Path, network: nn.Module) -> float | None:
-    """Fill ``network`` from the cache; its accuracy, or None where there is no whole file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-            return float(json.loads(file.metadata()["accuracy"]))
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError):
-        return None
+def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tuple[str, Content]:
+    """The name and the content of a network from ``cache``, where it is trained if it is not there."""
+    key = f"{role}-{configuration_hash({'data': data.sha256, 'n': len(data.train), 'version': VERSION})}"
+    path = cache / f"{key}.safetensors"
+    # Cells side by side need the same network at the same time: one trains it, the others wait.
+    with locked(path.with_suffix(".lock")):
+        content = read_cached(path)
+        if content is None:
+            network = untrained(data, role).to(device)
+            train(network, data, role, device)
+            found = accuracy(network, data, device)
+            content = seal(network.state_dict(), {"accuracy": found, "recipe": recipe(data, role)})
+            write_cached(path, content)
+            log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * found)
+    return key, content
 
 
-def _train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.device) -> None:
+def untrained(data: Dataset, role: Role) -> Judge | Teacher:
+    """The architecture of ``role`` for images and classes of ``data``."""
+    return (Judge if role == "judge" else Teacher)(data.shape, data.classes)
+
+
+def recipe(data: Dataset, role: Role) -> dict[str, Any]:
+    """How :func:`train` trains, for the facts of a file."""
+    return {
+        "version": VERSION,
+        "seed": SEEDS[role],
+        "steps": _steps(data, role),
+        "batch": BATCH,
+        "optimiser": f"AdamW, weight decay {WEIGHT_DECAY:g}, one cycle up to {LEARNING_RATE:g}",
+    }
+
+
+def _steps(data: Dataset, role: Role) -> int:
+    return min(BUDGET[role], PASSES * len(data.train)) // BATCH
+
+
+def train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.device) -> None:
+    """Draw the weights anew and train them on the training split."""
     assert data.train.labels is not None
-    seed_everything({"judge": 1, "teacher": 2}[role], "feature network")
+    seed_everything(SEEDS[role], "feature network")
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.reset_parameters()
-    steps = min(BUDGET[role], PASSES * len(data.train)) // BATCH
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-4, fused=True)
+    steps = _steps(data, role)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     network.train()
     for _ in tqdm(range(steps), desc=f"{data.name}: {role} network", unit="step", leave=False, disable=None):
@@ -173,7 +191,8 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, data: Dataset, device: torch.device) -> float:
+def accuracy(network: nn.Module, data: Dataset, device: torch.device) -> float:
+    """The share of test labels that ``network`` predicts."""
     network.eval()
     assert data.test.labels is not None
     right = 0.0

@@ -1,10 +1,9 @@
-"""Evaluation: one encoder pass, no remainder dropped, reasons in place of numbers, and judges that are not teachers."""
+"""Evaluation: one encoder pass, no remainder dropped, and reasons in place of numbers."""
 
 import math
 
 import pytest
 import torch
-from safetensors.torch import save
 
 import variants
 from benchmarks.config import EvaluationConfig
@@ -12,12 +11,10 @@ from benchmarks.evaluation.evaluate import EvaluationData, evaluate
 from benchmarks.evaluation.families.samplers import MIXTURE_COMPONENTS
 from benchmarks.evaluation.features import spaces as quality
 from benchmarks.evaluation.features.spaces import judge_space
-from benchmarks.evaluation.judges.network import Judge, LayerMaps, Teacher, feature_network
 from benchmarks.evaluation.likelihood import log_likelihood_of, log_weights, no_bound
-from benchmarks.training.teacher import teacher
 from variants.parts.networks import MLP
 
-from ..cells import CPU, digits, run
+from ..cells import CPU, digits
 
 NETWORK = MLP(latent_size=4, hidden=[16])
 
@@ -122,72 +119,6 @@ def test_samples_are_rounded_to_8_bits_not_truncated(space):
     )
     spy(torch.full((1, 1, 8, 8), 0.9 / 255))
     assert (seen[0] * 255).round().unique().tolist() == [1]
-
-
-def test_the_judge_is_never_the_teacher(tmp_path):
-    data = digits()
-    judge, pupil = (feature_network(data, role, tmp_path, CPU) for role in ("judge", "teacher"))
-    assert isinstance(judge.network, Judge)
-    assert isinstance(pupil.network, Teacher)
-    assert judge.key != pupil.key
-    taught, description = teacher(data, tmp_path, CPU)
-    assert isinstance(taught, LayerMaps)
-    assert pupil.key in description
-    assert not {p.data_ptr() for p in taught.parameters()} & {p.data_ptr() for p in judge.network.parameters()}
-    assert judge.accuracy > 0.9
-    assert pupil.accuracy > 0.9
-
-
-def test_feature_networks_are_trained_once_and_a_damaged_cache_is_made_again(tmp_path, monkeypatch):
-    data = digits()
-    first = feature_network(data, "teacher", tmp_path, CPU)
-
-    def never(*arguments):
-        raise AssertionError("trained again")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("benchmarks.evaluation.judges.network._train", never)
-        again = feature_network(data, "teacher", tmp_path, CPU)
-    assert again.accuracy == first.accuracy
-    assert all(torch.equal(value, again.network.state_dict()[key]) for key, value in first.network.state_dict().items())
-    (path,) = tmp_path.glob("teacher-*.safetensors")
-    path.write_bytes(path.read_bytes()[:1000])
-    assert feature_network(data, "teacher", tmp_path, CPU).accuracy == first.accuracy
-
-
-def test_a_judge_that_was_trained_to_other_weights_does_not_meet_the_features_of_the_one_before(tmp_path):
-    data = digits()
-    before = quality.judge_space(data, tmp_path, CPU, 100)
-    network = feature_network(data, "judge", tmp_path, CPU).network
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    state["body.0.weight"] = 1.5 * state["body.0.weight"]
-    (path,) = tmp_path.glob("judge-*.safetensors")
-    path.write_bytes(save(state, {"accuracy": "0.5"}))
-    after = quality.judge_space(data, tmp_path, CPU, 100)
-    assert not torch.allclose(after.reference, before.reference)
-    assert torch.equal(after.reference, after(data.test.images.float() / 255))
-    assert after.facts["limits_features"] != before.facts["limits_features"]
-
-
-def test_the_record_says_which_network_taught_and_which_judged(tmp_path):
-    record = run(tmp_path, "dfc_vae")
-    assert record.status == "ok", record.error
-    assert record.details["teacher"].startswith("the data set's own classifier")
-    assert record.details["judge"] not in record.details["teacher"]
-    assert record.details["limits_features"].keys() == {"train", "noise", "pca_32_reconstruction"}
-    limits = record.details["limits_features"]
-    assert limits["train"] < limits["noise"]
-
-
-def test_the_reference_features_are_computed_once(tmp_path, monkeypatch):
-    data = digits()
-    first = judge_space(data, tmp_path, CPU, 60)
-    calls = []
-    monkeypatch.setattr(Judge, "features", lambda self, x: calls.append(len(x)) or self.body(x))
-    again = judge_space(data, tmp_path, CPU, 60)
-    assert calls == []
-    assert torch.equal(first.reference, again.reference)
-    assert again.facts == first.facts
 
 
 def test_mixture_samples_need_a_continuous_code(space):

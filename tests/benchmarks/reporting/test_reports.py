@@ -309,6 +309,26 @@ def test_distances_by_two_judges_never_share_a_table(tmp_path):
     assert re.search(r"same .*another judge .*same", row(against, "vae"))
 
 
+def test_records_of_one_judge_are_known_by_its_digest_and_older_ones_by_what_it_measured(tmp_path):
+    def judged(variant, noise, digest=None):
+        details = {"limits_features": {"train": 1.7, "noise": noise}} | ({"judge_digest": digest} if digest else {})
+        return record(variant, 0, NATS | {"mse": 0.03, "fid_features": noise / 7}, details=details)
+
+    def shown(*records):
+        (section,) = sections(records)
+        return {row.variant for row in section.rows if row.mean("fid_features") is not None}
+
+    # The shipped judge, on machines that round otherwise.
+    assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1750.0, "a")) == {"vae", "iwae"}
+    # Two judges whose limits happen to agree.
+    assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1740.0, "a"), judged("vq_vae", 1740.0, "b")) == {
+        "vae", "iwae"
+    }  # fmt: skip
+    # An older record had the same judge, or another.
+    assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1740.0)) == {"vae", "iwae"}
+    assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1740.0, "a"), judged("vq_vae", 1947.0)) == {"vae", "iwae"}
+
+
 def test_a_baseline_marks_what_is_better_worse_or_noise(tmp_path):
     def seeds(folder, variant, values):
         store(folder, *(record(variant, s, NATS | {"log_likelihood": v}) for s, v in enumerate(values)))

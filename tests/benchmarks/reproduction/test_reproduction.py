@@ -322,3 +322,9 @@ def test_distances_by_two_judges_are_not_compared():
     assert verdicts_by == {
         "elbo": "equal", "fid_features": "not here: another judge", "precision": "not here: another judge"
     }  # fmt: skip
+    shipped, other = ({"details": judged["details"] | {"judge_digest": digest}} for digest in ("a", "b"))
+    named = dataclasses.replace(one, **shipped)
+    assert [c.verdict for c in compare(named, named, [named])] == ["equal"] * 3
+    assert {c.verdict for c in compare(named, dataclasses.replace(one, **other), [named])} == {
+        "equal", "not here: another judge"
+    }  # fmt: skip

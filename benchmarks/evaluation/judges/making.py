@@ -1,0 +1,47 @@
+"""Make the shipped judges and teachers again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.data import load
+from benchmarks.data.dataset import Dataset, DatasetConfig
+from benchmarks.evaluation.judges.network import accuracy, recipe, train, untrained
+from benchmarks.evaluation.judges.shipped import ROLES, Role, shipped_path
+from benchmarks.sealed import Content, seal, write_sealed
+
+log = logging.getLogger(__name__)
+
+
+def make_shipped(sources: Sequence[str], data_root: Path) -> list[Path]:
+    """Train the networks of data sets and write their files, which are returned."""
+    written = []
+    for source in sources:
+        data = load(DatasetConfig(name=source, source=source, title=source, binarise="dynamic"), data_root)
+        for role in ROLES:
+            content = made(data, role)
+            path = shipped_path(role, source)
+            write_sealed(path, content)
+            written.append(path)
+            log.info("%s: test accuracy %.2f%%", path, 100 * content.facts["accuracy"])
+    return written
+
+
+def made(data: Dataset, role: Role) -> Content:
+    """A network of ``data`` as it is shipped: trained on one thread of a CPU, which gives the same weights for any
+    number of cores, and rounded to half precision before its accuracy is measured."""
+    device, threads = torch.device("cpu"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = untrained(data, role)
+        train(network, data, role, device)
+        halves = {n: t.half() if t.is_floating_point() else t for n, t in network.state_dict().items()}
+        network.load_state_dict(halves)
+        facts = {"data": data.sha256, "accuracy": accuracy(network, data, device), "recipe": recipe(data, role)}
+    finally:
+        torch.set_num_threads(threads)
+    return seal(halves, facts)

@@ -1,0 +1,53 @@
+"""The judges and teachers that come with the suite, so that distances on every machine are in the same features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.errors import UserError
+from benchmarks.sealed import Content, DamagedError, read_sealed
+
+WEIGHTS = Path(__file__).parent / "weights"
+# Those whose terms allow to pass on what was learned from them.
+SOURCES = ("mnist", "fashion_mnist", "digits")
+Role = Literal["judge", "teacher"]
+ROLES: tuple[Role, ...] = ("judge", "teacher")
+
+
+def shipped_path(role: Role, source: str) -> Path:
+    """The file of a network: weights in half precision; facts: ``data`` (the SHA-256 of the data set), ``accuracy`` on
+    its test split and ``recipe``."""
+    return WEIGHTS / f"{role}-{source}.safetensors"
+
+
+def shipped(role: Role, data_sha256: str) -> tuple[str, Content] | None:
+    """The name and the content of the network that was trained on these data; None where none is shipped.
+
+    Every board of one data set finds the same one: how pixels are binarised is not part of the data's digest.
+    Raises :class:`UserError` for a damaged or missing file.
+    """
+    for source in SOURCES:
+        content = _read(role, source)
+        if content.facts["data"] == data_sha256:
+            return shipped_path(role, source).stem, content
+    return None
+
+
+def check_shipped() -> None:
+    """Raises :class:`UserError` that names the first shipped network that is damaged or missing."""
+    for source in SOURCES:
+        for role in ROLES:
+            _read(role, source)
+
+
+def _read(role: Role, source: str) -> Content:
+    path = shipped_path(role, source)
+    try:
+        return read_sealed(path)
+    except (FileNotFoundError, DamagedError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
+        raise UserError(
+            f"{path} {reason}: reinstall the suite or restore the file from its repository (`make judges "
+            f"DATASETS={source}` trains another one, whose distances do not compare with published ones)"
+        ) from error
