@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by ``argparse`` for every argument that it refuses."""
-        raise UserError(message.removeprefix("argument "))
+        raise UserError(re.sub("^argument (--[a-z]+):", r"\1", message))
 
 
 def parse(parser: Parser, commands: dict[str, Parser], arguments: Sequence[str]) -> argparse.Namespace:
