@@ -60,16 +60,19 @@ endif
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
+# setuptools advises developers of every editable installation; a user can do nothing about it.
+EDITABLE := PYTHONWARNINGS="ignore:Editable installation" $(PY) -m pip install --quiet --constraint constraints.txt --editable
+
 # The stamp stands for "this virtual environment holds what pyproject.toml and constraints.txt say".
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(EDITABLE) ".[dev]"
 	@touch $@
 
 # What the tests need beyond that: the optional launchers, trackers and formats.
 $(VENV)/.tested: $(VENV)/.installed
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev,joblib,slurm,tensorboard,parquet]"
+	$(EDITABLE) ".[dev,joblib,slurm,tensorboard,parquet]"
 	@touch $@
 
 INSTALLED := $(if $(filter command,$(firstword $(origin PY))),,$(VENV)/.installed)
