@@ -2,7 +2,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
+# PY=/path/to/python uses that interpreter as it is: nothing is created or installed.
 PY := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VARIANTS ?= all
 DATASETS ?= mnist
@@ -12,7 +14,7 @@ JOBS ?=
 RESULTS ?= results
 REPORTS ?= reports
 DATA_ROOT ?=
-# Hydra overrides for every cell, e.g. OVERRIDES="network.latent_size=8 training.epochs=3"
+# Hydra overrides for every cell, separated by spaces: OVERRIDES="network.hidden=[64, 32] training.epochs=3"
 OVERRIDES ?=
 # RETRY=1 runs failed and diverged cells again.
 RETRY ?=
@@ -34,54 +36,83 @@ PEERS ?= .venv-peers/bin/python
 
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 
+# $(call flag,jobs,JOBS) is --jobs='2' where JOBS is set, else nothing. In single quotes the shell leaves spaces,
+# brackets and quotes alone.
+quoted = '$(subst ','\'',$(1))'
+flag = $(if $(strip $($(2))),--$(1)=$(call quoted,$($(2))))
+
+# Settings that may stand on the command line of make; another one is refused, because make itself would ignore it.
+SETTINGS := VARIANTS DATASETS SEEDS PROFILE JOBS RESULTS REPORTS DATA_ROOT OVERRIDES RETRY DRY TIMEOUT TRACKER LAUNCHER \
+	HTML BASELINE TABLE TARGETS BUDGET RUN PEERS
+OF_MAKE := VENV PYTHON PY SHELL MAKE MAKEFLAGS GNUMAKEFLAGS MAKEFILES
+given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+refused := $(firstword $(sort $(filter-out $(SETTINGS) $(OF_MAKE) MAKEOVERRIDES -%,$(given))))
+ifneq ($(refused),)
+nearest := $(shell $(PYTHON) -c "import difflib, sys; name, *known = sys.argv[1:]; \
+	print(*difflib.get_close_matches(name.upper(), known, 1, 0.7))" $(call quoted,$(refused)) $(SETTINGS))
+$(error unknown setting $(refused)$(if $(nearest),; did you mean $(nearest)?,: options of a variant, network or \
+	training go into OVERRIDES="training.epochs=3") (allowed: $(SETTINGS)))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup data bench report results reproduce verify publish speed peers judges list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
+# setuptools advises developers of every editable installation; a user can do nothing about it.
+EDITABLE := PYTHONWARNINGS="ignore:Editable installation" $(PY) -m pip install --quiet --constraint constraints.txt --editable
+
 # The stamp stands for "this virtual environment holds what pyproject.toml and constraints.txt say".
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(EDITABLE) ".[dev]"
 	@touch $@
 
 # What the tests need beyond that: the optional launchers, trackers and formats.
 $(VENV)/.tested: $(VENV)/.installed
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev,joblib,slurm,tensorboard,parquet]"
+	$(EDITABLE) ".[dev,joblib,slurm,tensorboard,parquet]"
 	@touch $@
 
-setup: $(VENV)/.installed  ## create .venv with the pinned dependencies
+INSTALLED := $(if $(filter command,$(firstword $(origin PY))),,$(VENV)/.installed)
+TESTED := $(if $(INSTALLED),$(VENV)/.tested)
+# For targets that only read: an environment that is there is used as it is, even where pyproject.toml is newer.
+READY := $(if $(wildcard $(INSTALLED)),,setup)
 
-data: setup      ## fetch and verify DATASETS
-	@$(PY) -m benchmarks data --datasets "$(DATASETS)"
+setup: $(INSTALLED)  ## create .venv with the pinned dependencies
+
+data: setup      ## download and verify DATASETS
+	@$(PY) -m benchmarks data $(call flag,datasets,DATASETS)
 
 bench: setup     ## train, evaluate, record and report VARIANTS on DATASETS for SEEDS
-	@$(PY) -m benchmarks bench --variants "$(VARIANTS)" --datasets "$(DATASETS)" --seeds "$(SEEDS)" \
-		--profile "$(PROFILE)" --jobs "$(JOBS)" --results "$(RESULTS)" --reports "$(REPORTS)" \
-		--timeout "$(TIMEOUT)" --tracker "$(TRACKER)" --launcher "$(LAUNCHER)" \
-		$(if $(RETRY),--retry) $(if $(DRY),--dry) $(OVERRIDES)
+	@$(PY) -m benchmarks bench $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,seeds,SEEDS) \
+		$(call flag,profile,PROFILE) $(call flag,jobs,JOBS) $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
+		$(call flag,timeout,TIMEOUT) $(call flag,tracker,TRACKER) $(call flag,launcher,LAUNCHER) \
+		$(if $(RETRY),--retry) $(if $(DRY),--dry) $(call flag,overrides,OVERRIDES)
 
-report: setup    ## regenerate REPORTS from RESULTS
-	@$(PY) -m benchmarks report --results "$(RESULTS)" --reports "$(REPORTS)" \
-		$(if $(BASELINE),--baseline "$(BASELINE)") $(if $(HTML),--html)
+report: $(READY) ## regenerate REPORTS from RESULTS
+	@$(PY) -m benchmarks report $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
+		$(call flag,baseline,BASELINE) $(if $(HTML),--html)
 
-results: setup   ## all records as one table, into TABLE (.csv or .parquet)
-	@$(PY) -m benchmarks results --results "$(RESULTS)" $(if $(filter %.parquet,$(TABLE)),--parquet,--csv) "$(TABLE)"
+results: $(READY) ## all records as one table, into TABLE (.csv or .parquet)
+	@$(PY) -m benchmarks results $(call flag,results,RESULTS) \
+		$(call flag,$(if $(filter %.parquet,$(TABLE)),parquet,csv),TABLE)
 
 reproduce: setup ## run the recipes of paper TARGETS with BUDGET full, reduced or ablation
-	@$(PY) -m benchmarks reproduce --targets "$(TARGETS)" --budget "$(BUDGET)" --jobs "$(JOBS)" \
-		--results "$(RESULTS)" --reports "$(REPORTS)" --timeout "$(TIMEOUT)" $(if $(RETRY),--retry) $(if $(DRY),--dry)
+	@$(PY) -m benchmarks reproduce $(call flag,targets,TARGETS) $(call flag,budget,BUDGET) $(call flag,jobs,JOBS) \
+		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
+		$(if $(RETRY),--retry) $(if $(DRY),--dry)
 
 verify: setup    ## train and evaluate the record RUN again and compare
-	@$(PY) -m benchmarks verify "$(or $(RUN),$(error which record? make verify RUN=<run-id>))" --results "$(RESULTS)"
+	@$(PY) -m benchmarks verify $(call quoted,$(or $(RUN),$(error which record? make verify RUN=<run-id>))) \
+		$(call flag,results,RESULTS)
 
 publish: setup   ## copy your records that ended well to RESULTS/reference
-	@$(PY) -m benchmarks publish --results "$(RESULTS)"
+	@$(PY) -m benchmarks publish $(call flag,results,RESULTS)
 
 speed: setup     ## measure the loop beside a hand-written one and pythae, into REPORTS/speed.md
-	@$(PY) -m benchmarks speed --reports "$(REPORTS)" $(if $(wildcard $(PEERS)),--peers $(PEERS))
+	@$(PY) -m benchmarks speed $(call flag,reports,REPORTS) $(if $(wildcard $(PEERS)),$(call flag,peers,PEERS))
 
 # pythae in an environment of its own; the torch that it runs on is the suite's.
 peers: setup     ## make the environment of the peers that `make speed` measures
@@ -92,15 +123,15 @@ peers: setup     ## make the environment of the peers that `make speed` measures
 
 judges: DATASETS = all
 judges: setup    ## train the shipped judges and teachers of DATASETS (by default all) again
-	@$(PY) -m benchmarks judges --datasets "$(DATASETS)"
+	@$(PY) -m benchmarks judges $(call flag,datasets,DATASETS)
 
-list: setup      ## show registered variants, data sets and profiles
+list: $(READY)   ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list
 
-test: setup $(VENV)/.tested  ## the fast tests
+test: $(TESTED)  ## the fast tests
 	@$(PY) -m pytest
 
-test-slow: setup $(VENV)/.tested  ## every test, the long ones too
+test-slow: $(TESTED)  ## every test, the long ones too
 	@$(PY) -m pytest -m "slow or not slow"
 
 lint: setup      ## ruff and mypy

@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks COMMAND``, what the make targets call.
+"""The command line: ``vae-bench COMMAND`` or ``python -m benchmarks COMMAND``, which the make targets call.
 
 Heavy imports are made inside the commands that need them, so that ``--help`` answers at once.
 """
@@ -14,7 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from benchmarks.arguments import Parser, check_overrides, overrides, parse, seconds, seeds, whole
 from benchmarks.errors import UserError
+from benchmarks.wording import counted
 
 if TYPE_CHECKING:
     from benchmarks.sweep.runner import Summary
@@ -28,9 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted, 143
     when terminated."""
     _show_log()
-    options = _parser().parse_args(arguments)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
+        options = parse(*_parser(), sys.argv[1:] if arguments is None else arguments)
         return int(options.command(options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -53,81 +55,87 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+def _parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of its commands by name."""
+    called = "vae-bench" if Path(sys.argv[0]).stem == "vae-bench" else "python -m benchmarks"
+    parser = Parser(prog=called, description="Train, evaluate and compare variational autoencoders.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    bench = commands.add_parser("bench", help="train, evaluate, record and report a sweep of cells")
-    bench.add_argument("--variants", default="all", help="all, or names separated by commas")
-    bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas")
-    bench.add_argument("--seeds", default="0", help="whole numbers separated by commas")
-    bench.add_argument("--profile", default="", help="smoke, quick, standard or paper; by default what the device can")
+    bench = commands.add_parser("bench", help="train and evaluate variants on data sets, and write the reports")
+    bench.add_argument("--variants", default="all", help="all, or names separated by commas (default: all)")
+    bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
+    bench.add_argument("--seeds", type=seeds, default=[0], help="for example 0,1,2 or 0-4 (default: 0)")
+    profiles = "smoke, quick, standard or paper (default: standard on a GPU, otherwise quick)"
+    bench.add_argument("--profile", help=f"the budget: {profiles}")
     _add_running(bench)
-    bench.add_argument("--tracker", default="", help="none (the default) or tensorboard")
-    bench.add_argument("--launcher", default="", help="hand the cells to processes, slurm, slurm_local or ray_cluster")
+    bench.add_argument("--tracker", help="none or tensorboard (default: none)")
+    bench.add_argument("--launcher", help="run with processes, slurm, slurm_local or ray_cluster, in place of --jobs")
     bench.add_argument("--no-report", action="store_true", help="do not write reports at the end")
     _add_folders(bench)
-    bench.add_argument("overrides", nargs="*", help="Hydra overrides for every cell, e.g. training.epochs=3")
+    separated = "Hydra overrides in one string, separated by spaces"
+    bench.add_argument("--overrides", dest="listed", type=overrides, default=[], metavar="OVERRIDES", help=separated)
+    bench.add_argument("overrides", nargs="*", help="Hydra overrides of every run, e.g. training.epochs=3")
     bench.set_defaults(command=_bench)
 
-    data = commands.add_parser("data", help="fetch and verify data sets")
-    data.add_argument("--datasets", default="mnist", help="all, or names separated by commas")
+    data = commands.add_parser("data", help="download data sets and check their SHA-256")
+    data.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
     data.set_defaults(command=_data)
 
-    report = commands.add_parser("report", help="write the reports that the records support")
+    report = commands.add_parser("report", help="write the reports again from the records")
     _add_folders(report)
-    report.add_argument("--baseline", type=Path, help="an earlier results folder: say what changed against it")
-    report.add_argument("--html", action="store_true", help="write index.html, all pages in one file, too")
+    report.add_argument("--baseline", type=Path, help="mark what changed since this earlier results folder")
+    report.add_argument("--html", action="store_true", help="also write index.html, all pages in one file")
     report.set_defaults(command=_report)
 
-    reproduce = commands.add_parser("reproduce", help="run the recipes of paper targets and write their report")
-    reproduce.add_argument("--targets", default="all", help="all, or names separated by commas")
-    reproduce.add_argument("--budget", default="reduced", help="full, reduced or ablation")
+    reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
+    reproduce.add_argument("--targets", default="all", help="all, or names separated by commas (default: all)")
+    reproduce.add_argument("--budget", default="reduced", help="full, reduced or ablation (default: reduced)")
     _add_running(reproduce)
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
 
-    verify = commands.add_parser("verify", help="train and evaluate a record's cell again and compare")
+    verify = commands.add_parser("verify", help="repeat the run of a record and compare the metrics")
     verify.add_argument("run", help="the run id of a record")
     verify.add_argument("--results", type=Path, default=Path("results"))
     verify.set_defaults(command=_verify)
 
-    publish = commands.add_parser("publish", help="copy records that ended well to results/reference, to be committed")
+    publish = commands.add_parser("publish", help="copy successful records to results/reference")
     publish.add_argument("--results", type=Path, default=Path("results"))
-    publish.add_argument("--source", type=Path, help="the results folder they are in, by default the same one")
+    publish.add_argument("--source", type=Path, help="the results folder to copy from (default: --results)")
     publish.set_defaults(command=_publish)
 
-    results = commands.add_parser("results", help="all records as one tidy table")
+    results = commands.add_parser("results", help="export all records as one table")
     results.add_argument("--results", type=Path, default=Path("results"))
-    results.add_argument("--csv", type=Path, help="the file to write; - for the terminal")
-    results.add_argument("--parquet", type=Path, help="the file to write")
+    results.add_argument("--csv", type=Path, help="write this file; - prints the table")
+    results.add_argument("--parquet", type=Path, help="write this file")
     results.set_defaults(command=_results)
 
-    speed = commands.add_parser("speed", help="measure the loop beside a hand-written one and a peer")
+    speed = commands.add_parser("speed", help="measure the speed of training against other implementations")
     speed.add_argument("--reports", type=Path, default=Path("reports"))
-    speed.add_argument("--repeats", type=int, default=9)
-    speed.add_argument("--peers", type=Path, help="the interpreter of an environment that has pythae")
+    speed.add_argument("--repeats", type=whole, default=9, help="measurements of each (default: 9)")
+    speed.add_argument("--peers", type=Path, help="the Python interpreter of an environment with pythae")
     speed.set_defaults(command=_speed)
 
     judges = commands.add_parser("judges", help="train the shipped judges and teachers again and write their files")
     judges.add_argument("--datasets", default="all", help="all, or names separated by commas")
     judges.set_defaults(command=_judges)
 
-    listing = commands.add_parser("list", help="show variants, data sets, networks and profiles")
+    listing = commands.add_parser("list", help="list variants, data sets, networks, profiles and paper targets")
     listing.set_defaults(command=_list)
-    return parser
+    return parser, commands.choices
 
 
-def _add_running(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobs", default="", help="cells side by side; by default what cores, memory or GPUs allow")
-    parser.add_argument("--retry", action="store_true", help="run failed and diverged cells again")
-    parser.add_argument("--dry", action="store_true", help="print what would be run and how long it would take")
-    parser.add_argument("--timeout", default="", help="seconds that a cell may take, by default any")
+def _add_running(parser: Parser) -> None:
+    limits = "what cores, memory and GPUs allow"
+    parser.add_argument("--jobs", type=whole, help=f"how many runs at the same time (default: {limits})")
+    parser.add_argument("--retry", action="store_true", help="repeat runs that failed or diverged")
+    parser.add_argument("--dry", action="store_true", help="print the plan and the expected time, and run nothing")
+    parser.add_argument("--timeout", type=seconds, help="stop a run after this many seconds (default: no limit)")
 
 
-def _add_folders(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--reports", type=Path, default=Path("reports"))
+def _add_folders(parser: Parser) -> None:
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records (default: results)")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of reports (default: reports)")
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -137,40 +145,38 @@ def _bench(options: argparse.Namespace) -> int:
     from benchmarks.environment import choose_device
     from benchmarks.sweep import plan, runner
     from benchmarks.sweep.cell import Setting
-    from benchmarks.training.tracking import TRACKERS, check_tracker
+    from benchmarks.training.tracking import check_tracker
 
     names = split_list(options.variants, "variant", _checked(variants.names))
     datasets = split_list(options.datasets, "data set", choices("dataset"))
-    jobs, timeout = _jobs_and_timeout(options)
-    (tracker,) = split_list(options.tracker or "none", "tracker", TRACKERS)[:1]
+    tracker = "none" if options.tracker is None else options.tracker
     check_tracker(tracker)
-    if options.launcher:
+    own, of_launcher = check_overrides(options.overrides, options.launcher)
+    if options.launcher is not None:
         from benchmarks.sweep.launchers import check_launcher
 
         check_launcher(options.launcher)
-        if jobs or timeout:
-            raise UserError('jobs and timeout are the launcher\'s own to set: OVERRIDES="hydra.launcher.…=…"')
+        if options.jobs or options.timeout:
+            raise UserError(
+                "--jobs and --timeout (JOBS, TIMEOUT) do not apply with --launcher (LAUNCHER); "
+                "set the override hydra.launcher.… instead"
+            )
     device = choose_device("auto")
-    profile = options.profile or ("standard" if device.type == "cuda" else "quick")
-    own = [override for override in options.overrides if not override.startswith("hydra")]
-    cells = plan.plan(names, datasets, _seeds(options.seeds), profile, own)
+    profile = options.profile
+    if profile is None:
+        profile = "standard" if device.type == "cuda" else "quick"
+    cells = plan.plan(names, datasets, options.seeds, profile, own)
     setting = Setting(options.results, data_root(), cache_root() / "features", device, tracker)
     if options.dry:
-        print(plan.describe_plan(cells, setting, options.retry, jobs))
+        print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
-    if options.launcher:
-        launcher_overrides = [override for override in options.overrides if override.startswith("hydra")]
-        summary = runner.run_on(options.launcher, cells, setting, options.retry, launcher_overrides)
+    if options.launcher is not None:
+        summary = runner.run_on(options.launcher, cells, setting, options.retry, of_launcher)
     else:
-        summary = runner.run(cells, setting, options.retry, jobs, timeout)
+        summary = runner.run(cells, setting, options.retry, options.jobs, options.timeout)
     if not options.no_report:
         _report(options)
     return _summarise(summary)
-
-
-def _jobs_and_timeout(options: argparse.Namespace) -> tuple[int | None, float | None]:
-    jobs = int(_positive("jobs", options.jobs, int)) if options.jobs else None
-    return jobs, _positive("timeout", options.timeout, float) if options.timeout else None
 
 
 def _summarise(summary: Summary) -> int:
@@ -178,7 +184,7 @@ def _summarise(summary: Summary) -> int:
     from benchmarks.sweep.runner import outcome
 
     elsewhere = f", {len(summary.elsewhere)} left to another process" if summary.elsewhere else ""
-    done = f"{len(summary.ran)} cells run, {len(summary.skipped)} already there"
+    done = f"{counted(len(summary.ran), 'cell')} run, {len(summary.skipped)} already there"
     print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
         print(f"  {record.run_id}: {outcome(record)}")
@@ -186,26 +192,6 @@ def _summarise(summary: Summary) -> int:
         print(f"  {name}: data missing: {reason}")
     nothing_ran = bool(summary.missing_data) and not summary.ran and not summary.skipped
     return 1 if summary.failed or nothing_ran else 0
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UserError(f"seeds must be whole numbers separated by commas, got {text!r}") from None
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"seeds must be one or more whole numbers from 0, got {text!r}")
-    return list(dict.fromkeys(seeds))
-
-
-def _positive(name: str, text: str, kind: type[int] | type[float]) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = kind(0)
-    if not 0 < value < float("inf"):
-        raise UserError(f"{name} must be a {'whole ' if kind is int else ''}number above 0, got {text!r}")
-    return value
 
 
 def _checked(names: Callable[[], list[str]]) -> list[str]:
@@ -249,11 +235,11 @@ def _publish(options: argparse.Namespace) -> int:
 
     source = options.source or options.results
     published = publish(options.results, source)
-    print(f"{len(published)} records published to {options.results / 'reference'}")
+    print(f"{counted(len(published), 'record')} published to {options.results / 'reference'}")
     if (source / REPRODUCTION).is_dir():
         published = publish(options.results / REPRODUCTION, source / REPRODUCTION)
         note_made_for(options.results / REPRODUCTION, read_made_for(source / REPRODUCTION))
-        print(f"{len(published)} records published to {options.results / REPRODUCTION / 'reference'}")
+        print(f"{counted(len(published), 'record')} published to {options.results / REPRODUCTION / 'reference'}")
     return 0
 
 
@@ -265,7 +251,6 @@ def _reproduce(options: argparse.Namespace) -> int:
     from benchmarks.sweep import plan
     from benchmarks.sweep.cell import Setting
 
-    jobs, timeout = _jobs_and_timeout(options)
     targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
         options.results / REPRODUCTION, data_root(), cache_root() / "features", choose_device("auto"),
@@ -273,9 +258,9 @@ def _reproduce(options: argparse.Namespace) -> int:
     )  # fmt: skip
     if options.dry:
         cells = recipes.all_cells(targets, options.budget)
-        print(plan.describe_plan(cells, setting, options.retry, jobs))
+        print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
-    summary = recipes.run(targets, options.budget, setting, options.retry, jobs, timeout)
+    summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)
 
@@ -306,8 +291,6 @@ def _results(options: argparse.Namespace) -> int:
 def _speed(options: argparse.Namespace) -> int:
     from benchmarks.speed.page import measure
 
-    if options.repeats < 1:
-        raise UserError(f"--repeats must be 1 or above, got {options.repeats}")
     if options.peers is not None and not options.peers.exists():
         raise UserError(f"--peers must be a Python interpreter, got {str(options.peers)!r}: `make peers` makes one")
     print(measure(options.reports, options.repeats, options.peers))

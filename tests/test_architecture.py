@@ -21,8 +21,8 @@ def imports(path):
 
 # From the lowest: a part may import those before it, and itself. Equal rank: neither imports the other.
 RANKS = {
-    "files": 0, "errors": 0, "seeding": 0, "environment": 0, "variants": 0,
-    "records": 1, "data": 1, "sealed": 1, "config": 2,
+    "files": 0, "errors": 0, "seeding": 0, "wording": 0, "environment": 0, "variants": 0,
+    "arguments": 1, "records": 1, "data": 1, "sealed": 1, "config": 2,
     "evaluation": 3, "training": 4, "sweep": 5, "reproduction": 6, "reporting": 7, "speed": 8, "__main__": 9,
 }  # fmt: skip
 
@@ -108,3 +108,61 @@ def test_loop_evaluation_and_cell_name_no_variant():
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
         assert not strings & set(variants.names()), name
+
+
+# Names of other packages that begin with an underscore and are used all the same, each with its reason.
+PRIVATE_NAMES_ALLOWED = {
+    # Public in spite of its name: the standard library documents it.
+    "os._exit",
+}
+
+
+def private_names(source):
+    """Private modules and names of other packages that ``source`` imports or reaches through an imported module."""
+    nodes = list(ast.walk(ast.parse(source)))
+    # What each local name stands for; relative imports are ours.
+    meaning, used = {}, set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.split(".")[0]
+                meaning[alias.asname or top] = alias.name if alias.asname else top
+                used.add(alias.name)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            for alias in node.names:
+                meaning[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                used.add(f"{node.module}.{alias.name}")
+    for node in nodes:
+        path, value = [], node
+        while isinstance(value, ast.Attribute):
+            path.insert(0, value.attr)
+            value = value.value
+        if path and isinstance(value, ast.Name) and value.id in meaning:
+            used.add(".".join([meaning[value.id], *path]))
+
+    def foreign_and_private(name):
+        package, *parts = name.split(".")
+        ours = package in ("benchmarks", "variants", "tests")
+        return not ours and any(part.startswith("_") and not part.startswith("__") for part in (package, *parts))
+
+    return {name for name in used if foreign_and_private(name)}
+
+
+def test_nothing_uses_private_names_of_other_packages():
+    for folder in ("benchmarks", "variants", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert private_names(path.read_text()) <= PRIVATE_NAMES_ALLOWED, path
+
+
+def test_a_private_name_is_found_however_it_is_reached():
+    for source, name in {
+        "from hydra._internal.callbacks import Callbacks": "hydra._internal.callbacks.Callbacks",
+        "import hydra._internal.utils": "hydra._internal.utils",
+        "from torch.nn import functional as F\nF._pad(x)": "torch.nn.functional._pad",
+        "import torch\ntorch.nn.modules._wrapper(x)": "torch.nn.modules._wrapper",
+        "def late():\n    from torch import _C": "torch._C",
+    }.items():
+        assert private_names(source) == {name}
+    assert (
+        private_names("from benchmarks.sweep import workers\nworkers._work\nself._x\nimport os\nos.__name__") == set()
+    )

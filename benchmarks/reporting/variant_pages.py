@@ -107,6 +107,8 @@ def as_markdown(documentation: str) -> str:
     heading = None
     for paragraph in re.split(r"\n\s*\n", rest.strip("\n")):
         lines = paragraph.splitlines()
+        if not lines:
+            continue
         if found := re.fullmatch(r"(\w[\w ]*):", lines[0].strip()):
             heading = found[1]
             blocks.append(f"## {heading}")

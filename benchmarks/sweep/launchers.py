@@ -49,7 +49,7 @@ def check_launcher(name: str) -> None:
     store_schemas()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            _hydra().compose_config("config", [search_path(), f"{GROUP}={name}"], run_mode=RunMode.MULTIRUN)
+            _load([search_path(), f"{GROUP}={name}"])
     except HydraException as error:
         if GROUP in str(error) and name in PLUGINS:
             mend = f"pip install {PLUGINS[name]}"
@@ -96,13 +96,11 @@ def launch(
     user_overrides = cells[0].overrides if cells else ()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            hydra = _hydra()
-            configuration = hydra.compose_config(
-                "config", [*own, *overrides], run_mode=RunMode.MULTIRUN, with_log_configuration=False
-            )
+            configuration = _load([*own, *overrides])
             HydraConfig.instance().set_config(configuration)
+            loader = GlobalHydra.instance().config_loader()
             engine = Plugins.instance().instantiate_launcher(
-                hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=_no_callbacks()),
+                hydra_context=HydraContext(config_loader=loader, callbacks=NoCallbacks()),  # type: ignore[arg-type]
                 task_function=Task(resolved, user_overrides, retry),
                 config=configuration,
             )
@@ -121,13 +119,15 @@ def launch(
         yield cell, record
 
 
-def _hydra() -> Any:
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    return hydra
+def _load(overrides: list[str]) -> DictConfig:
+    return GlobalHydra.instance().config_loader().load_configuration("config", overrides, run_mode=RunMode.MULTIRUN)
 
 
-def _no_callbacks() -> Any:
-    from hydra._internal.callbacks import Callbacks
+class NoCallbacks:
+    """What a launcher's job calls at its start and end, in place of Hydra's own class, which is private."""
 
-    return Callbacks()
+    def on_job_start(self, config: DictConfig, **others: Any) -> None:
+        """Nothing to do."""
+
+    def on_job_end(self, config: DictConfig, **others: Any) -> None:
+        """Nothing to do."""

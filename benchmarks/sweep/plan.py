@@ -9,6 +9,7 @@ from benchmarks.config import Config, compose
 from benchmarks.records.record import Record, read_records
 from benchmarks.sweep.cell import Setting, finished
 from benchmarks.sweep.workers import default_jobs
+from benchmarks.wording import counted
 
 
 def plan(
@@ -47,16 +48,14 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
         time = f", about {known:.0f} s" if state.startswith("run") and known is not None else ""
         lines.append(f"{run_id}: {state}{time}")
     pending = [run_id for run_id, state in states.items() if state.startswith("run")]
-    lines.append(f"{len(states)} cells: {len(states) - len(pending)} done, {len(pending)} to do")
+    lines.append(f"{counted(len(states), 'cell')}: {len(states) - len(pending)} done, {len(pending)} to do")
     estimates = [known for run_id in pending if (known := seconds[run_id]) is not None]
     if estimates:
         # Cells of a kind that has no record yet take the others' median.
         total = sum(estimates) + (len(pending) - len(estimates)) * statistics.median(estimates)
         side = jobs or default_jobs(setting.device)
-        lines.append(
-            f"about {total / 60 / min(side, len(pending)):.0f} minutes with {side} at a time, by records of "
-            f"{len(estimates)} of them"
-        )
+        minutes = counted(round(total / 60 / min(side, len(pending))), "minute")
+        lines.append(f"about {minutes} with {side} at a time, by records of {len(estimates)} of them")
     return "\n".join(lines)
 
 

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.errors import UserError
+from variants.options import unknown
 
 TRACKERS = ("none", "tensorboard")
 Track = Callable[[dict[str, float]], None]
 
 
 def check_tracker(name: str) -> None:
-    """Raises :class:`UserError` where the tracker's package is missing."""
+    """Raises :class:`UserError` for a tracker that does not exist, or whose package is missing."""
+    if name not in TRACKERS:
+        raise UserError(unknown("tracker", name, TRACKERS))
     if name == "tensorboard":
         try:
             import tensorboard  # noqa: F401

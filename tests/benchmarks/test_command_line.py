@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.arguments import overrides, seeds
 from benchmarks.config import compose
 from benchmarks.errors import UserError
 from benchmarks.records.record import read_records
+from benchmarks.wording import counted
 
 from .cells import SMALL
 
@@ -84,11 +86,29 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["--variants", ","], "no variant given"),
         (["--datasets", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["--profile", "quik"], "unknown profile 'quik'; did you mean 'quick'?"),
-        (["--seeds", ""], "seeds must be one or more whole numbers from 0, got ''"),
-        (["--seeds", "1,x"], "seeds must be whole numbers separated by commas, got '1,x'"),
-        (["--jobs", "0"], "jobs must be a whole number above 0, got '0'"),
-        (["--jobs", "two"], "jobs must be a whole number above 0, got 'two'"),
-        (["--seeds", "-1"], "seeds must be one or more whole numbers from 0"),
+        (["--seeds", ""], "--seeds must be whole numbers from 0 such as 0,1,2, or a range such as 0-4, got ''"),
+        (["--seeds", "1,x"], "--seeds must be whole numbers from 0 such as 0,1,2, or a range such as 0-4, got '1,x'"),
+        (["--seeds", "4-0"], "got '4-0'"),
+        (["--seeds", "-1"], "got '-1'"),
+        (["--seeds", "0-99999999999"], "--seeds must be at most 1000 seeds"),
+        (["--jobs", "0"], "--jobs must be a whole number above 0, got '0'"),
+        (["--jobs", "two"], "--jobs must be a whole number above 0, got 'two'"),
+        (["--timeout", "-1"], "--timeout must be a number of seconds above 0, got '-1'"),
+        (["--timeout", "inf"], "--timeout must be a number of seconds above 0, got 'inf'"),
+        (["--timeout", "nan"], "--timeout must be a number of seconds above 0, got 'nan'"),
+        (["--launcher", "slrum"], "unknown launcher 'slrum'; did you mean 'slurm'?"),
+        (["--tracker", "tensorbord"], "unknown tracker 'tensorbord'; did you mean 'tensorboard'?"),
+        (["--jbos", "2"], "unknown flag '--jbos'; did you mean '--jobs'?"),
+        (["--jobs"], "--jobs expected one argument"),
+        (["seed=5"], "'seed=5' cannot be an override: use SEEDS=… of make, or --seeds …"),
+        (["variant=iwae"], "use VARIANTS=… of make, or --variants …"),
+        (["dataset=mnist"], "use DATASETS=… of make, or --datasets …"),
+        (["++profile=quick"], "use PROFILE=… of make, or --profile …"),
+        (["hydra/launcher=slurm"], "use LAUNCHER=… of make, or --launcher …"),
+        (["hydra.launcher.partition=gpu"], "'hydra.launcher.partition=gpu' has no effect without a launcher"),
+        (["--overrides", "network.hidden=[64, 32"], "--overrides '[' is not closed in 'network.hidden=[64, 32'"),
+        (["--overrides", "training.epochs=3]"], "--overrides ']' closes no bracket in 'training.epochs=3]'"),
+        (["--overrides", "training.epochs=3 seed=5"], "'seed=5' cannot be an override"),
         (["--variants", "beta_vae", "variant.beta=-1"], "variant.beta must be 0 or above, got -1"),
         (["--variants", "beta_vae", "variant.betta=1"], "did you mean 'beta'?"),
         (["--variants", "beta_vae", "+variant.new=1"], "unknown option variant. 'new'"),
@@ -130,6 +150,52 @@ def test_an_override_is_in_the_run_id_and_a_path_is_not():
 def test_types_are_checked():
     with pytest.raises(UserError, match=r"1\.5"):
         compose("vae", "digits", "smoke", 0, ["training.epochs=1.5"])
+
+
+def test_an_unknown_command_gets_one_line_and_the_nearest_one(capsys):
+    assert main(["benhc"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown command 'benhc'; did you mean 'bench'? (allowed: bench, ")
+    assert main([]) == 2
+    assert capsys.readouterr().err == "error: the following arguments are required: COMMAND\n"
+    assert main(["list", "vae"]) == 2
+    assert capsys.readouterr().err == "error: unexpected argument 'vae' of list\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("  \t\n", []),
+        ("a=1 b=2", ["a=1", "b=2"]),
+        ("a=[64, 32]  b={x: 1, y: [2, 3]} c=f(1, 2)", ["a=[64, 32]", "b={x: 1, y: [2, 3]}", "c=f(1, 2)"]),
+        ("a='two words' b=\"it's ]\" ", ["a='two words'", 'b="it\'s ]"']),
+        (r"a=two\ words b='it\'s' c=1", [r"a=two\ words", r"b='it\'s'", "c=1"]),
+        ("'a=[64, 32]' \"b=1\"", ["a=[64, 32]", "b=1"]),
+    ],
+)
+def test_overrides_in_one_string_are_split_outside_quotes_and_brackets(text, expected):
+    assert overrides(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", [0]), ("2,0, 2", [2, 0]), ("0-3", [0, 1, 2, 3]), ("7,1-3,2", [7, 1, 2, 3]), ("5-5", [5])],
+)
+def test_seeds_are_numbers_and_ranges_each_once(text, expected):
+    assert seeds(text) == expected
+
+
+def test_overrides_may_stand_before_between_and_after_flags(tmp_path, capsys):
+    """All of them in one run id."""
+    given = ["training.epochs=3", "--dry", "network.hidden=[16, 8]", "--variants", "vae", "network.latent_size=4"]
+    assert bench(tmp_path, *given, "--overrides=variant.samples=2 training.batch_size=50") == 0
+    expected = ["training.epochs=3", "network.hidden=[16,8]", "network.latent_size=4", "variant.samples=2"]
+    cell = compose("vae", "digits", "smoke", 0, [*expected, "training.batch_size=50"])
+    assert capsys.readouterr().out == f"{cell.run_id}: run\n1 cell: 0 done, 1 to do\n"
+
+
+def test_a_count_of_one_is_singular():
+    assert [counted(number, "cell") for number in (0, 1, 2)] == ["0 cells", "1 cell", "2 cells"]
 
 
 def test_help_imports_neither_torch_nor_hydra():

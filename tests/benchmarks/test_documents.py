@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import _parser
+from benchmarks.arguments import parse
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -87,4 +90,12 @@ def test_settings_of_the_readme_are_settings_of_the_makefile():
     names = set(re.findall(r"\b([A-Z_]{4,})=", table))
     assert {"VARIANTS", "DATASETS", "SEEDS", "PROFILE", "OVERRIDES", "RESULTS", "REPORTS", "RETRY"} <= names
     for name in names:
-        assert f"$({name})" in makefile, name
+        assert f"$({name})" in makefile or f",{name})" in makefile, name
+
+
+def test_the_command_line_understands_every_command_of_the_readme():
+    table = re.search(r"\| make \| command \|.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    commands = re.findall(r"vae-bench ([^`]+)`", table)
+    assert {command.split()[0] for command in commands} == set(_parser()[1])
+    for command in commands:
+        parse(*_parser(), command.replace("<run id>", "run-id").split())

@@ -33,10 +33,11 @@ def test_without_weights_the_reason_names_what_was_tried(tmp_path, monkeypatch):
 def stand_in(tmp_path, monkeypatch):
     """Random weights of the right architecture, where torch's cache would have the real ones."""
     from pytorch_fid import inception as theirs
+    from torchvision.models import inception_v3
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
-    network = theirs._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    network = inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
     network.Mixed_5b = theirs.FIDInceptionA(192, pool_features=32)
     network.Mixed_5c = theirs.FIDInceptionA(256, pool_features=64)
     network.Mixed_5d = theirs.FIDInceptionA(288, pool_features=64)

@@ -407,3 +407,11 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path):
     write_reports(tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans())
     for path in (tmp_path / "reports").rglob("*.md"):
         assert (root / "reports" / path.relative_to(tmp_path / "reports")).read_text() == path.read_text(), path.name
+
+
+@pytest.mark.parametrize(
+    "docstring",
+    ["", "One line.", "One line.\n\n\n", "Title\n\nReferences:\n", "| a table |\n\n```\ncode", "\n\n    indented"],
+)
+def test_a_docstring_of_any_form_makes_a_page(docstring):
+    assert as_markdown(docstring).startswith("**")

@@ -26,7 +26,7 @@ def bench(folder, *arguments):
 
 def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
     assert bench(tmp_path / "new", "--variants", "vae", "--dry") == 0
-    assert "1 cells: 0 done, 1 to do" in capsys.readouterr().out
+    assert "1 cell: 0 done, 1 to do" in capsys.readouterr().out
     assert not (tmp_path / "new").exists()
     run(tmp_path, "vae", 0)
     assert bench(tmp_path, "--variants", "vae,iwae", "--seeds", "0,1", "--dry") == 0
@@ -170,8 +170,11 @@ def test_tensorboard_is_written_when_asked_for_and_not_otherwise(tmp_path):
     [
         (["--tracker", "wandb"], "unknown tracker 'wandb'"),
         (["--launcher", "slrum"], "unknown launcher 'slrum'; did you mean 'slurm'?"),
-        (["--timeout", "-3"], "timeout must be a number above 0, got '-3'"),
-        (["--launcher", "processes", "--timeout", "5"], "jobs and timeout are the launcher's own to set"),
+        (["--timeout", "-3"], "--timeout must be a number of seconds above 0, got '-3'"),
+        (
+            ["--launcher", "processes", "--timeout", "5"],
+            "--jobs and --timeout (JOBS, TIMEOUT) do not apply with --launcher",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(tmp_path, capsys, arguments, message):

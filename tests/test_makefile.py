@@ -1,0 +1,150 @@
+"""The make targets: every setting reaches the command as it was typed, and nothing is installed by a test."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.config import compose
+
+ROOT = Path(__file__).resolve().parents[1]
+RECEIVER = "#!/bin/bash\nshift 2\nprintf '%s\\n' \"$@\"\n"
+
+
+def make(*words, cwd=ROOT, **environment):
+    """``make`` as a user starts it, and not as a part of the ``make test`` that may run this."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *words], cwd=cwd, env=inherited | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture
+def received(tmp_path):
+    """A function that runs make with a stand-in for Python and returns the arguments that it received."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text(RECEIVER)
+    stand_in.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+
+    def run(*words):
+        done = make(*words, f"PY={stand_in}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    return run
+
+
+def dry(*settings):
+    """The plan of one cell by the real command."""
+    cell = ["VARIANTS=vae", "DATASETS=digits", "PROFILE=smoke"]
+    return make("bench", "DRY=1", f"PY={sys.executable}", *cell, *settings)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "training.epochs=3 variant.samples=2",
+        "network.hidden=[200,200]",
+        "network.hidden=[64, 32] training.epochs=3",
+        "dataset.title='two words'",
+        'dataset.title="two words"',
+        "dataset.title='*'",
+        "a=`true` b=\\ c;d&e|f>g",
+        "~network",
+        "--dry",
+    ],
+)
+def test_a_value_reaches_the_command_letter_by_letter(received, tmp_path, value):
+    # Files whose names the shell's patterns [200,200] and * would match.
+    for name in ("network.hidden=2", "network.hidden=0", "2", "dataset.title=''"):
+        (tmp_path / name).touch()
+    assert f"--overrides={value}" in received("bench", f"OVERRIDES={value}")
+
+
+def test_a_setting_that_is_empty_or_absent_is_not_passed(received):
+    plain = received("bench")
+    assert plain == ["bench", *(f"--{flag}" for flag in (
+        "variants=all", "datasets=mnist", "seeds=0", "results=results", "reports=reports"
+    ))]  # fmt: skip
+    assert received("bench", "JOBS=", "OVERRIDES=", "TIMEOUT= ", "PROFILE=", "TRACKER=", "LAUNCHER=") == plain
+    assert received("bench", "SEEDS=") == [word for word in plain if word != "--seeds=0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["bench", "JOBS=2", "TIMEOUT=600", "RETRY=1"], ["--jobs=2", "--timeout=600", "--retry"]),
+        (["reproduce", "TARGETS=a,b", "JOBS=2", "DRY=1"], ["--targets=a,b", "--budget=reduced", "--jobs=2", "--dry"]),
+        (["report", "BASELINE=an earlier one", "HTML=1"], ["--baseline=an earlier one", "--html"]),
+        (["results", "TABLE=my table.parquet"], ["--parquet=my table.parquet"]),
+        (["results"], ["--csv=-"]),
+        (["verify", "RUN=it's"], ["verify", "it's"]),
+        (["data", "DATASETS=digits,mnist"], ["data", "--datasets=digits,mnist"]),
+    ],
+)
+def test_settings_become_flags(received, words, expected):
+    assert set(expected) <= set(received(*words))
+
+
+def test_a_list_with_a_space_and_an_option_after_it_is_planned_as_it_was_typed():
+    done = dry("OVERRIDES=network.hidden=[64, 32] training.epochs=3")
+    assert done.returncode == 0, done.stderr
+    # The run id holds a hash of the configuration.
+    cell = compose("vae", "digits", "smoke", 0, ["training.epochs=3", "network.hidden=[64,32]"])
+    assert done.stdout.splitlines() == [f"{cell.run_id}: run", "1 cell: 0 done, 1 to do"]
+
+
+def test_brackets_that_do_not_close_are_one_line():
+    done = dry("OVERRIDES=network.hidden=[64, 32")
+    assert "error: --overrides '[' is not closed in 'network.hidden=[64, 32'" in done.stderr
+    assert len([line for line in done.stderr.splitlines() if not line.startswith("make")]) == 1
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("VARIANT=vae", "unknown setting VARIANT; did you mean VARIANTS?"),
+        ("SEED=1", "unknown setting SEED; did you mean SEEDS?"),
+        ("DATASET=digits", "unknown setting DATASET; did you mean DATASETS?"),
+        ("jobs=2", "unknown setting jobs; did you mean JOBS?"),
+        ("EPOCHS=3", 'unknown setting EPOCHS: options of a variant, network or training go into OVERRIDES="training.'),
+        ("A'B=1", "unknown setting A'B"),
+    ],
+)
+def test_an_unknown_setting_is_refused_in_one_line(setting, message):
+    for target in ("bench", "list", "report"):
+        done = make(target, setting, f"PY={sys.executable}", "OVERRIDES=SEED=1 training.epochs=[1, 2]")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_every_setting_of_the_makefile_is_allowed_on_the_command_line(received):
+    text = (ROOT / "Makefile").read_text()
+    settings = re.findall(r"^([A-Z_]+) \?=", text, re.MULTILINE)
+    assert {"VARIANTS", "JOBS", "DATA_ROOT", "PYTHON", "VENV"} <= set(settings)
+    assert received("list", *(f"{name}=x" for name in settings)) == ["list"]
+
+
+def test_what_only_reads_never_installs_where_the_environment_is_there(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / ".installed").touch()
+    # Older than pyproject.toml, as after a pull.
+    os.utime(tmp_path / "env" / ".installed", (0, 0))
+    for target in ("help", "list", "report", "results"):
+        done = make("--dry-run", target, "VENV=env", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "pip" not in done.stdout, target
+    # The same environment is brought up to date by what runs, and made where there is none.
+    assert "pip install" in make("--dry-run", "bench", "VENV=env", cwd=tmp_path).stdout
+    assert "pip install" in make("--dry-run", "list", "VENV=none", cwd=tmp_path).stdout
+    assert "pip install" not in make("--dry-run", "bench", f"PY={sys.executable}", cwd=tmp_path).stdout
