@@ -6,10 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    structural_similarity_index_measure,
-)
 
 # Small enough for the processor's cache: SSIM takes half the time that it does on 500 images of 28x28 at once.
 BATCH = 100
@@ -32,6 +28,9 @@ def psnr(x: Tensor, reconstruction: Tensor) -> float:
 def ssim(x: Tensor, reconstruction: Tensor) -> float:
     """Structural similarity (Wang et al. 2004), averaged over images; a window of 11 pixels, fewer where an image is
     smaller."""
+    # Here, because torchmetrics takes half a second to import.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     side = min(x.shape[-2:])
     window = min(WINDOW, side if side % 2 else side - 1)
     return _batched(structural_similarity_index_measure, x, reconstruction, kernel_size=window, gaussian_kernel=False)
@@ -39,6 +38,8 @@ def ssim(x: Tensor, reconstruction: Tensor) -> float:
 
 def ms_ssim(x: Tensor, reconstruction: Tensor) -> float:
     """Multi-scale SSIM (Wang et al. 2003). Raises ``ValueError`` for images of fewer than 161 pixels a side."""
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
     if min(x.shape[-2:]) < SMALLEST_MULTISCALE_SIDE:
         raise ValueError(f"images below {SMALLEST_MULTISCALE_SIDE} pixels a side have no five scales")
     return _batched(multiscale_structural_similarity_index_measure, x, reconstruction)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits as sklearn_digits
 
 from benchmarks.data.dataset import Dataset, DatasetConfig, splits_of
 
@@ -18,6 +17,9 @@ _ORDER_SEED = 0
 
 def load_digits(config: DatasetConfig, root: Path) -> Dataset:
     """The 17 grey levels 0..16 become bytes as round(255 level / 16); splits by one fixed permutation."""
+    # Here, because scikit-learn takes a second to import and every command imports this module.
+    from sklearn.datasets import load_digits as sklearn_digits
+
     levels, labels = sklearn_digits(return_X_y=True)
     pixels = np.rint(levels * 255 / 16).astype(np.uint8)
     order = torch.from_numpy(np.random.RandomState(_ORDER_SEED).permutation(len(pixels)))
