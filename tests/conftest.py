@@ -29,11 +29,11 @@ def seeded():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_cache(tmp_path_factory):
+def shared_cache(request, tmp_path_factory):
     """Feature networks are trained once for all tests, in all workers and in the processes that tests start."""
     base = tmp_path_factory.getbasetemp()
-    # A worker's own folder lies in that of the run.
-    cache = base.parent / "cache" if "PYTEST_XDIST_WORKER" in os.environ else base / "cache"
+    # A worker of pytest-xdist has a folder of its own inside that of the run.
+    cache = (base.parent if hasattr(request.config, "workerinput") else base) / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAE_CACHE", str(cache))
         yield

@@ -17,7 +17,7 @@ def blocks(name, language):
 
 def python(*arguments, cwd=ROOT, **environment):
     # The checkout comes first, whatever an editable install of another one says.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
@@ -27,18 +27,19 @@ def test_the_variant_of_the_guide_lists_benches_reports_and_meets_the_contract(t
     folder = tmp_path / "my_variants"
     folder.mkdir()
     (folder / "warm_up.py").write_text(source)
-    listing = python("-m", "benchmarks", "list", VAE_VARIANTS_PATH=str(folder))
-    assert re.search(r"^  mine\s+VAE with KL warm-up", listing.stdout, re.MULTILINE), listing.stderr
-    command = ["bench", "--variants", "mine", "--datasets", "digits", "--profile", "smoke"]
-    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
-    done = python("-m", "benchmarks", *command, *folders, VAE_VARIANTS_PATH=str(folder))
+    bench = ["bench", "--variants", "mine", "--datasets", "digits", "--profile", "smoke"]
+    bench += ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    # Both commands in one process, whose start takes longer than they do.
+    program = f"import sys; from benchmarks.__main__ import main; sys.exit(main(['list']) or main({bench}))"
+    done = python("-c", program, VAE_VARIANTS_PATH=str(folder))
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^  mine\s+VAE with KL warm-up", done.stdout, re.MULTILINE), done.stdout
     assert "| [mine](variants/mine.md) " in (tmp_path / "reports" / "digits.md").read_text()
     contract = python(
         "-m", "pytest", "-q", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
     )
     assert contract.returncode == 0, contract.stdout
-    assert re.search(r"\[mine\]|mine", listing.stdout)
+    assert re.search(r"\d\d passed", contract.stdout), contract.stdout
 
 
 def test_a_file_that_cannot_be_imported_is_named(tmp_path):

@@ -8,6 +8,7 @@ from safetensors.torch import save
 
 import variants
 from benchmarks.config import EvaluationConfig
+from benchmarks.data import cache_root
 from benchmarks.evaluation import evaluate as evaluation
 from benchmarks.evaluation.evaluate import EvaluationData, evaluate, log_likelihood_of, log_weights
 from benchmarks.evaluation.features import spaces as quality
@@ -65,8 +66,8 @@ CONFIG = EvaluationConfig(importance_samples=4, generated_images=60, probe_image
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory):
-    return judge_space(digits(), tmp_path_factory.mktemp("cache"), CPU, 60)
+def space():
+    return judge_space(digits(), cache_root() / "features", CPU, 60)
 
 
 @pytest.mark.parametrize("name", variants.names())
@@ -123,13 +124,13 @@ def test_samples_are_rounded_to_8_bits_not_truncated(space):
     assert (seen[0] * 255).round().unique().tolist() == [1]
 
 
-def test_the_judge_is_never_the_teacher(tmp_path):
-    data = digits()
-    judge, pupil = (feature_network(data, role, tmp_path, CPU) for role in ("judge", "teacher"))
+def test_the_judge_is_never_the_teacher():
+    data, cache = digits(), cache_root() / "features"
+    judge, pupil = (feature_network(data, role, cache, CPU) for role in ("judge", "teacher"))
     assert isinstance(judge.network, Judge)
     assert isinstance(pupil.network, Teacher)
     assert judge.key != pupil.key
-    taught, description = teacher(data, tmp_path, CPU)
+    taught, description = teacher(data, cache, CPU)
     assert isinstance(taught, LayerMaps)
     assert pupil.key in description
     assert not {p.data_ptr() for p in taught.parameters()} & {p.data_ptr() for p in judge.network.parameters()}
@@ -145,7 +146,7 @@ def test_feature_networks_are_trained_once_and_a_damaged_cache_is_made_again(tmp
         raise AssertionError("trained again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmarks.evaluation.evaluate.judges.network._train", never)
+        patch.setattr("benchmarks.evaluation.judges.network._train", never)
         again = feature_network(data, "teacher", tmp_path, CPU)
     assert again.accuracy == first.accuracy
     assert all(torch.equal(value, again.network.state_dict()[key]) for key, value in first.network.state_dict().items())
