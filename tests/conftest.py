@@ -2,13 +2,12 @@
 
 import os
 
-# Before NumPy and torch are imported, and for the processes that tests start. The models are tiny: one thread each is as
+# Before NumPy and torch are imported, and for the processes that tests start. The models are tiny: one thread is as
 # fast as several, and the workers of pytest-xdist do not compete for the cores.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
 # A worker imports torch for seconds and holds about 1 GiB.
 MOST_WORKERS = 8

@@ -13,7 +13,7 @@ from ..cells import SMALL, configuration, run, setting, threads_of_two_workers
 def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path):
     with threads_of_two_workers():
         alone = [run(tmp_path / "alone", name).metrics for name in ("vae", "iwae")]
-    options = ["--results", str(tmp_path / "both"), "--reports", str(tmp_path / "reports"), "--jobs", "2"]
+    options = ["--results", str(tmp_path / "both"), "--no-report", "--jobs", "2"]
     cells = ["--variants", "vae,iwae", "--datasets", "digits", "--profile", "smoke"]
     assert main(["bench", *cells, *options, *SMALL]) == 0
     records = {record.variant: record for record in read_records(tmp_path / "both")[0]}
