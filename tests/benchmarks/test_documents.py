@@ -39,7 +39,6 @@ def test_the_variant_of_the_guide_lists_benches_reports_and_meets_the_contract(t
         "-m", "pytest", "-q", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
     )
     assert contract.returncode == 0, contract.stdout
-    assert re.search(r"\d\d passed", contract.stdout), contract.stdout
 
 
 def test_a_file_that_cannot_be_imported_is_named(tmp_path):
