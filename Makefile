@@ -128,11 +128,15 @@ judges: setup    ## train the shipped judges and teachers of DATASETS (by defaul
 list: $(READY)   ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list
 
+# A process a core (tests/conftest.py says how many). Work is stolen, because a few tests take as long as hundreds of
+# others: by file, one process would end long after the rest. A single file is quicker without: pytest tests/FILE.
+PARALLEL := -n auto --dist worksteal
+
 test: $(TESTED)  ## the fast tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(PARALLEL)
 
 test-slow: $(TESTED)  ## every test, the long ones too
-	@$(PY) -m pytest -m "slow or not slow"
+	@$(PY) -m pytest $(PARALLEL) -m "slow or not slow"
 
 lint: setup      ## ruff and mypy
 	@$(PY) -m ruff check .

@@ -7,10 +7,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    structural_similarity_index_measure,
-)
 
 # Small enough for the processor's cache: SSIM takes half the time that it does on 500 images of 28x28 at once.
 BATCH = 100
@@ -37,6 +33,9 @@ def ssim(x: Tensor, reconstruction: Tensor) -> float:
     window, 11 pixels wide with a standard deviation of 1.5, lies inside the image. For images of fewer than 11 pixels a
     side the window is the largest odd one that fits, and its standard deviation shrinks alike. Raises ``ValueError``
     below 3 pixels a side."""
+    # Here, because torchmetrics takes half a second to import.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     side = min(x.shape[-2:])
     if side < SMALLEST_SIDE:
         raise ValueError(f"needs images of {SMALLEST_SIDE} pixels a side")
@@ -56,6 +55,8 @@ def ssim(x: Tensor, reconstruction: Tensor) -> float:
 
 def ms_ssim(x: Tensor, reconstruction: Tensor) -> float:
     """Multi-scale SSIM (Wang et al. 2003). Raises ``ValueError`` for images of fewer than 176 pixels a side."""
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
     if min(x.shape[-2:]) < SMALLEST_MULTISCALE_SIDE:
         raise ValueError(f"needs images of {SMALLEST_MULTISCALE_SIDE} pixels a side")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VGG19_Weights, vgg19
 
 from benchmarks.data import Dataset
 from benchmarks.evaluation.judges.network import LayerMaps, Teacher, feature_network
@@ -44,6 +43,9 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
     """The network, and a line for the record that says which one it is."""
     why = "images are grey or small"
     if data.shape[0] == 3 and min(data.shape[1:]) >= 32:
+        # Here, because torchvision takes more than a second to import.
+        from torchvision.models import VGG19_Weights, vgg19
+
         try:
             weights = VGG19_Weights.IMAGENET1K_V1
             return VGGLayers(vgg19(weights=weights).features).to(device).eval(), f"VGG-19 relu1_1, 2_1, 3_1 ({weights})"

@@ -1,5 +1,7 @@
 """A small cell on digits that the tests of the suite share."""
 
+import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,6 +25,17 @@ def digits():
 def run(results, variant="vae", seed=0, *overrides):
     config = configuration(variant, seed, *overrides)
     return run_cell(config, digits(), setting(results))
+
+
+@contextmanager
+def threads_of_two_workers():
+    """As many threads as each of two cells side by side gets: metrics to the last digit follow the number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def setting(results):

@@ -34,14 +34,15 @@ def test_a_sweep_records_each_cell_once_and_writes_its_board(tmp_path, capsys):
     assert "| [vae (network.hidden" in board
     assert (tmp_path / "reports" / "README.md").exists()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("record.json")}
-    assert bench(tmp_path, *arguments) == 0
+    assert bench(tmp_path, *arguments, "--no-report") == 0
     assert "4 already there" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("record.json")} == before
 
 
 def test_a_changed_option_is_another_cell(tmp_path):
-    assert bench(tmp_path, "--variants", "beta_vae", *SMALL) == 0
-    assert bench(tmp_path, "--variants", "beta_vae", *SMALL, "variant.beta=8") == 0
+    arguments = ("--variants", "beta_vae", "--no-report", *SMALL)
+    assert bench(tmp_path, *arguments) == 0
+    assert bench(tmp_path, *arguments, "variant.beta=8") == 0
     records, _ = read_records(tmp_path / "results")
     assert sorted(r.config["variant"]["beta"] for r in records) == [4.0, 8.0]
 
@@ -64,17 +65,18 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(
     assert "1 failed" in capsys.readouterr().out
     # Without retry it stays as it is; with it, it is run again.
     monkeypatch.setattr(cell, "evaluate", original)
-    assert bench(tmp_path, "--variants", "beta_vae,vae", *SMALL) == 0
+    assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", *SMALL) == 0
     assert {r.status for r in read_records(tmp_path / "results")[0]} == {"failed", "ok"}
-    assert bench(tmp_path, "--variants", "beta_vae,vae", "--retry", *SMALL) == 0
+    assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", "--retry", *SMALL) == 0
     assert {r.status for r in read_records(tmp_path / "results")[0]} == {"ok"}
 
 
 def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_path):
-    assert bench(tmp_path, "--variants", "vae", *SMALL) == 0
+    arguments = ("--variants", "vae", "--no-report", *SMALL)
+    assert bench(tmp_path, *arguments) == 0
     (path,) = (tmp_path / "results").rglob("record.json")
     path.write_text("{")
-    assert bench(tmp_path, "--variants", "vae", *SMALL) == 0
+    assert bench(tmp_path, *arguments) == 0
     assert json.loads(path.read_text())["status"] == "ok"
     assert path.with_name("record.json.unreadable").read_text() == "{"
 

@@ -21,7 +21,7 @@ class Form(NamedTuple):
     options: dict[str, Any] = {}
 
     def __str__(self):
-        return "-".join([self.cls.__name__, *(f"{key}={value}" for key, value in self.options.items())])
+        return "-".join([self.cls.name, *(f"{key}={value}" for key, value in self.options.items())])
 
     def __call__(self, **more):
         return small(self.cls, **self.options, **more)

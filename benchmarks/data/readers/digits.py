@@ -17,7 +17,7 @@ _ORDER_SEED = 0
 
 def load_digits(config: DatasetConfig, root: Path) -> Dataset:
     """The 17 grey levels 0..16 become bytes as round(255 level / 16); splits by one fixed permutation."""
-    # Half of the time that `make list` would take, were it imported above.
+    # Here, because scikit-learn takes a second to import and every command imports this module.
     from sklearn.datasets import load_digits as sklearn_digits
 
     levels, labels = sklearn_digits(return_X_y=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from pytorch_fid.inception import FID_WEIGHTS_URL, InceptionV3
 from torch import Tensor, nn
 from torch.hub import download_url_to_file, get_dir
 
@@ -31,6 +30,9 @@ def weights_path() -> Path:
         if not Path(given).is_file():
             raise WeightsUnavailableError(f"weights unavailable: {WEIGHTS_VARIABLE}={given} is not a file")
         return Path(given)
+    # Here and below, because pytorch-fid imports torchvision, which takes more than a second.
+    from pytorch_fid.inception import FID_WEIGHTS_URL
+
     path = Path(get_dir()) / "checkpoints" / FID_WEIGHTS_URL.rpartition("/")[2]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +53,8 @@ class Inception(nn.Module):
     """
 
     def __init__(self, path: Path, precision: str = "fp32") -> None:
+        from pytorch_fid.inception import InceptionV3
+
         super().__init__()
         self.precision = precision
         data = path.read_bytes()

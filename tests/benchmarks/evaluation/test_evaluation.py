@@ -7,6 +7,7 @@ import torch
 
 import variants
 from benchmarks.config import EvaluationConfig
+from benchmarks.data import cache_root
 from benchmarks.evaluation.evaluate import EvaluationData, evaluate
 from benchmarks.evaluation.families.samplers import MIXTURE_COMPONENTS
 from benchmarks.evaluation.features import spaces as quality
@@ -63,8 +64,8 @@ CONFIG = EvaluationConfig(importance_samples=4, generated_images=60, probe_image
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory):
-    return judge_space(digits(), tmp_path_factory.mktemp("cache"), CPU, 60)
+def space():
+    return judge_space(digits(), cache_root() / "features", CPU, 60)
 
 
 @pytest.mark.parametrize("name", variants.names())

@@ -120,11 +120,11 @@ def test_a_kill_during_a_write_leaves_the_old_file_or_the_new_one(tmp_path):
     path.write_bytes(b"old")
     program = (
         "import os, pathlib, sys\n"
-        "from benchmarks.results import write_atomically\n"
+        "from benchmarks.files import write_atomically\n"
         "os.replace = lambda *a: os.kill(os.getpid(), 9)\n"
         f"write_atomically(pathlib.Path({str(path)!r}), b'new' * 100000)\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=False)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert path.read_bytes() == b"old"
 
 

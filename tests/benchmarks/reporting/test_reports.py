@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.files import write_atomically
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
-from benchmarks.reporting import write_reports
+from benchmarks.reporting import figures, write_reports
 from benchmarks.reporting.board import spread
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
@@ -394,8 +394,10 @@ def test_a_docstring_becomes_markdown():
     )
 
 
-def test_the_committed_reports_are_those_of_the_committed_records(tmp_path):
-    """Nobody edits a report by hand: the same records give the committed pages."""
+def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monkeypatch):
+    """Nobody edits a report by hand: the same records give the committed pages. Figures, which follow the version of
+    matplotlib, are not compared and not drawn."""
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"")
     root = Path(__file__).resolve().parents[3]
     if any(list((root / "results" / part).glob("runs/*/record.json")) for part in (".", REPRODUCTION)):
         pytest.skip("the reports here show local records, too")

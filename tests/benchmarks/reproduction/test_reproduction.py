@@ -111,8 +111,13 @@ def test_unknown_targets_and_budgets_are_refused_in_one_line(tmp_path, capsys, a
     assert not (tmp_path / "r").exists()
 
 
-def test_every_target_of_the_suite_can_be_composed_and_reduced_ones_are_shorter():
-    plans = reproduce.plans()
+@pytest.fixture(scope="module")
+def plans():
+    """Of every target of the suite: Hydra composes some 50 configurations for them."""
+    return reproduce.plans()
+
+
+def test_every_target_of_the_suite_can_be_composed_and_reduced_ones_are_shorter(plans):
     assert {plan.target.id for plan in plans} == {path.stem for path in (conf_folder() / "paper").glob("*.yaml")}
     for plan in plans:
         for arm, runs in plan.runs.get("reduced", {}).items():
@@ -126,11 +131,11 @@ def test_every_target_of_the_suite_can_be_composed_and_reduced_ones_are_shorter(
             assert runs[0].run_id != plan.runs["ablation"][reproduce.UNCHANGED][0].run_id
 
 
-def test_the_gap_is_between_the_very_cells_of_its_two_targets():
-    plans = {plan.target.id: plan.runs for plan in reproduce.plans()}
+def test_the_gap_is_between_the_very_cells_of_its_two_targets(plans):
+    runs = {plan.target.id: plan.runs for plan in plans}
     for budget in ("full", "reduced"):
-        assert plans["burda-gap-5"][budget]["vae"] == plans["burda-vae-5"][budget]["vae"]
-        assert plans["burda-gap-5"][budget]["iwae"] == plans["burda-iwae-5"][budget]["iwae"]
+        assert runs["burda-gap-5"][budget]["vae"] == runs["burda-vae-5"][budget]["vae"]
+        assert runs["burda-gap-5"][budget]["iwae"] == runs["burda-iwae-5"][budget]["iwae"]
 
 
 def plan_of(tmp_path, **changes):

@@ -2,24 +2,18 @@
 
 import os
 
-import torch
-
 from benchmarks.__main__ import main
 from benchmarks.records.record import read_records
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep import workers
 
-from ..cells import SMALL, configuration, run, setting
+from ..cells import SMALL, configuration, run, setting, threads_of_two_workers
 
 
 def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    try:
+    with threads_of_two_workers():
         alone = [run(tmp_path / "alone", name).metrics for name in ("vae", "iwae")]
-    finally:
-        torch.set_num_threads(threads)
-    options = ["--results", str(tmp_path / "both"), "--reports", str(tmp_path / "reports"), "--jobs", "2"]
+    options = ["--results", str(tmp_path / "both"), "--no-report", "--jobs", "2"]
     cells = ["--variants", "vae,iwae", "--datasets", "digits", "--profile", "smoke"]
     assert main(["bench", *cells, *options, *SMALL]) == 0
     records = {record.variant: record for record in read_records(tmp_path / "both")[0]}
