@@ -53,7 +53,7 @@ class EvaluationData:
     on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
     seen likewise, on whose codes classifiers and samplers are fitted. ``spaces``: feature spaces by name, or the reason
     why there is none. ``condition`` and ``probe_condition`` are those of the images, for conditional models: no other
-    model sees a label."""
+    model sees a label. ``training_images`` is the size of the training split."""
 
     x: Tensor
     labels: Tensor | None
@@ -62,6 +62,7 @@ class EvaluationData:
     spaces: Mapping[str, FeatureSpace | str]
     condition: Tensor | None = None
     probe_condition: Tensor | None = None
+    training_images: int | None = None
 
 
 class Context:

@@ -244,8 +244,9 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
         except WeightsUnavailableError as error:
             spaces["inception"] = str(error)
     shape = condition_shape(data, config.dataset)
-    conditions = (observe_condition(*seen, config.dataset, shape) for seen in ((x, labels), (probe, probe_labels)))
-    return EvaluationData(x, labels, probe, probe_labels, spaces, *conditions)
+    condition = observe_condition(x, labels, config.dataset, shape)
+    probe_condition = observe_condition(probe, probe_labels, config.dataset, shape)
+    return EvaluationData(x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train))
 
 
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:

@@ -206,13 +206,15 @@ def test_it_runs_under_every_observation_model(form):
 
 def log_mean(draw):
     """log E[w] and its standard error, both (images,), from ``draw(count)``, log-weights (count, images): as many as it
-    takes for an error of 0.01."""
+    takes for an error of 0.01; and the smallest effective number of draws, below some hundreds of which the error is
+    not to be trusted."""
     log_w = draw(4_096)
     while True:
         weights = (log_w - log_w.max(0).values).exp()
         error = weights.std(0) / weights.mean(0) / len(weights) ** 0.5
-        if error.max() < 0.01 or len(log_w) >= 2**19:
-            return log_w.logsumexp(0) - torch.tensor(float(len(log_w))).log(), error
+        if error.max() < 0.01 or len(log_w) >= 2**17:
+            effective = (weights.sum(0).square() / weights.square().sum(0)).min()
+            return log_w.logsumexp(0) - torch.tensor(float(len(log_w))).log(), error, effective
         log_w = torch.cat([log_w, draw(len(log_w))])
 
 
@@ -229,13 +231,17 @@ def test_the_bound_stays_below_the_exact_log_likelihood_of_all_images(form):
     condition = batch(x[:1]).condition.expand(16, -1) if form.cls.conditional else None
     q = model.posterior(x, condition=condition)
     log_w = model.log_weights(x, q, 4_096, condition=condition).value
-    estimate, error = log_mean(lambda count: model.log_weights(x, q, count, condition=condition).value)
-    assert (log_w.mean(0) <= estimate + 4 * error + 1e-6).all()
+    estimate, error, effective = log_mean(lambda count: model.log_weights(x, q, count, condition=condition).value)
+    assert log_w.mean(0).exp().sum() < 1
     if log_w.std(0).max() < 1e-9:  # identical draws from a point mass: the bound does not tighten
         assert estimate.exp().sum() < 1
         return
-    assert estimate.exp().sum() == pytest.approx(1, abs=4 * error.max().item() + 1e-6)
+    # Where a prior has wider tails than the posterior, a few draws carry all the weight: a right model, but no estimate.
+    tight = effective > 500
+    if tight:
+        assert estimate.exp().sum() == pytest.approx(1, abs=4 * error.max().item() + 1e-6)
     if "density_elsewhere" in model.unavailable():
+        assert tight
         return
 
     def by_prior(count):
@@ -243,5 +249,8 @@ def test_the_bound_stays_below_the_exact_log_likelihood_of_all_images(form):
         likelihood = model.likelihood(z, condition=condition[0] if condition is not None else None)
         return torch.stack([likelihood.log_prob(image) for image in x], dim=1)
 
-    exact, spread = log_mean(by_prior)
-    assert ((estimate - exact).abs() <= 4 * (error + spread) + 1e-6).all()
+    exact, spread, _ = log_mean(by_prior)
+    assert exact.exp().sum() == pytest.approx(1, abs=4 * spread.max().item() + 1e-6)
+    assert (log_w.mean(0) <= exact + 4 * spread + 1e-6).all()
+    if tight:
+        assert ((estimate - exact).abs() <= 4 * (error + spread) + 1e-6).all()

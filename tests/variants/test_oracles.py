@@ -207,5 +207,5 @@ def test_the_vq_bound_is_the_joint_at_its_code_and_below_the_enumerated_log_like
 
 
 def test_log_weights_hold_their_parts():
-    parts = LogWeights(torch.tensor([[1.0]]), torch.tensor([[2.0]]), torch.tensor([[4.0]]))
+    parts = LogWeights(torch.tensor([[1.0]]), torch.tensor([[2.0]]), torch.tensor([[4.0]]), torch.zeros(1, 1, 2))
     assert parts.value.item() == -1
