@@ -70,11 +70,14 @@ def test_both_reconstruction_losses_are_sums_over_pixels():
         assert value == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_linear_network_under_cross_entropy_still_shows_images():
-    x = binary_images(6)
-    model = small("ae", network=Linear(latent_size=3), loss="cross_entropy")
+def test_under_cross_entropy_a_linear_decoder_s_output_is_the_logit():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("ae", network=Linear(latent_size=3), dtype=torch.float64, loss="cross_entropy")
     model.decoder[0].bias.data.mul_(100)
-    assert ((model.reconstruct(x) >= 0) & (model.reconstruct(x) <= 1)).all()
+    logits = model.decoder(model.represent(x))
+    expected = F.binary_cross_entropy_with_logits(logits, x, reduction="sum").item() / 6
+    assert model.loss(batch(x), NOW).value.item() == pytest.approx(expected, rel=1e-12)
+    assert torch.equal(model.reconstruct(x), logits.sigmoid())
 
 
 def test_sigmoid_units_lie_between_0_and_1():
@@ -331,6 +334,13 @@ def test_directions_and_prior_draws_are_fresh_at_every_step():
 
 
 # Options
+
+
+def test_default_weights_are_those_of_the_experiments_beside_a_sum_over_pixels():
+    """Kolouri et al. weigh the distance by 10 beside a mean over pixels, Ng his penalty by 3 beside half the error."""
+    for dataset, shape in {"mnist": (1, 28, 28), "celeba": (3, 64, 64), "digits": (1, 8, 8)}.items():
+        assert compose("swae", dataset, "smoke", 0).variant.sw_weight == 10 * np.prod(shape)
+    assert variants.lookup("sparse_ae").Config(form="kl", units="sigmoid").kl_weight == 3 * 2
 
 
 @pytest.mark.parametrize(
