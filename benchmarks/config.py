@@ -136,7 +136,9 @@ class Config:
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
-        conditional, condition = variants.lookup(self.variant_name).conditional, self.dataset.condition
+        cls = variants.lookup(self.variant_name)
+        cls.check(self.variant, self.network, self.dataset.side)
+        conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
             others = ", ".join(name for name in CONDITIONS if name != "none")
             raise ValueError(

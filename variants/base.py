@@ -191,9 +191,7 @@ class Variant(nn.Module):
     ) -> None:
         super().__init__()
         kind = type(self).__name__
-        if min(image_shape[1:]) < self.smallest_side:
-            height, width = image_shape[1:]
-            raise ValueError(f"{kind} needs images of {self.smallest_side} pixels a side or more, got {height}x{width}")
+        self.check(config, network, min(image_shape[1:]))
         if self.conditional and condition_shape is None:
             raise ValueError(f"{kind} models images given a condition, and there is none: set dataset.condition")
         self.config: Any = config
@@ -204,6 +202,14 @@ class Variant(nn.Module):
         self.build(network)
         for key in self.unavailable():
             one_of(f"{kind}.unavailable() key", key, PROPERTIES)
+
+    @classmethod
+    def check(cls, config: VariantConfig, network: Network, side: int | None) -> None:
+        """Raise ``ValueError`` for options that are sound each by itself but not together with this network or these
+        images. ``side``: the smaller of their height and width; None before it is known. A configuration is checked
+        when it is composed, a model when it is made. Override for further checks, and call this one."""
+        if side is not None and side < cls.smallest_side:
+            raise ValueError(f"{cls.__name__} needs images of {cls.smallest_side} pixels a side or more, got {side}")
 
     def build(self, network: Network) -> None:
         """Make the bodies. Override for other sizes, or call it and add modules."""

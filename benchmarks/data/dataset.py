@@ -23,6 +23,8 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "folder": ("path", "image_size", "channels", "validation_share", "test_share"),
     "array": ("path", "labels", "validation_share", "test_share"),
 }
+# Sources whose images have one size.
+SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class DatasetConfig:
         positive("dataset.test_share", self.test_share)
         if self.validation_share + self.test_share >= 1:
             raise ValueError("dataset.validation_share and dataset.test_share leave no training images")
+
+    @property
+    def side(self) -> int | None:
+        """Height and width of the images in pixels; None where only the images themselves say it."""
+        return self.image_size or SIDES.get(self.source)
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)
