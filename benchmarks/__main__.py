@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import io
 import logging
-import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
@@ -305,10 +305,26 @@ def _results(options: argparse.Namespace) -> int:
 def _speed(options: argparse.Namespace) -> int:
     from benchmarks.speed.page import measure
 
-    if options.peers is not None and not (options.peers.is_file() and os.access(options.peers, os.X_OK)):
-        raise UserError(f"--peers must be a Python interpreter, got {str(options.peers)!r}: `make peers` makes one")
+    if options.peers is not None:
+        _check_peers(options.peers)
     print(measure(options.reports, options.repeats, options.peers))
     return 0
+
+
+def _check_peers(python: Path) -> None:
+    """Before anything is measured, which takes minutes."""
+    check = (
+        "import sys; from importlib.util import find_spec; sys.exit(not (find_spec('pythae') and find_spec('torch')))"
+    )
+    try:
+        found = subprocess.run([str(python.absolute()), "-c", check], capture_output=True).returncode == 0
+    except OSError:
+        found = False
+    if not found:
+        raise UserError(
+            f"--peers must be the Python of an environment with torch and pythae 0.1.2, got {str(python)!r}: "
+            "`make peers` in a checkout makes one"
+        )
 
 
 def _judges(options: argparse.Namespace) -> int:

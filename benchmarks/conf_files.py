@@ -57,9 +57,16 @@ def conf_path() -> list[Path]:
     """The user's folders of Hydra files, laid out as ``conf/``: those that the environment variable ``VAE_CONF_PATH``
     lists (separated as in ``PATH``). Raises :class:`UserError` for one that does not exist."""
     try:
-        return folders(CONF_VARIABLE)
+        found = folders(CONF_VARIABLE)
     except OwnFileError as error:
         raise UserError(str(error)) from None
+    for folder in found:
+        # Hydra would put a value in its place.
+        if "${" in str(folder):
+            raise UserError(
+                f"{CONF_VARIABLE} names {_shown(folder)}: a folder of configuration must not have ${{ in its name"
+            )
+    return found
 
 
 def choices(group: str) -> list[str]:

@@ -38,6 +38,15 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 INCEPTION_PRECISIONS = ("fp32", "bf16")
 SELECTIONS = ("last", "validation")
 
+# Hydra's words for what is refused -> ours, where its advice would be refused too.
+REWORDED = {
+    r"Sweep parameters '(.*?)' requires --multirun.*": r"'\1' gives several values: give one",
+    r"Ambiguous value for argument '(.*?)' 1\. .*": r"'\1' gives several values: put a list into [brackets]",
+    r"LexerNoViableAltException: (.*) \^.*": r"'\1' cannot be read: put the value in quotes, as in key='value'",
+    r"(Error parsing override '.*?' )?missing EQUAL.*": "an override must be key=value, such as training.epochs=3",
+    r"(.*) See https://hydra\.cc/docs/\S+ for details": r"an override must be key=value: \1",
+}
+
 T = TypeVar("T")
 
 
@@ -176,7 +185,10 @@ def store_schemas() -> None:
     """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
     store = ConfigStore.instance()
     for name in variants.names():
-        store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
+        try:
+            store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
+        except OmegaConfBaseException as error:
+            raise UserError(f"variant {name!r}, option {error.full_key}: {_one_line(error)}") from error
     for name, network in NETWORKS.items():
         store.store(group="network", name=name, node={"name": name, **_defaults(network)})
     sections = {"dataset": DatasetConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
@@ -262,6 +274,10 @@ def _check_sections(given: Mapping[str, Any]) -> None:
     for section in ("network", "variant"):
         if not isinstance(given[section].get("name"), str):
             raise ValueError(f"{section}.name must be a name, got {given[section].get('name')!r}")
+    for key, value in _leaves(dict(given)):
+        # OmegaConf's word for a value that is missing.
+        if value == "???":
+            raise ValueError(f"{key} must have a value, got '???'")
     for key in ("profile", "seed"):
         if given.get(key) is None:
             raise ValueError(f"{key} is not given")
@@ -298,22 +314,23 @@ def _quoted(text: str) -> str:
     """A string in Hydra's grammar of overrides."""
     # A backslash counts as one unless it stands before a quote, or at the end.
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
-    return "'" + escaped.replace("${", "\\${") + "'"
+    return f"'{escaped}'"
 
 
 def _refused_key(error: Exception, variant: str) -> str | None:
     """Hydra's refusal of an unknown key, said again with the keys that exist."""
-    found = re.search(r"Could not override '([\w.]+)'", str(error))
+    found = re.search(r"Could not override '([^']*)'", str(error))
     if not found:
         return None
     section, _, key = found[1].rpartition(".")
-    schemas: dict[str, Any] = {
-        "variant": variants.lookup(variant).Config, "dataset": DatasetConfig,
-        "training": TrainingConfig, "evaluation": EvaluationConfig,
+    schemas: dict[str, tuple[type, ...]] = {
+        "variant": (variants.lookup(variant).Config,), "network": tuple(NETWORKS.values()),
+        "dataset": (DatasetConfig,), "training": (TrainingConfig,), "evaluation": (EvaluationConfig,),
     }  # fmt: skip
-    if section in schemas:
-        return str(unknown(f"option {section}.", key, (f.name for f in dataclasses.fields(schemas[section]))))
-    return None
+    if section not in schemas:
+        return str(unknown("group of options", section or key, schemas))
+    known = {option.name for schema in schemas[section] for option in dataclasses.fields(schema)}
+    return str(unknown(f"option {section}.", key, known))
 
 
 def from_plain(given: dict[str, Any]) -> Config:
@@ -342,15 +359,23 @@ def _typed(schema: type[T], values: dict[str, Any], where: str) -> T:
     known = [f.name for f in dataclasses.fields(schema)]  # type: ignore[arg-type]
     for key in values:
         one_of(f"option {where}.", str(key), known)
-    merged = OmegaConf.merge(OmegaConf.structured(schema), values)
-    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        # Its key is that within the section.
+        key = f"{where}.{error.full_key}" if error.full_key else where
+        raise ValueError(f"{key}: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
     """A library's message without its trailing frames of explanation."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
-    return " ".join(kept)
+    message = " ".join(kept)
+    return next(
+        (re.sub(pattern, words, message) for pattern, words in REWORDED.items() if re.match(pattern, message)), message
+    )
 
 
 def split_list(text: str, kind: str, allowed: Iterable[str]) -> list[str]:

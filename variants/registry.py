@@ -43,13 +43,16 @@ def register(name: str) -> Callable[[V], V]:
     for options that would have no effect.
     """
 
+    if not isinstance(name, str):
+        raise TypeError("register needs a name: write @register('my_vae')")
+
     def enter(cls: V) -> V:
         # Late, because it imports torch.
         from .base import Variant
 
         if not (isinstance(cls, type) and issubclass(cls, Variant)):
-            raise TypeError(f"register({name!r}) expects a subclass of Variant, got {cls!r}; write @register('my_vae')")
-        if not (isinstance(name, str) and name.isidentifier() and name.isascii()) or name in RESERVED:
+            raise TypeError(f"register({name!r}) expects a subclass of Variant, got {cls!r}")
+        if not (name.isidentifier() and name.isascii()) or name in RESERVED:
             raise ValueError(f"variant name {name!r} must be an identifier such as 'my_vae', and not {_or(RESERVED)}")
         if name in _variants:
             raise ValueError(f"variant {name!r} is already registered by {_source(_variants[name])}")
