@@ -164,6 +164,8 @@ def check_overrides(given: Sequence[str], launcher: str | None) -> tuple[list[st
         if key in seen:
             raise UserError(f"{seen[key]!r} has no effect beside {override!r}: give one of them")
         seen[key] = override
+        if override.startswith("~") and "." in key:
+            raise UserError(f"{override!r} leaves the option at a default that no file names: give its value, {key}=…")
         if override.partition("=")[2].strip() == "{}":
             raise UserError(f"{override!r} has no effect: it sets no option")
         flag = "launcher" if key == "hydra/launcher" else OWN_FLAGS.get(key)

@@ -219,6 +219,11 @@ def compose_seeds(
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
     check_files()
+    for override in overrides:
+        # The group is optional, so that Hydra takes any name.
+        key, _, name = override.lstrip("+").partition("=")
+        if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
+            raise UserError(unknown("budget", name, budgets))
     store_schemas()
     with _refusals(variant):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
