@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from benchmarks import variables
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.files import write_atomically
@@ -28,7 +28,7 @@ from benchmarks.training.step import make_step
 from variants import Variant
 
 # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
-CHECKPOINT_SECONDS = float(os.environ.get("VAE_CHECKPOINT_SECONDS", "20"))
+CHECKPOINT_SECONDS = variables.seconds("VAE_CHECKPOINT_SECONDS", 20)
 
 
 class DivergenceError(RuntimeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig, observe_condition, observe_training
 from benchmarks.training.optimisers import group_settings, make_optimiser
+from benchmarks.variables import switch
 from variants import Batch, ParameterGroup, Variant
 
 log = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ def make_step(
     """The step for this device: captured where ``VAE_CAPTURE=1`` asks for it, the images are on a GPU, and the
     optimisers can be."""
     optimisers = {group_settings(config, group).optimiser for group in variant.parameter_groups().values()}
-    wanted = os.environ.get("VAE_CAPTURE", "0") == "1"
+    wanted = switch("VAE_CAPTURE")
     if wanted and images.device.type == "cuda" and "sgd" not in optimisers:
         return CapturedStep(variant, images, dataset, config, device, labels)
     if wanted:
