@@ -72,17 +72,21 @@ class PlanarFlow(AmortisedFlow):
         wu = (w * u).sum(-1, keepdim=True)
         if not self.constrained:
             return z + u * h, log_of_positive(1 + (1 - h.square()) * wu).squeeze(-1)
-        # 1 + (1 - h^2) m = h^2 + (1 - h^2) softplus(w.u): positive terms alone, where 1 + m would cancel.
-        determinant = h.square() + (1 - h.square()) * F.softplus(wu)
-        return z + constrained_u(u, w) * h, log_of_positive(determinant).squeeze(-1)
+        u_hat, one_plus_wu = constrained_u(u, w)
+        # 1 + (1 - h^2) w.u^ as a sum of positive terms, which cannot cancel.
+        determinant = h.square() + (1 - h.square()) * one_plus_wu
+        return z + u_hat * h, log_of_positive(determinant).squeeze(-1)
 
 
-def constrained_u(u: Tensor, w: Tensor) -> Tensor:
-    """u^ (*batch, d), the nearest vector to ``u`` along ``w`` with w.u^ = m(w.u) > -1."""
+def constrained_u(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """u^ (*batch, d), which is ``u`` moved along ``w`` until w.u^ = m(w.u), and 1 + w.u^ > 0 (*batch, 1)."""
     wu = (w * u).sum(-1, keepdim=True)
-    # w = 0 makes a shift by a constant of the step, whatever u^ is: no division by 0 there.
-    squared_norm = w.square().sum(-1, keepdim=True).clamp(min=1e-12)
-    return u + (F.softplus(wu) - 1 - wu) * w / squared_norm
+    squared_norm = w.square().sum(-1, keepdim=True)
+    # m is not defined at w = 0, where the step is a shift and any u will do: no division by 0 there.
+    divisor = squared_norm.clamp(min=1e-12)
+    u_hat = u + (F.softplus(wu) - 1 - wu) * w / divisor
+    moved = squared_norm / divisor
+    return u_hat, moved * F.softplus(wu) + (1 - moved) * (1 + wu)
 
 
 class RadialFlow(AmortisedFlow):
