@@ -160,6 +160,14 @@ def test_the_full_normal_is_torchs_at_its_draws_elsewhere_and_in_all_pairs():
     assert torch.allclose(torch.cov(draws.T), q.covariance_matrix[0], atol=0.1, rtol=0.05)
 
 
+def test_a_draw_under_autocast_is_the_one_that_its_density_belongs_to():
+    q = FullNormal(*(torch.randn(4, *shape) for shape in ((3,), (3,), (3, 3))))
+    with torch.autocast("cpu", torch.bfloat16):
+        z, log_q = q.rsample_with_log_prob((7,))
+    assert z.dtype == torch.float32
+    assert torch.allclose(q.log_prob(z), log_q, atol=1e-3)
+
+
 def test_the_closed_kl_of_a_full_normal_is_torchs_and_the_mean_over_draws():
     q, p = full_normal(), StandardNormal(3, like=torch.zeros((), dtype=torch.float64))
     kl = kl_divergence(q, p)

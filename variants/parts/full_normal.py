@@ -51,7 +51,12 @@ class FullNormal(Distribution):
         return torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
 
     def _of_noise(self, noise: Tensor) -> Tensor:
-        return self.loc + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+        # An image's draws are the columns of one matrix, so that its L is not copied for each.
+        columns = noise.reshape(-1, *self.loc.shape).movedim(0, -1)
+        # Autocast would round the draw to bfloat16, but not the noise that its density is computed from.
+        with torch.autocast(noise.device.type, enabled=False):
+            shift = (self.scale_tril @ columns).movedim(-1, 0)
+        return self.loc + shift.reshape(noise.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         centred = (value - self.loc).unsqueeze(-1)
