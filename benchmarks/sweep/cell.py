@@ -173,9 +173,9 @@ def _train_and_evaluate(
 
     if not variant.trains_observation:
         seed_everything(config.seed, "calibration")
-        shown = images[:CALIBRATION_IMAGES].to(device)
+        shown = observe_training(images[:CALIBRATION_IMAGES].to(device), config.dataset)
         condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
-        fit_observation(variant, observe_training(shown, config.dataset), condition)
+        fit_observation(variant, shown, condition)
     held_out = evaluation_data(config, data, cache, device)
     for space in held_out.spaces.values():
         details |= {} if isinstance(space, str) else space.facts
