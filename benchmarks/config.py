@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -217,18 +217,38 @@ def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequ
     for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
-    store_schemas()
-    arguments = _arguments(variant, dataset, profile, seed)
-    arguments.append(search_path())
     try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = hydra_compose("config", [*arguments, *overrides])
-        config = from_plain(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+        config = from_plain(_composed([*_arguments(variant, dataset, profile, seed), *overrides]))
         if config.dataset.name != dataset:
             raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
         return dataclasses.replace(config, overrides=tuple(overrides))
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UserError(_refused_key(error, variant) or _one_line(error)) from error
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Hydra's composition as plain data, unchecked."""
+    store_schemas()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = hydra_compose("config", [*overrides, search_path()])
+    return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+
+
+def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], str]:
+    """Those of the variants that a data set's configuration suits, conditional ones where it has a condition and the
+    others where it has none; and a line that says which were left out, "" for none."""
+    own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
+    try:
+        condition = _composed([*_arguments(names[0], dataset, profile, 0), *own])["dataset"]["condition"]
+    except (HydraException, OmegaConfBaseException):
+        # Refused, with the reason, where the cells are composed.
+        return list(names), ""
+    kept = [name for name in names if variants.lookup(name).conditional == (condition != "none")]
+    left_out = ", ".join(name for name in names if name not in kept)
+    if not kept or not left_out:
+        return list(names), ""
+    why = "need a dataset.condition" if condition == "none" else f"take no condition, and here it is {condition}"
+    return kept, f"{dataset}: left out of all, since they {why}: {left_out}"
 
 
 def arguments_of(config: Config) -> list[str]:
@@ -302,15 +322,29 @@ def _one_line(error: Exception) -> str:
     return " ".join(kept)
 
 
-def split_list(text: str, kind: str, allowed: Iterable[str]) -> list[str]:
-    """Names from "a,b" or "all". Raises :class:`UserError` for an empty list or an unknown name."""
+def variant_families() -> dict[str, list[str]]:
+    """Family of variants -> its names, in the order of ``variants.FAMILIES``; without those that have none."""
+    of = {name: variants.lookup(name).family for name in variants.names()}
+    groups = {family: [name for name in of if of[name] == family] for family in variants.FAMILIES}
+    return {family: names for family, names in groups.items() if names}
+
+
+def split_list(
+    text: str, kind: str, allowed: Iterable[str], groups: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """Names from "a,b" or "all"; one of the ``groups`` ("posteriors and priors", or "posteriors-and-priors") stands for
+    its names. Raises :class:`UserError` for an empty list or an unknown name."""
     known = list(allowed)
+    members = {group.replace(" ", "-"): list(names) for group, names in (groups or {}).items()}
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError(f"no {kind} given (allowed: all, {', '.join(known)})")
     if names == ["all"]:
         return known
+    found: list[str] = []
     for name in names:
-        if name not in known:
-            raise UserError(unknown(kind, name, known))
-    return list(dict.fromkeys(names))
+        group = name.replace(" ", "-")
+        if name not in known and group not in members:
+            raise UserError(unknown(kind, name, [*known, *members]))
+        found += [name] if name in known else members[group]
+    return list(dict.fromkeys(found))
