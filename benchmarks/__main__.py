@@ -83,7 +83,8 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     bench = commands.add_parser("bench", help="train and evaluate variants on data sets, and write the reports")
-    bench.add_argument("--variants", default="all", help="all, or names separated by commas (default: all)")
+    which = "all, or names of variants or families separated by commas (default: all)"
+    bench.add_argument("--variants", default="all", help=which)
     bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
     bench.add_argument("--seeds", type=seeds, default=[0], help="for example 0,1,2 or 0-4 (default: 0)")
     profiles = "smoke, quick, standard or paper (default: standard on a GPU, otherwise quick)"
@@ -161,14 +162,14 @@ def _add_folders(parser: Parser) -> None:
 
 def _bench(options: argparse.Namespace) -> int:
     import variants
-    from benchmarks.config import split_list
+    from benchmarks.config import choices, fitting, split_list, variant_families
     from benchmarks.data import cache_root, data_root
     from benchmarks.environment import choose_device
     from benchmarks.sweep import plan, runner
     from benchmarks.sweep.cell import Setting
     from benchmarks.training.tracking import check_tracker
 
-    names = split_list(options.variants, "variant", variants.names())
+    names = split_list(options.variants, "variant", variants.names(), variant_families())
     datasets = split_list(options.datasets, "data set", choices("dataset"))
     tracker = "none" if options.tracker is None else options.tracker
     check_tracker(tracker)
@@ -186,7 +187,14 @@ def _bench(options: argparse.Namespace) -> int:
     profile = options.profile
     if profile is None:
         profile = "standard" if device.type == "cuda" else "quick"
-    cells = plan.plan(names, datasets, options.seeds, profile, own)
+    cells = []
+    for dataset in datasets:
+        chosen, left_out = names, ""
+        if options.variants.strip() == "all":
+            chosen, left_out = fitting(names, dataset, profile, own)
+        if left_out:
+            print(left_out, file=sys.stderr)
+        cells += plan.plan(chosen, [dataset], options.seeds, profile, own)
     setting = Setting(options.results, data_root(), cache_root() / "features", device, tracker)
     if options.dry:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
@@ -341,9 +349,13 @@ def _judges(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from variants.registry import summaries
 
-    print("variants:")
-    for name, summary in summaries().items():
-        print(f"  {name:<14}{summary}")
+    found = summaries()
+    width = max(map(len, found)) + 2
+    for family in dict.fromkeys(family for family, _ in found.values()):
+        print(f"variants, {family}:")
+        for name, (own, summary) in found.items():
+            if own == family:
+                print(f"  {name:<{width}}{summary}")
     for group in ("dataset", "network", "profile"):
         print(f"{group}s: {', '.join(choices(group))}")
     print(f"paper targets: {', '.join(choices('paper'))}")

@@ -19,7 +19,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -226,7 +226,6 @@ def compose_seeds(
         key, _, name = override.lstrip("+").partition("=")
         if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
             raise UserError(unknown("budget", name, budgets))
-    store_schemas()
     with _refusals(variant):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
         if interpolated:
@@ -252,9 +251,7 @@ def _refusals(variant: str) -> Iterator[None]:
 
 def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str]) -> tuple[Config, bool]:
     """The configuration, and whether anything in it is interpolated, for example from the seed."""
-    arguments = [*_arguments(variant, dataset, profile, seed), search_path(), *overrides]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        composed = hydra_compose("config", arguments)
+    composed = _composed([*_arguments(variant, dataset, profile, seed), search_path(), *overrides])
     given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     _check_sections(given)
     config = from_plain(given)
@@ -271,6 +268,13 @@ def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Seq
             raise ValueError(f"{key} must be finite, got {value}")
     interpolated = "${" in repr(OmegaConf.to_container(composed, resolve=False))
     return dataclasses.replace(config, overrides=tuple(overrides)), interpolated
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """Hydra's composition, unchecked."""
+    store_schemas()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra_compose("config", list(overrides))
 
 
 def _check_sections(given: Mapping[str, Any]) -> None:
@@ -299,6 +303,23 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(part, key)
     else:
         yield key, value
+
+
+def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], str]:
+    """Those of the variants that a data set's configuration suits, conditional ones where it has a condition and the
+    others where it has none; and a line that says which were left out, "" for none."""
+    own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
+    try:
+        condition = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *own]).dataset.condition
+    except (HydraException, OmegaConfBaseException):
+        # Refused, with the reason, where the cells are composed.
+        return list(names), ""
+    kept = [name for name in names if variants.lookup(name).conditional == (condition != "none")]
+    left_out = ", ".join(name for name in names if name not in kept)
+    if not kept or not left_out:
+        return list(names), ""
+    why = "need a dataset.condition" if condition == "none" else f"take no condition, and here it is {condition}"
+    return kept, f"{dataset}: left out of all, since they {why}: {left_out}"
 
 
 def arguments_of(config: Config) -> list[str]:
@@ -385,15 +406,29 @@ def _one_line(error: Exception) -> str:
     )
 
 
-def split_list(text: str, kind: str, allowed: Iterable[str]) -> list[str]:
-    """Names from "a,b" or "all". Raises :class:`UserError` for an empty list or an unknown name."""
+def variant_families() -> dict[str, list[str]]:
+    """Family of variants -> its names, in the order of ``variants.FAMILIES``; without those that have none."""
+    of = {name: variants.lookup(name).family for name in variants.names()}
+    groups = {family: [name for name in of if of[name] == family] for family in variants.FAMILIES}
+    return {family: names for family, names in groups.items() if names}
+
+
+def split_list(
+    text: str, kind: str, allowed: Iterable[str], groups: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """Names from "a,b" or "all"; one of the ``groups`` ("posteriors and priors", or "posteriors-and-priors") stands for
+    its names. Raises :class:`UserError` for an empty list or an unknown name."""
     known = list(allowed)
+    members = {group.replace(" ", "-"): list(names) for group, names in (groups or {}).items()}
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError(f"no {kind} given (allowed: all, {', '.join(known)})")
     if names == ["all"]:
         return known
+    found: list[str] = []
     for name in names:
-        if name not in known:
-            raise UserError(unknown(kind, name, known))
-    return list(dict.fromkeys(names))
+        group = name.replace(" ", "-")
+        if name not in known and group not in members:
+            raise UserError(unknown(kind, name, [*known, *members]))
+        found += [name] if name in known else members[group]
+    return list(dict.fromkeys(found))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from . import sources
-from .options import unknown
+from .options import FAMILIES, unknown
 from .own_files import OwnFileError, folders, import_folder
 
 if TYPE_CHECKING:
@@ -111,12 +111,14 @@ def load_folder(folder: Path) -> None:
     import_folder(folder.resolve(), "variants", _variants, _discovered, PATH_VARIABLE)
 
 
-def summaries() -> dict[str, str]:
-    """The first line of every variant's docstring, by name. Where all are this package's, torch is not imported."""
+def summaries() -> dict[str, tuple[str, str]]:
+    """Family and first line of the docstring of every variant, by name, family after family. Where all are this
+    package's, torch is not imported."""
     found = sources.variants()
     if folders(PATH_VARIABLE) or entry_points(group=ENTRY_POINT_GROUP):
-        found = {name: documentation(name) or "" for name in names()}
-    return {name: found[name].strip().partition("\n")[0] for name in sorted(found)}
+        found = {name: (lookup(name).family, documentation(name) or "") for name in names()}
+    ordered = sorted(found.items(), key=lambda item: (FAMILIES.index(item[1][0]), item[0]))
+    return {name: (family, text.strip().partition("\n")[0]) for name, (family, text) in ordered}
 
 
 def _check_options(cls: type[Variant]) -> None:

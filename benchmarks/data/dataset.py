@@ -13,7 +13,7 @@ from variants.options import added, between, one_of, positive
 from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
-CONDITIONS = ("none", "label")
+CONDITIONS = ("none", "label", "quadrants-1", "quadrants-2", "quadrants-3")
 # Options that only some sources have; another source refuses them, so that no option is silently without effect.
 SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "mnist": (),
@@ -78,7 +78,9 @@ class DatasetConfig:
     passed on. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
     reads a folder's images as grey, 3 as RGB. ``validation_share`` and ``test_share`` are cut off by a fixed shuffle.
 
-    ``condition`` is what conditional models are given beside an image: "label", its class.
+    ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
+    to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
+    bottom right quadrant. Quadrants need images of even sides.
     """
 
     name: str = ""
@@ -113,6 +115,8 @@ class DatasetConfig:
             self._check_source_options()
         if self.image_size is not None:
             between("dataset.image_size", self.image_size, 4, 1024)
+            if self.condition.startswith("quadrants") and self.image_size % 2:
+                raise ValueError(f"dataset.condition={self.condition} needs an even image_size, got {self.image_size}")
         if self.crop is not None:
             between("dataset.crop", self.crop, 8, 178)
         if self.channels not in (None, 1, 3):

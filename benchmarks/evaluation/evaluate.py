@@ -77,7 +77,8 @@ class Context:
         """Why the model or the data do not have ``need``; None where they do.
 
         ``prior``, ``posterior_density``, ``density_elsewhere`` and ``continuous_latent``: see
-        :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image.
+        :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
+        ``condition``: one that is.
         ``discrete_latent``: a code by ``discrete_code``. ``classes``: one label an image. ``generated_images``,
         ``reconstructions``: finite ones. Any other need is the name of a feature space.
         """
@@ -85,6 +86,8 @@ class Context:
             return self.variant.unavailable().get(need)
         if need == "no_condition":
             return "the model is given a condition" if self.variant.conditional else None
+        if need == "condition":
+            return None if self.variant.conditional else "the model is given no condition"
         if need == "discrete_latent":
             return None if self._has_discrete_code else "no discrete latent variable"
         if need == "classes":

@@ -121,7 +121,7 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     reset_peak_memory(setting.device)
-    details: dict[str, Any] = {"overrides": list(config.overrides), "data_title": data.title}
+    details = {**_known(config), "data_title": data.title}
     outcome: dict[str, Any] = {}
     try:
         with tensor_float_32(False):
@@ -173,9 +173,9 @@ def _train_and_evaluate(
 
     if not variant.trains_observation:
         seed_everything(config.seed, "calibration")
-        shown = images[:CALIBRATION_IMAGES].to(device)
+        shown = observe_training(images[:CALIBRATION_IMAGES].to(device), config.dataset)
         condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
-        fit_observation(variant, observe_training(shown, config.dataset), condition)
+        fit_observation(variant, shown, condition)
     held_out = evaluation_data(config, data, cache, device)
     for space in held_out.spaces.values():
         details |= {} if isinstance(space, str) else space.facts
@@ -252,9 +252,14 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
     """Write the record of a cell that could not run to its end, and return it."""
     error = {"type": kind, "message": message[:2000], "traceback": ""}
-    details = {"overrides": list(config.overrides)}
+    details = _known(config)
     outcome = {"status": "failed", "error": error}
     return _store(setting, config, _record(config, setting.device, "unknown", {}, details, outcome))
+
+
+def _known(config: Config) -> dict[str, Any]:
+    """Details of a record that are known before the cell runs."""
+    return {"overrides": list(config.overrides), "family": variants.lookup(config.variant_name).family}
 
 
 def _store(setting: Setting, config: Config, record: Record) -> Record:

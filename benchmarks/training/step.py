@@ -106,8 +106,9 @@ class Step:
     def _batch(self, rows: Tensor) -> Batch:
         images = self.images[rows].to(self.device)
         labels = None if self.labels is None else self.labels[rows].to(self.device)
-        condition = observe_condition(images, labels, self.dataset, self.variant.condition_shape)
-        return Batch(observe_training(images, self.dataset), condition, labels, len(self.images))
+        x = observe_training(images, self.dataset)
+        condition = observe_condition(x, labels, self.dataset, self.variant.condition_shape)
+        return Batch(x, condition, labels, len(self.images))
 
 
 def backward(values: Mapping[str, Tensor], groups: Mapping[str, ParameterGroup]) -> None:

@@ -470,8 +470,9 @@ def test_names_read_from_source_are_those_that_are_registered():
     environment = {key: value for key, value in os.environ.items() if key != "VAE_VARIANTS_PATH"}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    docstrings = {name: variants.lookup(name).__doc__ or "" for name in variants.names()}
-    assert json.loads(done.stdout) == {name: text.strip().partition("\n")[0] for name, text in docstrings.items()}
+    classes = {name: variants.lookup(name) for name in variants.names()}
+    expected = {name: [cls.family, (cls.__doc__ or "").strip().partition("\n")[0]] for name, cls in classes.items()}
+    assert json.loads(done.stdout) == expected
     assert sources.networks() == tuple(NETWORKS)
 
 
