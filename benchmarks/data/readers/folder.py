@@ -112,10 +112,8 @@ def _find(folder: Path) -> list[Path]:
 def _size_and_channels(files: Sequence[Path], config: DatasetConfig) -> tuple[tuple[int, int], int]:
     """((width, height), channels) of the data set's images; only the files' headers are read."""
     with ThreadPoolExecutor() as pool:
-        headers = list(pool.map(_header, files))
-    unreadable = [
-        f"{_shown(path)} ({found})" for path, found in zip(files, headers, strict=True) if isinstance(found, str)
-    ]
+        headers = list(zip(files, pool.map(_header, files), strict=True))
+    unreadable = [f"{_shown(path)} ({reason})" for path, reason in headers if isinstance(reason, str)]
     if unreadable:
         more = f", and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
         raise UserError(f"cannot be read as images: {', '.join(unreadable[:3])}{more}")

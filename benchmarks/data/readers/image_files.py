@@ -152,7 +152,7 @@ def _whole(target: Path, title: str, shape: tuple[int, ...]) -> tuple[np.ndarray
         # A private map: pages come from the file as they are needed, and nothing can be written back to it.
         array = np.lib.format.open_memmap(target, mode="c")
         digest, factor = str(known["sha256"]), int(known["factor"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     # Whatever a file that something else has written to makes of NumPy's parser.
     except Exception as error:
