@@ -130,8 +130,8 @@ def as_labels(array: np.ndarray, count: int, name: str) -> Tensor:
 
 
 def check_training_images(images: Tensor, labels: Tensor | None, shape: tuple[int, int, int]) -> None:
-    """Raise :class:`UserError` unless ``images`` are uint8 (n, *shape) that use more than the bytes 0 and 1, and
-    ``labels``, where there are any, int64 (n,) or (n, attributes)."""
+    """Raise :class:`UserError` unless ``images`` are uint8 (n, *shape), not masks of 0 and 1, and ``labels``, where
+    there are any, int64 (n,) or (n, attributes)."""
     if not isinstance(images, Tensor):
         raise UserError(f"training images are a {type(images).__name__}; a tensor is needed: torch.from_numpy(images)")
     if images.dtype != torch.uint8:
@@ -147,9 +147,8 @@ def check_training_images(images: Tensor, labels: Tensor | None, shape: tuple[in
         elif found[1:] == (*shape[1:], shape[0]):
             mend = ": images.permute(0, 3, 1, 2).contiguous()"
         raise UserError(f"training images have shape {found}; the variant was built for (n, {str(shape)[1:]}{mend}")
-    # Part by part: of a memory map, all pixels are read only where they are all dark.
-    if all(part.max() <= 1 for part in images.split(4096)):
-        raise UserError("training images hold no byte above 1 of 255: images * 255 makes images of masks")
+    if _are_masks(images):
+        raise UserError("training images hold no byte but 0 and 1 of 255: images * 255 makes images of masks")
     if labels is None:
         return
     if labels.dtype != torch.int64:
@@ -158,3 +157,14 @@ def check_training_images(images: Tensor, labels: Tensor | None, shape: tuple[in
         raise UserError(f"there are {len(images)} training images and {len(labels)} labels")
     if labels.dim() == 2 and labels.shape[1] == 1:
         raise UserError(f"labels have shape {tuple(labels.shape)}; classes are (n,): labels.squeeze(1)")
+
+
+def _are_masks(images: Tensor) -> bool:
+    """Part by part: of a memory map, all pixels are read only where they are all dark."""
+    found = False
+    for part in images.split(4096):
+        brightest = int(part.max())
+        if brightest > 1:
+            return False
+        found = found or brightest == 1
+    return found

@@ -146,7 +146,9 @@ def test_grey_images_without_an_axis_of_channels_are_refused_with_the_mend():
 
 def test_one_bright_pixel_among_many_masks_makes_them_images():
     images = torch.zeros(10_000, 1, 2, 2, dtype=torch.uint8)
-    with pytest.raises(UserError, match="no byte above 1"):
+    check_training_images(images, None, (1, 2, 2))
+    images[-2, 0, 1, 1] = 1
+    with pytest.raises(UserError, match="no byte but 0 and 1"):
         check_training_images(images, None, (1, 2, 2))
     images[-1, 0, 1, 1] = 2
     check_training_images(images, None, (1, 2, 2))
