@@ -136,6 +136,12 @@ class Config:
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
+        smallest = variants.lookup(self.variant_name).smallest_batch
+        if self.training.batch_size < smallest:
+            raise ValueError(
+                f"training.batch_size must be {smallest} or above for {self.variant_name}, whose loss compares the "
+                f"images of a batch, got {self.training.batch_size}"
+            )
         conditional, condition = variants.lookup(self.variant_name).conditional, self.dataset.condition
         if conditional and condition == "none":
             others = ", ".join(name for name in CONDITIONS if name != "none")

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold ``path`` while the block runs, so that of several processes one does the work and the others find it done.
 
-    In a folder that cannot be written nothing is locked: nothing will be written there.
+    In a folder that cannot be written, and on a file system without locks, nothing is locked: nothing will be written
+    there, or several processes do the same work.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,5 +52,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def remove_temporary(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what :func:`write_atomically` left in ``folder`` when it was killed: temporary files that are
+    ``older_than`` so many seconds. At 0 nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
