@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
@@ -82,11 +85,26 @@ def _files_of(names: Iterable[str]) -> set[Path]:
         if name in found or path is None:
             continue
         found[name] = Path(path)
-        for value in list(vars(sys.modules[name]).values()):
-            other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-            if not isinstance(other, str) or (where := getattr(sys.modules.get(other), "__file__", None)) is None:
-                continue
+        for other in _imports(sys.modules[name]):
+            where = getattr(sys.modules.get(other), "__file__", None)
             # Not a package's own file: it imports all there is.
-            if Path(path).parent in Path(where).parents and Path(where).name != "__init__.py":
+            if where is not None and Path(path).parent in Path(where).parents and Path(where).name != "__init__.py":
                 waiting.append(other)
     return set(found.values())
+
+
+def _imports(module: ModuleType) -> Iterator[str]:
+    """Names of modules that ``module`` imports, and of what may be modules among the names that it imports from them.
+    From its source, because a constant that it imports does not know where it comes from."""
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = resolve_name("." * node.level, module.__package__ or "") if node.level else ""
+            source = ".".join(filter(None, (start, node.module)))
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
