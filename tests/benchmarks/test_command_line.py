@@ -124,6 +124,8 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["dataset.binarise=none"], "needs binary pixels"),
         (["training.patience=2"], "training.patience needs training.select=validation"),
         (["training.epochs"], "training.epochs"),
+        (["--variants", "wae_mmd", "training.batch_size=1"], "training.batch_size must be 2 or above for wae_mmd"),
+        (["--variants", "info_vae", "training.batch_size=1"], "training.batch_size must be 2 or above for info_vae"),
     ],
 )
 def test_bad_input_gets_one_line_status_two_and_touches_nothing(tmp_path, capsys, arguments, message):
@@ -140,6 +142,27 @@ def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
     (tmp_path / "results").write_text("a file, not a folder")
     assert bench(tmp_path, "--variants", "vae") == 2
     assert "is not writable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("occupied", ["results", "reports"])
+def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_trained(tmp_path, capsys, occupied):
+    (tmp_path / occupied).write_text("a file, not a folder")
+    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    assert main(["bench", "--variants", "vae", "--datasets", "digits", "--profile", "smoke", *folders]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: the {occupied} folder ")
+    assert "is not writable" in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.rglob("checkpoint-*")) == []
+
+
+def test_a_setting_of_the_environment_that_is_impossible_is_refused_before_anything_is_trained(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "abc")
+    assert bench(tmp_path, "--variants", "vae") == 2
+    assert "VAE_CHECKPOINT_SECONDS must be a number of seconds" in capsys.readouterr().err
+    assert list(tmp_path.rglob("record.json")) == []
 
 
 def test_an_override_is_in_the_run_id_and_a_path_is_not():
