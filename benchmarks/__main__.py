@@ -27,8 +27,8 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted, 143
-    when terminated."""
+    """Run one command; 0 on success, 1 where cells failed, now or earlier, 2 for input that was refused, 130
+    when interrupted, 143 when terminated."""
     _show_log()
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in previous.items():

@@ -160,7 +160,10 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
     folder = setting.run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(folder, identity(config, data), setting.device)
-    with threads(checkpoints.threads() or torch.get_num_threads()), tensor_float_32(False):
+    count = None
+    with contextlib.suppress(OSError):  # of a disk that fails: what reads the checkpoint's tensors will name it
+        count = checkpoints.threads()
+    with threads(count or torch.get_num_threads()), tensor_float_32(False):
         record = _run(config, data, checkpoints, setting)
     if record.status != "failed":
         checkpoints.remove()

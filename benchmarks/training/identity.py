@@ -98,12 +98,14 @@ def _imports(module: ModuleType) -> Iterator[str]:
     From its source, because a constant that it imports does not know where it comes from."""
     try:
         tree = ast.parse(inspect.getsource(module))
-    except (OSError, TypeError, SyntaxError):
+    except (OSError, TypeError, SyntaxError, ValueError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            if node.level and not module.__package__:
+                continue
             start = resolve_name("." * node.level, module.__package__ or "") if node.level else ""
             source = ".".join(filter(None, (start, node.module)))
             yield source

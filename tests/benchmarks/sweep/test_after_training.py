@@ -169,6 +169,14 @@ def test_a_kill_between_training_and_the_record_costs_no_training(tmp_path, monk
     assert record.metrics == undisturbed("wae_mmd").metrics
 
 
+def test_a_cache_that_takes_no_files_costs_nothing_but_time(tmp_path, undisturbed):
+    (tmp_path / "cache").write_text("a file, not a folder")
+    unwritable = replace(setting(tmp_path), cache=tmp_path / "cache")
+    record = cell.run_once(configuration_of("wae_mmd"), unwritable, digits)
+    assert record.metrics == undisturbed("wae_mmd").metrics
+    assert not cell.incomplete(record)
+
+
 def test_weights_of_other_data_are_trained_again(tmp_path, monkeypatch, caplog):
     config, data = configuration("vae", 0, "training.epochs=1"), digits()
     first = cell.run_once(config, setting(tmp_path), lambda: data)
