@@ -52,12 +52,14 @@ class DFCVAE(Variant):
     needs_teacher = True
 
     # Not a submodule: its weights are not this model's, neither saved nor trained with it.
-    _teacher: list[nn.Module]
+    _teacher: tuple[nn.Module, ...] = ()
 
     def use_teacher(self, network: nn.Module) -> None:
-        self._teacher = [network.requires_grad_(False)]
+        self._teacher = (network.requires_grad_(False),)
 
     def reconstruction(self, step: TrainingStep) -> Tensor:
+        if not self._teacher:
+            raise ValueError("the loss needs the network that use_teacher() gives")
         # Batch normalisation must use its trained statistics, whatever mode this model is in.
         teacher = self._teacher[0].eval()
         x, x_hat = step.x, step.likelihood.mean

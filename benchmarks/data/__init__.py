@@ -1,6 +1,6 @@
 """Data sets: one file per source, where bytes come from, how they are verified and observed."""
 
-from .conditions import batches, condition_shape, observe_condition
+from .conditions import batches, condition_shape, hide_given, missing, observe_condition, scored
 from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
 from .loading import load
 from .preprocess import observe_evaluation, observe_training, training_images
@@ -16,10 +16,13 @@ __all__ = [
     "cache_root",
     "condition_shape",
     "data_root",
+    "hide_given",
     "load",
+    "missing",
     "observe_condition",
     "observe_evaluation",
     "observe_training",
     "place",
+    "scored",
     "training_images",
 ]

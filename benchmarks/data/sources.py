@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import logging
-import os
 import pickle
 import socket
 import subprocess
@@ -27,6 +26,7 @@ import torch
 from benchmarks.data.readers.idx import write_idx
 from benchmarks.errors import UserError
 from benchmarks.files import locked, write_atomically
+from benchmarks.variables import folder
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,13 @@ class Unavailable(Exception):  # noqa: N818 - a state of a source, not a fault
 
 def data_root() -> Path:
     """The folder below which data sets lie: ``VAE_DATA_ROOT``, or ``.data`` in the working directory."""
-    return Path(os.environ.get(ROOT_VARIABLE) or ".data")
+    return folder(ROOT_VARIABLE, ".data")
 
 
 def cache_root() -> Path:
     """The folder for what is made from data, such as decoded images: ``VAE_CACHE``, or ``.cache`` in the working
     directory. Apart from the data root, which may be shared and read-only."""
-    return Path(os.environ.get(CACHE_VARIABLE) or ".cache")
+    return folder(CACHE_VARIABLE, ".cache")
 
 
 def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:

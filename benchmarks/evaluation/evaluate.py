@@ -59,7 +59,7 @@ class EvaluationData:
     on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
     seen likewise, on whose codes classifiers and samplers are fitted. ``spaces``: feature spaces by name, or the reason
     why there is none. ``condition`` and ``probe_condition`` are those of the images, for conditional models: no other
-    model sees a label."""
+    model sees a label. ``training_images`` is the size of the training split."""
 
     x: Tensor
     labels: Tensor | None
@@ -68,6 +68,7 @@ class EvaluationData:
     spaces: Mapping[str, FeatureSpace | str]
     condition: Tensor | None = None
     probe_condition: Tensor | None = None
+    training_images: int | None = None
 
 
 class Context:
@@ -82,7 +83,8 @@ class Context:
         """Why the model or the data do not have ``need``; None where they do.
 
         ``prior``, ``posterior_density``, ``density_elsewhere`` and ``continuous_latent``: see
-        :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image.
+        :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
+        ``condition``: one that is.
         ``discrete_latent``: a code by ``discrete_code``. ``classes``: one label an image. ``generated_images``,
         ``reconstructions``: finite ones. Any other need is the name of a feature space.
         """
@@ -90,6 +92,8 @@ class Context:
             return self.variant.unavailable().get(need)
         if need == "no_condition":
             return "the model is given a condition" if self.variant.conditional else None
+        if need == "condition":
+            return None if self.variant.conditional else "the model is given no condition"
         if need == "discrete_latent":
             return None if self._has_discrete_code else "no discrete latent variable"
         if need == "classes":

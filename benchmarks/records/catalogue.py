@@ -2,24 +2,22 @@
 report prints.
 
 A family is one registered object in one file below ``benchmarks/evaluation/families/``, or in a folder that the
-environment variable ``VAE_METRICS_PATH`` lists (separated as in ``PATH``). The files are imported when the catalogue is
-first read. This is the one import upwards in the suite; it is late, and by name, and imports nothing heavy: reports
-read the catalogue on machines without torch.
+environment variable ``VAE_METRICS_PATH`` lists (separated as in ``PATH``; see ``variants/own_files.py``). The files are
+imported when the catalogue is first read. This is the one import upwards in the suite; it is late, and by name, and
+imports nothing heavy: reports read the catalogue on machines without torch.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import os
+import inspect
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.errors import UserError
+from variants.own_files import OwnFileError, folders, import_folder
 
 PACKAGE = "benchmarks.evaluation.families"
 PATH_VARIABLE = "VAE_METRICS_PATH"
@@ -89,7 +87,8 @@ _discovered: set[str] = set()
 def register(family: Family) -> Family:
     """Enter a family. Raises ``ValueError`` where its name, or that of one of its metrics, is taken."""
     if family.name in _families:
-        raise ValueError(f"family {family.name!r} is already registered")
+        first = inspect.getsourcefile(_families[family.name].compute)
+        raise ValueError(f"family {family.name!r} is already registered (its compute is in {first})")
     for other in _families.values():
         for name in family.metrics:
             if name in other.metrics:
@@ -112,27 +111,11 @@ def discover() -> None:
         _discovered.add(PACKAGE)
         for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
             importlib.import_module(f"{PACKAGE}.{module.name}")
-    for folder in filter(None, os.environ.get(PATH_VARIABLE, "").split(os.pathsep)):
-        if not Path(folder).is_dir():
-            raise UserError(f"{PATH_VARIABLE} names {folder!r}, which is not a folder")
-        for path in sorted(Path(folder).resolve().glob("*.py")):
-            if str(path) not in _discovered:
-                _discovered.add(str(path))
-                _import_file(path)
-
-
-def _import_file(path: Path) -> None:
-    name = f"_external_family_{path.stem}_{len(_discovered)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while they are being made.
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        for folder in folders(PATH_VARIABLE):
+            import_folder(folder, "benchmarks", _families, _discovered, PATH_VARIABLE)
+    except OwnFileError as error:
+        raise UserError(str(error)) from error
 
 
 class _Catalogue(Mapping[str, Metric]):

@@ -121,7 +121,12 @@ def metric_table(
     """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, the best in bold, a footnote with
     the reason for every number that there is not, and marks on every number that the evaluation warned of and on every
     one that is only a bound."""
-    header = ["variant", *(name for name, _ in before), *map(_heading, metrics), *(name for name, _ in after)]
+    header = [
+        "variant",
+        *(name for name, _ in before),
+        *(_heading(section, metric) for metric in metrics),
+        *(name for name, _ in after),
+    ]
     best = {metric: best_labels(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
     warned: dict[str, None] = {}
@@ -164,9 +169,18 @@ def spread(values: Sequence[float], decimals: int) -> str:
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
-def _heading(metric: str) -> str:
-    entry = CATALOGUE[metric]
-    return f"{entry.label}{ARROWS[entry.better]}"
+def _heading(section: Section, metric: str) -> str:
+    return f"{escape(section.label(metric))}{ARROWS[CATALOGUE[metric].better]}"
+
+
+def by_family(section: Section) -> str:
+    """The rows of every family of variants, best first; "" where all are of one family."""
+    lines: dict[str, list[str]] = {}
+    for row in sorted_rows(section, sort_metric(section)):
+        lines.setdefault(row.family, []).append(row_link(row))
+    order = sorted(lines, key=lambda family: (family == "other", family))
+    rows = [[escape(family), ", ".join(lines[family])] for family in order]
+    return table(["family", "variants, best first"], rows, "left") if len(rows) > 1 else ""
 
 
 def best_labels(section: Section, metric: str) -> set[str]:
@@ -199,7 +213,7 @@ def intervals(section: Section, metrics: Sequence[str]) -> str:
         if any(found):
             shown = [_between(ends, CATALOGUE[m].decimals) for ends, m in zip(found, metrics, strict=True)]
             lines.append([row_link(row), *shown, str(len(row.records))])
-    header = ["variant", *(f"{CATALOGUE[m].label} ({CATALOGUE[m].unit})" for m in metrics), "seeds"]
+    header = ["variant", *(f"{escape(section.label(m))} ({CATALOGUE[m].unit})" for m in metrics), "seeds"]
     return table(header, lines) if lines else ""
 
 
@@ -253,6 +267,7 @@ def protocol(section: Section) -> str:
     pixels = binarised.get(str(dataset.get("binarise")), "8-bit")
     rows = [
         ["images", f"{escape(data_title(record))}; {pixels}"],
+        *([["condition", f"models are given {escape(section.given)}"]] if section.given else []),
         [
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",

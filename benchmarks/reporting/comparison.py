@@ -8,7 +8,7 @@ from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.judged import same_judge
 from benchmarks.records.significance import FEWEST_SEEDS, differ
 from benchmarks.reporting import board
-from benchmarks.reporting.markdown import table
+from benchmarks.reporting.markdown import escape, table
 from benchmarks.reporting.rows import Row, Section
 
 
@@ -18,7 +18,7 @@ def compared(section: Section, before: list[Section]) -> list[str]:
     earlier = {
         row.label: row
         for other in before
-        if (other.dataset, other.profile) == (section.dataset, section.profile)
+        if (other.dataset, other.profile, other.condition) == (section.dataset, section.profile, section.condition)
         for row in other.rows
     }
     by = board.sort_metric(section)
@@ -26,7 +26,7 @@ def compared(section: Section, before: list[Section]) -> list[str]:
     if not rows:
         return []
     metrics = board.measured(section, board.headlines(section))
-    header = ["variant", *(CATALOGUE[metric].label for metric in metrics)]
+    header = ["variant", *(escape(section.label(metric)) for metric in metrics)]
     lines = [[board.row_link(row), *(change(row, earlier[row.label], metric) for metric in metrics)] for row in rows]
     return [
         "### Against the baseline",

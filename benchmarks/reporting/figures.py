@@ -138,7 +138,7 @@ def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
             axis.plot([statistics.fmean(values)], [height], marker="|", markersize=14, color="black")
         axis.set_yticks(range(len(rows)), [labels[row] for row in rows], fontsize=8)
         axis.tick_params(axis="x", labelsize=8)
-        axis.set_xlabel(f"{entry.label} ({entry.unit})", fontsize=9)
+        axis.set_xlabel(f"{section.label(metric)} ({entry.unit})", fontsize=9)
     return png(figure, 110)
 
 
@@ -171,7 +171,7 @@ def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
             (x, [a for a, _ in known.values()], axis.set_xlabel, axis.set_xscale),
             (y, [b for _, b in known.values()], axis.set_ylabel, axis.set_yscale),
         ):
-            set_label(_axis_label(name), fontsize=9)
+            set_label(_axis_label(section, name), fontsize=9)
             if min(values) > 0 and max(values) > 8 * min(values):
                 set_scale("log")
         axis.tick_params(labelsize=8)
@@ -199,11 +199,11 @@ def _lower_is_better(name: str) -> bool:
     return name not in CATALOGUE or CATALOGUE[name].better == "lower"
 
 
-def _axis_label(name: str) -> str:
+def _axis_label(section: Section, name: str) -> str:
     if name not in CATALOGUE:
         return "training time (s)"
     entry = CATALOGUE[name]
-    return f"{entry.label} ({entry.unit}), {entry.better} is better"
+    return f"{section.label(name)} ({entry.unit}), {entry.better} is better"
 
 
 def training_curves(section: Section, results: Path) -> bytes | None:

@@ -20,6 +20,10 @@ from benchmarks.reproduction.targets import Plan
 Pages = dict[str, str]
 # Measured by `make speed`.
 SPEED = "speed.md"
+CONDITIONAL = (
+    "These models are given a part of what others model: their likelihoods are of x given the condition, and not "
+    "comparable with log p(x)."
+)
 
 
 def write_reports(
@@ -97,9 +101,12 @@ def _board_page(dataset: str, parts: list[Section], before: list[Section], resul
 
 
 def section_heading(parts: list[Section], number: int) -> str:
-    """ "Profile quick", with a number where a board has several sections of that profile."""
-    same = [i for i, section in enumerate(parts) if section.profile == parts[number].profile]
-    return f"Profile {parts[number].profile}" + (f", {same.index(number) + 1}" if len(same) > 1 else "")
+    """ "Profile quick", with a number where a board has several sections of that profile; for conditional models what
+    they are given before it."""
+    here = parts[number]
+    same = [i for i, other in enumerate(parts) if (other.profile, other.condition) == (here.profile, here.condition)]
+    title = f"Given {here.given}: profile {here.profile}" if here.given else f"Profile {here.profile}"
+    return title + (f", {same.index(number) + 1}" if len(same) > 1 else "")
 
 
 def _section_blocks(section: Section, name: str, results: Path, reports: Path) -> list[str]:
@@ -108,10 +115,12 @@ def _section_blocks(section: Section, name: str, results: Path, reports: Path) -
         by = board.sort_metric(section)
         blocks += [
             "### Leaderboard",
-            f"Sorted by {CATALOGUE[by].label} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds; ↑ higher "
-            f"is better, ↓ lower is better. {board.ranking_sentence(section)}",
+            CONDITIONAL if section.given else "",
+            f"Sorted by {escape(section.label(by))} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds; "
+            f"↑ higher is better, ↓ lower is better. {board.ranking_sentence(section)}",
             board.leaderboard(section),
-            _meanings(board.columns(section, families()[0])),
+            _meanings(section, board.columns(section, families()[0])),
+            board.by_family(section),
         ]
         blocks += _further_tables(section)
         blocks += _pictures(section, name, results, reports)
@@ -135,7 +144,7 @@ def _further_tables(section: Section) -> list[str]:
             f"### {escape(family.title)}",
             family.sentence.format_map(options),
             table_of_metrics,
-            _meanings(shown),
+            _meanings(section, shown),
         ]
         if family.explains_distances:
             blocks += [board.judge(section), "What the distances mean:", board.limits(section)]
@@ -164,7 +173,7 @@ def _pictures(section: Section, name: str, results: Path, reports: Path) -> list
     lowest = "the lowest seed of each row"
     drawn = [
         ("Samples", figures.sheet(rows, results, "samples.png", 2.9),
-         f"Mean images of draws from the prior, {lowest}; not selected."),
+         f"{_sample_caption(section)}, {lowest}; not selected."),
         ("Reconstructions", figures.sheet(rows, results, "reconstructions.png", 2.9), _reconstruction_caption(section)),
         ("Training", figures.training_curves(section, results),
          "Validation ELBO (one posterior sample an image) after every epoch, one line a seed."),
@@ -200,8 +209,22 @@ def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _shows_originals(section: Section) -> bool:
+    return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
+
+
+def _sample_caption(section: Section) -> str:
+    if section.condition == "label":
+        return "Mean images of draws from the prior, a line a class"
+    if section.given and _shows_originals(section):
+        return "A line a test image: what is given of it, and its completions by draws from the prior (mean images)"
+    if section.given:
+        return "A line a test image: the pixels predicted by draws from the prior (mean images), the given ones white"
+    return "Mean images of draws from the prior"
+
+
 def _reconstruction_caption(section: Section) -> str:
-    if section.any_record.config.get("dataset", {}).get("show_originals", True):
+    if _shows_originals(section):
         return "Pairs of lines: the first test images, and under each its reconstruction from the posterior mean."
     return (
         "Reconstructions of the first test images from the posterior mean. The images themselves may not be passed on "
@@ -209,9 +232,9 @@ def _reconstruction_caption(section: Section) -> str:
     )
 
 
-def _meanings(metrics: Sequence[str]) -> str:
+def _meanings(section: Section, metrics: Sequence[str]) -> str:
     return "\n".join(
-        f"- **{CATALOGUE[m].label}** ({CATALOGUE[m].unit}): {escape(CATALOGUE[m].meaning)}." for m in metrics
+        f"- **{escape(section.label(m))}** ({CATALOGUE[m].unit}): {escape(CATALOGUE[m].meaning)}." for m in metrics
     )
 
 
@@ -233,14 +256,19 @@ def _index(
         ]
         header = ["board", "cells", "failed", "seeds", "finished", "hardware"]
         blocks += ["## Boards", table(header, [line for line, _ in lines], "left")]
-        blocks += [
-            "## Winners",
-            "The best mean for each question, and how many others seeds cannot tell from it.",
-            table(["board", *board.questions(), "speed"], [winners for _, winners in lines], "left"),
-        ]
-        names = sorted({row.variant for parts in boards.values() for section in parts for row in section.rows})
-        links = [f"[{escape(name)}](variants/{file_name(name)}.md)" for name in names]
-        blocks += ["## Variants", "What each is, and how it did on every board: " + ", ".join(links) + "."]
+        of_conditional = [bool(section.given) for _, parts in sorted(boards.items()) for section in parts]
+        for heading, conditional, sentence in (
+            ("## Winners", False, ""),
+            ("## Winners among conditional models", True, f" {CONDITIONAL}"),
+        ):
+            winners = [line for (_, line), given in zip(lines, of_conditional, strict=True) if given == conditional]
+            if winners:
+                blocks += [
+                    heading,
+                    f"The best mean for each question, and how many others seeds cannot tell from it.{sentence}",
+                    table(["board", *board.questions(), "speed"], winners, "left"),
+                ]
+        blocks += ["## Variants", "What each is, and how it did on every board.", _variants_by_family(boards)]
     else:
         blocks.append("There are no records yet: `make bench` makes some.")
     present = []
@@ -259,14 +287,22 @@ def _index(
     return "\n\n".join(blocks) + "\n"
 
 
+def _variants_by_family(boards: dict[str, list[Section]]) -> str:
+    """A line a family of variants, with links to their pages."""
+    links: dict[str, dict[str, None]] = defaultdict(dict)
+    rows = (row for parts in boards.values() for section in parts for row in section.rows)
+    for row in sorted(rows, key=lambda row: (row.family == "other", row.family, row.variant)):
+        links[row.family][f"[{escape(row.variant)}](variants/{file_name(row.variant)}.md)"] = None
+    return "\n".join(f"- {escape(family)}: {', '.join(names)}" for family, names in links.items())
+
+
 def _index_line(dataset: str, parts: list[Section], number: int) -> tuple[list[str], list[str]]:
     """A board's line in the table of boards, and in that of winners."""
     section = parts[number]
     everything = [*section.records, *section.failed]
     seeds = sorted({len(row.records) for row in section.rows})
     heading = section_heading(parts, number)
-    title = f"{escape(data_title(section.any_record))}, {escape(section.profile)}"
-    link = f"[{title}]({board_file(dataset)}#{anchor(heading)})"
+    link = f"[{escape(section.title)}]({board_file(dataset)}#{anchor(heading)})"
     line = [
         link,
         str(len(everything)),

@@ -9,8 +9,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.judged import of_one_judge
 from benchmarks.records.record import Record, configuration_hash
+
+# dataset.condition -> what a conditional model is given, in words.
+CONDITIONS = {
+    "label": "the class",
+    "quadrants-1": "the bottom left quadrant",
+    "quadrants-2": "the left half",
+    "quadrants-3": "all but the bottom right quadrant",
+}
+# Of the variants that have records from before a record named its variant's family.
+EARLIER_FAMILIES = {
+    "vae": "bounds", "iwae": "bounds", "iaf_vae": "posteriors and priors", "vq_vae": "discrete",
+    "gumbel_vae": "discrete", "joint_vae": "disentangling", "beta_vae": "disentangling", "dip_vae": "disentangling",
+    "info_vae": "disentangling", "dfc_vae": "reconstruction losses", "logcosh_vae": "reconstruction losses",
+    "wae_mmd": "autoencoders",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +42,11 @@ class Row:
         """The variant's name, and what was set otherwise than by default."""
         own = [o for o in self.overrides if o.startswith(("variant.", "network"))]
         return self.variant + (f" ({', '.join(own)})" if own else "")
+
+    @property
+    def family(self) -> str:
+        """The family of variants that it belongs to."""
+        return str(self.first.details.get("family") or EARLIER_FAMILIES.get(self.variant, "other"))
 
     @property
     def first(self) -> Record:
@@ -78,14 +99,41 @@ class Section:
     def any_record(self) -> Record:
         return (self.records or list(self.failed))[0]
 
+    @property
+    def condition(self) -> str:
+        """``dataset.condition`` of all rows."""
+        return str(self.any_record.config.get("dataset", {}).get("condition", "none"))
+
+    @property
+    def given(self) -> str:
+        """What its models are given beside the image or of it, in words; "" for unconditional models."""
+        return "" if self.condition == "none" else CONDITIONS.get(self.condition, self.condition)
+
+    @property
+    def title(self) -> str:
+        """The data and the profile, and what is given."""
+        known = f", given {self.given}" if self.given else ""
+        return f"{data_title(self.any_record)}, {self.profile}{known}"
+
+    def label(self, metric: str) -> str:
+        """What a metric is called here: conditional models have log p(x|condition), which is not log p(x)."""
+        text = CATALOGUE[metric].label
+        return text.replace("log p(x)", "log p(x|condition)") if self.given else text
+
 
 def sections(records: Iterable[Record]) -> list[Section]:
-    """Group records; the order depends on their content alone. The largest section of a data set comes first."""
+    """Group records; the order depends on their content alone. The largest section of a data set comes first, those of
+    conditional models last."""
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda r: (r.dataset, r.profile, r.variant, r.seed, r.run_id)):
         groups[(record.dataset, record.profile, protocol_hash(record))].append(record)
     made = [_section(key, of_one_judge(group)) for key, group in groups.items()]
-    return sorted(made, key=lambda s: (s.dataset, -len(s.rows), s.profile, protocol_hash(s.any_record)))
+
+    def place(section: Section) -> tuple[Any, ...]:
+        known = (bool(section.given), section.condition)
+        return (section.dataset, *known, -len(section.rows), section.profile, protocol_hash(section.any_record))
+
+    return sorted(made, key=place)
 
 
 def protocol_hash(record: Record) -> str:

@@ -11,7 +11,7 @@ from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import run_folder
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, data_title
+from benchmarks.reporting.rows import Row, Section
 
 PICTURES = {
     "samples": "samples.png",
@@ -45,17 +45,19 @@ def _page(name: str, sections: Sequence[Section], results: Path, reports: Path, 
         ),
     ]
     for section, rows in own:
-        blocks.append(f"## {escape(data_title(section.any_record))}, {escape(section.profile)}")
+        blocks.append(f"## {escape(section.title)}")
         metrics = [
             m for m, entry in CATALOGUE.items() if entry.summary and any(row.mean(m) is not None for row in rows)
         ]
         lines = [[escape(row.label), *(_number(row, m) for m in metrics), str(len(row.records))] for row in rows]
-        blocks.append(table(["", *(f"{CATALOGUE[m].label} ({CATALOGUE[m].unit})" for m in metrics), "seeds"], lines))
+        blocks.append(
+            table(["", *(f"{escape(section.label(m))} ({CATALOGUE[m].unit})" for m in metrics), "seeds"], lines)
+        )
         for number, row in enumerate(rows):
             folder = run_folder(results, row.first.run_id)
             png = figures.strip([(title, folder / file) for title, file in PICTURES.items()])
             if png is not None:
-                suffix = f"-{number}" if number else ""
+                suffix = (f"-{section.condition}" if section.given else "") + (f"-{number}" if number else "")
                 path = reports / "figures" / file_name(f"{section.dataset}-{section.profile}-{name}{suffix}.png")
                 write_atomically(path, png)
                 blocks += [f"![{escape(row.label)}](../figures/{path.name})", f"*{_caption(row, section)}*"]
@@ -67,7 +69,8 @@ def _caption(row: Row, section: Section) -> str:
     originals = section.any_record.config.get("dataset", {}).get("show_originals", True)
     shown = "test images over their reconstructions" if originals else "reconstructions of test images"
     return (
-        f"{escape(row.label)}, seed {row.first.seed}: mean images of draws from the prior; {shown}; where the latent "
+        f"{escape(row.label)}, seed {row.first.seed}: mean images of draws from the prior"
+        f"{f' given {escape(section.given)}' if section.given else ''}; {shown}; where the latent "
         "space is continuous, the eight dimensions that vary most, a line each, from -3 to 3 standard deviations, and "
         "straight lines between the codes of two test images. Nothing is selected."
     )
@@ -79,7 +82,7 @@ def _number(row: Row, metric: str) -> str:
 
 
 def _places(section: Section, rows: Sequence[Row]) -> list[list[str]]:
-    link = f"[{escape(data_title(section.any_record))}, {escape(section.profile)}](../{file_name(section.dataset)}.md)"
+    link = f"[{escape(section.title)}](../{file_name(section.dataset)}.md)"
     lines = []
     for row in rows:
         label = link if row.label == row.variant else f"{link}: {escape(row.label)}"

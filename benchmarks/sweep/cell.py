@@ -173,7 +173,7 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
 def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
     started = time.perf_counter()
     reset_peak_memory(setting.device)
-    details: dict[str, Any] = {"overrides": list(config.overrides), "data_title": data.title}
+    details = {**_known(config), "data_title": data.title}
     outcome: dict[str, Any] = {"timing": {}}
     try:
         # The judge is needed after training; found damaged then, it would cost its metrics.
@@ -266,10 +266,11 @@ def _calibrate(
         return
     seed_everything(config.seed, "calibration")
     device = next(variant.parameters()).device
-    shown = training_images(data.train.images, config.dataset)[:CALIBRATION_IMAGES].to(device)
+    images = training_images(data.train.images, config.dataset)[:CALIBRATION_IMAGES].to(device)
+    shown = observe_training(images, config.dataset)
     labels = None if data.train.labels is None else data.train.labels[:CALIBRATION_IMAGES].to(device)
     condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
-    fit_observation(variant, observe_training(shown, config.dataset), condition)
+    fit_observation(variant, shown, condition)
     trained.calibrated = True
     _keep(checkpoints, variant, trained)
 
@@ -345,8 +346,9 @@ def evaluation_data(
         else "evaluation.inception is off in this profile",
     }
     shape = condition_shape(data, config.dataset)
-    conditions = (observe_condition(*seen, config.dataset, shape) for seen in ((x, labels), (probe, probe_labels)))
-    return EvaluationData(x, labels, probe, probe_labels, spaces, *conditions)
+    condition = observe_condition(x, labels, config.dataset, shape)
+    probe_condition = observe_condition(probe, probe_labels, config.dataset, shape)
+    return EvaluationData(x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train))
 
 
 def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> FeatureSpace | str:
@@ -367,9 +369,14 @@ def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> F
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
     """Write the record of a cell that could not run to its end, and return it."""
     error = {"type": kind, "message": message[:2000], "traceback": ""}
-    details = {"overrides": list(config.overrides)}
+    details = _known(config)
     outcome = {"status": "failed", "error": error}
     return _store(setting, config, _record(config, setting.device, "unknown", {}, details, outcome))
+
+
+def _known(config: Config) -> dict[str, Any]:
+    """Details of a record that are known before the cell runs."""
+    return {"overrides": list(config.overrides), "family": variants.lookup(config.variant_name).family}
 
 
 def _store(setting: Setting, config: Config, record: Record) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from benchmarks.config import Config, compose
+from benchmarks.config import Config, compose_seeds
 from benchmarks.records.record import Record, read_records
 from benchmarks.sweep.cell import FAILED_STEPS, Setting, finished, incomplete
 from benchmarks.sweep.workers import default_jobs
@@ -16,7 +16,7 @@ def plan(
     variants: Sequence[str], datasets: Sequence[str], seeds: Sequence[int], profile: str, overrides: Sequence[str]
 ) -> list[Config]:
     """The checked configuration of every cell, before anything is touched. Raises ``UserError``."""
-    return [compose(v, d, profile, s, overrides) for d in datasets for v in variants for s in seeds]
+    return [cell for d in datasets for v in variants for cell in compose_seeds(v, d, profile, seeds, overrides)]
 
 
 def to_do(cells: Iterable[Config], setting: Setting, retry: bool) -> dict[str, str]:

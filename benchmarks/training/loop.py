@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from benchmarks import variables
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
-from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.seeding import seed_everything
@@ -26,24 +25,9 @@ from benchmarks.training.schedules import learning_rate_factor
 from benchmarks.training.step import make_step
 from variants import Variant
 
-SECONDS_VARIABLE = "VAE_CHECKPOINT_SECONDS"
-
 
 class DivergenceError(RuntimeError):
     """The loss of an epoch is not finite."""
-
-
-def checkpoint_seconds() -> float:
-    """At least so long between two checkpoints: 20 s unless ``VAE_CHECKPOINT_SECONDS`` says otherwise (writing one
-    costs about 0.05 s for a small network). Raises :class:`UserError`."""
-    given = os.environ.get(SECONDS_VARIABLE, "").strip()
-    try:
-        seconds = float(given or 20)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise UserError(f"{SECONDS_VARIABLE} must be a number of seconds, 0 or above, got {given!r}")
-    return seconds
 
 
 def train(
@@ -73,7 +57,8 @@ def train(
     train_on = make_step(variant, images, dataset, config, device, labels)
     optimisers = train_on.optimisers
     best: dict[str, Tensor] = {}
-    between = checkpoint_seconds()
+    # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
+    between = variables.seconds("VAE_CHECKPOINT_SECONDS", 20)
     found = None if checkpoints is None else checkpoints.restore(variant, optimisers, best)
     done = found or Progress()
     if checkpoints is not None and found is None:

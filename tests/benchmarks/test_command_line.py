@@ -123,7 +123,26 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["evaluation.importance_samples=0"], "evaluation.importance_samples must be above 0, got 0"),
         (["dataset.binarise=none"], "needs binary pixels"),
         (["training.patience=2"], "training.patience needs training.select=validation"),
-        (["training.epochs"], "training.epochs"),
+        (["training.epochs"], "an override must be key=value, such as training.epochs=3"),
+        (["training.epochs=many"], "training.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+        (["training.epochs=1,2"], "'training.epochs=1,2' gives several values: put a list into [brackets]"),
+        (["training.epochs=range(1,3)"], "'training.epochs=range(1,3)' gives several values: give one"),
+        (["training.epochs=???"], "training.epochs must have a value, got '???'"),
+        (
+            ["training.epochs=1", "++training.epochs=2"],
+            "'training.epochs=1' has no effect beside '++training.epochs=2'",
+        ),
+        (["training={}"], "'training={}' has no effect"),
+        (["training=null"], "training must be a group of options, got None"),
+        (["~training.epochs"], "'~training.epochs' leaves the option at a default that no file names"),
+        (["~network"], "network must be a group of options, got None"),
+        (["network.hiden=[1]"], "did you mean 'hidden'?"),
+        (["trainnig.epochs=1"], "unknown group of options 'trainnig'; did you mean 'training'?"),
+        (["budget=celeba_quik"], "unknown budget 'celeba_quik'; did you mean 'celeba_quick'?"),
+        (["dataset.scale=inf", "dataset.observation=gaussian", "dataset.binarise=none"], "scale"),
+        (["dataset.title=é"], "'dataset.title=é' cannot be read: put the value in quotes"),
+        (["--profile", "1e3"], "unknown profile '1e3'"),
+        (["--results="], "--results must be a path, got ''"),
         (["--variants", "wae_mmd", "training.batch_size=1"], "training.batch_size must be 2 or above for wae_mmd"),
         (["--variants", "info_vae", "training.batch_size=1"], "training.batch_size must be 2 or above for info_vae"),
     ],
@@ -154,15 +173,6 @@ def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_trained(t
     assert "is not writable" in error
     assert error.count("\n") == 1
     assert list(tmp_path.rglob("checkpoint-*")) == []
-
-
-def test_a_setting_of_the_environment_that_is_impossible_is_refused_before_anything_is_trained(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "abc")
-    assert bench(tmp_path, "--variants", "vae") == 2
-    assert "VAE_CHECKPOINT_SECONDS must be a number of seconds" in capsys.readouterr().err
-    assert list(tmp_path.rglob("record.json")) == []
 
 
 def test_an_override_is_in_the_run_id_and_a_path_is_not():

@@ -50,7 +50,7 @@ def test_the_variant_and_the_metric_of_the_guide_list_bench_report_and_meet_the_
 
 
 def test_a_file_that_cannot_be_imported_is_named(tmp_path):
-    (tmp_path / "broken.py").write_text("import nothing_of_that_name")
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\nfrom variants import register\n")
     done = python("-m", "benchmarks", "list", VAE_VARIANTS_PATH=str(tmp_path))
     assert done.returncode == 2
     assert "broken.py cannot be imported" in done.stderr

@@ -159,10 +159,8 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_halves(form, monkeypatch):
     # Draws are made equal for all images, so that a half sees what it saw inside the whole.
     monkeypatch.setattr(torch, "randn", lambda *shape, **options: torch.full(shape, 0.3, **options))
     monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, 0.3))
-    monkeypatch.setattr(
-        "torch.distributions.multivariate_normal._standard_normal",
-        lambda shape, dtype, device: torch.full(shape, 0.3, dtype=dtype, device=device),
-    )
+    # What torch's own normal distributions draw with.
+    monkeypatch.setattr(torch.Tensor, "normal_", lambda self: self.fill_(0.3))
     monkeypatch.setattr(torch.Tensor, "exponential_", lambda self: self.fill_(0.7))
     whole = model.loss(batch(x), HALF).by_group
     halves = [model.loss(batch(half), HALF).by_group for half in x.chunk(2)]
@@ -255,13 +253,15 @@ def test_it_runs_under_every_observation_model(form):
 
 def log_mean(draw):
     """log E[w] and its standard error, both (images,), from ``draw(count)``, log-weights (count, images): as many as it
-    takes for an error of 0.01."""
+    takes for an error of 0.01; and the smallest effective number of draws, below some hundreds of which the error is
+    not to be trusted."""
     log_w = draw(4_096)
     while True:
         weights = (log_w - log_w.max(0).values).exp()
         error = weights.std(0) / weights.mean(0) / len(weights) ** 0.5
-        if error.max() < 0.01 or len(log_w) >= 2**19:
-            return log_w.logsumexp(0) - torch.tensor(float(len(log_w))).log(), error
+        if error.max() < 0.01 or len(log_w) >= 2**17:
+            effective = (weights.sum(0).square() / weights.square().sum(0)).min()
+            return log_w.logsumexp(0) - torch.tensor(float(len(log_w))).log(), error, effective
         log_w = torch.cat([log_w, draw(len(log_w))])
 
 
@@ -278,12 +278,15 @@ def test_the_bound_stays_below_the_exact_log_likelihood_of_all_images(form):
     condition = batch(x[:1]).condition.expand(16, -1) if form.cls.conditional else None
     q = model.posterior(x, condition=condition)
     log_w = model.log_weights(x, q, 4_096, condition=condition).value
-    estimate, error = log_mean(lambda count: model.log_weights(x, q, count, condition=condition).value)
-    assert (log_w.mean(0) <= estimate + 4 * error + 1e-6).all()
+    estimate, error, effective = log_mean(lambda count: model.log_weights(x, q, count, condition=condition).value)
+    assert log_w.mean(0).exp().sum() < 1
     if log_w.std(0).max() < 1e-9:  # identical draws from a point mass: the bound does not tighten
         assert estimate.exp().sum() < 1
         return
-    assert estimate.exp().sum() == pytest.approx(1, abs=4 * error.max().item() + 1e-6)
+    # Where a prior has wider tails than the posterior, a few draws carry all weight: a right model, but no estimate.
+    tight = effective > 500
+    if tight:
+        assert estimate.exp().sum() == pytest.approx(1, abs=4 * error.max().item() + 1e-6)
     if "density_elsewhere" in model.unavailable():
         return
 
@@ -292,5 +295,8 @@ def test_the_bound_stays_below_the_exact_log_likelihood_of_all_images(form):
         likelihood = model.likelihood(z, condition=condition[0] if condition is not None else None)
         return torch.stack([likelihood.log_prob(image) for image in x], dim=1)
 
-    exact, spread = log_mean(by_prior)
-    assert ((estimate - exact).abs() <= 4 * (error + spread) + 1e-6).all()
+    exact, spread, _ = log_mean(by_prior)
+    assert exact.exp().sum() == pytest.approx(1, abs=4 * spread.max().item() + 1e-6)
+    assert (log_w.mean(0) <= exact + 4 * spread + 1e-6).all()
+    if tight:
+        assert ((estimate - exact).abs() <= 4 * (error + spread) + 1e-6).all()

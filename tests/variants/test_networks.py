@@ -126,4 +126,5 @@ def test_every_variant_trains_with_every_network_or_is_refused_with_the_reason(n
         assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
     model.eval()
     assert model.reconstruct(x).shape == x.shape
-    assert model.sample(3).shape == (3, *shape)
+    if "prior" not in model.unavailable():
+        assert model.sample(3).shape == (3, *shape)

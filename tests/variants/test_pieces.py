@@ -213,7 +213,7 @@ def test_the_vq_loss_is_its_formula_summed_over_an_image():
     distance = (z_e - model.codebook[codes]).square().flatten(1).sum(-1)
     r = -model.likelihood(codes).log_prob(x)
     assert torch.allclose(terms["reconstruction"], r)
-    assert loss.item() == pytest.approx((r + 1.5 * distance).mean().item(), rel=1e-12)
+    assert loss["model"].item() == pytest.approx((r + 1.5 * distance).mean().item(), rel=1e-12)
 
 
 def test_the_codebook_averages_move_to_the_mean_of_what_chose_them_and_dead_codes_are_revived():
@@ -232,13 +232,13 @@ def test_under_a_uniform_prior_the_kl_is_the_log_of_the_number_of_codes():
     model = small("vq_vae", dtype=torch.float64)
     for parameter in model.pixelcnn.parameters():
         parameter.data.zero_()
-    kl = model.prior_loss(binary_images(3, dtype=torch.float64), torch.tensor(0.0)).value
+    kl = model.loss(batch(binary_images(3, dtype=torch.float64)), torch.tensor(0.0)).by_group["prior"]
     assert kl.item() == pytest.approx(4 * math.log(8))
 
 
 def test_the_prior_learns_on_codes_that_carry_no_gradient():
     model, x = small("vq_vae"), binary_images(4)
-    model.prior_loss(x, torch.tensor(0.0)).value.backward()
+    model.loss(batch(x), torch.tensor(0.0)).by_group["prior"].backward()
     assert all(p.grad is None for name, p in model.named_parameters() if not name.startswith("pixelcnn"))
 
 

@@ -27,6 +27,10 @@ def compute(context: Context, result: Evaluation) -> None:
         result.not_applicable["fid_features_gmm"] = "a mixture of Gaussians needs a continuous latent vector"
         return
     codes = context.of_probe(lambda x, condition: variant.code(variant.posterior(x)))
+    if len(codes) < MIXTURE_COMPONENTS:
+        reason = f"a mixture of {MIXTURE_COMPONENTS} Gaussians needs as many training images, not {len(codes)}"
+        result.not_applicable["fid_features_gmm"] = reason
+        return
     mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4, max_iter=50, random_state=context.seed)
     with warnings.catch_warnings():
         # The number of iterations is a budget, the same for every variant.
@@ -34,6 +38,9 @@ def compute(context: Context, result: Evaluation) -> None:
         mixture.fit(codes.double().cpu().numpy())
     drawn, _ = mixture.sample(context.config.generated_images)
     images = batched(lambda z, condition: variant.likelihood(z).mean, torch.from_numpy(drawn).to(codes), None)
+    if not images.isfinite().all():
+        result.not_applicable["fid_features_gmm"] = "generated images are not finite"
+        return
     space = context.spaces["features"]
     result.add("fid_features_gmm", space.distance(space(images)))
 

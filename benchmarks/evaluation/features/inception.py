@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.hub import download_url_to_file, get_dir
+
+from benchmarks.variables import file
 
 DIMENSIONS = 2048
 BATCH = 50
@@ -25,11 +26,11 @@ def weights_path() -> Path:
 
     Raises :class:`WeightsUnavailableError`.
     """
-    given = os.environ.get(WEIGHTS_VARIABLE)
-    if given:
-        if not Path(given).is_file():
+    given = file(WEIGHTS_VARIABLE)
+    if given is not None:
+        if not given.is_file():
             raise WeightsUnavailableError(f"weights unavailable: {WEIGHTS_VARIABLE}={given} is not a file")
-        return Path(given)
+        return given
     # Here and below, because pytorch-fid imports torchvision, which takes more than a second.
     from pytorch_fid.inception import FID_WEIGHTS_URL
 

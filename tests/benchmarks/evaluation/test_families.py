@@ -72,7 +72,7 @@ def test_a_users_folder_that_is_missing_or_broken_is_one_line(registry, tmp_path
     registry.setenv("VAE_METRICS_PATH", str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"VAE_METRICS_PATH names .* not a folder"):
         families()
-    (tmp_path / "bad.py").write_text("import nowhere")
+    (tmp_path / "bad.py").write_text("import nowhere\nfrom benchmarks.records.catalogue import register\n")
     registry.setenv("VAE_METRICS_PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"bad\.py cannot be imported: ModuleNotFoundError"):
         families()

@@ -93,7 +93,7 @@ def test_a_target_without_source_or_that_is_no_yaml_is_refused_by_name(tmp_path)
 def test_an_arm_of_a_target_that_does_not_exist_is_refused(tmp_path):
     written(tmp_path, arms={"vae": {"of": "nothing"}, "iwae": TOY["arms"]["iwae"]})
     with pytest.raises(UserError, match=r"arms\.vae\.of: 'nothing' is not one of toy"):
-        read_targets([tmp_path])
+        read_targets((tmp_path / "paper").glob("*.yaml"))
 
 
 @pytest.mark.parametrize(
