@@ -31,11 +31,13 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted, 143
-    when terminated."""
+    """Run one command; 0 on success, 1 where cells failed, now or earlier, 2 for input that was refused, 130
+    when interrupted, 143 when terminated."""
     _show_log()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, _terminate)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
     try:
         options = parse(*_parser(), sys.argv[1:] if arguments is None else arguments)
         check_variables()
@@ -45,13 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        # A user who is in a hurry presses it again.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted: start the same command again to go on from the last checkpoint", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        if signal.getsignal(signal.SIGTERM) is _stop:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def console() -> NoReturn:
@@ -72,8 +73,11 @@ def _show_log() -> None:
         logging.getLogger(package).setLevel(logging.INFO)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Stop once. What follows is the clean-up, which takes seconds and which more signals must not cut short."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _parser() -> tuple[Parser, dict[str, Parser]]:
@@ -199,6 +203,8 @@ def _bench(options: argparse.Namespace) -> int:
     if options.dry:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
+    if not options.no_report:
+        runner.check_writable(options.reports, "reports")
     if options.launcher is not None:
         summary = runner.run_on(options.launcher, cells, setting, options.retry, of_launcher)
     else:
@@ -217,6 +223,8 @@ def _summarise(summary: Summary) -> int:
     print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
         print(f"  {record.run_id}: {outcome(record)}")
+    if summary.ended_badly:
+        print("RETRY=1 (--retry) runs again what ended badly before")
     for name, reason in summary.missing_data.items():
         print(f"  {name}: data missing: {reason}")
     nothing_ran = bool(summary.missing_data) and not summary.ran and not summary.skipped
@@ -272,6 +280,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     from benchmarks.reproduction import recipes
     from benchmarks.sweep import plan
     from benchmarks.sweep.cell import Setting
+    from benchmarks.sweep.runner import check_writable
 
     targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
@@ -282,6 +291,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         cells = recipes.all_cells(targets, options.budget)
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
+    check_writable(options.reports, "reports")
     summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)

@@ -152,6 +152,11 @@ class Config:
         between("seed", self.seed, 0, 2**32 - 1)
         cls = variants.lookup(self.variant_name)
         cls.check(self.variant, self.network, self.dataset.side)
+        if self.training.batch_size < cls.smallest_batch:
+            raise ValueError(
+                f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "
+                f"compares the images of a batch, got {self.training.batch_size}"
+            )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
             others = ", ".join(name for name in CONDITIONS if name != "none")

@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +88,12 @@ def _lock(file: int, folder: Path) -> bool:
 @functools.cache
 def _say_without_locks(folder: Path, reason: str) -> None:
     log.warning("the file system of %s has no locks (%s): do not start two runs on it at once", folder, reason)
+
+
+def remove_temporary(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what :func:`write_atomically` left in ``folder`` when it was killed: temporary files that are
+    ``older_than`` so many seconds. At 0 nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()

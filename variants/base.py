@@ -164,6 +164,8 @@ class Variant(nn.Module):
     conditional: ClassVar[bool] = False
     # Names of the loss's terms that are statistics of a batch, not means over images.
     batch_statistics: ClassVar[tuple[str, ...]] = ()
+    # The smallest batch that its loss is made for; of the last one of an epoch, which may be smaller, it is finite.
+    smallest_batch: ClassVar[int] = 1
     # The smallest height and width of images that it takes.
     smallest_side: ClassVar[int] = 1
     # Options that make another model, estimator or loss of it than its defaults do: the contract tests run each.

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
 
 from benchmarks.config import from_plain
 from benchmarks.data import load
+from benchmarks.environment import threads
 from benchmarks.errors import UserError
 from benchmarks.records.judged import same_judge, without_judged
 from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, configuration_hash, read_records
 from benchmarks.sweep.cell import Setting, prepare, run_once
+from benchmarks.training.checkpoint import WEIGHTS_FILE
 from variants.options import unknown
 
 # A difference below this share of a number is one of rounding: the same sums in another order.
@@ -68,31 +69,23 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     data = load(config.dataset, setting.data_root)
     if data.sha256 != record.environment.get("data_sha256"):
         raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")
-    (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+    folder = setting.run_folder(config)
+    if (folder / RECORD_FILE).exists():
+        # From an earlier verification: this one trains again.
+        (folder / RECORD_FILE).unlink()
+        (folder / WEIGHTS_FILE).unlink(missing_ok=True)
     # On all threads, as before a sweep's cells. What fails here fails the cell itself, which says why.
     with contextlib.suppress(Exception):
         prepare(config, data, setting)
-    with _threads(record.environment.get("threads")):
+    # As many threads as the record had: sums of another number of parts end in other digits.
+    count = record.environment.get("threads")
+    with threads(count if isinstance(count, int) and count > 0 else torch.get_num_threads()):
         again = run_once(config, setting, lambda: data)
     if again.status != "ok":
         assert again.error is not None
         raise UserError(f"{run_id} was {again.status} this time: {again.error['message']}")
     compared = compare(record, again, records)
     return describe(record, again, compared), not any(c.verdict == "differs" for c in compared)
-
-
-@contextlib.contextmanager
-def _threads(count: object) -> Iterator[None]:
-    """As many threads as the record had: sums of another number of parts end in other digits."""
-    before = torch.get_num_threads()
-    if not isinstance(count, int) or count < 1:
-        count = before
-    try:
-        torch.set_num_threads(count)
-        with threadpool_limits(count):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Comparison]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,19 +25,28 @@ from benchmarks.data import (
     place,
     training_images,
 )
-from benchmarks.environment import describe, peak_memory, reset_peak_memory
+from benchmarks.environment import describe, peak_memory, reset_peak_memory, threads
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
-from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, evaluate, validation_score
+from benchmarks.evaluation.evaluate import (
+    Evaluation,
+    EvaluationData,
+    described,
+    evaluate,
+    failure,
+    validation_score,
+)
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space, judge_space
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
+from benchmarks.files import remove_temporary
 from benchmarks.records.record import RECORD_FILE, Record, RecordError, read_record, write_record
 from benchmarks.seeding import seed_everything
-from benchmarks.sweep.locks import cell_lock
+from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
 from benchmarks.training.calibration import fit_observation
-from benchmarks.training.checkpoint import remove_checkpoints, save_weights
+from benchmarks.training.checkpoint import Checkpoints, Trained, remove_checkpoints
+from benchmarks.training.identity import identity
 from benchmarks.training.loop import DivergenceError, tensor_float_32, train, write_history
 from benchmarks.training.teacher import teacher
 from benchmarks.training.tracking import tracker
@@ -47,6 +57,8 @@ log = logging.getLogger(__name__)
 
 # Training images on which the scale of an untrained observation model is fitted.
 CALIBRATION_IMAGES = 5000
+# The record's detail that names what failed after training while the rest was measured.
+FAILED_STEPS = "failed_steps"
 
 
 def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> Variant:
@@ -93,17 +105,32 @@ def finished(config: Config, setting: Setting) -> Record | None:
         return None
 
 
+def incomplete(record: Record) -> bool:
+    """Whether a retry runs the cell of ``record`` again: it ended badly, or some of its evaluation failed."""
+    return record.status != "ok" or FAILED_STEPS in record.details
+
+
 def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retry: bool = False) -> Record:
-    """The record of a cell, from the disk or by running it now; with ``retry`` one that ended badly is run again.
+    """The record of a cell, from the disk or by running it now; with ``retry`` one that is :func:`incomplete` is run
+    again, without training where its weights are there.
 
     Raises :class:`benchmarks.locks.LockedError` where another process runs it.
     """
-    with cell_lock(setting.run_folder(config)):
+    folder = setting.run_folder(config)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(cell_lock(folder))
+        except OSError as error:
+            return write_failure(config, setting, type(error).__name__, f"its folder cannot be written: {error}")
+        remove_temporary(folder)
         # Another sweep may have finished it since it was planned.
         record = finished(config, setting)
-        if record is not None and (record.status == "ok" or not retry):
+        if record is not None and not (retry and incomplete(record)):
+            if record.status != "failed":
+                remove_checkpoints(folder)
             return record
-        (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+        if record is not None and record.status != "ok":
+            (folder / RECORD_FILE).unlink()
         try:
             data = load()
         except UserError as error:
@@ -111,47 +138,92 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
         return run_cell(config, data, setting)
 
 
-def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
-    """Train, evaluate and record one cell; what goes wrong is in the record's ``error``.
+def tidy(config: Config, setting: Setting) -> None:
+    """Remove what a run that has its record left behind, where it was killed just after: checkpoints that nothing will
+    read again, temporary files, its lock."""
+    folder = setting.run_folder(config)
+    if any(next(folder.glob(pattern), None) for pattern in ("checkpoint-*", ".*.tmp", LOCK_FILE)):
+        # What another process holds is not left behind; a folder that takes no changes stays as it is.
+        with contextlib.suppress(LockedError, OSError), cell_lock(folder):
+            remove_temporary(folder)
+            if (record := finished(config, setting)) is not None and record.status != "failed":
+                remove_checkpoints(folder)
 
-    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint when it is run again. So
-    does one that failed, when it is retried.
+
+def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
+    """Train, evaluate and record one cell; what goes wrong is in the record.
+
+    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint, or from its weights once
+    it is trained, when it is run again. So does one that failed, when it is retried. A run keeps the number of threads
+    that it began with, to the end.
     """
     folder = setting.run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(folder, identity(config, data), setting.device)
+    count = None
+    with contextlib.suppress(OSError):  # of a disk that fails: what reads the checkpoint's tensors will name it
+        count = checkpoints.threads()
+    with threads(count or torch.get_num_threads()), tensor_float_32(False):
+        record = _run(config, data, checkpoints, setting)
+    if record.status != "failed":
+        checkpoints.remove()
+    return record
+
+
+def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
     started = time.perf_counter()
     reset_peak_memory(setting.device)
     details = {**_known(config), "data_title": data.title}
-    outcome: dict[str, Any] = {}
+    outcome: dict[str, Any] = {"timing": {}}
     try:
-        with tensor_float_32(False):
-            outcome = _train_and_evaluate(config, data, folder, setting, details)
+        # The judge is needed after training; found damaged then, it would cost its metrics.
+        check_shipped()
+        variant, trained, earlier = _trained(config, data, checkpoints, setting)
+        details |= trained.details | {"resumed_after_epochs": trained.progress.resumed}
+        outcome["timing"] = {
+            "train_seconds": trained.progress.train_seconds,
+            "train_images_per_second": trained.progress.epoch * _size(data, config) / trained.progress.train_seconds,
+        }
+        outcome["parameters"] = sum(parameter.numel() for parameter in variant.parameters())
+        result = Evaluation(warnings=list(trained.progress.notes))
+        with _alone("history", result):
+            write_history(checkpoints.folder, trained.progress.history)
+        _calibrate(config, data, variant, trained, checkpoints, result)
+        held_out = evaluation_data(config, data, setting.cache, setting.device, result)
+        outcome["evaluated_images"] = len(held_out.x)
+        outcome["timing"]["eval_seconds"] = _evaluate(config, variant, held_out, result)
+        _draw(config, variant, held_out, checkpoints.folder, result)
+        details |= result.details
+        if result.failed:
+            details[FAILED_STEPS] = result.failed
+        outcome |= {"metrics": result.metrics, "not_applicable": result.not_applicable}
+        reasons = [f"{step} {failed['reason']}" for step, failed in result.failed.items()]
+        outcome["warnings"] = result.warnings + reasons
+        if not result.metrics and reasons:
+            raise RuntimeError(f"nothing could be measured: {reasons[0]}")
         outcome["status"] = "ok"
+        started -= earlier
     except DivergenceError as error:
         outcome |= {"status": "diverged", "error": _described(error)}
     except Exception as error:
         log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)
         outcome |= {"status": "failed", "error": _described(error)}
-    timing = {**outcome.pop("timing", {}), "total_seconds": time.perf_counter() - started}
+    timing = {**outcome.pop("timing"), "total_seconds": time.perf_counter() - started}
     details["peak_memory_bytes"] = peak_memory(setting.device)
-    record = _store(setting, config, _record(config, setting.device, data.sha256, timing, details, outcome))
-    if record.status != "failed":
-        remove_checkpoints(folder)
-    return record
+    return _store(setting, config, _record(config, setting.device, data.sha256, timing, details, outcome))
 
 
-def _train_and_evaluate(
-    config: Config,
-    data: Dataset,
-    folder: Path,
-    setting: Setting,
-    details: dict[str, Any],
-) -> dict[str, Any]:
-    """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
-    # The judge is needed after training; found damaged then, it would cost the whole of it.
-    check_shipped()
-    cache, device = setting.cache, setting.device
+def _trained(
+    config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting
+) -> tuple[Variant, Trained, float]:
+    """The variant with its trained weights, which are on the disk from then on, and the seconds that training took in
+    earlier processes."""
+    device = setting.device
     variant = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
+    trained = checkpoints.load_weights(variant)
+    if trained is not None:
+        return variant, trained, trained.progress.train_seconds
+    details: dict[str, Any] = {}
     images = place(training_images(data.train.images, config.dataset), device)
     labels = None if data.train.labels is None else data.train.labels.to(images.device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
@@ -162,43 +234,67 @@ def _train_and_evaluate(
         return validation_score(model, validation, config.seed, config.training.validation_samples, given)
 
     if variant.needs_teacher:
-        network, details["teacher"] = teacher(data, cache, device)
+        network, details["teacher"] = teacher(data, setting.cache, device)
         variant.use_teacher(network)
+    started = time.perf_counter()
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
-            variant, images, config.dataset, config.training, config.seed, validate, folder, setting.show_progress,
-            tracker(setting.tracker, folder), labels,
+            variant, images, config.dataset, config.training, config.seed, validate, checkpoints,
+            setting.show_progress, tracker(setting.tracker, checkpoints.folder), labels,
         )  # fmt: skip
-    write_history(folder, done.history)
+    earlier = max(0.0, done.train_seconds - (time.perf_counter() - started)) if done.resumed else 0.0
+    trained = Trained(done, calibrated=variant.trains_observation, details=details)
+    _keep(checkpoints, variant, trained)
+    return variant, trained, earlier
 
-    if not variant.trains_observation:
-        seed_everything(config.seed, "calibration")
-        shown = observe_training(images[:CALIBRATION_IMAGES].to(device), config.dataset)
-        condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
-        fit_observation(variant, shown, condition)
-    held_out = evaluation_data(config, data, cache, device)
-    for space in held_out.spaces.values():
-        details |= {} if isinstance(space, str) else space.facts
-    evaluation_started = time.perf_counter()
-    result = _evaluate(variant, held_out, config)
-    eval_seconds = time.perf_counter() - evaluation_started
-    details |= result.details
+
+def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
+    """Save the weights. A disk that takes none costs a later evaluation of them, not this one."""
+    try:
+        checkpoints.save_weights(variant, trained)
+    except OSError as error:
+        log.warning("%s: its weights cannot be saved: %s", checkpoints.folder.name, error)
+        trained.progress.notes.append(f"the weights could not be saved: {error.strerror or error}")
+
+
+def _calibrate(
+    config: Config, data: Dataset, variant: Variant, trained: Trained, checkpoints: Checkpoints, result: Evaluation
+) -> None:
+    """Fit the observation model of a variant whose loss does not, once; without it the likelihoods would be those of an
+    arbitrary scale, so that a failure here is the run's."""
+    if trained.calibrated:
+        return
+    seed_everything(config.seed, "calibration")
+    device = next(variant.parameters()).device
+    images = training_images(data.train.images, config.dataset)[:CALIBRATION_IMAGES].to(device)
+    shown = observe_training(images, config.dataset)
+    labels = None if data.train.labels is None else data.train.labels[:CALIBRATION_IMAGES].to(device)
+    condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
+    fit_observation(variant, shown, condition)
+    trained.calibrated = True
+    _keep(checkpoints, variant, trained)
+
+
+def _size(data: Dataset, config: Config) -> int:
+    return len(training_images(data.train.images, config.dataset))
+
+
+@contextlib.contextmanager
+def _alone(step: str, result: Evaluation) -> Iterator[None]:
+    """A step after training that may fail and leave the others as they are: what it raises is in the record."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s %s", step, failure(error))
+        result.failed[step] = described(error)
+
+
+def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Path, result: Evaluation) -> None:
     seed_everything(config.seed, "pictures")
-    pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
-    latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
-    save_weights(folder, variant.state_dict())
-    return {
-        "metrics": result.metrics,
-        "not_applicable": result.not_applicable,
-        "warnings": result.warnings,
-        "parameters": sum(parameter.numel() for parameter in variant.parameters()),
-        "evaluated_images": len(held_out.x),
-        "timing": {
-            "train_seconds": done.train_seconds,
-            "train_images_per_second": done.epoch * len(images) / done.train_seconds,
-            "eval_seconds": eval_seconds,
-        },
-    }
+    with _alone("pictures", result):
+        pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
+    with _alone("latent pictures", result):
+        latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
 
 
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:
@@ -208,45 +304,66 @@ def prepare(config: Config, data: Dataset, setting: Setting) -> None:
         teacher(data, setting.cache, setting.device)
 
 
-def _evaluate(variant: Variant, held_out: EvaluationData, config: Config) -> Evaluation:
-    """All metrics; where the device's memory does not suffice, once more with half as many images decoded at a time."""
+def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result: Evaluation) -> float:
+    """Add all metrics to ``result``; where the device's memory does not suffice, once more with half as many images
+    decoded at a time. The seconds that it took."""
+    started = time.perf_counter()
     try:
-        return evaluate(variant, held_out, config.evaluation, config.seed)
+        found = evaluate(variant, held_out, config.evaluation, config.seed)
     except torch.OutOfMemoryError:
+        found = None
+    if found is None:
+        # Outside the handler, whose traceback holds on to the tensors that did not fit.
+        torch.cuda.empty_cache()
         half = replace(config.evaluation, decodes=max(1, config.evaluation.decodes // 2))
-    # Outside the handler, whose traceback holds on to the tensors that did not fit.
-    torch.cuda.empty_cache()
-    result = evaluate(variant, held_out, half, config.seed)
-    result.warnings.append(f"out of memory: evaluated again with evaluation.decodes={half.decodes}")
-    return result
+        found = evaluate(variant, held_out, half, config.seed, short_of_memory=True)
+        found.warnings.append(f"out of memory: evaluated again with evaluation.decodes={half.decodes}")
+    result.metrics |= found.metrics
+    result.not_applicable |= found.not_applicable
+    result.warnings += found.warnings
+    result.details |= found.details
+    result.failed |= found.failed
+    return time.perf_counter() - started
 
 
-def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.device) -> EvaluationData:
-    """Test images, probe images and feature spaces of a cell; networks and reference features come from ``cache``."""
+def evaluation_data(
+    config: Config, data: Dataset, cache: Path, device: torch.device, result: Evaluation | None = None
+) -> EvaluationData:
+    """Test images, probe images and feature spaces of a cell; networks and reference features come from ``cache``. A
+    feature space that cannot be had is noted in ``result``."""
+    result = Evaluation() if result is None else result
     x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
     rows = subset(len(data.train), config.evaluation.probe_images, seed=0)
     probe = observe_evaluation(data.train.images[rows], config.dataset).to(device)
     labels = None if data.test.labels is None else data.test.labels[: len(x)]
     probe_labels = None if data.train.labels is None else data.train.labels[rows]
     count = config.evaluation.generated_images
-    spaces: dict[str, FeatureSpace | str] = {}
-    try:
-        spaces["features"] = judge_space(data, cache, device, count)
-    except UserError:
-        raise
-    except ValueError as error:
-        spaces["features"] = str(error)
-    if not config.evaluation.inception:
-        spaces["inception"] = "evaluation.inception is off in this profile"
-    else:
-        try:
-            spaces["inception"] = inception_space(data, cache, device, count, config.evaluation.inception_precision)
-        except WeightsUnavailableError as error:
-            spaces["inception"] = str(error)
+    precision = config.evaluation.inception_precision
+    spaces: dict[str, FeatureSpace | str] = {
+        "features": _space("features", result, lambda: judge_space(data, cache, device, count)),
+        "inception": _space("inception", result, lambda: inception_space(data, cache, device, count, precision))
+        if config.evaluation.inception
+        else "evaluation.inception is off in this profile",
+    }
     shape = condition_shape(data, config.dataset)
     condition = observe_condition(x, labels, config.dataset, shape)
     probe_condition = observe_condition(probe, probe_labels, config.dataset, shape)
     return EvaluationData(x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train))
+
+
+def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> FeatureSpace | str:
+    """A feature space, or the reason why there is none: what the data or this machine lack, or an exception."""
+    try:
+        space = make()
+    except Exception as error:
+        lacking = isinstance(error, ValueError | WeightsUnavailableError) and not isinstance(error, UserError)
+        if lacking:
+            return str(error)
+        log.warning("feature space %s: %s", name, failure(error))
+        result.failed[f"feature space {name}"] = described(error)
+        return failure(error)
+    result.details |= space.facts
+    return space
 
 
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
@@ -265,8 +382,12 @@ def _known(config: Config) -> dict[str, Any]:
 def _store(setting: Setting, config: Config, record: Record) -> Record:
     """Write a record and return it. On a disk that takes none, the cell has failed and, without a record, runs again
     from its checkpoint at the next start."""
+    folder = setting.run_folder(config)
     try:
-        write_record(setting.run_folder(config), record)
+        if record.status != "ok" and (folder / RECORD_FILE).exists():
+            log.error("%s: its earlier record, which has numbers, stays", config.run_id)
+        else:
+            write_record(folder, record)
     except OSError as error:
         log.error("%s: its record cannot be written: %s", config.run_id, error)
         return replace(record, status="failed", error=_described(error), metrics={}, not_applicable={})

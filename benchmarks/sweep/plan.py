@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.config import Config, compose_seeds
 from benchmarks.records.record import Record, read_records
-from benchmarks.sweep.cell import Setting, finished
+from benchmarks.sweep.cell import FAILED_STEPS, Setting, finished, incomplete
 from benchmarks.sweep.workers import default_jobs
 from benchmarks.wording import counted
 
@@ -30,10 +30,10 @@ def to_do(cells: Iterable[Config], setting: Setting, retry: bool) -> dict[str, s
         record = finished(cell, setting)
         if record is None:
             states[cell.run_id] = "done (published)" if cell.run_id in ended_well else "run"
-        elif retry and record.status != "ok":
-            states[cell.run_id] = f"run again ({record.status})"
         else:
-            states[cell.run_id] = f"done ({record.status})"
+            failed = record.details.get(FAILED_STEPS, {})
+            status = f"{record.status}, failed: {', '.join(failed)}" if failed else record.status
+            states[cell.run_id] = f"{'run again' if retry and incomplete(record) else 'done'} ({status})"
     return states
 
 

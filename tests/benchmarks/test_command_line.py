@@ -63,9 +63,9 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(
     assert {r.variant: r.status for r in read_records(tmp_path / "results")[0]} == {"beta_vae": "failed", "vae": "ok"}
     assert "Cells that ended badly" in (tmp_path / "reports" / "digits.md").read_text()
     assert "1 failed" in capsys.readouterr().out
-    # Without retry it stays as it is; with it, it is run again.
+    # Without retry it stays as it is, and so does the exit status; with it, it is run again.
     monkeypatch.setattr(cell, "evaluate", original)
-    assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", *SMALL) == 0
+    assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", *SMALL) == 1
     assert {r.status for r in read_records(tmp_path / "results")[0]} == {"failed", "ok"}
     assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", "--retry", *SMALL) == 0
     assert {r.status for r in read_records(tmp_path / "results")[0]} == {"ok"}
@@ -143,6 +143,8 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["dataset.title=é"], "'dataset.title=é' cannot be read: put the value in quotes"),
         (["--profile", "1e3"], "unknown profile '1e3'"),
         (["--results="], "--results must be a path, got ''"),
+        (["--variants", "wae_mmd", "training.batch_size=1"], "training.batch_size must be 2 or above for wae_mmd"),
+        (["--variants", "info_vae", "training.batch_size=1"], "training.batch_size must be 2 or above for info_vae"),
     ],
 )
 def test_bad_input_gets_one_line_status_two_and_touches_nothing(tmp_path, capsys, arguments, message):
@@ -159,6 +161,18 @@ def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
     (tmp_path / "results").write_text("a file, not a folder")
     assert bench(tmp_path, "--variants", "vae") == 2
     assert "is not writable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("occupied", ["results", "reports"])
+def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_trained(tmp_path, capsys, occupied):
+    (tmp_path / occupied).write_text("a file, not a folder")
+    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    assert main(["bench", "--variants", "vae", "--datasets", "digits", "--profile", "smoke", *folders]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: the {occupied} folder ")
+    assert "is not writable" in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.rglob("checkpoint-*")) == []
 
 
 def test_an_override_is_in_the_run_id_and_a_path_is_not():

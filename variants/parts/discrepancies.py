@@ -20,8 +20,14 @@ def inverse_multiquadratic(x: Tensor, y: Tensor) -> Tensor:
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:
     """Unbiased estimate of MMD^2 (a scalar, which may fall below 0) from samples ``x`` (n, d) and ``y`` (m, d): pairs
-    i != j within a sample, all pairs across (Gretton et al. 2012, eq. 3)."""
+    i != j within a sample, all pairs across (Gretton et al. 2012, eq. 3).
+
+    A sample of one has no such pair, and so no estimate: the value is then 0, and so is its gradient. A last batch of
+    one image trains by the other terms alone.
+    """
     n, m = len(x), len(y)
+    if n < 2 or m < 2:
+        return 0 * (x.sum() + y.sum())
     within_x, within_y = inverse_multiquadratic(x, x), inverse_multiquadratic(y, y)
     across = inverse_multiquadratic(x, y)
     return (

@@ -36,8 +36,8 @@ def weights_path() -> Path:
 
     path = Path(get_dir()) / "checkpoints" / FID_WEIGHTS_URL.rpartition("/")[2]
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
         except Exception as error:
             raise WeightsUnavailableError(
@@ -60,7 +60,11 @@ class Inception(nn.Module):
         self.precision = precision
         data = path.read_bytes()
         self.digest = hashlib.sha256(data).hexdigest()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a file of another kind, or a part of one, makes of it
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsUnavailableError(f"weights unavailable: {path} cannot be read as weights ({reason})") from None
         # The package's own loader would download, and unpickle freely.
         with mock.patch("pytorch_fid.inception.load_state_dict_from_url", return_value=state):
             self.network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]]).eval().requires_grad_(False)
