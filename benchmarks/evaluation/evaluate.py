@@ -17,6 +17,7 @@ from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
 from benchmarks.records.catalogue import Family, families
+from benchmarks.records.checks import LARGEST
 from benchmarks.seeding import seed_everything
 from variants import PROPERTIES, Variant
 
@@ -35,11 +36,11 @@ class Evaluation:
     details: dict[str, Any] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
-        """Enter a number, or the fact that it is not finite."""
-        if math.isfinite(value):
+        """Enter a number, or the fact that it is not finite or too large for a record."""
+        if abs(value) <= LARGEST:
             self.metrics[name] = value
         else:
-            self.not_applicable[name] = f"not finite ({value})"
+            self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value})"
 
     @property
     def names(self) -> set[str]:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,17 @@ from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space, judge_space
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
-from benchmarks.records.record import RECORD_FILE, Record, RecordError, read_record, write_record
+from benchmarks.records.checks import tidy
+from benchmarks.records.record import (
+    RECORD_FILE,
+    UNKNOWN_DATA,
+    NewerSchemaError,
+    Record,
+    RecordError,
+    read_record,
+    set_aside,
+    write_record,
+)
 from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import cell_lock
 from benchmarks.training.calibration import fit_observation
@@ -45,6 +56,9 @@ from variants.parts.observations import observation_model
 
 log = logging.getLogger(__name__)
 
+# Sources whose files are the user's own, and may become others under the same name; those of all other sources are
+# checked against a published digest.
+_CHANGEABLE = ("folder", "array", "celeba")
 # Training images on which the scale of an untrained observation model is fitted.
 CALIBRATION_IMAGES = 5000
 
@@ -78,32 +92,71 @@ class Setting:
         return self.results / "runs" / config.run_id
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What lies on the disk for a cell: the record's ``path``, None where there is no file; the ``record``, None where
+    it cannot be trusted, which ``problem`` says why."""
+
+    path: Path | None = None
+    record: Record | None = None
+    problem: str = ""
+
+
+def stored(config: Config, setting: Setting) -> Stored:
+    """The record of a cell, or what stands in its place; nothing is changed. Raises :class:`UserError` for one that may
+    not be replaced: it cannot be opened, or a later version of the suite wrote it."""
+    for run_id in dict.fromkeys((config.run_id, config.earlier_run_id)):
+        path = setting.results / "runs" / run_id / RECORD_FILE
+        try:
+            return Stored(path, read_record(path))
+        except FileNotFoundError:
+            continue
+        except NewerSchemaError as error:
+            raise UserError(f"{error}; it is left alone: update the suite, or use another results folder") from None
+        except RecordError as error:
+            return Stored(path, None, str(error))
+        except OSError as error:
+            raise UserError(f"{path} cannot be opened: {error.strerror}") from None
+    return Stored()
+
+
 def finished(config: Config, setting: Setting) -> Record | None:
-    """The record of a cell that has run, well or badly; None where there is none that can be read. One that cannot be
-    is set aside, so that the cell is run again."""
-    path = setting.run_folder(config) / RECORD_FILE
+    """The record of a cell that has run, well or badly; None where there is none that can be trusted."""
+    return stored(config, setting).record
+
+
+def from_other_data(record: Record, config: Config, digest: Callable[[], str]) -> bool:
+    """Whether a record was made from other data than those whose SHA-256 ``digest`` gives: its run id does not tell.
+    False where the record does not say, and where the data cannot be had."""
+    if config.dataset.source not in _CHANGEABLE or record.data_sha256 == UNKNOWN_DATA:
+        return False
     try:
-        return read_record(path)
-    except FileNotFoundError:
-        return None
-    except RecordError as error:
-        target = path.with_name(path.name + ".unreadable")
-        path.rename(target)
-        log.warning("set aside as %s: %s", target.name, error)
-        return None
+        return digest() != record.data_sha256
+    except UserError as error:
+        log.info("%s: whether it was made from the data as they are now cannot be told (%s)", record.run_id, error)
+        return False
 
 
 def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retry: bool = False) -> Record:
-    """The record of a cell, from the disk or by running it now; with ``retry`` one that ended badly is run again.
+    """The record of a cell, from the disk or by running it now; with ``retry`` one that ended badly is run again, and
+    in any case one that cannot be trusted or was made from other data, whose file is set aside.
 
     Raises :class:`benchmarks.locks.LockedError` where another process runs it.
     """
+    load = cache(load)
     with cell_lock(setting.run_folder(config)):
         # Another sweep may have finished it since it was planned.
-        record = finished(config, setting)
-        if record is not None and (record.status == "ok" or not retry):
-            return record
-        (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+        held = stored(config, setting)
+        if held.path is not None and held.record is None:
+            log.warning("set aside as %s: %s", set_aside(held.path, "unreadable").name, held.problem)
+        elif held.path is not None and held.record is not None:
+            if held.record.status != "ok" and retry:
+                held.path.unlink()
+            elif from_other_data(held.record, config, lambda: load().sha256):
+                kept = set_aside(held.path, "other-data").name
+                log.warning("%s was made from other data: run again, its record kept as %s", held.record.run_id, kept)
+            else:
+                return held.record
         try:
             data = load()
         except UserError as error:
@@ -250,10 +303,10 @@ def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.de
 
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
     """Write the record of a cell that could not run to its end, and return it."""
-    error = {"type": kind, "message": message[:2000], "traceback": ""}
+    error = {"type": kind, "message": tidy(message[:2000]), "traceback": ""}
     details = {"overrides": list(config.overrides)}
     outcome = {"status": "failed", "error": error}
-    return _store(setting, config, _record(config, setting.device, "unknown", {}, details, outcome))
+    return _store(setting, config, _record(config, setting.device, UNKNOWN_DATA, {}, details, outcome))
 
 
 def _store(setting: Setting, config: Config, record: Record) -> Record:
@@ -284,16 +337,18 @@ def _record(
         config=config.resolved(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         importance_samples=config.evaluation.importance_samples,
-        environment={**describe(device), "data_sha256": data_sha256},
+        environment=tidy({**describe(device), "data_sha256": data_sha256}),
         timing=timing,
-        details=details,
-        **outcome,
+        details=tidy(details),
+        # What an evaluation or an error says is within a record's bounds: after training none may be refused for it.
+        **{name: tidy(value) if name in ("not_applicable", "warnings") else value for name, value in outcome.items()},
     )
 
 
 def _described(error: Exception) -> dict[str, str]:
-    return {
+    described = {
         "type": type(error).__name__,
         "message": str(error)[:2000],
         "traceback": "".join(traceback.format_exception(error))[-8000:],
     }
+    return {name: tidy(text) for name, text in described.items()}
