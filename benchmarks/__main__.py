@@ -264,13 +264,16 @@ def _publish(options: argparse.Namespace) -> int:
     from benchmarks.records.record import REPRODUCTION
 
     source = options.source or options.results
-    published = publish(options.results, source)
+    published, messages = publish(options.results, source)
     print(f"{counted(len(published), 'record')} published to {options.results / 'reference'}")
     if (source / REPRODUCTION).is_dir():
-        published = publish(options.results / REPRODUCTION, source / REPRODUCTION)
+        published, more = publish(options.results / REPRODUCTION, source / REPRODUCTION)
+        messages += more
         note_made_for(options.results / REPRODUCTION, read_made_for(source / REPRODUCTION))
         print(f"{counted(len(published), 'record')} published to {options.results / REPRODUCTION / 'reference'}")
-    return 0
+    for message in messages:
+        print(message, file=sys.stderr)
+    return 1 if messages else 0
 
 
 def _reproduce(options: argparse.Namespace) -> int:

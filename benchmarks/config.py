@@ -27,7 +27,8 @@ import variants
 from benchmarks.conf_files import check_files, choices, conf_folder, conf_path
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
-from benchmarks.records.record import configuration_hash
+from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
+from benchmarks.records.identity import earlier_run_id, run_id
 from variants.options import between, not_negative, one_of, plain, positive, unknown
 from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
@@ -150,6 +151,7 @@ class Config:
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
+        self._check_names()
         cls = variants.lookup(self.variant_name)
         cls.check(self.variant, self.network, self.dataset.side)
         if self.training.batch_size < cls.smallest_batch:
@@ -180,11 +182,28 @@ class Config:
             "seed": self.seed,
         }
 
+    def _check_names(self) -> None:
+        """Refuse now, not after training, what cannot be a part of a run's folder or of its record."""
+        names = (("variant.name", self.variant_name), ("dataset.name", self.dataset.name), ("profile", self.profile))
+        for where, name in names:
+            check_name(where, name)
+        if len(self.run_id.encode()) > LONGEST_RUN_ID:
+            raise ValueError(f"the run id {self.run_id!r} is longer than {LONGEST_RUN_ID} bytes: take shorter names")
+        check_plain("the configuration", self.resolved())
+        for name in ("title", "path", "labels"):
+            text = getattr(self.dataset, name)
+            if text is not None and printable(text) != text:
+                raise ValueError(f"dataset.{name} has invisible characters: {text!r}")
+
     @property
     def run_id(self) -> str:
         """<dataset>-<variant>-<profile>-s<seed>-<hash of what affects the result>"""
-        digits = configuration_hash(self.resolved())
-        return f"{self.dataset.name}-{self.variant_name}-{self.profile}-s{self.seed}-{digits}"
+        return run_id(self.resolved())
+
+    @property
+    def earlier_run_id(self) -> str:
+        """The id that an earlier version gave this run; the same one but for a user's own data."""
+        return earlier_run_id(self.resolved())
 
 
 @cache
@@ -367,10 +386,16 @@ def _refused_key(error: Exception, variant: str) -> str | None:
 
 
 def from_plain(given: dict[str, Any]) -> Config:
-    """A checked configuration from plain data: from Hydra, or from a record. Raises ``ValueError``."""
+    """A checked configuration from plain data: from Hydra, or from a record. Raises ``ValueError``.
+
+    Every text stands for itself: what looks like an interpolation is none.
+    """
     rest = dict(given)
+    for section in ("network", "variant", "dataset", "seed", "profile"):
+        if section not in rest:
+            raise ValueError(f"the configuration has no {section}")
     network, variant = dict(rest.pop("network")), dict(rest.pop("variant"))
-    network_name, variant_name = network.pop("name"), variant.pop("name")
+    network_name, variant_name = network.pop("name", ""), variant.pop("name", "")
     one_of("network", network_name, NETWORKS)
     parts = {
         "network": _typed(NETWORKS[network_name], network, "network"),
@@ -393,12 +418,24 @@ def _typed(schema: type[T], values: dict[str, Any], where: str) -> T:
     for key in values:
         one_of(f"option {where}.", str(key), known)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: _literal(value) for key, value in values.items()})
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         # Its key is that within the section.
         key = f"{where}.{error.full_key}" if error.full_key else where
         raise ValueError(f"{key}: {_one_line(error)}") from error
+
+
+def _literal(value: Any) -> Any:
+    """``value`` so that OmegaConf reads its texts as they stand. Raises ``ValueError`` for "???", its mark of a missing
+    value, which nothing can escape."""
+    if isinstance(value, str):
+        if value == "???":
+            raise ValueError("'???' marks a value that is missing")
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    if isinstance(value, dict):
+        return {key: _literal(entry) for key, entry in value.items()}
+    return [_literal(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _one_line(error: Exception) -> str:

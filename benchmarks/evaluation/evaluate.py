@@ -19,6 +19,7 @@ from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
 from benchmarks.records.catalogue import Family, families
+from benchmarks.records.checks import LARGEST
 from benchmarks.seeding import seed_everything
 from variants import PROPERTIES, Variant
 
@@ -41,11 +42,11 @@ class Evaluation:
     failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
-        """Enter a number, or the fact that it is not finite."""
-        if math.isfinite(value):
+        """Enter a number, or the fact that it is not finite or too large for a record."""
+        if abs(value) <= LARGEST:
             self.metrics[name] = value
         else:
-            self.not_applicable[name] = f"not finite ({value})"
+            self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value})"
 
     @property
     def names(self) -> set[str]:

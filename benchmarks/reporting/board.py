@@ -266,7 +266,7 @@ def protocol(section: Section) -> str:
     }
     pixels = binarised.get(str(dataset.get("binarise")), "8-bit")
     rows = [
-        ["images", f"{escape(data_title(record))}; {pixels}"],
+        ["images", f"{escape(data_title(record))}; {pixels}{_other_data(section)}"],
         *([["condition", f"models are given {escape(section.given)}"]] if section.given else []),
         [
             "observation model",
@@ -286,6 +286,11 @@ def protocol(section: Section) -> str:
         ["finished", " to ".join(dict.fromkeys((dates[0], dates[-1])))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _other_data(section: Section) -> str:
+    """Which images these are, where a board has sections of several that are the same in all else."""
+    return f"; other images than in the other sections: SHA-256 {code(section.data, 16)}" if section.data else ""
 
 
 def _distinct(texts: object) -> str:

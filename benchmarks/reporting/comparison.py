@@ -6,6 +6,7 @@ import math
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.judged import same_judge
+from benchmarks.records.record import UNKNOWN_DATA
 from benchmarks.records.significance import FEWEST_SEEDS, differ
 from benchmarks.reporting import board
 from benchmarks.reporting.markdown import escape, table
@@ -14,11 +15,12 @@ from benchmarks.reporting.rows import Row, Section
 
 def compared(section: Section, before: list[Section]) -> list[str]:
     """The blocks of a board's comparison with sections of another results folder, for rows of the same name there,
-    whatever their settings: none where there is no such row."""
+    whatever their settings, and of the same images: none where there is no such row."""
     earlier = {
         row.label: row
         for other in before
         if (other.dataset, other.profile, other.condition) == (section.dataset, section.profile, section.condition)
+        and other.any_record.data_sha256 in (section.any_record.data_sha256, UNKNOWN_DATA)
         for row in other.rows
     }
     by = board.sort_metric(section)

@@ -55,7 +55,7 @@ def sheet(rows: Sequence[Row], results: Path, name: str, height: float) -> bytes
         _blank(axis)
     for (row, path), axis in zip(found, axes, strict=False):
         _show(axis, path)
-        axis.set_title(row.label, fontsize=10)
+        axis.set_title(row.drawn, fontsize=10)
     return png(figure, 120)
 
 
@@ -108,7 +108,7 @@ def codes(rows: Sequence[Row], results: Path) -> bytes | None:
                 text = axis.text(group["axis_1"].median(), group["axis_2"].median(), label, fontsize=10, weight="bold",
                                  ha="center", va="center")  # fmt: skip
                 text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
-        axis.set_title(row.label, fontsize=10)
+        axis.set_title(row.drawn, fontsize=10)
         axis.tick_params(labelsize=7)
     handles, labels = axes[0].get_legend_handles_labels()
     if labels:
@@ -122,7 +122,7 @@ def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
     if not shown:
         return None
     # Long labels in several lines: beside a small panel they would leave it no room.
-    labels = {row: textwrap.fill(row.label, 24) for row in section.rows}
+    labels = {row: textwrap.fill(row.drawn, 24) for row in section.rows}
     style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
     figure, axes = new_figure(3.4 * len(shown), 0.2 * lines + 0.12 * len(labels) + 1.1, 1, len(shown))
@@ -163,7 +163,7 @@ def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
         for (row, (a, b)), is_on_front in zip(known.items(), front, strict=True):
             style = style_of[row]
             (mark,) = axis.plot([a], [b], linestyle="", marker=style["marker"], color=style["color"], markersize=8)
-            labels.setdefault(row.label, mark)
+            labels.setdefault(row.drawn, mark)
             if is_on_front:
                 axis.plot([a], [b], linestyle="", marker="o", markersize=17, markerfacecolor="none",
                           markeredgecolor="black")  # fmt: skip
@@ -227,7 +227,7 @@ def training_curves(section: Section, results: Path) -> bytes | None:
         axis.plot(
             points["epoch"], points["validation_elbo"], color=style["color"], linestyle=style["linestyle"],
             marker=style["marker"], markersize=4, markevery=max(1, len(points) // 12),
-            label=None if row.label in labelled else row.label,
+            label=None if row.label in labelled else row.drawn,
         )  # fmt: skip
         labelled.add(row.label)
     # The first epochs would squeeze what matters into a line at the top.

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.identity import configuration_hash, identity
 from benchmarks.records.judged import of_one_judge
-from benchmarks.records.record import Record, configuration_hash
+from benchmarks.records.record import UNKNOWN_DATA, Record
+
+# Characters of a label on a figure.
+LONGEST_DRAWN = 120
 
 # dataset.condition -> what a conditional model is given, in words.
 CONDITIONS = {
@@ -49,6 +53,12 @@ class Row:
         return str(self.first.details.get("family") or EARLIER_FAMILIES.get(self.variant, "other"))
 
     @property
+    def drawn(self) -> str:
+        """The label on a figure: not too long to fit, and no dollar sign begins a formula of matplotlib's."""
+        text = self.label if len(self.label) <= LONGEST_DRAWN else self.label[: LONGEST_DRAWN - 1] + "…"
+        return text.replace("$", r"\$")
+
+    @property
     def first(self) -> Record:
         """The record whose pictures are shown: the one with the lowest seed."""
         return self.records[0]
@@ -84,12 +94,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that may share a table: one data set, one profile, one protocol, one budget."""
+    """Rows that may share a table: one data set, one profile, one protocol, one budget. ``data``: the SHA-256 of the
+    images, where there are sections of other images that are the same in all else; else ""."""
 
     dataset: str
     profile: str
     rows: tuple[Row, ...]
     failed: tuple[Record, ...]
+    data: str = ""
 
     @property
     def records(self) -> list[Record]:
@@ -124,10 +136,14 @@ class Section:
 def sections(records: Iterable[Record]) -> list[Section]:
     """Group records; the order depends on their content alone. The largest section of a data set comes first, those of
     conditional models last."""
-    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda r: (r.dataset, r.profile, r.variant, r.seed, r.run_id)):
-        groups[(record.dataset, record.profile, protocol_hash(record))].append(record)
-    made = [_section(key, of_one_judge(group)) for key, group in groups.items()]
+        groups[(record.dataset, record.profile, _setting_hash(record))][_data(record)].append(record)
+    made = []
+    for (dataset, profile, _), by_data in groups.items():
+        _house_failures(by_data)
+        for data, group in by_data.items():
+            made.append(_section(dataset, profile, of_one_judge(group), data if len(by_data) > 1 else ""))
 
     def place(section: Section) -> tuple[Any, ...]:
         known = (bool(section.given), section.condition)
@@ -137,11 +153,32 @@ def sections(records: Iterable[Record]) -> list[Section]:
 
 
 def protocol_hash(record: Record) -> str:
-    """What two records must share to stand in one table."""
-    shared: dict[str, Any] = {
-        part: record.config.get(part) for part in ("dataset", "training", "evaluation", "profile")
-    }
-    return configuration_hash(shared | {"data": data_title(record)})
+    """What two records must share to stand in one table, their data among it."""
+    return configuration_hash({"setting": _setting_hash(record), "data": _data(record)})
+
+
+def _setting_hash(record: Record) -> str:
+    config = identity(record.config)
+    return configuration_hash({part: config.get(part) for part in ("dataset", "training", "evaluation", "profile")})
+
+
+def _data(record: Record) -> str:
+    """The digest of the images: a run id stays the same when a user's images become others. A record without one has
+    the title, which tells a sample of a data set from the whole."""
+    return f"unknown: {data_title(record)}" if record.data_sha256 == UNKNOWN_DATA else record.data_sha256
+
+
+def _house_failures(by_data: dict[str, list[Record]]) -> None:
+    """Move failures that came before any data were loaded to the largest group of the same setting."""
+    known = [data for data, group in by_data.items() if group[0].data_sha256 != UNKNOWN_DATA]
+    if not known:
+        return
+    home = max(known, key=lambda data: (len(by_data[data]), data))
+    for data in set(by_data) - set(known):
+        by_data[home] += [record for record in by_data[data] if record.status != "ok"]
+        by_data[data] = [record for record in by_data[data] if record.status == "ok"]
+        if not by_data[data]:
+            del by_data[data]
 
 
 def data_title(record: Record) -> str:
@@ -149,15 +186,16 @@ def data_title(record: Record) -> str:
     return str(record.details.get("data_title") or record.config.get("dataset", {}).get("title") or record.dataset)
 
 
-def _section(key: tuple[str, str, str], records: list[Record]) -> Section:
-    rows: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
+def _section(dataset: str, profile: str, records: list[Record], data: str) -> Section:
+    rows: dict[str, dict[int, Record]] = defaultdict(dict)
+    # One record a seed, the latest: before titles and paths were left out of run ids, one run could have several.
+    for record in sorted(records, key=lambda r: (r.variant, r.seed, r.finished, r.run_id)):
         if record.status == "ok":
             setting = {part: record.config.get(part) for part in ("variant", "network")}
-            rows[json.dumps([record.variant, setting], sort_keys=True)].append(record)
+            rows[json.dumps([record.variant, setting], sort_keys=True)][record.seed] = record
     made = [
-        Row(group[0].variant, tuple(group[0].details.get("overrides", ())), tuple(sorted(group, key=lambda r: r.seed)))
-        for group in rows.values()
+        Row(group[0].variant, tuple(group[0].details.get("overrides", ())), tuple(group))
+        for group in (list(by_seed.values()) for by_seed in rows.values())
     ]
     made.sort(key=lambda row: (row.label, row.first.run_id))
-    return Section(key[0], key[1], tuple(made), tuple(r for r in records if r.status != "ok"))
+    return Section(dataset, profile, tuple(made), tuple(r for r in records if r.status != "ok"), data)

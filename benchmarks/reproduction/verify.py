@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
 from tabulate import tabulate
 
 from benchmarks.config import from_plain
@@ -16,8 +17,10 @@ from benchmarks.data import load
 from benchmarks.environment import threads
 from benchmarks.errors import UserError
 from benchmarks.records.judged import same_judge, without_judged
-from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, configuration_hash, read_records
+from benchmarks.records.publishing import seedless
+from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, read_records
 from benchmarks.sweep.cell import Setting, prepare, run_once
+from benchmarks.sweep.runner import check_writable
 from benchmarks.training.checkpoint import WEIGHTS_FILE
 from variants.options import unknown
 
@@ -57,23 +60,32 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
 
     Raises :class:`UserError` for an unknown run id, a record that did not end well, and other data than the record's.
     """
-    records = [*read_records(results)[0], *read_records(results / REPRODUCTION)[0]]
+    read = [read_records(folder) for folder in (results, results / REPRODUCTION)]
+    records = [record for found, _ in read for record in found]
     by_id = {record.run_id: record for record in records}
     if run_id not in by_id:
-        raise UserError(unknown("run id", run_id, by_id))
+        # The record that is asked for may be there, and not fit to be trusted.
+        damaged = [message for _, messages in read for message in messages if f"/{run_id}/" in message]
+        raise UserError(damaged[0] if damaged else str(unknown("run id", run_id, by_id)))
     record = by_id[run_id]
     if record.status != "ok":
         raise UserError(f"{run_id} has no numbers to compare: its status is {record.status}")
     overrides = tuple(record.details.get("overrides", ()))
-    config = dataclasses.replace(from_plain(record.config), overrides=overrides)
+    try:
+        config = dataclasses.replace(from_plain(record.config), overrides=overrides)
+    except (ValueError, TypeError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{run_id} has a configuration that this version does not take: {reason}") from None
+    check_writable(setting.results / "runs", "results")
     data = load(config.dataset, setting.data_root)
-    if data.sha256 != record.environment.get("data_sha256"):
+    if data.sha256 != record.data_sha256:
         raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")
-    folder = setting.run_folder(config)
-    if (folder / RECORD_FILE).exists():
-        # From an earlier verification: this one trains again.
-        (folder / RECORD_FILE).unlink()
-        (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+    for earlier in {config.run_id, config.earlier_run_id}:
+        folder = setting.results / "runs" / earlier
+        if (folder / RECORD_FILE).exists():
+            # From an earlier verification: this one trains again.
+            (folder / RECORD_FILE).unlink()
+            (folder / WEIGHTS_FILE).unlink(missing_ok=True)
     # On all threads, as before a sweep's cells. What fails here fails the cell itself, which says why.
     with contextlib.suppress(Exception):
         prepare(config, data, setting)
@@ -90,8 +102,7 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
 
 def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Comparison]:
     """Every metric of ``record`` beside the same of ``again``; ``records`` give the seeds."""
-    seedless = configuration_hash({**record.config, "seed": None})
-    seeds = [r for r in records if r.status == "ok" and configuration_hash({**r.config, "seed": None}) == seedless]
+    seeds = [r for r in records if r.status == "ok" and seedless(r) == seedless(record)]
     if not same_judge(record, again):
         again = without_judged(again, "another judge")
     compared = []
@@ -117,7 +128,8 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
     text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
     for name, one in (("recorded", record), ("again", again)):
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
-        text += f"\n{name}: {one.finished}, {made}"
+        undigested = "" if one.digest else "; without a digest, so that a change of its numbers would not show"
+        text += f"\n{name}: {one.finished}, {made}{undigested}"
     same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
     kinds = ("equal", "equal but for rounding", "within the seeds", "differs")
     counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}

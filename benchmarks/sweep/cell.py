@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,17 @@ from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space,
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary
-from benchmarks.records.record import RECORD_FILE, Record, RecordError, read_record, write_record
+from benchmarks.records.checks import tidy
+from benchmarks.records.record import (
+    RECORD_FILE,
+    UNKNOWN_DATA,
+    NewerSchemaError,
+    Record,
+    RecordError,
+    read_record,
+    set_aside,
+    write_record,
+)
 from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
 from benchmarks.training.calibration import fit_observation
@@ -55,6 +66,9 @@ from variants.parts.observations import observation_model
 
 log = logging.getLogger(__name__)
 
+# Sources whose files are the user's own, and may become others under the same name; those of all other sources are
+# checked against a published digest.
+_CHANGEABLE = ("folder", "array", "celeba")
 # Training images on which the scale of an untrained observation model is fitted.
 CALIBRATION_IMAGES = 5000
 # The record's detail that names what failed after training while the rest was measured.
@@ -90,19 +104,49 @@ class Setting:
         return self.results / "runs" / config.run_id
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What lies on the disk for a cell: the record's ``path``, None where there is no file; the ``record``, None where
+    it cannot be trusted, which ``problem`` says why."""
+
+    path: Path | None = None
+    record: Record | None = None
+    problem: str = ""
+
+
+def stored(config: Config, setting: Setting) -> Stored:
+    """The record of a cell, or what stands in its place; nothing is changed. Raises :class:`UserError` for one that may
+    not be replaced: it cannot be opened, or a later version of the suite wrote it."""
+    for run_id in dict.fromkeys((config.run_id, config.earlier_run_id)):
+        path = setting.results / "runs" / run_id / RECORD_FILE
+        try:
+            return Stored(path, read_record(path))
+        except FileNotFoundError:
+            continue
+        except NewerSchemaError as error:
+            raise UserError(f"{error}; it is left alone: update the suite, or use another results folder") from None
+        except RecordError as error:
+            return Stored(path, None, str(error))
+        except OSError as error:
+            raise UserError(f"{path} cannot be opened: {error.strerror}") from None
+    return Stored()
+
+
 def finished(config: Config, setting: Setting) -> Record | None:
-    """The record of a cell that has run, well or badly; None where there is none that can be read. One that cannot be
-    is set aside, so that the cell is run again."""
-    path = setting.run_folder(config) / RECORD_FILE
+    """The record of a cell that has run, well or badly; None where there is none that can be trusted."""
+    return stored(config, setting).record
+
+
+def from_other_data(record: Record, config: Config, digest: Callable[[], str]) -> bool:
+    """Whether a record was made from other data than those whose SHA-256 ``digest`` gives: its run id does not tell.
+    False where the record does not say, and where the data cannot be had."""
+    if config.dataset.source not in _CHANGEABLE or record.data_sha256 == UNKNOWN_DATA:
+        return False
     try:
-        return read_record(path)
-    except FileNotFoundError:
-        return None
-    except RecordError as error:
-        target = path.with_name(path.name + ".unreadable")
-        path.rename(target)
-        log.warning("set aside as %s: %s", target.name, error)
-        return None
+        return digest() != record.data_sha256
+    except UserError as error:
+        log.info("%s: whether it was made from the data as they are now cannot be told (%s)", record.run_id, error)
+        return False
 
 
 def incomplete(record: Record) -> bool:
@@ -112,10 +156,12 @@ def incomplete(record: Record) -> bool:
 
 def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retry: bool = False) -> Record:
     """The record of a cell, from the disk or by running it now; with ``retry`` one that is :func:`incomplete` is run
-    again, without training where its weights are there.
+    again, without training where its weights are there, and in any case one that cannot be trusted or was made from
+    other data, whose file is set aside.
 
     Raises :class:`benchmarks.locks.LockedError` where another process runs it.
     """
+    load = cache(load)
     folder = setting.run_folder(config)
     with contextlib.ExitStack() as stack:
         try:
@@ -124,13 +170,20 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
             return write_failure(config, setting, type(error).__name__, f"its folder cannot be written: {error}")
         remove_temporary(folder)
         # Another sweep may have finished it since it was planned.
-        record = finished(config, setting)
-        if record is not None and not (retry and incomplete(record)):
-            if record.status != "failed":
-                remove_checkpoints(folder)
-            return record
-        if record is not None and record.status != "ok":
-            (folder / RECORD_FILE).unlink()
+        held = stored(config, setting)
+        if held.path is not None and held.record is None:
+            log.warning("set aside as %s: %s", set_aside(held.path, "unreadable").name, held.problem)
+        elif held.path is not None and held.record is not None:
+            record = held.record
+            if from_other_data(record, config, lambda: load().sha256):
+                kept = set_aside(held.path, "other-data").name
+                log.warning("%s was made from other data: run again, its record kept as %s", record.run_id, kept)
+            elif not (retry and incomplete(record)):
+                if record.status != "failed":
+                    remove_checkpoints(folder)
+                return record
+            elif record.status != "ok":
+                held.path.unlink()
         try:
             data = load()
         except UserError as error:
@@ -138,7 +191,7 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
         return run_cell(config, data, setting)
 
 
-def tidy(config: Config, setting: Setting) -> None:
+def clean_up(config: Config, setting: Setting) -> None:
     """Remove what a run that has its record left behind, where it was killed just after: checkpoints that nothing will
     read again, temporary files, its lock."""
     folder = setting.run_folder(config)
@@ -368,10 +421,10 @@ def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> F
 
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
     """Write the record of a cell that could not run to its end, and return it."""
-    error = {"type": kind, "message": message[:2000], "traceback": ""}
+    error = {"type": kind, "message": tidy(message[:2000]), "traceback": ""}
     details = _known(config)
     outcome = {"status": "failed", "error": error}
-    return _store(setting, config, _record(config, setting.device, "unknown", {}, details, outcome))
+    return _store(setting, config, _record(config, setting.device, UNKNOWN_DATA, {}, details, outcome))
 
 
 def _known(config: Config) -> dict[str, Any]:
@@ -411,16 +464,18 @@ def _record(
         config=config.resolved(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         importance_samples=config.evaluation.importance_samples,
-        environment={**describe(device), "data_sha256": data_sha256},
+        environment=tidy({**describe(device), "data_sha256": data_sha256}),
         timing=timing,
-        details=details,
-        **outcome,
+        details=tidy(details),
+        # What an evaluation or an error says is within a record's bounds: after training none may be refused for it.
+        **{name: tidy(value) if name in ("not_applicable", "warnings") else value for name, value in outcome.items()},
     )
 
 
 def _described(error: Exception) -> dict[str, str]:
-    return {
+    described = {
         "type": type(error).__name__,
         "message": str(error)[:2000],
         "traceback": "".join(traceback.format_exception(error))[-8000:],
     }
+    return {name: tidy(text) for name, text in described.items()}

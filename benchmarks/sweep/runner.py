@@ -20,7 +20,7 @@ from benchmarks.errors import UserError
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.files import remove_temporary
 from benchmarks.records.record import Record, read_records, write_missing_data
-from benchmarks.sweep.cell import FAILED_STEPS, Setting, finished, run_once, tidy
+from benchmarks.sweep.cell import FAILED_STEPS, Setting, clean_up, finished, run_once
 from benchmarks.sweep.locks import LockedError
 from benchmarks.sweep.plan import longest_first, to_do
 from benchmarks.sweep.workers import default_jobs, side_by_side, threads_a_job
@@ -52,7 +52,7 @@ class Summary:
     def skip(self, cell: Config, setting: Setting) -> None:
         """Enter a cell that has its record."""
         self.skipped.append(cell.run_id)
-        tidy(cell, setting)
+        clean_up(cell, setting)
         record = finished(cell, setting)
         if record is not None and record.status != "ok":
             self.ended_badly.append(record)

@@ -152,6 +152,11 @@ def test_a_record_of_another_schema_is_refused_with_a_message_and_kept(tmp_path)
     records, messages = read_records(tmp_path)
     assert records == []
     assert "schema 0 is not 1" in messages[0]
+    assert plan.to_do([configuration()], setting(tmp_path), retry=False) == {
+        record.run_id: "run again (its record cannot be trusted)"
+    }
+    assert path.exists()
+    assert sweep.run([configuration()], setting(tmp_path), jobs=1).failed == []
     assert json.loads(path.with_name("record.json.unreadable").read_text())["run_id"] == record.run_id
 
 
