@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,7 +58,8 @@ class AE(Autoencoder):
     """
 
     Config = AEConfig
-    forms = ({"loss": "cross_entropy"}, {"units": "sigmoid"})
+    # Of any length in subclasses.
+    forms: ClassVar[tuple[dict[str, Any], ...]] = ({"loss": "cross_entropy"}, {"units": "sigmoid"})
 
     def build(self, network: Network) -> None:
         super().build(network)
