@@ -58,6 +58,7 @@ class AE(Autoencoder):
     """
 
     Config = AEConfig
+    # Of any length in subclasses.
     forms: ClassVar[tuple[dict[str, Any], ...]] = ({"loss": "cross_entropy"}, {"units": "sigmoid"})
 
     def build(self, network: Network) -> None:
