@@ -313,9 +313,11 @@ def _list(options: argparse.Namespace) -> int:
     from benchmarks.config import choices
 
     print("variants:")
-    for name in _checked(variants.names):
+    names = _checked(variants.names)
+    width = max(map(len, names)) + 2
+    for name in names:
         summary = (variants.lookup(name).__doc__ or "").strip().partition("\n")[0]
-        print(f"  {name:<14}{summary}")
+        print(f"  {name:<{width}}{summary}")
     for group in ("dataset", "network", "profile"):
         print(f"{group}s: {', '.join(choices(group))}")
     print(f"paper targets: {', '.join(choices('paper'))}")
