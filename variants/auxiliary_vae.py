@@ -81,12 +81,11 @@ class AuxiliaryVAE(Variant):
         https://arxiv.org/abs/1602.05473
 
     Deviations:
-        1. a has 32 dimensions, as many as the board's z; the paper gives both 100.
-        2. The board's network in place of two layers of 500 units with batch normalisation. q(a|x) and q(z|a, x) share
-           one encoder of the image, and a or z joins in a hidden layer after it.
-        3. Unlabelled images alone: no class y, which the paper's semi-supervised models have.
-        4. No warm-up of the KL.
-        5. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
+        1. a has 32 dimensions, as many as the board's z; the authors' code gives both 100.
+        2. The board's network in place of two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
+           encoder of the image, and a or z joins in a hidden layer after it.
+        3. Unlabelled images alone: no class y, which the authors' semi-supervised code has.
+        4. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
     """
 
     Config = AuxiliaryConfig

@@ -108,10 +108,10 @@ class StructuredVAE(Variant):
            tighter; p(x) and its estimate by importance weights are the same.
         2. q(u_L|x) is the encoder's output itself. As the prior's product with a message it could not be wider than
            the prior, and one level would not be the VAE.
-        3. The paper models natural images. The board's network and latent size, the same for all levels, are choices of
-           this suite; so are three levels, and messages that all come from the last layer of one encoder.
-        4. The paper's form of p(u_l|z_{l+1}) is replaced by one hidden layer, with variances that depend on z_{l+1}.
-        5. Reconstructions and representations take every level's mean given that of the level above.
+        3. The paper models natural images. Choices of this suite, not the paper's: the board's network, three levels of
+           the board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and messages that
+           all come from the last layer of one encoder.
+        4. Reconstructions and representations take every level's mean given that of the level above.
     """
 
     Config = StructuredConfig

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import variants
 from benchmarks.__main__ import main
 from benchmarks.arguments import overrides, seeds
 from benchmarks.config import compose
@@ -185,6 +186,12 @@ def test_an_override_is_in_the_run_id_and_a_path_is_not():
 def test_types_are_checked():
     with pytest.raises(UserError, match=r"1\.5"):
         compose("vae", "digits", "smoke", 0, ["training.epochs=1.5"])
+
+
+def test_the_list_keeps_every_name_apart_from_what_it_says_of_it(capsys):
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out.partition("datasets:")[0].splitlines()[1:]
+    assert [line.split()[0] for line in listed] == variants.names()
 
 
 def test_an_unknown_command_gets_one_line_and_the_nearest_one(capsys):

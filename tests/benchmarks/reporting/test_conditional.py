@@ -13,9 +13,9 @@ from .test_reports import NATS, record, store
 
 
 def conditional(variant, seed, condition, **metrics):
-    entry = record(variant, seed, NATS | metrics, tag=condition)
-    config = entry.config | {"dataset": entry.config["dataset"] | {"condition": condition}}
-    return dataclasses.replace(entry, config=config, details={"overrides": [], "family": "conditional"})
+    plain = record(variant, seed).config["dataset"]
+    details = {"overrides": [], "family": "conditional"}
+    return record(variant, seed, NATS | metrics, config={"dataset": plain | {"condition": condition}}, details=details)
 
 
 @pytest.fixture
