@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     _show_log()
     previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGTERM, _terminate)
+    # Not where it is ignored, as for a command in the background.
+    if previous[signal.SIGINT] is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         options = parse(*_parser(), sys.argv[1:] if arguments is None else arguments)
         check_variables()
@@ -45,8 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        # A user who is in a hurry presses it again.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted: start the same command again to go on from the last checkpoint", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     finally:
@@ -70,6 +71,12 @@ def _show_log() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     for package in ("benchmarks", "variants"):
         logging.getLogger(package).setLevel(logging.INFO)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Who is in a hurry presses it again, while workers are being stopped.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
