@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -273,3 +275,22 @@ def test_a_new_user_sees_what_the_suite_logs_and_no_chatter_of_libraries(tmp_pat
         "warning from variants.vae",
         "warning from matplotlib",
     ]
+
+
+def test_ctrl_c_pressed_again_while_a_command_cleans_up_is_quiet(monkeypatch, capsys):
+    def interrupted(options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        finally:
+            for _ in range(4):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr("benchmarks.__main__._list", interrupted)
+        assert main(["list"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "interrupted: start the same command again to go on from the last checkpoint\n"
