@@ -29,7 +29,7 @@ from benchmarks.sweep import plan
 from tests.benchmarks.cells import configuration, run, setting
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
-MUTATIONS = 200
+MUTATIONS = 120
 HOSTILE = [
     None, True, 0, -1, 1e308, -1e99, 10**400, float("nan"), "", "x" * 100_000, "../../up", "/etc", "$x_y_z$",
     "\ud800", "\u202egnp.exe", "\x1b[31m\x00", "<script>", "${oc.env:HOME}", "???", [], [1], ["a", None], {},
