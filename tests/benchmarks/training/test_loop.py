@@ -131,9 +131,9 @@ def test_every_training_image_is_seen_once_an_epoch_and_the_ragged_batch_weighs_
     counts = []
     loss = model.loss
 
-    def watched(x, progress):
-        result = loss(x, progress)
-        counts.append((len(x), result.terms["reconstruction"].sum().item()))
+    def watched(batch, progress):
+        result = loss(batch, progress)
+        counts.append((len(batch.images), result.terms["reconstruction"].sum().item()))
         return result
 
     model.loss = watched
