@@ -21,7 +21,6 @@ class ContractiveConfig(AEConfig):
     """``contraction`` is lambda; ``jacobian`` "exact", or an unbiased "estimate" from one random direction an image."""
 
     loss: str = "cross_entropy"
-    units: str = "sigmoid"
     contraction: float = 0.1
     jacobian: str = "estimate"
 
@@ -57,12 +56,15 @@ class ContractiveAE(AE):
            are not shared. ``network=linear`` is one layer.
         2. The paper chooses lambda by validation; 0.1 is what the tutorial of the authors' laboratory runs on MNIST,
            beside a cross-entropy summed over pixels, as here.
-        3. Where the encoder has batch normalisation, J is that of the encoder in evaluation, with running statistics:
+        3. Units are linear by default: sigmoid ones on top of the board's deep encoders saturated at its learning rate,
+           at lambda = 0 too, and every image had the same code. Without shared weights a smaller code and a larger
+           decoder evade a part of the penalty.
+        4. Where the encoder has batch normalisation, J is that of the encoder in evaluation, with running statistics:
            within a batch an image's code depends on the other images.
     """
 
     Config = ContractiveConfig
-    forms = ({"jacobian": "exact"},)
+    forms = ({"jacobian": "exact"}, {"units": "sigmoid"})
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         # At weight 0 no draw is made, so that the plain autoencoder's own sequence of draws remains.

@@ -252,7 +252,7 @@ def test_the_mean_of_the_estimate_is_the_exact_norm(units):
 @pytest.mark.parametrize("jacobian", ["exact", "estimate"])
 def test_the_gradient_of_the_penalty_alone_agrees_with_finite_differences(network, jacobian):
     x = torch.rand(4, 1, 4, 4, dtype=torch.float64)
-    model = small("contractive_ae", network=network, dtype=torch.float64, jacobian=jacobian)
+    model = small("contractive_ae", network=network, dtype=torch.float64, jacobian=jacobian, units="sigmoid")
 
     def penalty():
         torch.manual_seed(2)

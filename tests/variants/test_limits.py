@@ -47,8 +47,8 @@ def test_at_this_setting_it_is_the_vae(name, options, vae_options):
         ("sparse_ae", {"k": 3}, {}),
         ("sparse_ae", {"form": "l1", "l1_weight": 0.0}, {}),
         ("sparse_ae", {"form": "kl", "kl_weight": 0.0, "units": "sigmoid"}, {"units": "sigmoid"}),
-        ("contractive_ae", {"contraction": 0.0}, {"units": "sigmoid", "loss": "cross_entropy"}),
-        ("contractive_ae", {"contraction": 0.0, "jacobian": "exact", "units": "linear", "loss": "squared_error"}, {}),
+        ("contractive_ae", {"contraction": 0.0}, {"loss": "cross_entropy"}),
+        ("contractive_ae", {"contraction": 0.0, "jacobian": "exact", "loss": "squared_error"}, {}),
         ("swae", {"sw_weight": 0.0}, {}),
     ],
 )
