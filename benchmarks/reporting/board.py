@@ -11,7 +11,7 @@ from benchmarks.records.record import Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import code, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, data_title
+from benchmarks.reporting.rows import Row, Section, data_title, once
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -26,6 +26,7 @@ def sort_metric(section: Section) -> str:
     return in_unit(section, families()[0].headline[-1])
 
 
+@once
 def in_unit(section: Section, metric: str) -> str:
     """A metric, or the one that stands for it in the unit of this board."""
     other = CATALOGUE[metric].in_other_unit if metric in CATALOGUE else None
@@ -54,6 +55,7 @@ def plots(section: Section) -> list[tuple[str, str]]:
     return [(in_unit(section, x), in_unit(section, y)) for x, y in pairs]
 
 
+@once
 def sorted_rows(section: Section, metric: str) -> list[Row]:
     """Rows from best to worst by ``metric``; those that lack it last, by name."""
     sign = -1 if CATALOGUE[metric].better == "higher" else 1
@@ -101,6 +103,7 @@ def ranking_sentence(section: Section) -> str:
     )
 
 
+@once
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
     """Rank by label, for rows that have the metric; empty where seeds are too few to tell rows apart, or where a number
     is only a bound."""
@@ -169,6 +172,7 @@ def _heading(metric: str) -> str:
     return f"{entry.label}{ARROWS[entry.better]}"
 
 
+@once
 def best_labels(section: Section, metric: str) -> set[str]:
     """The row with the best mean and those that seeds cannot tell from it; none where all are equal, where neither
     direction is better, or where a number is only a bound: any other may be better or worse than what it stands for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import statistics
 import textwrap
 from collections.abc import Sequence
@@ -183,9 +184,16 @@ def pareto_front(points: Sequence[tuple[float, float]], lower: tuple[bool, bool]
     """Whether each point is on the front: none is at least as good in both coordinates and better in one. ``lower``: in
     which of them less is better."""
     signed = [tuple(v if low else -v for v, low in zip(point, lower, strict=True)) for point in points]
-    return [
-        not any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in signed) for p in signed
-    ]  # fmt: skip
+    # From left to right: a point is on the front where it is the lowest at its place and lower than all to its left.
+    lowest: dict[float, float] = {}
+    for x, y in signed:
+        lowest[x] = min(y, lowest.get(x, math.inf))
+    front, best = set(), math.inf
+    for x in sorted(lowest):
+        if lowest[x] < best:
+            best = lowest[x]
+            front.add((x, best))
+    return [point in front for point in signed]
 
 
 def _value(row: Row, name: str) -> float | None:

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from benchmarks.records.judged import of_one_judge
 from benchmarks.records.record import Record, configuration_hash
+
+
+class _Remembers(Protocol):
+    @property
+    def remembered(self) -> dict[Any, Any]: ...
+
+
+_Owner = TypeVar("_Owner", bound=_Remembers)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def once(
+    compute: Callable[Concatenate[_Owner, _Arguments], _Result],
+) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
+    """Compute a function of a row or section once for the same (hashable) arguments. What it returns is shared: callers
+    do not change it."""
+
+    @functools.wraps(compute)
+    def remembering(owner: _Owner, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        key = (compute, args)
+        if key not in owner.remembered:
+            owner.remembered[key] = compute(owner, *args, **kwargs)
+        result: _Result = owner.remembered[key]
+        return result
+
+    return remembering
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +48,7 @@ class Row:
     variant: str
     overrides: tuple[str, ...]
     records: tuple[Record, ...]
+    remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def label(self) -> str:
@@ -32,6 +61,7 @@ class Row:
         """The record whose pictures are shown: the one with the lowest seed."""
         return self.records[0]
 
+    @once
     def values(self, metric: str) -> list[float] | None:
         """The metric of every seed; None where a seed lacks it, for a mean over those that happen to be there would be
         another number."""
@@ -43,6 +73,7 @@ class Row:
         found = [record.timing.get(name) for record in self.records]
         return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
 
+    @once
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> value, for the seeds that have one."""
         return {record.seed: float(record.metrics[metric]) for record in self.records if metric in record.metrics}
@@ -51,6 +82,7 @@ class Row:
         """What the evaluation warned of concerning this metric: each warning begins with the metric's name."""
         return sorted({w for record in self.records for w in record.warnings if w.startswith(f"{metric} ")})
 
+    @once
     def mean(self, metric: str) -> float | None:
         values = self.values(metric)
         return None if values is None else statistics.fmean(values)
@@ -61,7 +93,7 @@ class Row:
         return "; ".join(reasons) if reasons else "not measured"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Section:
     """Rows that may share a table: one data set, one profile, one protocol, one budget."""
 
@@ -69,8 +101,10 @@ class Section:
     profile: str
     rows: tuple[Row, ...]
     failed: tuple[Record, ...]
+    remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
+    @once
     def records(self) -> list[Record]:
         return [record for row in self.rows for record in row.records]
 

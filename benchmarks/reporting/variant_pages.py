@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import run_folder
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, data_title
+from benchmarks.reporting.rows import Row, Section, data_title, once
 
 PICTURES = {
     "samples": "samples.png",
@@ -27,13 +28,21 @@ Describe = Callable[[str], str | None]
 
 def pages(sections: Sequence[Section], results: Path, reports: Path, describe: Describe) -> dict[str, str]:
     """File name -> text of the page of every variant that has a row, its pictures written below ``reports``."""
-    names = sorted({row.variant for section in sections for row in section.rows})
-    return {f"variants/{file_name(name)}.md": _page(name, sections, results, reports, describe(name)) for name in names}
+    found: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for number, section in enumerate(sections):
+        for row in section.rows:
+            found[row.variant][number].append(row)
+    return {
+        f"variants/{file_name(name)}.md": _page(
+            name, [(sections[number], rows) for number, rows in own.items()], results, reports, describe(name)
+        )
+        for name, own in sorted(found.items())
+    }
 
 
-def _page(name: str, sections: Sequence[Section], results: Path, reports: Path, documentation: str | None) -> str:
-    own = [(section, [row for row in section.rows if row.variant == name]) for section in sections]
-    own = [(section, rows) for section, rows in own if rows]
+def _page(
+    name: str, own: Sequence[tuple[Section, list[Row]]], results: Path, reports: Path, documentation: str | None
+) -> str:
     blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)"]
     blocks.append(as_markdown(documentation) if documentation else "This variant is not registered here.")
     blocks += [
@@ -91,12 +100,19 @@ def _place(section: Section, row: Row, metrics: tuple[str, ...]) -> str:
     for metric in metrics:
         if row.mean(metric) is None:
             continue
-        having = [other for other in board.sorted_rows(section, metric) if other.mean(metric) is not None]
+        places = _by_mean(section, metric)
         ranks = board.ranks_of(section, metric)
         if row.label in ranks:
-            return f"{ranks[row.label]} of {len(having)}"
-        return f"~{having.index(row) + 1} of {len(having)}"
+            return f"{ranks[row.label]} of {len(places)}"
+        return f"~{places[row]} of {len(places)}"
     return "–"
+
+
+@once
+def _by_mean(section: Section, metric: str) -> dict[Row, int]:
+    """The place by the mean alone of every row that has the metric."""
+    having = (row for row in board.sorted_rows(section, metric) if row.mean(metric) is not None)
+    return {row: place for place, row in enumerate(having, 1)}
 
 
 def as_markdown(documentation: str) -> str:
