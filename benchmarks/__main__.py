@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted, 143
     when terminated."""
     _show_log()
+    # One that a notebook named, or that does not exist, would fail the first import of matplotlib.
+    os.environ["MPLBACKEND"] = "agg"
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         options = parse(*_parser(), sys.argv[1:] if arguments is None else arguments)
@@ -170,6 +173,8 @@ def _bench(options: argparse.Namespace) -> int:
     if options.dry:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
+    if not options.no_report:
+        _check_reports(options)
     if options.launcher is not None:
         summary = runner.run_on(options.launcher, cells, setting, options.retry, of_launcher)
     else:
@@ -177,6 +182,13 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.no_report:
         _report(options)
     return _summarise(summary)
+
+
+def _check_reports(options: argparse.Namespace) -> None:
+    """Refuse a folder of reports that cannot be written before anything is trained."""
+    from benchmarks.reporting import check_folder
+
+    check_folder(options.reports)
 
 
 def _summarise(summary: Summary) -> int:
@@ -260,6 +272,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         cells = recipes.all_cells(targets, options.budget)
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
+    _check_reports(options)
     summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)

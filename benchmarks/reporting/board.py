@@ -10,7 +10,7 @@ from benchmarks.records.catalogue import CATALOGUE, Family, families
 from benchmarks.records.record import Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
-from benchmarks.reporting.markdown import code, escape, file_name, table
+from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.rows import Row, Section, data_title, once
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -24,6 +24,15 @@ def questions() -> dict[str, tuple[str, ...]]:
 def sort_metric(section: Section) -> str:
     """The column that orders the leaderboard: log p(x) in the board's unit."""
     return in_unit(section, families()[0].headline[-1])
+
+
+# Names of other pages, and of what else stands beside a board.
+_RESERVED = {"readme", "reproduction", "speed", "variants", "figures", "index", "manifest"}
+
+
+def page_file(dataset: str) -> str:
+    """The name of a data set's page; one that is the name of another page gets its own hash."""
+    return f"{file_name(dataset, unlike=_RESERVED)}.md"
 
 
 @once
@@ -272,7 +281,7 @@ def protocol(section: Section) -> str:
         ["hardware", escape(devices)],
         ["versions", escape(versions)],
         ["commits", f"{escape(commits)} (+: with uncommitted changes)" if "+" in commits else escape(commits)],
-        ["finished", " to ".join(dict.fromkeys((dates[0], dates[-1])))],
+        ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
 
@@ -325,10 +334,13 @@ def commands(section: Section) -> str:
 def command(section: Section, row: Row) -> str:
     """The command that repeats a row, as code."""
     seeds = ",".join(str(record.seed) for record in row.records)
-    text = f"make bench VARIANTS={row.variant} DATASETS={section.dataset} SEEDS={seeds} PROFILE={section.profile}"
+    text = (
+        f"make bench VARIANTS={argument(row.variant)} DATASETS={argument(section.dataset)} SEEDS={seeds} "
+        f"PROFILE={argument(section.profile)}"
+    )
     if row.overrides:
-        text += f' OVERRIDES="{" ".join(row.overrides)}"'
-    return code(text)
+        text += f" OVERRIDES={quoted(row.overrides)}"
+    return code(text, 2000)
 
 
 def failures(records: Sequence[Record]) -> str:

@@ -51,6 +51,7 @@ class Row:
     remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
+    @once
     def label(self) -> str:
         """The variant's name, and what was set otherwise than by default."""
         own = [o for o in self.overrides if o.startswith(("variant.", "network"))]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from benchmarks.files import write_atomically
 from benchmarks.records.catalogue import CATALOGUE
-from benchmarks.records.record import run_folder
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
+from benchmarks.reporting.output import Output
 from benchmarks.reporting.rows import Row, Section, data_title, once
+from benchmarks.reporting.side_files import SideFiles
 
 PICTURES = {
     "samples": "samples.png",
@@ -26,22 +25,28 @@ PICTURES = {
 Describe = Callable[[str], str | None]
 
 
-def pages(sections: Sequence[Section], results: Path, reports: Path, describe: Describe) -> dict[str, str]:
-    """File name -> text of the page of every variant that has a row, its pictures written below ``reports``."""
+def page_file(variant: str) -> str:
+    """The path of a variant's page."""
+    return f"variants/{file_name(variant)}.md"
+
+
+def add_pages(sections: Sequence[Section], files: SideFiles, output: Output, describe: Describe) -> None:
+    """Add the page of every variant that has a row, with its pictures, to ``output``."""
     found: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for number, section in enumerate(sections):
         for row in section.rows:
             found[row.variant][number].append(row)
-    return {
-        f"variants/{file_name(name)}.md": _page(
-            name, [(sections[number], rows) for number, rows in own.items()], results, reports, describe(name)
-        )
-        for name, own in sorted(found.items())
-    }
+    for name, own in sorted(found.items()):
+        rows = [(sections[number], rows) for number, rows in own.items()]
+        output.page(page_file(name), _page(name, rows, files, output, describe(name)))
 
 
 def _page(
-    name: str, own: Sequence[tuple[Section, list[Row]]], results: Path, reports: Path, documentation: str | None
+    name: str,
+    own: Sequence[tuple[Section, list[Row]]],
+    files: SideFiles,
+    output: Output,
+    documentation: str | None,
 ) -> str:
     blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)"]
     blocks.append(as_markdown(documentation) if documentation else "This variant is not registered here.")
@@ -61,13 +66,11 @@ def _page(
         lines = [[escape(row.label), *(_number(row, m) for m in metrics), str(len(row.records))] for row in rows]
         blocks.append(table(["", *(f"{CATALOGUE[m].label} ({CATALOGUE[m].unit})" for m in metrics), "seeds"], lines))
         for number, row in enumerate(rows):
-            folder = run_folder(results, row.first.run_id)
-            png = figures.strip([(title, folder / file) for title, file in PICTURES.items()])
-            if png is not None:
+            drawn = output.drawn(f"pictures of {row.first.run_id}", figures.strip, row.first.run_id, files, PICTURES)
+            if drawn is not None:
                 suffix = f"-{number}" if number else ""
-                path = reports / "figures" / file_name(f"{section.dataset}-{section.profile}-{name}{suffix}.png")
-                write_atomically(path, png)
-                blocks += [f"![{escape(row.label)}](../figures/{path.name})", f"*{_caption(row, section)}*"]
+                picture = output.picture(f"{section.dataset}-{section.profile}-{name}{suffix}", drawn)
+                blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section)}*"]
             blocks.append(f"Again: {board.command(section, row)}")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -88,7 +91,9 @@ def _number(row: Row, metric: str) -> str:
 
 
 def _places(section: Section, rows: Sequence[Row]) -> list[list[str]]:
-    link = f"[{escape(data_title(section.any_record))}, {escape(section.profile)}](../{file_name(section.dataset)}.md)"
+    link = (
+        f"[{escape(data_title(section.any_record))}, {escape(section.profile)}](../{board.page_file(section.dataset)})"
+    )
     lines = []
     for row in rows:
         label = link if row.label == row.variant else f"{link}: {escape(row.label)}"
