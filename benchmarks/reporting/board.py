@@ -205,9 +205,8 @@ def best_labels(section: Section, metric: str) -> set[str]:
 
 def intervals(section: Section, metrics: Sequence[str]) -> str:
     """Student's 95% interval of every row's mean over its seeds, for rows with two seeds or more; "" without any."""
-    by = metrics[0]
     lines = []
-    for row in sorted_rows(section, by):
+    for row in sorted_rows(section, metrics[0]) if metrics else ():
         found = [interval(row.values(metric) or []) for metric in metrics]
         if any(found):
             shown = [_between(ends, CATALOGUE[m].decimals) for ends, m in zip(found, metrics, strict=True)]

@@ -92,7 +92,7 @@ def _show(axis: Axes, pixels: np.ndarray) -> None:
 def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
     """Posterior means of test images on each row's principal plane, a colour a class."""
     columns_of_codes = ("axis_1", "axis_2", "class")
-    tables = [(row, files.table(row.first.run_id, CODES_FILE, columns_of_codes)) for row in rows[:MOST_ROWS]]
+    tables = [(row, files.table(row.first.run_id, CODES_FILE, columns_of_codes, 3)) for row in rows[:MOST_ROWS]]
     found = [(row, points) for row, points in tables if points is not None]
     if not found:
         return None

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from benchmarks.records.record import run_folder
 
 MOST_BYTES = 50_000_000
 MOST_PIXELS = 25_000_000
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # Beyond this a number is no measurement, and axes overflow.
 LARGEST = 1e100
 
@@ -41,14 +42,14 @@ class SideFiles:
             self._leave_out(run_id, name, str(reason))
             return None
 
-    def table(self, run_id: str, name: str, columns: Sequence[str]) -> pd.DataFrame | None:
+    def table(self, run_id: str, name: str, columns: Sequence[str], needed: int = 1) -> pd.DataFrame | None:
         """Those of ``columns`` that a CSV file has, as numbers; what is not finite is missing. Every file has the first
-        of them. None where there is no such file or it cannot be used."""
+        ``needed`` of them. None where there is no such file or it cannot be used."""
         data = self._bytes(run_id, name)
         if data is None:
             return None
         try:
-            return _numbers(data, columns)
+            return _numbers(data, columns, needed)
         except _UnusableError as reason:
             self._leave_out(run_id, name, str(reason))
             return None
@@ -81,22 +82,27 @@ class SideFiles:
 def _pixels(data: bytes) -> np.ndarray:
     if not data:
         raise _UnusableError("empty")
+    if not data.startswith(_PNG_START):
+        raise _UnusableError("not a PNG")
+    if not data.endswith(_PNG_END):
+        raise _UnusableError("cut: its end is missing")
     try:
         with warnings.catch_warnings():
             # A picture of too many pixels is an error below, not a warning.
             warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                # The checksums; a picture cannot be read after that.
+                image.verify()
             # By content, other formats would start other programs.
             with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise _UnusableError(f"more than {MOST_PIXELS // 1_000_000} million pixels")
                 return np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise _UnusableError("not a PNG") from None
     except (OSError, ValueError, SyntaxError, MemoryError, EOFError, Image.DecompressionBombError) as error:
         raise _UnusableError(f"damaged ({' '.join(str(error).split())[:80]})") from None
 
 
-def _numbers(data: bytes, columns: Sequence[str]) -> pd.DataFrame:
+def _numbers(data: bytes, columns: Sequence[str], needed: int) -> pd.DataFrame:
     if not data.strip():
         raise _UnusableError("empty")
     # Every line that the suite writes ends; one that does not may have lost digits.
@@ -106,8 +112,9 @@ def _numbers(data: bytes, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(io.BytesIO(data), encoding="utf-8", index_col=False)
     except (ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise _UnusableError(f"not a table ({' '.join(str(error).split())[:80]})") from None
-    if columns[0] not in table:
-        raise _UnusableError(f"has no column {columns[0]!r}")
+    lacking = [name for name in columns[:needed] if name not in table]
+    if lacking:
+        raise _UnusableError(f"has no column {lacking[0]!r}")
     numbers = {}
     for name in (column for column in columns if column in table):
         try:
