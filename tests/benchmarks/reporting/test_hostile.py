@@ -195,7 +195,7 @@ def test_a_mutated_record_costs_its_own_row_and_no_page(tmp_path, monkeypatch):
     assert len(mutated) > 300
     good = record("iwae")
     monkeypatch.setattr("benchmarks.reporting.pages.read_records", lambda results: ([good, *mutated], []))
-    messages = write_reports(tmp_path / "none", tmp_path / "reports", html=True)
+    messages = write_reports(tmp_path / "none", tmp_path / "reports")
     assert len(messages) > 100
     assert all(message.startswith("left out: record ") and "\n" not in message for message in messages)
     assert "iwae" in (tmp_path / "reports" / "mnist.md").read_text()

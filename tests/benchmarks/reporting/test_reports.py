@@ -15,7 +15,8 @@ from PIL import Image
 
 from benchmarks.files import write_atomically
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
-from benchmarks.reporting import figures, write_reports
+from benchmarks.records.significance import shared_ranks
+from benchmarks.reporting import board, figures, write_reports
 from benchmarks.reporting.board import spread
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
@@ -425,3 +426,18 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
 )
 def test_a_docstring_of_any_form_makes_a_page(docstring):
     assert as_markdown(docstring).startswith("**")
+
+
+def test_the_ranks_of_a_board_are_computed_once_however_many_rows_it_has(tmp_path, monkeypatch):
+    computed = []
+
+    def counted(values, better):
+        computed.append(len(values))
+        return shared_ranks(values, better)
+
+    monkeypatch.setattr(board, "shared_ranks", counted)
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"")
+    store(tmp_path / "r", *(record(f"v{number}", seed) for number in range(15) for seed in (0, 1, 2)))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert set(computed) == {15}
+    assert len(computed) <= len(board.questions())
