@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import CODES_FILE, HISTORY_FILE
+from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.rows import Row, Section, once
-from benchmarks.reporting.side_files import SideFiles
 from benchmarks.reporting.style import Look, in_figure, looks, new_figure
 
 COLUMNS = 4

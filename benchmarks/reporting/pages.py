@@ -11,13 +11,13 @@ from pathlib import Path
 from benchmarks.records.catalogue import CATALOGUE, families
 from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
 from benchmarks.reporting import board, figures, reproduction, variant_pages
+from benchmarks.reporting.boundary.intake import usable
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import as_html
-from benchmarks.reporting.intake import usable
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
-from benchmarks.reporting.output import Output
 from benchmarks.reporting.rows import Section, data_title, sections
-from benchmarks.reporting.side_files import SideFiles
 from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan
 

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 
 from benchmarks.records.made_for import read_made_for
 from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records
+from benchmarks.reporting.boundary.intake import usable
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.figures import png
-from benchmarks.reporting.intake import usable
 from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, quoted, table
-from benchmarks.reporting.output import Output
-from benchmarks.reporting.side_files import SideFiles
 from benchmarks.reporting.style import new_figure
 from benchmarks.reporting.verdicts import STALE, Outcome, between, judge, margin_words, verdict_of
 from benchmarks.reproduction.targets import Plan, Quantity, Run

@@ -12,8 +12,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.boundary.plotting import matplotlib
 from benchmarks.reporting.markdown import one_line
-from benchmarks.reporting.plotting import matplotlib
 
 Look = dict[str, str]
 

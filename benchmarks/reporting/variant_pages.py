@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.reporting import board, figures
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
-from benchmarks.reporting.output import Output
 from benchmarks.reporting.rows import Row, Section, data_title, once
-from benchmarks.reporting.side_files import SideFiles
 
 PICTURES = {
     "samples": "samples.png",

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.records.record import Record, RecordError
 from benchmarks.reporting import figures, write_reports
+from benchmarks.reporting.boundary.intake import usable
 from benchmarks.reporting.html import PAGE, as_html
-from benchmarks.reporting.intake import usable
 from benchmarks.reporting.markdown import GENERATED, argument, code, escape, quoted
 
 from .test_html import CHROMIUM, needs_browser

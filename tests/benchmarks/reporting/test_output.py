@@ -162,7 +162,7 @@ def test_what_fails_in_writing_is_one_line(results, tmp_path, monkeypatch):
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("benchmarks.reporting.output.write_atomically", full)
+    monkeypatch.setattr("benchmarks.reporting.boundary.output.write_atomically", full)
     with pytest.raises(UserError, match=r"cannot write .*README.md: No space left on device"):
         write_reports(results, tmp_path / "reports")
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.reporting import figures, write_reports
-from benchmarks.reporting.side_files import SideFiles
+from benchmarks.reporting.boundary.side_files import SideFiles
 
 from .test_reports import pages, record, store
 

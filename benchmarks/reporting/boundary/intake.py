@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.records.record import Record, configuration_hash
+from benchmarks.reporting.boundary.side_files import LARGEST
 from benchmarks.reporting.markdown import one_line
-from benchmarks.reporting.side_files import LARGEST
 
 # Counts, seeds and sizes: more than fits into 64 bits is none.
 _LARGEST_COUNT = 2**64
