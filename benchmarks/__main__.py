@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 where cells failed, now or earlier, 2 for input that was refused, 130
     when interrupted, 143 when terminated."""
     _show_log()
+    # One that a notebook named, or that does not exist, would fail the first import of matplotlib.
+    os.environ["MPLBACKEND"] = "agg"
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in previous.items():
         if handler is not signal.SIG_IGN:  # as under nohup
@@ -204,7 +207,7 @@ def _bench(options: argparse.Namespace) -> int:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
     if not options.no_report:
-        runner.check_writable(options.reports, "reports")
+        _check_reports(options)
     if options.launcher is not None:
         summary = runner.run_on(options.launcher, cells, setting, options.retry, of_launcher)
     else:
@@ -212,6 +215,13 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.no_report:
         _report(options)
     return _summarise(summary)
+
+
+def _check_reports(options: argparse.Namespace) -> None:
+    """Refuse a folder of reports that cannot be written before anything is trained."""
+    from benchmarks.reporting import check_folder
+
+    check_folder(options.reports)
 
 
 def _summarise(summary: Summary) -> int:
@@ -283,7 +293,6 @@ def _reproduce(options: argparse.Namespace) -> int:
     from benchmarks.reproduction import recipes
     from benchmarks.sweep import plan
     from benchmarks.sweep.cell import Setting
-    from benchmarks.sweep.runner import check_writable
 
     targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
@@ -294,7 +303,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         cells = recipes.all_cells(targets, options.budget)
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
-    check_writable(options.reports, "reports")
+    _check_reports(options)
     summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)

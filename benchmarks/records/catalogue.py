@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,9 @@ class Family:
 _families: dict[str, Family] = {}
 # The package, and paths of files, already imported, so that discovery can be repeated at no cost.
 _discovered: set[str] = set()
+# What was discovered last: the set above, and the value of the environment variable. A lookup compares the two and no
+# more; a file that is added to one of these folders later is not seen by a running process.
+_complete: tuple[set[str], str] | None = None
 
 
 def register(family: Family) -> Family:
@@ -97,15 +101,41 @@ def register(family: Family) -> Family:
     return family
 
 
+@dataclass(frozen=True)
+class _Index:
+    """The registry in order and by name of the metric; made anew when a family was added."""
+
+    source: Mapping[str, Family]
+    count: int
+    ordered: tuple[Family, ...]
+    metrics: Mapping[str, Metric]
+
+
+_index = _Index({}, 0, (), {})
+
+
+def _indexed() -> _Index:
+    global _index
+    discover()
+    if _index.source is not _families or _index.count != len(_families):
+        ordered = tuple(sorted(_families.values(), key=lambda family: (family.order, family.name)))
+        metrics = {name: metric for family in ordered for name, metric in family.metrics.items()}
+        _index = _Index(_families, len(_families), ordered, metrics)
+    return _index
+
+
 def families() -> list[Family]:
     """All families, in their order."""
-    discover()
-    return sorted(_families.values(), key=lambda family: (family.order, family.name))
+    return list(_indexed().ordered)
 
 
 def discover() -> None:
     """Import every module that may register a family. Raises :class:`UserError` for a folder of the user's that does
     not exist, and for a file that cannot be imported."""
+    global _complete
+    named = os.environ.get(PATH_VARIABLE, "")
+    if _complete is not None and _complete[0] is _discovered and _complete[1] == named:
+        return
     if PACKAGE not in _discovered:
         # Noted first: what a module imports may read the catalogue.
         _discovered.add(PACKAGE)
@@ -116,22 +146,20 @@ def discover() -> None:
             import_folder(folder, "benchmarks", _families, _discovered, PATH_VARIABLE)
     except OwnFileError as error:
         raise UserError(str(error)) from error
+    _complete = (_discovered, named)
 
 
 class _Catalogue(Mapping[str, Metric]):
-    """Every metric of every family by name, read from the registry each time."""
+    """Every metric of every family by name, in the order of families."""
 
     def __getitem__(self, name: str) -> Metric:
-        for family in families():
-            if name in family.metrics:
-                return family.metrics[name]
-        raise KeyError(name)
+        return _indexed().metrics[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for family in families() for name in family.metrics)
+        return iter(_indexed().metrics)
 
     def __len__(self) -> int:
-        return sum(len(family.metrics) for family in families())
+        return len(_indexed().metrics)
 
 
 CATALOGUE: Mapping[str, Metric] = _Catalogue()

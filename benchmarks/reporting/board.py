@@ -10,8 +10,8 @@ from benchmarks.records.catalogue import CATALOGUE, Family, families
 from benchmarks.records.record import Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
-from benchmarks.reporting.markdown import code, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, data_title
+from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
+from benchmarks.reporting.rows import Row, Section, data_title, once
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -26,6 +26,16 @@ def sort_metric(section: Section) -> str:
     return in_unit(section, families()[0].headline[-1])
 
 
+# Names of other pages, and of what else stands beside a board.
+_RESERVED = {"readme", "reproduction", "speed", "variants", "figures", "index", "manifest"}
+
+
+def page_file(dataset: str) -> str:
+    """The name of a data set's page; one that is the name of another page gets its own hash."""
+    return f"{file_name(dataset, unlike=_RESERVED)}.md"
+
+
+@once
 def in_unit(section: Section, metric: str) -> str:
     """A metric, or the one that stands for it in the unit of this board."""
     other = CATALOGUE[metric].in_other_unit if metric in CATALOGUE else None
@@ -54,6 +64,7 @@ def plots(section: Section) -> list[tuple[str, str]]:
     return [(in_unit(section, x), in_unit(section, y)) for x, y in pairs]
 
 
+@once
 def sorted_rows(section: Section, metric: str) -> list[Row]:
     """Rows from best to worst by ``metric``; those that lack it last, by name."""
     sign = -1 if CATALOGUE[metric].better == "higher" else 1
@@ -101,6 +112,7 @@ def ranking_sentence(section: Section) -> str:
     )
 
 
+@once
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
     """Rank by label, for rows that have the metric; empty where seeds are too few to tell rows apart, or where a number
     is only a bound."""
@@ -183,6 +195,7 @@ def by_family(section: Section) -> str:
     return table(["family", "variants, best first"], rows, "left") if len(rows) > 1 else ""
 
 
+@once
 def best_labels(section: Section, metric: str) -> set[str]:
     """The row with the best mean and those that seeds cannot tell from it; none where all are equal, where neither
     direction is better, or where a number is only a bound: any other may be better or worse than what it stands for."""
@@ -206,9 +219,8 @@ def best_labels(section: Section, metric: str) -> set[str]:
 
 def intervals(section: Section, metrics: Sequence[str]) -> str:
     """Student's 95% interval of every row's mean over its seeds, for rows with two seeds or more; "" without any."""
-    by = metrics[0]
     lines = []
-    for row in sorted_rows(section, by):
+    for row in sorted_rows(section, metrics[0]) if metrics else ():
         found = [interval(row.values(metric) or []) for metric in metrics]
         if any(found):
             shown = [_between(ends, CATALOGUE[m].decimals) for ends, m in zip(found, metrics, strict=True)]
@@ -283,7 +295,7 @@ def protocol(section: Section) -> str:
         ["hardware", escape(devices)],
         ["versions", escape(versions)],
         ["commits", f"{escape(commits)} (+: with uncommitted changes)" if "+" in commits else escape(commits)],
-        ["finished", " to ".join(dict.fromkeys((dates[0], dates[-1])))],
+        ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
 
@@ -341,10 +353,13 @@ def commands(section: Section) -> str:
 def command(section: Section, row: Row) -> str:
     """The command that repeats a row, as code."""
     seeds = ",".join(str(record.seed) for record in row.records)
-    text = f"make bench VARIANTS={row.variant} DATASETS={section.dataset} SEEDS={seeds} PROFILE={section.profile}"
+    text = (
+        f"make bench VARIANTS={argument(row.variant)} DATASETS={argument(section.dataset)} SEEDS={seeds} "
+        f"PROFILE={argument(section.profile)}"
+    )
     if row.overrides:
-        text += f' OVERRIDES="{" ".join(row.overrides)}"'
-    return code(text)
+        text += f" OVERRIDES={quoted(row.overrides)}"
+    return code(text, 2000)
 
 
 def failures(records: Sequence[Record]) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.identity import configuration_hash, identity
 from benchmarks.records.judged import of_one_judge
 from benchmarks.records.record import UNKNOWN_DATA, Record
-
-# Characters of a label on a figure.
-LONGEST_DRAWN = 120
 
 # dataset.condition -> what a conditional model is given, in words.
 CONDITIONS = {
@@ -33,6 +31,33 @@ EARLIER_FAMILIES = {
 }  # fmt: skip
 
 
+class _Remembers(Protocol):
+    @property
+    def remembered(self) -> dict[Any, Any]: ...
+
+
+_Owner = TypeVar("_Owner", bound=_Remembers)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def once(
+    compute: Callable[Concatenate[_Owner, _Arguments], _Result],
+) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
+    """Compute a function of a row or section once for the same (hashable) arguments. What it returns is shared: callers
+    do not change it."""
+
+    @functools.wraps(compute)
+    def remembering(owner: _Owner, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        key = (compute, args)
+        if key not in owner.remembered:
+            owner.remembered[key] = compute(owner, *args, **kwargs)
+        result: _Result = owner.remembered[key]
+        return result
+
+    return remembering
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """Records of one variant under one setting, one per seed, in the order of seeds. Only those that ended well."""
@@ -40,8 +65,10 @@ class Row:
     variant: str
     overrides: tuple[str, ...]
     records: tuple[Record, ...]
+    remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
+    @once
     def label(self) -> str:
         """The variant's name, and what was set otherwise than by default."""
         own = [o for o in self.overrides if o.startswith(("variant.", "network"))]
@@ -53,16 +80,11 @@ class Row:
         return str(self.first.details.get("family") or EARLIER_FAMILIES.get(self.variant, "other"))
 
     @property
-    def drawn(self) -> str:
-        """The label on a figure: not too long to fit, and no dollar sign begins a formula of matplotlib's."""
-        text = self.label if len(self.label) <= LONGEST_DRAWN else self.label[: LONGEST_DRAWN - 1] + "…"
-        return text.replace("$", r"\$")
-
-    @property
     def first(self) -> Record:
         """The record whose pictures are shown: the one with the lowest seed."""
         return self.records[0]
 
+    @once
     def values(self, metric: str) -> list[float] | None:
         """The metric of every seed; None where a seed lacks it, for a mean over those that happen to be there would be
         another number."""
@@ -74,6 +96,7 @@ class Row:
         found = [record.timing.get(name) for record in self.records]
         return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
 
+    @once
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> value, for the seeds that have one."""
         return {record.seed: float(record.metrics[metric]) for record in self.records if metric in record.metrics}
@@ -82,6 +105,7 @@ class Row:
         """What the evaluation warned of concerning this metric: each warning begins with the metric's name."""
         return sorted({w for record in self.records for w in record.warnings if w.startswith(f"{metric} ")})
 
+    @once
     def mean(self, metric: str) -> float | None:
         values = self.values(metric)
         return None if values is None else statistics.fmean(values)
@@ -92,7 +116,7 @@ class Row:
         return "; ".join(reasons) if reasons else "not measured"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Section:
     """Rows that may share a table: one data set, one profile, one protocol, one budget. ``data``: the SHA-256 of the
     images, where there are sections of other images that are the same in all else; else ""."""
@@ -102,8 +126,10 @@ class Section:
     rows: tuple[Row, ...]
     failed: tuple[Record, ...]
     data: str = ""
+    remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
+    @once
     def records(self) -> list[Record]:
         return [record for row in self.rows for record in row.records]
 
