@@ -53,9 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted: start the same command again to go on from the last checkpoint", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     finally:
-        if signal.getsignal(signal.SIGTERM) is _stop:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def console() -> NoReturn:

@@ -278,14 +278,14 @@ def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Seq
     composed = _composed([*_arguments(variant, dataset, profile, seed), search_path(), *overrides])
     given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     _check_sections(given)
-    config = from_plain(given)
-    if config.dataset.name != dataset:
-        raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
-    if config.profile != profile:
+    if given["profile"] != profile:
         raise ValueError(
             f"profile must be the name of its file, {profile!r}, got {given['profile']!r}: "
             f"begin the file with '# @package _global_' and 'profile: {profile}'"
         )
+    config = from_plain(given)
+    if config.dataset.name != dataset:
+        raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
     # Not every option is checked for it, and the hash of the run id takes no other number.
     for key, value in _leaves(config.resolved()):
         if isinstance(value, float) and not math.isfinite(value):

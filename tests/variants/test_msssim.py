@@ -138,5 +138,5 @@ def test_the_loss_is_the_weighted_dissimilarity_and_the_kl():
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match=r"variant\.weight must be above 0, got 0"):
         variants.lookup("msssim_vae").Config(weight=0)
-    with pytest.raises(ValueError, match="needs images of 3 pixels a side or more, got 2x2"):
+    with pytest.raises(ValueError, match="needs images of 3 pixels a side or more, got 2"):
         small("msssim_vae", (1, 2, 2))
