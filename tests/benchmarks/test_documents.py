@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import variants
 from benchmarks.__main__ import _parser
 from benchmarks.arguments import parse
 
@@ -100,3 +101,10 @@ def test_the_command_line_understands_every_command_of_the_readme():
     assert {command.split()[0] for command in commands} == set(_parser()[1])
     for command in commands:
         parse(*_parser(), command.replace("<run id>", "run-id").split())
+
+
+def test_the_readme_counts_the_variants():
+    (count,) = re.findall(
+        r"^(?:.*\s)?(\d+) variants share one training loop", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert int(count) == sum(variants.lookup(name).__module__.startswith("variants.") for name in variants.names())
