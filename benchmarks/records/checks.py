@@ -13,7 +13,7 @@ from typing import Any
 LONGEST_NAME = 64
 LONGEST_RUN_ID = 240
 LONGEST_TEXT = 20_000
-# Reports square numbers, which must stay finite.
+# Reports square numbers, which must stay finite, and axes overflow beyond this.
 LARGEST = 1e100
 DEEPEST = 16
 # Letters and digits of any script: no separator of paths, no "$" (a formula to matplotlib), nothing invisible.
@@ -83,6 +83,11 @@ def printable(text: str) -> str:
         character if character.isprintable() or character in "\n\t" else " " if character.isspace() else ""
         for character in text
     )
+
+
+def in_one_line(text: str) -> str:
+    """``text`` as a message shows it: without invisible characters and line breaks."""
+    return " ".join(printable(text).split())
 
 
 def all_printable(value: Any) -> Any:

@@ -24,6 +24,7 @@ from benchmarks.records.checks import (
     check_plain,
     check_text,
     check_whole,
+    in_one_line,
     printable,
 )
 from benchmarks.records.identity import configuration_hash as configuration_hash
@@ -169,6 +170,20 @@ def _check_facts(record: Record) -> None:
     for name in ("data_title", "judge", "judge_digest", "teacher"):
         if not isinstance(record.details.get(name), str | None):
             raise RecordError(f"details[{name!r}] must be a text, got {record.details[name]!r:.80}")
+    for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):
+        _check_measured(f"details[{name!r}]", record.details.get(name))
+    for name in ("limits_features", "limits_inception"):
+        limits = record.details.get(name)
+        if not isinstance(limits, dict | None):
+            raise RecordError(f"details[{name!r}] must be dict, got {limits!r:.80}")
+        for key, value in (limits or {}).items():
+            _check_measured(f"details[{name!r}][{key!r:.80}]", value)
+
+
+def _check_measured(where: str, value: object) -> None:
+    """None is allowed: what a run notes of a number that is out of range."""
+    if value is not None:
+        check_number(where, value)
 
 
 def write_record(run_folder: Path, record: Record) -> Path:
@@ -194,7 +209,7 @@ def read_record(path: Path) -> Record:
 
     Raises :class:`RecordError` where it cannot be trusted, ``OSError`` where it cannot be opened.
     """
-    shown = printable(str(path))
+    shown = in_one_line(str(path))
     data = _parsed(path, shown)
     schema = data.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
@@ -203,7 +218,7 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{shown}: schema {schema!r:.40} is not {SCHEMA}, the one this version reads")
     unknown = sorted(data.keys() - {f.name for f in fields(Record)})
     if unknown:
-        raise RecordError(f"{shown}: unknown fields {printable(', '.join(unknown))[:200]}")
+        raise RecordError(f"{shown}: unknown fields {in_one_line(', '.join(unknown))[:200]}")
     try:
         # The content first: where it is not what was written, no field of it says what is wrong.
         if data.get("digest") is not None and data["digest"] != _digest(data):
@@ -213,7 +228,7 @@ def read_record(path: Path) -> Record:
         clean = all_printable(data)
         return record if clean == data else Record(**clean)
     except (TypeError, ValueError, RecursionError) as error:
-        raise RecordError(f"{shown}: {printable(str(error))}") from None
+        raise RecordError(f"{shown}: {in_one_line(str(error))}") from None
 
 
 def _parsed(path: Path, shown: str) -> dict[str, Any]:
@@ -274,7 +289,7 @@ def read_records(results: Path) -> tuple[list[Record], list[str]]:
         except RecordError as error:
             messages.append(f"left out: {error}")
         except OSError as error:
-            messages.append(f"left out: {printable(str(path))}: it cannot be opened ({error.strerror})")
+            messages.append(f"left out: {in_one_line(str(path))}: it cannot be opened ({error.strerror})")
         else:
             records[record.run_id] = record
     return [records[name] for name in sorted(records)], messages

@@ -11,7 +11,6 @@ from pathlib import Path
 from benchmarks.records.catalogue import CATALOGUE, families
 from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
 from benchmarks.reporting import board, figures, reproduction, variant_pages
-from benchmarks.reporting.boundary.intake import usable
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
@@ -47,7 +46,7 @@ def write_reports(
     the way or ``reports`` cannot be written.
     """
     output, files = Output(reports), SideFiles(results)
-    records, messages = usable(*read_records(results))
+    records, messages = read_records(results)
     boards: dict[str, list[Section]] = defaultdict(list)
     for section in sections(records):
         boards[section.dataset].append(section)
@@ -57,7 +56,7 @@ def write_reports(
     output.check(["README.md", *map(board.page_file, boards), *sorted(variant_files)])
     before: list[Section] = []
     if baseline is not None:
-        earlier, more = usable(*read_records(baseline))
+        earlier, more = read_records(baseline)
         before, messages = sections(earlier), messages + more
     if plans:
         messages += reproduction.add_page(results / REPRODUCTION, output, plans)

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 
 from benchmarks.records.made_for import read_made_for
 from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records
-from benchmarks.reporting.boundary.intake import usable
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.figures import png
@@ -30,7 +29,7 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
 
     ``results``: the results folder of targets. A pure function of its records and the plans.
     """
-    found, messages = usable(*read_records(results))
+    found, messages = read_records(results)
     files = SideFiles(results)
     records = {record.run_id: record for record in found}
     noted, missing = read_made_for(results), read_missing_data(results)
@@ -176,7 +175,9 @@ def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
 def _decodes(record: Record) -> float:
     """Images decoded in training: every image of every epoch, once a sample."""
     images = record.timing.get("train_images_per_second", 0.0) * record.timing.get("train_seconds", 0.0)
-    return images * float(record.config.get("variant", {}).get("samples", 1))
+    samples = record.config.get("variant", {}).get("samples", 1)
+    # A variant from outside may call something else by that name.
+    return images * (samples if isinstance(samples, int | float) else 1)
 
 
 def _device(record: Record) -> str:

@@ -1,8 +1,11 @@
 """Records are other people's input: nothing in one becomes markup, runs, or costs more than its own row."""
 
+import contextlib
 import copy
 import dataclasses
+import hashlib
 import html.parser
+import itertools
 import json
 import re
 import shlex
@@ -11,15 +14,16 @@ import unicodedata
 
 import pytest
 
-from benchmarks.records.record import Record, RecordError
+from benchmarks.records.identity import run_id
+from benchmarks.records.record import Record, RecordError, read_records
 from benchmarks.reporting import figures, write_reports
-from benchmarks.reporting.boundary.intake import usable
 from benchmarks.reporting.html import PAGE, as_html
 from benchmarks.reporting.markdown import GENERATED, argument, code, escape, quoted
 
 from .test_html import CHROMIUM, needs_browser
-from .test_reports import record, store
+from .test_reports import pages, record, store
 
+PNG = b"\x89PNG\r\n\x1a\n"
 SET = "document.documentElement.setAttribute('data-ran',1)"
 # What opens in one field and what closes it in another.
 PAIRS = [
@@ -39,45 +43,97 @@ ATTRIBUTES = {"lang", "charset", "http-equiv", "name", "content", "id", "class",
               "href", "src", "alt"}  # fmt: skip
 
 
-def fields(one, other):
-    """A record with every string replaced by ``one`` and ``other`` in turn."""
-    texts = iter([one, other] * 40)
-
-    def replaced(value):
-        if isinstance(value, str):
-            return next(texts)
-        if isinstance(value, dict):
-            return {name: replaced(entry) for name, entry in value.items()}
-        return [replaced(entry) for entry in value] if isinstance(value, list) else value
-
-    plain = dataclasses.asdict(record(details={"overrides": ["a", "b"], "teacher": "t", "data_title": "d"}))
-    plain["not_applicable"], plain["warnings"] = {"fid_features": "why", "kid_features": "why"}, ["mse much"]
-    kept = {name: plain[name] for name in ("run_id", "status", "metrics", "seed", "schema")}
-    return replaced(plain) | kept | {"warnings": [f"mse {next(texts)}"], "dataset": next(texts)}
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """What a figure shows is of no matter here."""
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "_packed", lambda figure, dpi: PNG)
+        yield
 
 
-def hostile_reports(tmp_path, one, other):
-    """Reports of records that hold the two texts in every field, in both orders, one of them failed."""
-    error = {"type": other, "message": one, "traceback": one}
+# Given for every record by the suite, and checked when it is read: nothing else can stand there.
+CHECKED = ("run_id", "status", "variant", "dataset", "profile", "seed", "finished", "schema", "digest")
+
+
+def texts_replaced(value, texts):
+    """Plain data with every string but keys replaced by the next of ``texts``."""
+    if isinstance(value, str):
+        return next(texts)
+    if isinstance(value, dict):
+        return {name: texts_replaced(entry, texts) for name, entry in value.items()}
+    return [texts_replaced(entry, texts) for entry in value] if isinstance(value, list) else value
+
+
+def free_texts(variant, one, other, **changes):
+    """A record that can be read, with every text that may be any replaced by ``one`` and ``other`` in turn."""
+    texts = itertools.cycle([without_surrogates(one), without_surrogates(other)])
+    network = {"name": "mlp", "activation": "relu"}
+    details = {"overrides": ["a", "b"], "teacher": "t", "data_title": "d", "family": "f", "judge": "j", "notes": ["n"]}
+    plain = dataclasses.asdict(record(variant, config={"network": network}, details=details, **changes))
+    plain["metrics"] |= {"mutual_information": 2.0}
+    plain["not_applicable"], plain["warnings"] = {"fid_features": "why", "kid_features": "why"}, []
+    made = texts_replaced(plain, texts) | {name: plain[name] for name in CHECKED}
+    made["details"]["overrides"] = [f"variant.a={next(texts)}", next(texts)]
+    made["warnings"] = [f"mse {next(texts)}"]
+    config = made["config"]
+    for section in ("dataset", "variant"):
+        config[section]["name"] = plain["config"][section]["name"]
+    config["dataset"]["condition"] = next(texts)
+    config["training"] |= {"precision": next(texts), "schedule": next(texts)}
+    config["evaluation"] = {"information_images": next(texts), "samples": next(texts)}
+    config["profile"] = plain["profile"]
+    return Record(**made | {"run_id": run_id(config)})
+
+
+def without_surrogates(text):
+    """No record can be made with one."""
+    return text.replace("\ud800", "")
+
+
+def read_reports(folder, one, other):
+    """Reports of records that hold the two texts wherever any may stand, in both orders, one of them failed."""
+    failed = {"status": "failed", "metrics": {}, "error": {"type": "E", "message": "m", "traceback": "t"}}
     made = [
-        Record(**fields(one, other) | {"run_id": "run1"}),
-        Record(**fields(other, one) | {"run_id": "run2", "variant": f"{one} {other}"}),
-        Record(**fields(one, one) | {"run_id": "run3", "dataset": other}),
-        Record(**fields(other, other) | {"run_id": "run4", "dataset": other}),
-        Record(**fields(other, one) | {"run_id": "run5", "status": "failed", "error": error}),
+        free_texts("vae", one, other),
+        free_texts("iwae", other, one),
+        free_texts("miwae", one, one),
+        free_texts("swae", other, other),
+        free_texts("ae", other, one, **failed),
     ]
-    kept, messages = usable(made, [])
-    assert (len(kept), messages) == (5, [])
-    for entry in made:
-        store(tmp_path / "r", clean(entry))
-    write_reports(tmp_path / "r", tmp_path / "reports", html=True)
-    return tmp_path / "reports"
+    store(folder / "r", *made)
+    read, messages = read_records(folder / "r")
+    assert ({entry.run_id for entry in read}, messages) == ({entry.run_id for entry in made}, [])
+    assert write_reports(folder / "r", folder / "read", html=True) == []
+    index = (folder / "read" / "index.html").read_text()
+    assert all(f'<h1 id="variants-{name}--{name}">' in index for name in ("vae", "iwae", "miwae", "swae"))
+    return folder / "read"
 
 
-def clean(entry):
-    """The record as one can be written: without lone surrogates."""
-    text = json.dumps(dataclasses.asdict(entry)).replace("\\ud800", "")
-    return Record(**json.loads(text))
+def past_reading(folder, monkeypatch, one, other):
+    """Reports of records that hold the two texts in every field, names and ids too, as if reading had checked nothing
+    of it."""
+    one, other = without_surrogates(one), without_surrogates(other)
+    error = {"type": other, "message": one, "traceback": one}
+    made = []
+    for first, second, changes in (
+        (one, other, {}),
+        (other, one, {"variant": f"{one} {other}"}),
+        (one, one, {"dataset": other}),
+        (other, other, {"dataset": other}),
+        (other, one, {"status": "failed", "error": error}),
+    ):
+        plain = dataclasses.asdict(free_texts("vae", first, second))
+        names = {"run_id": f"{first}{len(made)}", "variant": first, "dataset": second, "profile": first}
+        made.append(Record(**plain | names | changes))
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmarks.reporting.pages.read_records", lambda results: (made, []))
+        write_reports(folder / "none", folder / "past", html=True)
+    return folder / "past"
+
+
+def hostile_reports(folder, monkeypatch, one, other):
+    """Both reports: of texts that reading lets through, and of everything."""
+    return [read_reports(folder, one, other), past_reading(folder, monkeypatch, one, other)]
 
 
 class Seen(html.parser.HTMLParser):
@@ -104,8 +160,11 @@ class Seen(html.parser.HTMLParser):
 
 @pytest.mark.parametrize("pair", PAIRS, ids=range(len(PAIRS)))
 def test_no_element_and_no_attribute_comes_from_a_record(tmp_path, monkeypatch, pair):
-    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"\x89PNG\r\n\x1a\n")
-    reports = hostile_reports(tmp_path, *pair)
+    for reports in hostile_reports(tmp_path, monkeypatch, *pair):
+        nothing_comes_from_a_record(reports)
+
+
+def nothing_comes_from_a_record(reports):
     seen = Seen()
     seen.feed((reports / "index.html").read_text())
     assert {tag for tag, _ in seen.elements} <= TAGS
@@ -125,8 +184,8 @@ def test_no_element_and_no_attribute_comes_from_a_record(tmp_path, monkeypatch, 
 
 @needs_browser
 def test_nothing_of_a_record_runs_in_a_browser_even_without_the_policy(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"\x89PNG\r\n\x1a\n")
-    shown = [hostile_reports(tmp_path / str(number), *pair) / "index.html" for number, pair in enumerate(PAIRS)]
+    folders = [hostile_reports(tmp_path / str(number), monkeypatch, *pair) for number, pair in enumerate(PAIRS)]
+    shown = [reports / "index.html" for both in folders for reports in both]
     bodies = [re.sub(r"<meta http-equiv[^>]*>", "", page.read_text()) for page in shown]
     assert "data-ran" not in opened(tmp_path, "\n".join(bodies)).partition(">")[0]
     # The same browser runs what is not escaped, unless the page has its policy.
@@ -173,32 +232,100 @@ def paths(value, prefix=()):
             yield from paths(entry, (*prefix, name))
 
 
-def test_a_mutated_record_costs_its_own_row_and_no_page(tmp_path, monkeypatch):
-    """Every field, given every value, one at a time: what the record's own checks let through breaks no report."""
-    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"")
+def write_unchecked(results, data, folder=None):
+    """Write plain data as a record with a digest that is right, whatever it is."""
+    rest = {name: value for name, value in data.items() if name != "digest"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    path = results / "runs" / (folder or data["run_id"]) / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(rest | {"digest": digest}))
+
+
+def mutated_records():
+    """Folder and content of records with every field given every value, one at a time, each of its own seed and, as far
+    as can be, with the run id of its configuration."""
     details = {"overrides": [], "limits_features": {"train": 1.0}, "judge_accuracy": 0.9, "peak_memory_bytes": 5,
                "information_images": 100, "teacher": "t", "judge_digest": "d"}  # fmt: skip
-    plain = dataclasses.asdict(record("vae", details=details, metrics={"elbo": -1.0, "mutual_information": 2.0}))
-    plain["config"]["evaluation"] = {"information_images": 100}
-    mutated = []
-    for path in [path for path in paths(plain) if path]:
+    metrics = {"elbo": -1.0, "mutual_information": 2.0}
+    config = {"evaluation": {"information_images": 100}}
+    seeds = itertools.count(1)
+    for path in [path for path in paths(dataclasses.asdict(record(details=details, config=config))) if path]:
         for value in VALUES:
-            changed = copy.deepcopy(plain)
+            made = record("vae", next(seeds), metrics, details=details, config=config)
+            changed = copy.deepcopy(dataclasses.asdict(made))
             place = changed
             for name in path[:-1]:
                 place = place[name]
             place[path[-1]] = value
-            try:
-                mutated.append(Record(**changed))
-            except (RecordError, OverflowError):
-                continue
-    assert len(mutated) > 300
-    good = record("iwae")
-    monkeypatch.setattr("benchmarks.reporting.pages.read_records", lambda results: ([good, *mutated], []))
+            folder = made.run_id
+            if path[0] == "config":
+                with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError):
+                    folder = changed["run_id"] = run_id(changed["config"])
+            is_name = isinstance(folder, str) and re.fullmatch(r"[\w.+-]{1,200}", folder)
+            yield folder if is_name else made.run_id, changed
+
+
+def test_a_mutated_record_costs_its_own_row_and_no_page(tmp_path):
+    """What reading lets through breaks no report, and what it refuses is named."""
+    store(tmp_path / "r", record("iwae"))
+    mutated = list(mutated_records())
+    for folder, data in mutated:
+        write_unchecked(tmp_path / "r", data, folder)
+    read, refused = read_records(tmp_path / "r")
+    assert len(read) + len(refused) == len(mutated) + 1
+    assert min(len(read), len(refused)) > 100
+    messages = write_reports(tmp_path / "r", tmp_path / "reports")
+    assert messages == refused
+    assert all(message.startswith("left out: ") and "\n" not in message for message in messages)
+    assert "[iwae](variants/iwae.md)" in (tmp_path / "reports" / "mnist.md").read_text()
+
+
+def test_pages_stand_even_with_what_reading_refuses(tmp_path, monkeypatch):
+    made = []
+    for _, data in mutated_records():
+        with contextlib.suppress(RecordError):
+            made.append(Record(**data))
+    assert len(made) > len(VALUES)
+    monkeypatch.setattr("benchmarks.reporting.pages.read_records", lambda results: ([record("iwae"), *made], []))
     messages = write_reports(tmp_path / "none", tmp_path / "reports")
-    assert len(messages) > 100
-    assert all(message.startswith("left out: record ") and "\n" not in message for message in messages)
-    assert "iwae" in (tmp_path / "reports" / "mnist.md").read_text()
+    assert all("\n" not in message for message in messages)
+    assert "[iwae](variants/iwae.md)" in (tmp_path / "reports" / "mnist.md").read_text()
+
+
+@pytest.mark.parametrize("text", sorted({text for pair in PAIRS for text in pair}), ids=range(2 * len(PAIRS)))
+def test_a_hostile_name_is_refused_on_reading_and_costs_its_own_row_alone(tmp_path, text):
+    store(tmp_path / "r", record("iwae"), record("vae"))
+    assert write_reports(tmp_path / "r", tmp_path / "before", html=True) == []
+    error = {"type": "E", "message": "m", "traceback": "t"}
+    cases = {
+        "variant must be a name": {"variant": text},
+        "dataset must be a name": {"dataset": text},
+        "profile must be a name": {"profile": text},
+        "its run id is": {"run_id": text},
+        "is not one of ok, failed, diverged": {"status": text},
+        "is not a time": {"finished": text},
+        "a name in metrics must be a name": {"metrics": {text: 1.0}},
+        "a name in timing must be a name": {"timing": {text: 1.0}},
+        "a name in not_applicable must be a name": {"not_applicable": {text: "why"}},
+        "error must have": {"status": "failed", "error": error | {text: "more"}},
+        "unknown fields": {text: 1},
+    }
+    for seed, changes in enumerate(cases.values(), 11):
+        data = dataclasses.asdict(record("vae", seed)) | changes
+        config = data["config"]
+        for part in ("variant", "dataset"):
+            config[part]["name"] = data[part]
+        config["profile"] = data["profile"]
+        if "run_id" not in changes:
+            data["run_id"] = run_id(config)
+        write_unchecked(tmp_path / "r", data, str(seed))
+    messages = write_reports(tmp_path / "r", tmp_path / "after", html=True)
+    for seed, (reason, message) in enumerate(zip(cases, messages, strict=True), 11):
+        assert message.startswith(f"left out: {tmp_path / 'r' / 'runs' / str(seed) / 'record.json'}: ")
+        assert reason in message or "is not Unicode" in message
+        assert "\n" not in message
+    # To the byte, the reports are those without these records.
+    assert pages(tmp_path / "after") == pages(tmp_path / "before")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.errors import UserError
 from benchmarks.reporting import check_folder, figures, write_reports
+from benchmarks.reporting.markdown import file_name
 
 from .test_reports import pages, record, store
 
@@ -104,7 +106,7 @@ def test_a_link_in_the_place_of_a_page_is_not_replaced(results, tmp_path):
 
 @pytest.mark.parametrize("name", ["README", "reproduction", "speed", "Variants", "index", "manifest"])
 def test_a_data_set_named_as_a_page_of_ours_gets_a_page_of_its_own(tmp_path, name):
-    store(tmp_path / "r", record("vae"), record("vae", dataset=name, tag="1"))
+    store(tmp_path / "r", record("vae"), record("vae", dataset=name))
     reports = tmp_path / "reports"
     reports.mkdir()
     (reports / "speed.md").write_text("# Speed")
@@ -117,13 +119,14 @@ def test_a_data_set_named_as_a_page_of_ours_gets_a_page_of_its_own(tmp_path, nam
 
 
 def test_no_two_names_share_a_page_or_a_picture_and_long_ones_keep_their_ending(tmp_path):
-    names = ["a/b", "a_b", "a b", "x" * 90, "x" * 91, "é"]
-    store(tmp_path / "r", *(record("vae", dataset=name, run_id=f"run{i}") for i, name in enumerate(names)))
+    names = ["a+b", "a_b", "é", "è", "x" * 64]
+    store(tmp_path / "r", *(record("vae", dataset=name) for name in names))
+    # Pictures of two long names that differ at their ends.
+    store(tmp_path / "r", *(record("y" * 63 + end, dataset="x" * 64) for end in "ab"))
     # As many pictures as a board "samples" and a variant "samples" would both like to call the same.
-    store(tmp_path / "r", record("samples", run_id="run-samples"), record("vae"))
-    longer = record().config | {"training": {"epochs": 300}}
-    store(tmp_path / "r", record("vae", config=longer, tag="1"))
-    write_reports(tmp_path / "r", tmp_path / "reports")
+    store(tmp_path / "r", record("samples"), record("vae"))
+    store(tmp_path / "r", record("vae", config={"training": {"epochs": 300}}))
+    assert write_reports(tmp_path / "r", tmp_path / "reports") == []
     boards = [path for path in (tmp_path / "reports").glob("*.md") if path.name != "README.md"]
     assert len(boards) == len(names) + 1
     shown = [
@@ -135,6 +138,10 @@ def test_no_two_names_share_a_page_or_a_picture_and_long_ones_keep_their_ending(
     assert len(shown) == len({name.lower() for name in shown})
     assert sorted(shown) == sorted(path.name for path in (tmp_path / "reports" / "figures").iterdir())
     assert all(name.endswith(".png") for name in shown)
+    # Nor do names that reading a record refuses.
+    refused = [*names, "a/b", "a b", "../a", "", ".", "x" * 90, "x" * 91]
+    assert len({file_name(name) for name in refused}) == len(refused)
+    assert all(re.fullmatch(r"[\w-][\w.-]*", file_name(name), re.ASCII) for name in refused)
 
 
 def test_a_folder_that_cannot_hold_reports_is_refused_before_training(tmp_path, capsys):
