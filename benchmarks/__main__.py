@@ -232,6 +232,8 @@ def _summarise(summary: Summary) -> int:
     print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
         print(f"  {record.run_id}: {outcome(record)}")
+    if any(record.error and record.error["traceback"] for record in summary.failed):
+        print("the whole traceback is in record.json, in the folder of the run")
     if summary.ended_badly:
         print("RETRY=1 (--retry) runs again what ended badly before")
     for name, reason in summary.missing_data.items():

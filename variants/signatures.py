@@ -17,6 +17,8 @@ HOOKS = {
     ),
     "loss": (("batch", "progress"), "loss(self, batch, progress) -> Loss, with batch.images, .condition and .labels"),
 }
+# Names that a subclass may define by mistake, and that nothing would call.
+MISSPELT = {"regularizer": "regulariser", "regularization": "regulariser", "regularisation": "regulariser"}
 # Methods that the suite calls with condition=...; a model without one need not name it.
 CONDITIONED = (
     "prior", "posterior", "likelihood", "decode", "log_weights", "sample", "reconstruct", "represent", "latent_means",
@@ -25,7 +27,11 @@ CONDITIONED = (
 
 
 def check_hooks(cls: type) -> None:
-    """Raise ``TypeError`` for a hook of ``cls`` with other arguments than the suite calls it with."""
+    """Raise ``TypeError`` for a hook of ``cls`` with other arguments than the suite calls it with, or in a spelling
+    that the suite does not call."""
+    for name, hook in MISSPELT.items():
+        if inspect.isfunction(cls.__dict__.get(name)):
+            raise TypeError(f"{cls.__name__}.{name} is never called: name it {hook}")
     for name, (expected, line) in HOOKS.items():
         method = cls.__dict__.get(name)
         if not inspect.isfunction(method):

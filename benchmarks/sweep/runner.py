@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -178,13 +179,22 @@ def outcome(record: Record) -> str:
     """A cell's result in one line."""
     if record.status != "ok":
         assert record.error is not None
-        return f"{record.status}: {record.error['type']}: {record.error['message']}"
+        return f"{record.status}: {record.error['type']}: {record.error['message']}{_raised_in(record)}"
     shown = [f"{name} {record.metrics[name]:.2f}" for name in ("elbo", "log_likelihood") if name in record.metrics]
     if "mse" in record.metrics:
         shown.append(f"mse {record.metrics['mse']:.4f}")
     if failed := record.details.get(FAILED_STEPS):
         shown.append(f"but {', '.join(failed)} failed")
     return ", ".join([*shown, f"{record.timing['total_seconds']:.0f} s"])
+
+
+def _raised_in(record: Record) -> str:
+    """The innermost line of a failed run's traceback that is not in an installed package, in parentheses."""
+    if record.status != "failed" or record.error is None:
+        return ""
+    frames = re.findall(r'^ *File "([^"<]+)", line (\d+)', record.error["traceback"], re.MULTILINE)
+    own = [(Path(file).name, line) for file, line in frames if "site-packages" not in file]
+    return " ({}, line {})".format(*own[-1]) if own else ""
 
 
 def check_ready(setting: Setting) -> None:

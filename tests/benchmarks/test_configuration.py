@@ -327,6 +327,12 @@ def test_an_option_that_would_have_no_effect_is_refused(before, message, own):
         variants.names()
 
 
+def test_a_hook_in_a_spelling_that_nothing_calls_is_refused(own):
+    own(mine=mine() + "    def regularizer(self, step):\n        return 2 * step.kl\n")
+    with pytest.raises(OwnFileError, match=r"Mine\.regularizer is never called: name it regulariser"):
+        variants.names()
+
+
 def test_an_option_of_a_type_that_no_configuration_holds_is_one_line(own):
     own(
         mine=mine(before="@dataclass\nclass Options(VariantConfig):\n    how: object = print")

@@ -14,6 +14,7 @@ from benchmarks.records.record import read_record, read_records, write_record
 from benchmarks.sweep import cell, plan
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.locks import LockedError, cell_lock
+from variants import lookup
 
 from ..cells import SMALL, configuration, run, setting
 
@@ -22,6 +23,18 @@ BENCH = ["bench", "--datasets", "digits", "--profile", "smoke", "--jobs", "1", "
 
 def bench(folder, *arguments):
     return main([*BENCH, "--results", str(folder), "--reports", str(folder / "reports"), *arguments, *SMALL])
+
+
+def test_a_failed_run_names_the_line_that_raised(tmp_path, monkeypatch, capsys):
+    def build(self, network):
+        self.linear = torch.nn.Linear("three", 2)
+
+    monkeypatch.setattr(lookup("vae"), "build", build)
+    assert bench(tmp_path, "--variants", "vae") == 1
+    # Torch raises it, and the line is the one that called torch.
+    printed = capsys.readouterr().out
+    assert f"(test_sweeps.py, line {build.__code__.co_firstlineno + 1})\n" in printed
+    assert "the whole traceback is in record.json" in printed
 
 
 def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
