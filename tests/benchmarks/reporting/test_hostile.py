@@ -292,10 +292,10 @@ def test_pages_stand_even_with_what_reading_refuses(tmp_path, monkeypatch):
     assert "[iwae](variants/iwae.md)" in (tmp_path / "reports" / "mnist.md").read_text()
 
 
-@pytest.mark.parametrize("text", sorted({text for pair in PAIRS for text in pair}), ids=range(2 * len(PAIRS)))
+@pytest.mark.parametrize("text", ["".join(pair) for pair in PAIRS], ids=range(len(PAIRS)))
 def test_a_hostile_name_is_refused_on_reading_and_costs_its_own_row_alone(tmp_path, text):
     store(tmp_path / "r", record("iwae"), record("vae"))
-    assert write_reports(tmp_path / "r", tmp_path / "before", html=True) == []
+    assert write_reports(tmp_path / "r", tmp_path / "before") == []
     error = {"type": "E", "message": "m", "traceback": "t"}
     cases = {
         "variant must be a name": {"variant": text},
@@ -319,7 +319,7 @@ def test_a_hostile_name_is_refused_on_reading_and_costs_its_own_row_alone(tmp_pa
         if "run_id" not in changes:
             data["run_id"] = run_id(config)
         write_unchecked(tmp_path / "r", data, str(seed))
-    messages = write_reports(tmp_path / "r", tmp_path / "after", html=True)
+    messages = write_reports(tmp_path / "r", tmp_path / "after")
     for seed, (reason, message) in enumerate(zip(cases, messages, strict=True), 11):
         assert message.startswith(f"left out: {tmp_path / 'r' / 'runs' / str(seed) / 'record.json'}: ")
         assert reason in message or "is not Unicode" in message
