@@ -39,8 +39,10 @@ def test_scalars_of_numpy_and_torch_are_numbers_and_infinite_ones_have_a_reason(
         result.metrics |= {"one": torch.tensor(2.5), "two": np.float32("inf")}
 
     result = measured(compute)
-    assert result.metrics == {"one": 2.5} and type(result.metrics["one"]) is float
-    assert "not finite" in result.not_applicable["two"] and not result.failed
+    assert result.metrics == {"one": 2.5}
+    assert type(result.metrics["one"]) is float
+    assert "not finite" in result.not_applicable["two"]
+    assert not result.failed
 
 
 def test_a_metric_that_is_both_a_number_and_not_applicable_is_not_applicable():
@@ -49,7 +51,8 @@ def test_a_metric_that_is_both_a_number_and_not_applicable_is_not_applicable():
         result.not_applicable |= {"one": "no bound", "two": ""}
 
     result = measured(compute)
-    assert result.metrics == {} and result.not_applicable == {"one": "no bound", "two": "no reason given"}
+    assert result.metrics == {}
+    assert result.not_applicable == {"one": "no bound", "two": "no reason given"}
     assert "both a number and not applicable" in result.failed["metrics of own"]["reason"]
 
 

@@ -265,6 +265,7 @@ def test_a_record_that_would_be_refused_is_a_failure_that_a_retry_measures_again
     with monkeypatch.context() as patch:
         patch.setattr(cell, "evaluate", hostile)
         (failed,) = sweep.run([config], where, jobs=1).failed
-    assert failed.status == "failed" and "../elsewhere" in failed.error["message"]
+    assert failed.status == "failed"
+    assert "../elsewhere" in failed.error["message"]
     monkeypatch.setattr(cell, "train", raises)
     assert [record.status for record in sweep.run([config], where, retry=True, jobs=1).ran] == ["ok"]

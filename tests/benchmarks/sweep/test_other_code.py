@@ -41,7 +41,9 @@ def test_records_name_the_code_of_a_users_own_variant_and_not_that_of_the_suites
     assert identity.own_code_digest(vae) is None
     assert OWN_CODE not in cell._known(configuration())
     first, second = code(tmp_path, monkeypatch, 1), code(tmp_path, monkeypatch, 1000)
-    assert first and second and first != second
+    assert first
+    assert second
+    assert first != second
     monkeypatch.setattr(variants, "lookup", lambda name: registry._variants["mine"])
     assert cell._known(SimpleNamespace(variant_name="mine", overrides=()))[OWN_CODE] == second
 
