@@ -346,7 +346,7 @@ def _alone(step: str, result: Evaluation) -> Iterator[None]:
     """A step after training that may fail and leave the others as they are: what it raises is in the record."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         log.warning("%s %s", step, failure(error))
         result.failed[step] = described(error)
 

@@ -198,6 +198,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(tmp_path, monkeypat
         monkeypatch.setenv(name, value)
     assert "flowers" in choices("dataset")
     assert (cache_root(), data_root()) == (tmp_path / "cache", tmp_path / "data")
+    (tmp_path / "results").mkdir()
     assert main(["report", "--results=~/results", "--reports", "~/reports"]) == 0
     assert (tmp_path / "reports" / "README.md").exists()
     assert str(tmp_path / "reports" / "README.md") in capsys.readouterr().out

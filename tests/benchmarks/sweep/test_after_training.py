@@ -1,6 +1,7 @@
 """Whatever raises after training, the trained run is not lost: the record has everything else, and a retry evaluates
 the saved weights."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -269,3 +270,10 @@ def test_a_record_that_would_be_refused_is_a_failure_that_a_retry_measures_again
     assert "../elsewhere" in failed.error["message"]
     monkeypatch.setattr(cell, "train", raises)
     assert [record.status for record in sweep.run([config], where, retry=True, jobs=1).ran] == ["ok"]
+
+
+def test_a_picture_that_ends_the_process_costs_itself_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.evaluation.pictures.write", lambda *arguments: sys.exit(4))
+    (made,) = sweep.run([configuration("wae_mmd")], setting(tmp_path), jobs=1).ran
+    assert made.status == "ok"
+    assert list(made.details[cell.FAILED_STEPS]) == ["pictures"]
