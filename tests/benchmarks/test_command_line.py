@@ -258,7 +258,7 @@ def test_a_new_user_sees_what_the_suite_logs_and_no_chatter_of_libraries(tmp_pat
     script = (
         "import logging\n"
         "from benchmarks.__main__ import main\n"
-        "assert main(['report', '--results', 'none', '--reports', 'reports']) == 0\n"
+        "assert main(['report', '--results', '.', '--reports', 'reports']) == 0\n"
         "for name in ('benchmarks.data', 'variants.vae', 'matplotlib'):\n"
         "    logging.getLogger(name).info('information from %s', name)\n"
         "    logging.getLogger(name).warning('warning from %s', name)\n"
