@@ -242,6 +242,12 @@ def _summarise(summary: Summary) -> int:
     return 1 if summary.failed or nothing_ran else 0
 
 
+def _check_results(folder: Path, flag: str = "results") -> None:
+    """Refuse a folder that is not there: read as one without records, a mistyped name would empty the reports."""
+    if not folder.is_dir():
+        raise UserError(f"--{flag} must be a results folder, got {str(folder)!r}")
+
+
 def _data(options: argparse.Namespace) -> int:
     from benchmarks.config import split_list
     from benchmarks.sweep.fetch import fetch
@@ -256,8 +262,9 @@ def _report(options: argparse.Namespace) -> int:
 
     # Only the report command has these; a sweep's own report is plain.
     baseline, html = getattr(options, "baseline", None), getattr(options, "html", False)
-    if baseline is not None and not baseline.is_dir():
-        raise UserError(f"--baseline must be a results folder, got {str(baseline)!r}")
+    _check_results(options.results)
+    if baseline is not None:
+        _check_results(baseline, "baseline")
     plans = []
     if (options.results / REPRODUCTION).is_dir():
         from benchmarks.reproduction.recipes import plans as plans_now
@@ -275,6 +282,7 @@ def _publish(options: argparse.Namespace) -> int:
     from benchmarks.records.record import REPRODUCTION
 
     source = options.source or options.results
+    _check_results(source, "source" if options.source else "results")
     published, messages = publish(options.results, source)
     print(f"{counted(len(published), 'record')} published to {options.results / 'reference'}")
     if (source / REPRODUCTION).is_dir():
@@ -316,6 +324,7 @@ def _verify(options: argparse.Namespace) -> int:
     from benchmarks.reproduction.verify import verify
     from benchmarks.sweep.cell import Setting
 
+    _check_results(options.results)
     folder = options.results / "verification"
     setting = Setting(folder, data_root(), cache_root() / "features", choose_device("auto"))
     text, same = verify(options.run, options.results, setting)
@@ -328,6 +337,7 @@ def _results(options: argparse.Namespace) -> int:
 
     if not options.csv and not options.parquet:
         raise UserError("say where to write the table: --csv FILE, --csv - for the terminal, or --parquet FILE")
+    _check_results(options.results)
     for message in write_table(options.results, options.csv, options.parquet):
         print(message, file=sys.stderr)
     return 0

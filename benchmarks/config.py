@@ -39,6 +39,9 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 INCEPTION_PRECISIONS = ("fp32", "bf16")
 SELECTIONS = ("last", "validation")
 
+# No count and no seed is larger, and torch takes no number above 2^63.
+LARGEST_WHOLE = 2**32 - 1
+
 # Hydra's words for what is refused -> ours, where its advice would be refused too.
 REWORDED = {
     r"Sweep parameters '(.*?)' requires --multirun.*": r"'\1' gives several values: give one",
@@ -82,8 +85,10 @@ class TrainingConfig:
         positive("training.batch_size", self.batch_size)
         one_of("training.optimiser", self.optimiser, OPTIMISERS)
         positive("training.learning_rate", self.learning_rate)
-        between("training.beta1", self.beta1, 0, 1)
-        between("training.beta2", self.beta2, 0, 1)
+        for name in ("beta1", "beta2"):
+            between(f"training.{name}", getattr(self, name), 0, 1)
+            if getattr(self, name) == 1:
+                raise ValueError(f"training.{name} must be below 1: at 1 the average never moves")
         positive("training.epsilon", self.epsilon)
         not_negative("training.weight_decay", self.weight_decay)
         one_of("training.schedule", self.schedule, SCHEDULES)
@@ -250,6 +255,8 @@ def compose_seeds(
         key, _, name = override.lstrip("+").partition("=")
         if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
             raise UserError(unknown("budget", name, budgets))
+        if key == "network" and name not in (networks := choices("network")) and re.fullmatch(r"\w+", name):
+            raise UserError(unknown("network", name, networks))
     with _refusals(variant):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
         if interpolated:
@@ -290,6 +297,8 @@ def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Seq
     for key, value in _leaves(config.resolved()):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key} must be finite, got {value}")
+        if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+            raise ValueError(f"{key} must be at most {LARGEST_WHOLE:,}, got {value:.3g}")
     interpolated = "${" in repr(OmegaConf.to_container(composed, resolve=False))
     return dataclasses.replace(config, overrides=tuple(overrides)), interpolated
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import traceback
@@ -204,11 +205,14 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
         if own.names != declared.keys():
             seed_everything(context.seed, family.name)
             family.compute(context, own)
+        _settle(own)
         if unknown := own.names - declared.keys():
             raise ValueError(f"family {family.name!r} entered {', '.join(sorted(unknown))}, which it does not declare")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, torch.OutOfMemoryError) and not short_of_memory:
             raise
+        with contextlib.suppress(ValueError):
+            _settle(own)
         log.warning("metrics of the family %r: %s", family.name, failure(error))
         own.not_applicable |= dict.fromkeys(declared.keys() - own.names, failure(error))
         own.failed[f"metrics of {family.name}"] = described(error)
@@ -217,6 +221,32 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
     result.warnings += own.warnings
     result.details |= own.details
     result.failed |= own.failed
+
+
+def _settle(own: Evaluation) -> None:
+    """Bring what a family entered into the form that a record holds. Raises ``ValueError``, once the rest is settled,
+    where a metric is no number, or both a number and not applicable: the whole record would be refused for it."""
+    wrong = []
+    entered, own.metrics = own.metrics, {}
+    for name, value in entered.items():
+        if name in own.not_applicable:
+            wrong.append(f"{name} is both a number and not applicable")
+            continue
+        try:
+            own.add(name, value if type(value) in (int, float) else _as_float(value))
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            wrong.append(f"{name} is no number: a {type(value).__name__}")
+    own.not_applicable = {name: str(reason or "no reason given") for name, reason in own.not_applicable.items()}
+    own.warnings = [str(warning) for warning in own.warnings]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def _as_float(value: Any) -> float:
+    """The number in a scalar of NumPy or torch. Raises for what is none, a text of digits among it."""
+    if isinstance(value, str | bytes):
+        raise TypeError("a text is no number")
+    return float(value)
 
 
 @torch.no_grad()

@@ -42,6 +42,8 @@ REPRODUCTION = "reproduction"
 SECTIONS = ("variant", "network", "dataset", "training", "evaluation")
 ERROR_PARTS = ("type", "message", "traceback")
 UNKNOWN_DATA = "unknown"
+# The detail with the digest of a variant's code where its files are the user's own.
+OWN_CODE = "variant_code_sha256"
 # A record has some 10 kB; one of this size is read in a fraction of a second.
 LARGEST_FILE = 2**22
 MOST = 10**15
@@ -167,7 +169,7 @@ def _check_facts(record: Record) -> None:
     overrides = record.details.get("overrides", [])
     if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
         raise RecordError(f"details['overrides'] must be a list of texts, got {overrides!r:.80}")
-    for name in ("data_title", "judge", "judge_digest", "teacher"):
+    for name in ("data_title", "judge", "judge_digest", "teacher", OWN_CODE):
         if not isinstance(record.details.get(name), str | None):
             raise RecordError(f"details[{name!r}] must be a text, got {record.details[name]!r:.80}")
     for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):

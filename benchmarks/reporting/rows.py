@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.identity import configuration_hash, identity
 from benchmarks.records.judged import of_one_judge
-from benchmarks.records.record import UNKNOWN_DATA, Record
+from benchmarks.records.record import OWN_CODE, UNKNOWN_DATA, Record
 
 # dataset.condition -> what a conditional model is given, in words.
 CONDITIONS = {
@@ -60,18 +60,21 @@ def once(
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Records of one variant under one setting, one per seed, in the order of seeds. Only those that ended well."""
+    """Records of one variant under one setting, one per seed, in the order of seeds. Only those that ended well.
+    ``code``: which code of a user's own variant it was, where the section has rows of several; else ""."""
 
     variant: str
     overrides: tuple[str, ...]
     records: tuple[Record, ...]
+    code: str = ""
     remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     @once
     def label(self) -> str:
-        """The variant's name, and what was set otherwise than by default."""
+        """The variant's name, what was set otherwise than by default, and the code."""
         own = [o for o in self.overrides if o.startswith(("variant.", "network"))]
+        own += [self.code] if self.code else []
         return self.variant + (f" ({', '.join(own)})" if own else "")
 
     @property
@@ -207,21 +210,29 @@ def _house_failures(by_data: dict[str, list[Record]]) -> None:
             del by_data[data]
 
 
+def _code(record: Record) -> str:
+    """Which code a user's own variant had: neither its run id nor the suite's commit changes when its file is edited.
+    That of a variant of the suite, and of earlier records, is not told."""
+    digest = record.details.get(OWN_CODE)
+    return f"code {digest:.8}" if digest else "code unknown"
+
+
 def data_title(record: Record) -> str:
     """What the images were, in words: a sample of a data set says so, and shares no table with the whole."""
     return str(record.details.get("data_title") or record.config.get("dataset", {}).get("title") or record.dataset)
 
 
 def _section(dataset: str, profile: str, records: list[Record], data: str) -> Section:
-    rows: dict[str, dict[int, Record]] = defaultdict(dict)
+    rows: dict[str, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     # One record a seed, the latest: before titles and paths were left out of run ids, one run could have several.
     for record in sorted(records, key=lambda r: (r.variant, r.seed, r.finished, r.run_id)):
         if record.status == "ok":
             setting = {part: record.config.get(part) for part in ("variant", "network")}
-            rows[json.dumps([record.variant, setting], sort_keys=True)][record.seed] = record
+            rows[json.dumps([record.variant, setting], sort_keys=True)][_code(record)][record.seed] = record
     made = [
-        Row(group[0].variant, tuple(group[0].details.get("overrides", ())), tuple(group))
-        for group in (list(by_seed.values()) for by_seed in rows.values())
+        Row(group[0].variant, tuple(group[0].details.get("overrides", ())), tuple(group), code * (len(by_code) > 1))
+        for by_code in rows.values()
+        for code, group in ((code, list(by_seed.values())) for code, by_seed in by_code.items())
     ]
     made.sort(key=lambda row: (row.label, row.first.run_id))
     return Section(dataset, profile, tuple(made), tuple(r for r in records if r.status != "ok"), data)

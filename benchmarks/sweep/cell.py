@@ -44,6 +44,7 @@ from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary
 from benchmarks.records.checks import tidy
 from benchmarks.records.record import (
+    OWN_CODE,
     RECORD_FILE,
     UNKNOWN_DATA,
     NewerSchemaError,
@@ -57,7 +58,7 @@ from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
 from benchmarks.training.calibration import fit_observation
 from benchmarks.training.checkpoint import Checkpoints, Trained, remove_checkpoints
-from benchmarks.training.identity import identity
+from benchmarks.training.identity import identity, own_code_digest
 from benchmarks.training.loop import DivergenceError, tensor_float_32, train, write_history
 from benchmarks.training.teacher import teacher
 from benchmarks.training.tracking import tracker
@@ -246,7 +247,8 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         outcome["evaluated_images"] = len(held_out.x)
         outcome["timing"]["eval_seconds"] = _evaluate(config, variant, held_out, result)
         _draw(config, variant, held_out, checkpoints.folder, result)
-        details |= result.details
+        # What the run is known by before is not an evaluation's to change.
+        details = result.details | details
         if result.failed:
             details[FAILED_STEPS] = result.failed
         outcome |= {"metrics": result.metrics, "not_applicable": result.not_applicable}
@@ -258,12 +260,19 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         started -= earlier
     except DivergenceError as error:
         outcome |= {"status": "diverged", "error": _described(error)}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)
         outcome |= {"status": "failed", "error": _described(error)}
     timing = {**outcome.pop("timing"), "total_seconds": time.perf_counter() - started}
     details["peak_memory_bytes"] = peak_memory(setting.device)
-    return _store(setting, config, _record(config, setting.device, data.sha256, timing, details, outcome))
+    try:
+        record = _record(config, setting.device, data.sha256, timing, details, outcome)
+    except RecordError as error:
+        # Of an evaluation of the user's own, say. The weights are on the disk, for when it is mended.
+        log.error("%s failed: %s", config.run_id, error)
+        outcome = {"status": "failed", "error": _described(error)}
+        record = _record(config, setting.device, data.sha256, {}, _known(config), outcome)
+    return _store(setting, config, record)
 
 
 def _trained(
@@ -337,7 +346,7 @@ def _alone(step: str, result: Evaluation) -> Iterator[None]:
     """A step after training that may fail and leave the others as they are: what it raises is in the record."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         log.warning("%s %s", step, failure(error))
         result.failed[step] = described(error)
 
@@ -429,7 +438,13 @@ def write_failure(config: Config, setting: Setting, kind: str, message: str) -> 
 
 def _known(config: Config) -> dict[str, Any]:
     """Details of a record that are known before the cell runs."""
-    return {"overrides": list(config.overrides), "family": variants.lookup(config.variant_name).family}
+    cls = variants.lookup(config.variant_name)
+    code = own_code_digest(cls)
+    return {
+        "overrides": list(config.overrides),
+        "family": cls.family,
+        **({OWN_CODE: code} if code else {}),
+    }
 
 
 def _store(setting: Setting, config: Config, record: Record) -> Record:
@@ -472,7 +487,7 @@ def _record(
     )
 
 
-def _described(error: Exception) -> dict[str, str]:
+def _described(error: BaseException) -> dict[str, str]:
     described = {
         "type": type(error).__name__,
         "message": str(error)[:2000],

@@ -25,7 +25,7 @@ from benchmarks.sweep.cell import FAILED_STEPS, Setting, clean_up, finished, run
 from benchmarks.sweep.locks import LockedError
 from benchmarks.sweep.plan import longest_first, to_do
 from benchmarks.sweep.workers import default_jobs, side_by_side, threads_a_job
-from benchmarks.training.identity import code_digest
+from benchmarks.training.identity import code_digest, own_code_digest
 from variants import lookup
 
 log = logging.getLogger(__name__)
@@ -151,6 +151,7 @@ def _one_by_one(
     for cell in cells:
         # Of the code as it was imported: somebody may edit a file while cells before its own are running.
         code_digest(lookup(cell.variant_name))
+        own_code_digest(lookup(cell.variant_name))
     for cell in cells:
         started(cell)
         try:

@@ -53,9 +53,27 @@ def code_digest(cls: type) -> str:
 
     Once a process: a file that is edited later is not the code that runs here.
     """
+    return _digest(cls.__qualname__, _modules(cls))
+
+
+def own_code_digest(cls: type) -> str | None:
+    """SHA-256 over the files of ``cls`` that do not belong to the suite; None for one of the suite's own variants,
+    whose code a record's commit names. Once a process, as :func:`code_digest`."""
+    return _own_digest(_modules(cls))
+
+
+def _modules(cls: type) -> tuple[str, ...]:
+    """The modules of a class and its bases, but for those of torch and of Python."""
     packages = {base.__module__: base.__module__.split(".")[0] for base in cls.__mro__}
     foreign = {"torch", *sys.stdlib_module_names}
-    return _digest(cls.__qualname__, tuple(name for name, package in packages.items() if package not in foreign))
+    return tuple(name for name, package in packages.items() if package not in foreign)
+
+
+@cache
+def _own_digest(modules: tuple[str, ...]) -> str | None:
+    suite = Path(variants.__file__).parent
+    files = {path for path in _files_of(modules) if suite not in path.parents}
+    return _digest_of(files, "") if files else None
 
 
 @cache
@@ -64,6 +82,10 @@ def _digest(name: str, modules: tuple[str, ...]) -> str:
     files = {path for pattern in _SUITE for path in suite.glob(pattern)}
     files |= {path for pattern in _PARTS for path in parts.glob(pattern)}
     files |= _files_of(modules)
+    return _digest_of(files, name)
+
+
+def _digest_of(files: Iterable[Path], name: str) -> str:
     digest = hashlib.sha256(f"{name};".encode())
     # By name, not by path: the same code in another folder is the same code.
     for path in sorted(files, key=lambda path: (path.name, str(path))):

@@ -258,7 +258,7 @@ def test_a_new_user_sees_what_the_suite_logs_and_no_chatter_of_libraries(tmp_pat
     script = (
         "import logging\n"
         "from benchmarks.__main__ import main\n"
-        "assert main(['report', '--results', 'none', '--reports', 'reports']) == 0\n"
+        "assert main(['report', '--results', '.', '--reports', 'reports']) == 0\n"
         "for name in ('benchmarks.data', 'variants.vae', 'matplotlib'):\n"
         "    logging.getLogger(name).info('information from %s', name)\n"
         "    logging.getLogger(name).warning('warning from %s', name)\n"
@@ -294,3 +294,13 @@ def test_ctrl_c_pressed_again_while_a_command_cleans_up_is_quiet(monkeypatch, ca
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "interrupted: start the same command again to go on from the last checkpoint\n"
+
+
+@pytest.mark.parametrize("command", [["report"], ["publish"], ["verify", "run"], ["results", "--csv", "-"]])
+def test_a_results_folder_that_is_not_there_is_refused_and_no_report_emptied(tmp_path, capsys, command):
+    (tmp_path / "file").write_text("")
+    reports = ["--reports", str(tmp_path / "reports")] if command == ["report"] else []
+    for name in ("mistyped", "file"):
+        assert main([*command, "--results", str(tmp_path / name), *reports]) == 2
+        assert capsys.readouterr().err == f"error: --results must be a results folder, got '{tmp_path / name}'\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -198,6 +198,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(tmp_path, monkeypat
         monkeypatch.setenv(name, value)
     assert "flowers" in choices("dataset")
     assert (cache_root(), data_root()) == (tmp_path / "cache", tmp_path / "data")
+    (tmp_path / "results").mkdir()
     assert main(["report", "--results=~/results", "--reports", "~/reports"]) == 0
     assert (tmp_path / "reports" / "README.md").exists()
     assert str(tmp_path / "reports" / "README.md") in capsys.readouterr().out
@@ -502,3 +503,19 @@ def test_peers_without_pythae_are_refused_before_anything_is_measured(tmp_path, 
         assert "--peers must be the Python of an environment with torch and pythae" in refused(
             capsys, ["speed", "--peers", str(path)]
         )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.batch_size=99999999999999999999", "training.batch_size must be at most 4,294,967,295, got 1e+20"),
+        ("evaluation.importance_samples=10000000000", "evaluation.importance_samples must be at most 4,294,967,295"),
+        ("training.beta1=1", "training.beta1 must be below 1"),
+        ("training.beta2=1.0", "training.beta2 must be below 1"),
+        ("network=cnn", "unknown network 'cnn'"),
+    ],
+)
+def test_values_that_would_fail_only_in_training_are_refused_when_composed(override, message):
+    with pytest.raises(UserError) as refusal:
+        compose("vae", "digits", "smoke", 0, [override])
+    assert message in str(refusal.value)

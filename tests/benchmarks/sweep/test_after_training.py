@@ -1,6 +1,7 @@
 """Whatever raises after training, the trained run is not lost: the record has everything else, and a retry evaluates
 the saved weights."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -253,3 +254,26 @@ def test_what_ended_badly_before_keeps_the_exit_status(tmp_path, capsys):
     assert "diverged: DivergenceError: the loss of epoch 1 is nan" in last[1]
     assert last[2].startswith("RETRY=1")
     assert read_records(tmp_path)[0][0].status == "diverged"
+
+
+def test_a_record_that_would_be_refused_is_a_failure_that_a_retry_measures_again(tmp_path, monkeypatch):
+    def hostile(*arguments, **options):
+        found = evaluate(*arguments, **options)
+        found.metrics["../elsewhere"] = 1.0
+        return found
+
+    evaluate, config, where = cell.evaluate, configuration("wae_mmd"), setting(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(cell, "evaluate", hostile)
+        (failed,) = sweep.run([config], where, jobs=1).failed
+    assert failed.status == "failed"
+    assert "../elsewhere" in failed.error["message"]
+    monkeypatch.setattr(cell, "train", raises)
+    assert [record.status for record in sweep.run([config], where, retry=True, jobs=1).ran] == ["ok"]
+
+
+def test_a_picture_that_ends_the_process_costs_itself_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.evaluation.pictures.write", lambda *arguments: sys.exit(4))
+    (made,) = sweep.run([configuration("wae_mmd")], setting(tmp_path), jobs=1).ran
+    assert made.status == "ok"
+    assert list(made.details[cell.FAILED_STEPS]) == ["pictures"]
