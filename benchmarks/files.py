@@ -48,8 +48,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold ``path`` while the block runs, so that of several processes one does the work and the others find it done.
-    Yields whether it is held.
+    """Hold ``path``, a file made for that or a folder that is there, while the block runs, so that of several processes
+    one does the work and the others find it done. Yields whether it is held.
 
     In a folder that cannot be written nothing is locked: nothing will be written there. A file system that has no locks
     is used without, and the log says so once.
@@ -67,7 +67,9 @@ def locked(path: Path) -> Iterator[bool]:
 
 
 def _lock_file(path: Path) -> int:
-    """The lock file of another user may be read-only, which is enough to lock it."""
+    """The lock file of another user may be read-only, which is enough to lock it; so may a folder."""
+    if path.is_dir():
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except PermissionError:

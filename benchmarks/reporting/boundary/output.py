@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from benchmarks.errors import UserError
-from benchmarks.files import write_atomically
+from benchmarks.files import locked, write_atomically
 from benchmarks.reporting.markdown import GENERATED, file_name, one_line
 
 MANIFEST = "manifest.json"
@@ -41,8 +41,7 @@ class Output:
         self.messages: list[str] = []
         self._taken: set[str] = set()
         check_folder(folder)
-        self._manifest = self._read_manifest()
-        self._shown = self._pictures_of_our_pages()
+        self._look()
 
     def page(self, name: str, text: str) -> None:
         """Add the page ``name``, a path below the folder."""
@@ -86,19 +85,28 @@ class Output:
         # Pages come before their pictures: what one of our pages shows is ours, even where a kill left no manifest.
         files = {name: text.encode() for name, text in self.pages.items()} | self.pictures
         extra = {} if index is None else {INDEX: index.encode()}
-        self.check([*files, *extra, MANIFEST])
-        stale = self._stale(files)
         try:
-            for name, data in (files | extra).items():
-                self._replace(name, data)
-            for name in stale:
-                (self.folder / name).unlink(missing_ok=True)
-            digests = {name: _digest(data) for name, data in sorted(files.items())}
-            text = json.dumps({"about": _ABOUT, "files": digests}, indent=2) + "\n"
-            self._replace(MANIFEST, text.encode())
-            self._remove_abandoned()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Another sweep may be writing its reports here.
+            with locked(self.folder):
+                self._look()
+                self.check([*files, *extra, MANIFEST])
+                stale = self._stale(files)
+                for name, data in (files | extra).items():
+                    self._replace(name, data)
+                for name in stale:
+                    (self.folder / name).unlink(missing_ok=True)
+                digests = {name: _digest(data) for name, data in sorted(files.items())}
+                text = json.dumps({"about": _ABOUT, "files": digests}, indent=2) + "\n"
+                self._replace(MANIFEST, text.encode())
+                self._remove_abandoned()
         except OSError as error:
             raise UserError(f"cannot write {error.filename or self.folder}: {error.strerror}") from None
+
+    def _look(self) -> None:
+        """Read what there is of ours in the folder."""
+        self._manifest = self._read_manifest()
+        self._shown = self._pictures_of_our_pages()
 
     def _replace(self, name: str, data: bytes) -> None:
         path = self.folder / name

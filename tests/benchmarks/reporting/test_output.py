@@ -11,7 +11,8 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.errors import UserError
 from benchmarks.reporting import check_folder, figures, write_reports
-from benchmarks.reporting.markdown import file_name
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.markdown import GENERATED, file_name
 
 from .test_reports import pages, record, store
 
@@ -184,3 +185,14 @@ def test_half_written_files_of_killed_runs_are_removed_once_they_are_old(results
     write_reports(results, reports)
     assert not old.exists()
     assert new.exists()
+
+
+def test_two_that_write_the_same_reports_at_once_do_not_take_each_others_files_for_the_users(tmp_path):
+    """Both look before either writes, as two sweeps that end together do."""
+    outputs = [Output(tmp_path / "reports") for _ in range(2)]
+    for output in outputs:
+        output.page("README.md", f"{GENERATED}\n\n![x](figures/x.png)\n")
+        output.picture("x", b"a picture")
+    for output in outputs:
+        output.write()
+    assert (tmp_path / "reports" / "figures" / "x.png").read_bytes() == b"a picture"
