@@ -16,6 +16,7 @@ import yaml
 
 from benchmarks.arguments import nearest
 from benchmarks.errors import UserError
+from benchmarks.records.checks import LONGEST_NAME
 from variants import sources
 from variants.own_files import OwnFileError, folders
 
@@ -30,7 +31,7 @@ GROUPS = {
     "paper": "paper target",
     "profile": "profile",
 }
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
+NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
 # What other pages of the reports are called, and words that mean something else where a name is expected.
 TAKEN = {"all", "inf", "index", "nan", "readme", "reproduction", "results", "speed", "variants"}
 # The beginning of PyYAML's words for a mistake -> what mends it.
@@ -87,7 +88,7 @@ def files(group: str) -> dict[str, Path]:
             if not NAME.fullmatch(name) or name.lower() in TAKEN or not isinstance(yaml.safe_load(name), str):
                 raise UserError(
                     f"{_shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: take letters, digits, _ and -, "
-                    "a letter first, at most 80, and no word with a meaning of its own"
+                    f"a letter first, at most {LONGEST_NAME}, and no word with a meaning of its own"
                 )
             if name in found or name in code:
                 first = _shown(found[name]) if name in found else "the suite's code"

@@ -70,3 +70,9 @@ def test_a_family_that_ends_the_process_fails_alone():
         raise SystemExit(3)
 
     assert measured(compute).not_applicable == dict.fromkeys(("one", "two"), "failed: SystemExit: 3")
+
+
+def test_a_metric_that_its_family_forgets_has_a_reason():
+    found = measured(lambda context, result: result.add("one", 1.0))
+    assert found.metrics == {"one": 1.0}
+    assert found.not_applicable == {"two": "family 'own' entered neither a number nor a reason"}
