@@ -205,11 +205,11 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
         if own.names != declared.keys():
             seed_everything(context.seed, family.name)
             family.compute(context, own)
-        for name in declared.keys() - own.names:
-            own.not_applicable[name] = f"family {family.name!r} entered neither a number nor a reason"
         _settle(own)
         if unknown := own.names - declared.keys():
             raise ValueError(f"family {family.name!r} entered {', '.join(sorted(unknown))}, which it does not declare")
+        for name in declared.keys() - own.names:
+            own.not_applicable[name] = f"family {family.name!r} entered neither a number nor a reason"
     except (Exception, SystemExit) as error:
         if isinstance(error, torch.OutOfMemoryError) and not short_of_memory:
             raise
