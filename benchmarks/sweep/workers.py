@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -115,6 +116,8 @@ def side_by_side(
 def _start(process: BaseProcess) -> None:
     """Start a worker that an interrupt from the keyboard does not reach: it reaches every process of a terminal, and
     the parent stops its workers itself. Workers inherit what is blocked here."""
+    # Otherwise the first process would start it, and with it let SIGINT through again.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
