@@ -284,6 +284,12 @@ def _trained(
     variant = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
     trained = checkpoints.load_weights(variant)
     if trained is not None:
+        # The objective alone still needs the teacher, and only the one that taught.
+        with contextlib.suppress(Exception):
+            if variant.needs_teacher:
+                network, which = teacher(data, setting.cache, device)
+                if which == trained.details.get("teacher"):
+                    variant.use_teacher(network)
         return variant, trained, trained.progress.train_seconds
     details: dict[str, Any] = {}
     images = place(training_images(data.train.images, config.dataset), device)
