@@ -18,8 +18,10 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# What a file system answers that cannot lock: some network and FUSE file systems; EBADF by NFS for a read-only file.
-WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
+# What a file system answers that cannot lock: some network and FUSE file systems.
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# No write takes as many seconds; nobody holds a lock on the folders of all runs.
+ABANDONED_SECONDS = 3600.0
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -80,7 +82,8 @@ def _lock(file: int, folder: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
+        # EBADF: by NFS, for a file that is open for reading.
+        if error.errno not in (*WITHOUT_LOCKS, errno.EINVAL, errno.EBADF):
             raise
         _say_without_locks(folder, error.strerror)
         return False

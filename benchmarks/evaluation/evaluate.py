@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import EvaluationConfig
-from benchmarks.data import batches
+from benchmarks.data import batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
@@ -48,6 +48,14 @@ class Evaluation:
             self.metrics[name] = value
         else:
             self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value})"
+
+    def include(self, other: Evaluation) -> None:
+        """Enter all that ``other`` holds."""
+        self.metrics |= other.metrics
+        self.not_applicable |= other.not_applicable
+        self.warnings += other.warnings
+        self.details |= other.details
+        self.failed |= other.failed
 
     @property
     def names(self) -> set[str]:
@@ -117,6 +125,11 @@ class Context:
     def spaces(self) -> dict[str, FeatureSpace]:
         """The feature spaces that there are, by name."""
         return {name: space for name, space in self.data.spaces.items() if not isinstance(space, str)}
+
+    @property
+    def pixels_of_8_bits(self) -> int | None:
+        """How many pixel channels of an image a likelihood is of, for bits per dimension; None for binary ones."""
+        return None if self.variant.observation.binary else scored(self.data.x, self.data.condition)
 
     def of_test(self, function: Callable[..., Tensor]) -> Tensor:
         """``function(x, condition=...)`` of all test images, some at a time."""
@@ -218,11 +231,9 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
         log.warning("metrics of the family %r: %s", family.name, failure(error))
         own.not_applicable |= dict.fromkeys(declared.keys() - own.names, failure(error))
         own.failed[f"metrics of {family.name}"] = described(error)
-    result.metrics |= {name: value for name, value in own.metrics.items() if name in declared}
-    result.not_applicable |= {name: reason for name, reason in own.not_applicable.items() if name in declared}
-    result.warnings += own.warnings
-    result.details |= own.details
-    result.failed |= own.failed
+    own.metrics = {name: value for name, value in own.metrics.items() if name in declared}
+    own.not_applicable = {name: reason for name, reason in own.not_applicable.items() if name in declared}
+    result.include(own)
 
 
 def _settle(own: Evaluation) -> None:

@@ -33,6 +33,16 @@ def standard_error(values: Tensor) -> float:
     return float(values.double().std() / math.sqrt(len(values)))
 
 
+def in_units(name: str, values: Tensor, pixels: int | None) -> dict[str, float]:
+    """The mean over images of likelihoods ``values`` (n,) in nats under ``name``, its standard error, and bits per
+    dimension where ``pixels`` of 8 bits are scored (None: binary ones)."""
+    mean = float(values.mean())
+    found = {name: mean, f"{name}_se": standard_error(values)}
+    if pixels is not None:
+        found[f"{name}_bits_per_dim"] = -mean / (pixels * math.log(2))
+    return found
+
+
 # What is measured of every image from its importance weights, in nats (batch,).
 PER_IMAGE: dict[str, Callable[[LogWeights], Tensor]] = {
     "elbo": lambda part: elbo(part.value),

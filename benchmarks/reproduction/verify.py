@@ -76,7 +76,7 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     except (ValueError, TypeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{run_id} has a configuration that this version does not take: {reason}") from None
-    check_writable(setting.results / "runs", "results")
+    check_writable(setting.results / "runs")
     data = load(config.dataset, setting.data_root)
     if data.sha256 != record.data_sha256:
         raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")

@@ -160,7 +160,7 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
     again, without training where its weights are there, and in any case one that cannot be trusted or was made from
     other data, whose file is set aside.
 
-    Raises :class:`benchmarks.locks.LockedError` where another process runs it.
+    Raises :class:`benchmarks.sweep.locks.LockedError` where another process runs it.
     """
     load = cache(load)
     folder = setting.run_folder(config)
@@ -236,7 +236,7 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         details |= trained.details | {"resumed_after_epochs": trained.progress.resumed}
         outcome["timing"] = {
             "train_seconds": trained.progress.train_seconds,
-            "train_images_per_second": trained.progress.epoch * _size(data, config) / trained.progress.train_seconds,
+            "train_images_per_second": trained.progress.epoch * len(data.train) / trained.progress.train_seconds,
         }
         outcome["parameters"] = sum(parameter.numel() for parameter in variant.parameters())
         result = Evaluation(warnings=list(trained.progress.notes))
@@ -343,10 +343,6 @@ def _calibrate(
     _keep(checkpoints, variant, trained)
 
 
-def _size(data: Dataset, config: Config) -> int:
-    return len(training_images(data.train.images, config.dataset))
-
-
 @contextlib.contextmanager
 def _alone(step: str, result: Evaluation) -> Iterator[None]:
     """A step after training that may fail and leave the others as they are: what it raises is in the record."""
@@ -386,11 +382,7 @@ def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result
         half = replace(config.evaluation, decodes=max(1, config.evaluation.decodes // 2))
         found = evaluate(variant, held_out, half, config.seed, short_of_memory=True)
         found.warnings.append(f"out of memory: evaluated again with evaluation.decodes={half.decodes}")
-    result.metrics |= found.metrics
-    result.not_applicable |= found.not_applicable
-    result.warnings += found.warnings
-    result.details |= found.details
-    result.failed |= found.failed
+    result.include(found)
     return time.perf_counter() - started
 
 

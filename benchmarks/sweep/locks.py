@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -12,11 +11,11 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
+from benchmarks.files import WITHOUT_LOCKS
+
 log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
-# What file systems answer that know no locks.
-_UNKNOWN = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class LockedError(RuntimeError):
@@ -42,7 +41,7 @@ def cell_lock(run_folder: Path) -> Iterator[None]:
                 file.seek(0)
                 raise LockedError(f"is being run by {file.read().strip() or 'another process'}") from None
             except OSError as error:
-                if error.errno not in _UNKNOWN:
+                if error.errno not in WITHOUT_LOCKS:
                     raise
                 log.warning(
                     "%s: locking is off (%s): run no second sweep on this folder at the same time",

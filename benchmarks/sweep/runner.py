@@ -19,7 +19,7 @@ from benchmarks.data import Dataset, condition_shape, load
 from benchmarks.environment import threads, usable_cores
 from benchmarks.errors import UserError
 from benchmarks.evaluation.judges.shipped import check_shipped
-from benchmarks.files import remove_temporary
+from benchmarks.files import ABANDONED_SECONDS, remove_temporary
 from benchmarks.records.record import Record, read_records, write_missing_data
 from benchmarks.sweep.cell import FAILED_STEPS, Setting, clean_up, finished, run_once
 from benchmarks.sweep.locks import LockedError
@@ -29,9 +29,6 @@ from benchmarks.training.identity import code_digest, own_code_digest
 from variants import lookup
 
 log = logging.getLogger(__name__)
-
-# No write takes as long; nobody holds a lock on the folders of all runs and of reports.
-ABANDONED_SECONDS = 3600.0
 
 
 @dataclass
@@ -201,17 +198,17 @@ def _raised_in(record: Record) -> str:
 def check_ready(setting: Setting) -> None:
     """Raises ``UserError`` for what would end a run only after others have trained: a results folder that takes no
     files, damaged judges."""
-    check_writable(setting.results / "runs", "results")
+    check_writable(setting.results / "runs")
     check_shipped()
 
 
-def check_writable(folder: Path, what: str) -> None:
-    """Raises ``UserError`` for a folder that takes no files, and removes what killed processes left in it."""
+def check_writable(folder: Path) -> None:
+    """Raises ``UserError`` for a folder of results that takes no files; removes what killed processes left in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"the {what} folder {str(folder)!r} is not writable: {error.strerror}") from None
+        raise UserError(f"the results folder {str(folder)!r} is not writable: {error.strerror}") from None
     remove_temporary(folder, older_than=ABANDONED_SECONDS)

@@ -8,6 +8,7 @@ step.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -45,8 +46,9 @@ class Distribution(TorchDistribution):
         return z, self.log_prob(z)
 
 
-class DiagonalNormal(Distribution):
-    """Normal with diagonal covariance over the last dimension of ``loc`` and ``log_scale`` (*batch, latent)."""
+class Normal(Distribution):
+    """A normal distribution around ``loc`` (*batch, latent), an affine image of standard noise whose log-determinant is
+    the sum of ``log_scale`` (*batch, latent). Subclasses give the map, :meth:`_of_noise`."""
 
     has_rsample = True
     has_pairwise_log_prob = True
@@ -63,10 +65,6 @@ class DiagonalNormal(Distribution):
     def mode(self) -> Tensor:
         return self.loc
 
-    @property
-    def variance(self) -> Tensor:
-        return (2 * self.log_scale).exp()
-
     def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         return self._of_noise(self._noise(sample_shape))
 
@@ -77,14 +75,26 @@ class DiagonalNormal(Distribution):
     def _noise(self, sample_shape: Shape) -> Tensor:
         return torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
 
+    @abstractmethod
+    def _of_noise(self, noise: Tensor) -> Tensor:
+        """The draw that standard ``noise`` (*sample_shape, *batch, latent) becomes."""
+
+    def _log_prob_of_standardised(self, noise: Tensor) -> Tensor:
+        return -0.5 * (noise.square().sum(-1) + self.loc.shape[-1] * LOG_2PI) - self.log_scale.sum(-1)
+
+
+class DiagonalNormal(Normal):
+    """Normal with diagonal covariance over the last dimension of ``loc`` and ``log_scale`` (*batch, latent)."""
+
+    @property
+    def variance(self) -> Tensor:
+        return (2 * self.log_scale).exp()
+
     def _of_noise(self, noise: Tensor) -> Tensor:
         return torch.addcmul(self.loc, self.log_scale.exp(), noise)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._log_prob_of_standardised((value - self.loc) * (-self.log_scale).exp())
-
-    def _log_prob_of_standardised(self, noise: Tensor) -> Tensor:
-        return -0.5 * (noise.square().sum(-1) + self.loc.shape[-1] * LOG_2PI) - self.log_scale.sum(-1)
 
     def pairwise_log_prob(self, value: Tensor) -> Tensor:
         # (z - m)^2 / s^2 = z^2 / s^2 - 2 z m / s^2 + m^2 / s^2, summed over dimensions: one product of matrices.

@@ -13,18 +13,12 @@ NEEDS = ("condition", "prior")
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    import math
-
-    from benchmarks.data import scored
-    from benchmarks.evaluation.likelihood import log_likelihood_by_prior, standard_error
+    from benchmarks.evaluation.likelihood import in_units, log_likelihood_by_prior
 
     x, condition, config = context.data.x, context.data.condition, context.config
     values = log_likelihood_by_prior(context.variant, x, config.importance_samples, config.decodes, condition)
-    result.add("log_likelihood_by_prior", float(values.mean()))
-    result.add("log_likelihood_by_prior_se", standard_error(values))
-    if not context.variant.observation.binary:
-        bits = -float(values.mean()) / (scored(x, condition) * math.log(2))
-        result.add("log_likelihood_by_prior_bits_per_dim", bits)
+    for name, value in in_units("log_likelihood_by_prior", values, context.pixels_of_8_bits).items():
+        result.add(name, value)
 
 
 register(

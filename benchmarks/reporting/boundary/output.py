@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from benchmarks.errors import UserError
-from benchmarks.files import locked, write_atomically
+from benchmarks.files import ABANDONED_SECONDS, locked, write_atomically
 from benchmarks.reporting.markdown import GENERATED, file_name, one_line
 
 MANIFEST = "manifest.json"
@@ -24,8 +24,6 @@ _ABOUT = (
 _PAGE_START = GENERATED.partition(" from ")[0].encode()
 _HTML_TITLE = b"<title>VAE benchmark reports</title>"
 _MANIFEST_START = _ABOUT.partition(",")[0].encode()
-# A file that a killed run left half written is removed once it is older than this many seconds.
-_ABANDONED = 3600
 _Arguments = ParamSpec("_Arguments")
 
 
@@ -164,7 +162,7 @@ class Output:
         for part in ("", "figures", "variants"):
             for path in (self.folder / part).glob(".*.tmp"):
                 is_ours = re.fullmatch(r"\..+\.(?:md|png|json|html)\.\w{8}\.tmp", path.name)
-                if is_ours and path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED:
+                if is_ours and path.is_file() and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                     path.unlink(missing_ok=True)
 
 
