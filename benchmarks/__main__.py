@@ -6,17 +6,22 @@ Heavy imports are made inside the commands that need them, so that ``--help`` an
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from benchmarks.arguments import Parser, check_overrides, overrides, parse, seconds, seeds, whole
+from benchmarks.arguments import Parser, check_overrides, overrides, parse, path, seconds, seeds, whole
+from benchmarks.conf_files import check_files, choices
 from benchmarks.errors import UserError
+from benchmarks.variables import check_variables
 from benchmarks.wording import counted
+from variants.own_files import OwnFileError
 
 if TYPE_CHECKING:
     from benchmarks.sweep.runner import Summary
@@ -27,32 +32,54 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 where cells failed, 2 for input that was refused, 130 when interrupted, 143
-    when terminated."""
+    """Run one command; 0 on success, 1 where cells failed, now or earlier, 2 for input that was refused, 130
+    when interrupted, 143 when terminated."""
     _show_log()
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    # One that a notebook named, or that does not exist, would fail the first import of matplotlib.
+    os.environ["MPLBACKEND"] = "agg"
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
     try:
         options = parse(*_parser(), sys.argv[1:] if arguments is None else arguments)
+        check_variables()
+        check_files()
         return int(options.command(options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OwnFileError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("interrupted: start the same command again to go on from the last checkpoint", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def console() -> NoReturn:
+    """The command ``vae-bench``: :func:`main` in a process of its own."""
+    status = main()
+    # Nothing is left to interrupt but Python's own end, which would print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def _show_log() -> None:
     """Log to the terminal: what this project says of its progress, and only warnings of the libraries that it uses."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    # A name of any bytes, or a ± where the terminal knows ASCII alone, must not end a command.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     for package in ("benchmarks", "variants"):
         logging.getLogger(package).setLevel(logging.INFO)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Stop once. What follows is the clean-up, which takes seconds and which more signals must not cut short."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _parser() -> tuple[Parser, dict[str, Parser]]:
@@ -62,7 +89,8 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     bench = commands.add_parser("bench", help="train and evaluate variants on data sets, and write the reports")
-    bench.add_argument("--variants", default="all", help="all, or names separated by commas (default: all)")
+    which = "all, or names of variants or families separated by commas (default: all)"
+    bench.add_argument("--variants", default="all", help=which)
     bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
     bench.add_argument("--seeds", type=seeds, default=[0], help="for example 0,1,2 or 0-4 (default: 0)")
     profiles = "smoke, quick, standard or paper (default: standard on a GPU, otherwise quick)"
@@ -83,7 +111,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
     report = commands.add_parser("report", help="write the reports again from the records")
     _add_folders(report)
-    report.add_argument("--baseline", type=Path, help="mark what changed since this earlier results folder")
+    report.add_argument("--baseline", type=path, help="mark what changed since this earlier results folder")
     report.add_argument("--html", action="store_true", help="also write index.html, all pages in one file")
     report.set_defaults(command=_report)
 
@@ -96,24 +124,24 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
     verify = commands.add_parser("verify", help="repeat the run of a record and compare the metrics")
     verify.add_argument("run", help="the run id of a record")
-    verify.add_argument("--results", type=Path, default=Path("results"))
+    verify.add_argument("--results", type=path, default=Path("results"))
     verify.set_defaults(command=_verify)
 
     publish = commands.add_parser("publish", help="copy successful records to results/reference")
-    publish.add_argument("--results", type=Path, default=Path("results"))
-    publish.add_argument("--source", type=Path, help="the results folder to copy from (default: --results)")
+    publish.add_argument("--results", type=path, default=Path("results"))
+    publish.add_argument("--source", type=path, help="the results folder to copy from (default: --results)")
     publish.set_defaults(command=_publish)
 
     results = commands.add_parser("results", help="export all records as one table")
-    results.add_argument("--results", type=Path, default=Path("results"))
-    results.add_argument("--csv", type=Path, help="write this file; - prints the table")
-    results.add_argument("--parquet", type=Path, help="write this file")
+    results.add_argument("--results", type=path, default=Path("results"))
+    results.add_argument("--csv", type=path, help="write this file; - prints the table")
+    results.add_argument("--parquet", type=path, help="write this file")
     results.set_defaults(command=_results)
 
     speed = commands.add_parser("speed", help="measure the speed of training against other implementations")
-    speed.add_argument("--reports", type=Path, default=Path("reports"))
+    speed.add_argument("--reports", type=path, default=Path("reports"))
     speed.add_argument("--repeats", type=whole, default=9, help="measurements of each (default: 9)")
-    speed.add_argument("--peers", type=Path, help="the Python interpreter of an environment with pythae")
+    speed.add_argument("--peers", type=path, help="the Python interpreter of an environment with pythae")
     speed.set_defaults(command=_speed)
 
     judges = commands.add_parser("judges", help="train the shipped judges and teachers again and write their files")
@@ -134,20 +162,20 @@ def _add_running(parser: Parser) -> None:
 
 
 def _add_folders(parser: Parser) -> None:
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of records (default: results)")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of reports (default: reports)")
+    parser.add_argument("--results", type=path, default=Path("results"), help="folder of records (default: results)")
+    parser.add_argument("--reports", type=path, default=Path("reports"), help="folder of reports (default: reports)")
 
 
 def _bench(options: argparse.Namespace) -> int:
     import variants
-    from benchmarks.config import choices, split_list
+    from benchmarks.config import choices, fitting, split_list, variant_families
     from benchmarks.data import cache_root, data_root
     from benchmarks.environment import choose_device
     from benchmarks.sweep import plan, runner
     from benchmarks.sweep.cell import Setting
     from benchmarks.training.tracking import check_tracker
 
-    names = split_list(options.variants, "variant", _checked(variants.names))
+    names = split_list(options.variants, "variant", variants.names(), variant_families())
     datasets = split_list(options.datasets, "data set", choices("dataset"))
     tracker = "none" if options.tracker is None else options.tracker
     check_tracker(tracker)
@@ -165,11 +193,20 @@ def _bench(options: argparse.Namespace) -> int:
     profile = options.profile
     if profile is None:
         profile = "standard" if device.type == "cuda" else "quick"
-    cells = plan.plan(names, datasets, options.seeds, profile, own)
+    cells = []
+    for dataset in datasets:
+        chosen, left_out = names, ""
+        if options.variants.strip() == "all":
+            chosen, left_out = fitting(names, dataset, profile, own)
+        if left_out:
+            print(left_out, file=sys.stderr)
+        cells += plan.plan(chosen, [dataset], options.seeds, profile, own)
     setting = Setting(options.results, data_root(), cache_root() / "features", device, tracker)
     if options.dry:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
+    if not options.no_report:
+        _check_reports(options)
     if options.launcher is not None:
         summary = runner.run_on(options.launcher, cells, setting, options.retry, of_launcher)
     else:
@@ -177,6 +214,13 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.no_report:
         _report(options)
     return _summarise(summary)
+
+
+def _check_reports(options: argparse.Namespace) -> None:
+    """Refuse a folder of reports that cannot be written before anything is trained."""
+    from benchmarks.reporting import check_folder
+
+    check_folder(options.reports)
 
 
 def _summarise(summary: Summary) -> int:
@@ -188,21 +232,16 @@ def _summarise(summary: Summary) -> int:
     print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
         print(f"  {record.run_id}: {outcome(record)}")
+    if summary.ended_badly:
+        print("RETRY=1 (--retry) runs again what ended badly before")
     for name, reason in summary.missing_data.items():
         print(f"  {name}: data missing: {reason}")
     nothing_ran = bool(summary.missing_data) and not summary.ran and not summary.skipped
     return 1 if summary.failed or nothing_ran else 0
 
 
-def _checked(names: Callable[[], list[str]]) -> list[str]:
-    try:
-        return names()
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
 def _data(options: argparse.Namespace) -> int:
-    from benchmarks.config import choices, split_list
+    from benchmarks.config import split_list
     from benchmarks.sweep.fetch import fetch
 
     return fetch(split_list(options.datasets, "data set", choices("dataset")))
@@ -234,13 +273,16 @@ def _publish(options: argparse.Namespace) -> int:
     from benchmarks.records.record import REPRODUCTION
 
     source = options.source or options.results
-    published = publish(options.results, source)
+    published, messages = publish(options.results, source)
     print(f"{counted(len(published), 'record')} published to {options.results / 'reference'}")
     if (source / REPRODUCTION).is_dir():
-        published = publish(options.results / REPRODUCTION, source / REPRODUCTION)
+        published, more = publish(options.results / REPRODUCTION, source / REPRODUCTION)
+        messages += more
         note_made_for(options.results / REPRODUCTION, read_made_for(source / REPRODUCTION))
         print(f"{counted(len(published), 'record')} published to {options.results / REPRODUCTION / 'reference'}")
-    return 0
+    for message in messages:
+        print(message, file=sys.stderr)
+    return 1 if messages else 0
 
 
 def _reproduce(options: argparse.Namespace) -> int:
@@ -260,6 +302,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         cells = recipes.all_cells(targets, options.budget)
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
+    _check_reports(options)
     summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)
@@ -291,10 +334,26 @@ def _results(options: argparse.Namespace) -> int:
 def _speed(options: argparse.Namespace) -> int:
     from benchmarks.speed.page import measure
 
-    if options.peers is not None and not options.peers.exists():
-        raise UserError(f"--peers must be a Python interpreter, got {str(options.peers)!r}: `make peers` makes one")
+    if options.peers is not None:
+        _check_peers(options.peers)
     print(measure(options.reports, options.repeats, options.peers))
     return 0
+
+
+def _check_peers(python: Path) -> None:
+    """Before anything is measured, which takes minutes."""
+    check = (
+        "import sys; from importlib.util import find_spec; sys.exit(not (find_spec('pythae') and find_spec('torch')))"
+    )
+    try:
+        found = subprocess.run([str(python.absolute()), "-c", check], capture_output=True).returncode == 0
+    except OSError:
+        found = False
+    if not found:
+        raise UserError(
+            f"--peers must be the Python of an environment with torch and pythae 0.1.2, got {str(python)!r}: "
+            "`make peers` in a checkout makes one"
+        )
 
 
 def _judges(options: argparse.Namespace) -> int:
@@ -303,19 +362,21 @@ def _judges(options: argparse.Namespace) -> int:
     from benchmarks.evaluation.judges.making import make_shipped
     from benchmarks.evaluation.judges.shipped import SOURCES
 
-    for path in make_shipped(split_list(options.datasets, "data set", SOURCES), data_root()):
-        print(path)
+    for written in make_shipped(split_list(options.datasets, "data set", SOURCES), data_root()):
+        print(written)
     return 0
 
 
 def _list(options: argparse.Namespace) -> int:
-    import variants
-    from benchmarks.config import choices
+    from variants.registry import summaries
 
-    print("variants:")
-    for name in _checked(variants.names):
-        summary = (variants.lookup(name).__doc__ or "").strip().partition("\n")[0]
-        print(f"  {name:<14}{summary}")
+    found = summaries()
+    width = max(map(len, found)) + 2
+    for family in dict.fromkeys(family for family, _ in found.values()):
+        print(f"variants, {family}:")
+        for name, (own, summary) in found.items():
+            if own == family:
+                print(f"  {name:<{width}}{summary}")
     for group in ("dataset", "network", "profile"):
         print(f"{group}s: {', '.join(choices(group))}")
     print(f"paper targets: {', '.join(choices('paper'))}")
@@ -323,4 +384,4 @@ def _list(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

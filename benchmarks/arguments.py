@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.errors import UserError
@@ -60,6 +62,15 @@ def nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
     """ "; did you mean ...?" with the nearest of ``known``; empty where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def path(text: str) -> Path:
+    """A file or a folder, ``~`` standing for a home folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be a path, got {text!r}")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError(f"must be a path without a null byte, got {text!r}")
+    return Path(os.path.expanduser(text))
 
 
 def whole(text: str) -> int:
@@ -144,10 +155,19 @@ OWN_FLAGS = {"variant": "variants", "dataset": "datasets", "seed": "seeds", "pro
 
 def check_overrides(given: Sequence[str], launcher: str | None) -> tuple[list[str], list[str]]:
     """Overrides of the cells and those of the launcher. Raises :class:`UserError` for one that would replace what a
-    flag sets, and for one of a launcher where there is none."""
-    own, of_launcher = [], []
+    flag sets, for one of a launcher where there is none, and for an option that is given twice."""
+    own: list[str] = []
+    of_launcher: list[str] = []
+    seen: dict[str, str] = {}
     for override in given:
         key = re.split("[=@]", override.lstrip("+~"), maxsplit=1)[0].strip()
+        if key in seen:
+            raise UserError(f"{seen[key]!r} has no effect beside {override!r}: give one of them")
+        seen[key] = override
+        if override.startswith("~") and "." in key:
+            raise UserError(f"{override!r} leaves the option at a default that no file names: give its value, {key}=…")
+        if override.partition("=")[2].strip() == "{}":
+            raise UserError(f"{override!r} has no effect: it sets no option")
         flag = "launcher" if key == "hydra/launcher" else OWN_FLAGS.get(key)
         if flag:
             raise UserError(f"{override!r} cannot be an override: use {flag.upper()}=… of make, or --{flag} …")

@@ -5,35 +5,50 @@ Every value is checked here, before data or weights are touched.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import os
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 import variants
+from benchmarks.conf_files import check_files, choices, conf_folder, conf_path
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
-from benchmarks.records.record import configuration_hash
+from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
+from benchmarks.records.identity import earlier_run_id, run_id
 from variants.options import between, not_negative, one_of, plain, positive, unknown
+from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
 
 OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
 SCHEDULES = ("constant", "cosine", "burda")
 PRECISIONS = ("fp32", "tf32", "bf16")
 INCEPTION_PRECISIONS = ("fp32", "bf16")
-CONF_VARIABLE = "VAE_CONF_PATH"
 SELECTIONS = ("last", "validation")
+
+# Hydra's words for what is refused -> ours, where its advice would be refused too.
+REWORDED = {
+    r"Sweep parameters '(.*?)' requires --multirun.*": r"'\1' gives several values: give one",
+    r"Ambiguous value for argument '(.*?)' 1\. .*": r"'\1' gives several values: put a list into [brackets]",
+    r"LexerNoViableAltException: (.*) \^.*": r"'\1' cannot be read: put the value in quotes, as in key='value'",
+    r"(Error parsing override '.*?' )?missing EQUAL.*": "an override must be key=value, such as training.epochs=3",
+    r"(.*) See https://hydra\.cc/docs/\S+ for details": r"an override must be key=value: \1",
+}
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -136,7 +151,15 @@ class Config:
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
-        conditional, condition = variants.lookup(self.variant_name).conditional, self.dataset.condition
+        self._check_names()
+        cls = variants.lookup(self.variant_name)
+        cls.check(self.variant, self.network, self.dataset.side)
+        if self.training.batch_size < cls.smallest_batch:
+            raise ValueError(
+                f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "
+                f"compares the images of a batch, got {self.training.batch_size}"
+            )
+        conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
             others = ", ".join(name for name in CONDITIONS if name != "none")
             raise ValueError(
@@ -159,34 +182,28 @@ class Config:
             "seed": self.seed,
         }
 
+    def _check_names(self) -> None:
+        """Refuse now, not after training, what cannot be a part of a run's folder or of its record."""
+        names = (("variant.name", self.variant_name), ("dataset.name", self.dataset.name), ("profile", self.profile))
+        for where, name in names:
+            check_name(where, name)
+        if len(self.run_id.encode()) > LONGEST_RUN_ID:
+            raise ValueError(f"the run id {self.run_id!r} is longer than {LONGEST_RUN_ID} bytes: take shorter names")
+        check_plain("the configuration", self.resolved())
+        for name in ("title", "path", "labels"):
+            text = getattr(self.dataset, name)
+            if text is not None and printable(text) != text:
+                raise ValueError(f"dataset.{name} has invisible characters: {text!r}")
+
     @property
     def run_id(self) -> str:
         """<dataset>-<variant>-<profile>-s<seed>-<hash of what affects the result>"""
-        digits = configuration_hash(self.resolved())
-        return f"{self.dataset.name}-{self.variant_name}-{self.profile}-s{self.seed}-{digits}"
+        return run_id(self.resolved())
 
-
-def conf_folder() -> Path:
-    """The Hydra files: inside an installed package, at the top of a checkout."""
-    here = Path(__file__).resolve().parent
-    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
-
-
-def conf_path() -> list[Path]:
-    """The user's folders of Hydra files, laid out as ``conf/``: those that the environment variable ``VAE_CONF_PATH``
-    lists (separated as in ``PATH``). Raises :class:`UserError` for one that does not exist."""
-    folders = [Path(part).resolve() for part in os.environ.get(CONF_VARIABLE, "").split(os.pathsep) if part]
-    for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{CONF_VARIABLE} names {str(folder)!r}, which is not a folder")
-    return folders
-
-
-def choices(group: str) -> list[str]:
-    """The options of a group: its files in ``conf/`` and the user's folders, and for networks those that are code."""
-    folders = [conf_folder(), *conf_path()]
-    files = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
-    return sorted(files | set(NETWORKS)) if group == "network" else sorted(files)
+    @property
+    def earlier_run_id(self) -> str:
+        """The id that an earlier version gave this run; the same one but for a user's own data."""
+        return earlier_run_id(self.resolved())
 
 
 @cache
@@ -194,7 +211,10 @@ def store_schemas() -> None:
     """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
     store = ConfigStore.instance()
     for name in variants.names():
-        store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
+        try:
+            store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
+        except OmegaConfBaseException as error:
+            raise UserError(f"variant {name!r}, option {error.full_key}: {_one_line(error)}") from error
     for name, network in NETWORKS.items():
         store.store(group="network", name=name, node={"name": name, **_defaults(network)})
     sections = {"dataset": DatasetConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
@@ -213,22 +233,117 @@ def _defaults(schema: type) -> dict[str, Any]:
 
 def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str] = ()) -> Config:
     """One cell's configuration; ``overrides`` are Hydra's (``variant.beta=8``). Raises :class:`UserError`."""
-    known = (("variant", variant, variants.names()), ("data set", dataset, choices("dataset")))
+    return compose_seeds(variant, dataset, profile, [seed], overrides)[0]
+
+
+def compose_seeds(
+    variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str] = ()
+) -> list[Config]:
+    """As :func:`compose`, for several seeds. They are composed once, unless an option is computed from others."""
+    known = (("variant", variant, _variant_names()), ("data set", dataset, choices("dataset")))
     for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
-    store_schemas()
-    arguments = _arguments(variant, dataset, profile, seed)
-    arguments.append(search_path())
+    check_files()
+    for override in overrides:
+        # The group is optional, so that Hydra takes any name.
+        key, _, name = override.lstrip("+").partition("=")
+        if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
+            raise UserError(unknown("budget", name, budgets))
+    with _refusals(variant):
+        first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
+        if interpolated:
+            return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
+        return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
+
+
+def _variant_names() -> list[str]:
     try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = hydra_compose("config", [*arguments, *overrides])
-        config = from_plain(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
-        if config.dataset.name != dataset:
-            raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
-        return dataclasses.replace(config, overrides=tuple(overrides))
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        return variants.names()
+    except OwnFileError as error:
+        raise UserError(str(error)) from error
+
+
+@contextmanager
+def _refusals(variant: str) -> Iterator[None]:
+    """What composing and checking raise, as a :class:`UserError`."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(_refused_key(error, variant) or _one_line(error)) from error
+
+
+def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str]) -> tuple[Config, bool]:
+    """The configuration, and whether anything in it is interpolated, for example from the seed."""
+    composed = _composed([*_arguments(variant, dataset, profile, seed), search_path(), *overrides])
+    given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    _check_sections(given)
+    if given["profile"] != profile:
+        raise ValueError(
+            f"profile must be the name of its file, {profile!r}, got {given['profile']!r}: "
+            f"begin the file with '# @package _global_' and 'profile: {profile}'"
+        )
+    config = from_plain(given)
+    if config.dataset.name != dataset:
+        raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
+    # Not every option is checked for it, and the hash of the run id takes no other number.
+    for key, value in _leaves(config.resolved()):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{key} must be finite, got {value}")
+    interpolated = "${" in repr(OmegaConf.to_container(composed, resolve=False))
+    return dataclasses.replace(config, overrides=tuple(overrides)), interpolated
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """Hydra's composition, unchecked."""
+    store_schemas()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra_compose("config", list(overrides))
+
+
+def _check_sections(given: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for a configuration without one of its parts, which an override can delete."""
+    for section in ("network", "variant", "dataset", "training", "evaluation"):
+        if not isinstance(given.get(section), dict):
+            raise ValueError(f"{section} must be a group of options, got {given.get(section)!r}")
+    for section in ("network", "variant"):
+        if not isinstance(given[section].get("name"), str):
+            raise ValueError(f"{section}.name must be a name, got {given[section].get('name')!r}")
+    for key, value in _leaves(dict(given)):
+        # OmegaConf's word for a value that is missing.
+        if value == "???":
+            raise ValueError(f"{key} must have a value, got '???'")
+    for key in ("profile", "seed"):
+        if given.get(key) is None:
+            raise ValueError(f"{key} is not given")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _leaves(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _leaves(part, key)
+    else:
+        yield key, value
+
+
+def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], str]:
+    """Those of the variants that a data set's configuration suits, conditional ones where it has a condition and the
+    others where it has none; and a line that says which were left out, "" for none."""
+    own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
+    try:
+        condition = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *own]).dataset.condition
+    except (HydraException, OmegaConfBaseException):
+        # Refused, with the reason, where the cells are composed.
+        return list(names), ""
+    kept = [name for name in names if variants.lookup(name).conditional == (condition != "none")]
+    left_out = ", ".join(name for name in names if name not in kept)
+    if not kept or not left_out:
+        return list(names), ""
+    why = "need a dataset.condition" if condition == "none" else f"take no condition, and here it is {condition}"
+    return kept, f"{dataset}: left out of all, since they {why}: {left_out}"
 
 
 def arguments_of(config: Config) -> list[str]:
@@ -244,29 +359,43 @@ def _arguments(variant: str, dataset: str, profile: str, seed: int) -> list[str]
 
 def search_path() -> str:
     """The Hydra override by which the user's folders of files are found."""
-    return "hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in conf_path()) + "]"
+    return "hydra.searchpath=[" + ",".join(_quoted(f"file://{folder}") for folder in conf_path()) + "]"
+
+
+def _quoted(text: str) -> str:
+    """A string in Hydra's grammar of overrides."""
+    # A backslash counts as one unless it stands before a quote, or at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
 
 
 def _refused_key(error: Exception, variant: str) -> str | None:
     """Hydra's refusal of an unknown key, said again with the keys that exist."""
-    found = re.search(r"Could not override '([\w.]+)'", str(error))
+    found = re.search(r"Could not override '([^']*)'", str(error))
     if not found:
         return None
     section, _, key = found[1].rpartition(".")
-    schemas: dict[str, Any] = {
-        "variant": variants.lookup(variant).Config, "dataset": DatasetConfig,
-        "training": TrainingConfig, "evaluation": EvaluationConfig,
+    schemas: dict[str, tuple[type, ...]] = {
+        "variant": (variants.lookup(variant).Config,), "network": tuple(NETWORKS.values()),
+        "dataset": (DatasetConfig,), "training": (TrainingConfig,), "evaluation": (EvaluationConfig,),
     }  # fmt: skip
-    if section in schemas:
-        return str(unknown(f"option {section}.", key, (f.name for f in dataclasses.fields(schemas[section]))))
-    return None
+    if section not in schemas:
+        return str(unknown("group of options", section or key, schemas))
+    known = {option.name for schema in schemas[section] for option in dataclasses.fields(schema)}
+    return str(unknown(f"option {section}.", key, known))
 
 
 def from_plain(given: dict[str, Any]) -> Config:
-    """A checked configuration from plain data: from Hydra, or from a record. Raises ``ValueError``."""
+    """A checked configuration from plain data: from Hydra, or from a record. Raises ``ValueError``.
+
+    Every text stands for itself: what looks like an interpolation is none.
+    """
     rest = dict(given)
+    for section in ("network", "variant", "dataset", "seed", "profile"):
+        if section not in rest:
+            raise ValueError(f"the configuration has no {section}")
     network, variant = dict(rest.pop("network")), dict(rest.pop("variant"))
-    network_name, variant_name = network.pop("name"), variant.pop("name")
+    network_name, variant_name = network.pop("name", ""), variant.pop("name", "")
     one_of("network", network_name, NETWORKS)
     parts = {
         "network": _typed(NETWORKS[network_name], network, "network"),
@@ -283,34 +412,65 @@ def from_plain(given: dict[str, Any]) -> Config:
     return Config(variant_name=variant_name, network_name=network_name, seed=seed, profile=str(profile), **parts)  # type: ignore[arg-type]
 
 
-T = TypeVar("T")
-
-
 def _typed(schema: type[T], values: dict[str, Any], where: str) -> T:
     """``values`` as an instance of the dataclass ``schema``: unknown keys and wrong types are refused."""
     known = [f.name for f in dataclasses.fields(schema)]  # type: ignore[arg-type]
     for key in values:
         one_of(f"option {where}.", str(key), known)
-    merged = OmegaConf.merge(OmegaConf.structured(schema), values)
-    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: _literal(value) for key, value in values.items()})
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        # Its key is that within the section.
+        key = f"{where}.{error.full_key}" if error.full_key else where
+        raise ValueError(f"{key}: {_one_line(error)}") from error
+
+
+def _literal(value: Any) -> Any:
+    """``value`` so that OmegaConf reads its texts as they stand. Raises ``ValueError`` for "???", its mark of a missing
+    value, which nothing can escape."""
+    if isinstance(value, str):
+        if value == "???":
+            raise ValueError("'???' marks a value that is missing")
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    if isinstance(value, dict):
+        return {key: _literal(entry) for key, entry in value.items()}
+    return [_literal(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _one_line(error: Exception) -> str:
     """A library's message without its trailing frames of explanation."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
-    return " ".join(kept)
+    message = " ".join(kept)
+    return next(
+        (re.sub(pattern, words, message) for pattern, words in REWORDED.items() if re.match(pattern, message)), message
+    )
 
 
-def split_list(text: str, kind: str, allowed: Iterable[str]) -> list[str]:
-    """Names from "a,b" or "all". Raises :class:`UserError` for an empty list or an unknown name."""
+def variant_families() -> dict[str, list[str]]:
+    """Family of variants -> its names, in the order of ``variants.FAMILIES``; without those that have none."""
+    of = {name: variants.lookup(name).family for name in variants.names()}
+    groups = {family: [name for name in of if of[name] == family] for family in variants.FAMILIES}
+    return {family: names for family, names in groups.items() if names}
+
+
+def split_list(
+    text: str, kind: str, allowed: Iterable[str], groups: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """Names from "a,b" or "all"; one of the ``groups`` ("posteriors and priors", or "posteriors-and-priors") stands for
+    its names. Raises :class:`UserError` for an empty list or an unknown name."""
     known = list(allowed)
+    members = {group.replace(" ", "-"): list(names) for group, names in (groups or {}).items()}
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError(f"no {kind} given (allowed: all, {', '.join(known)})")
     if names == ["all"]:
         return known
+    found: list[str] = []
     for name in names:
-        if name not in known:
-            raise UserError(unknown(kind, name, known))
-    return list(dict.fromkeys(names))
+        group = name.replace(" ", "-")
+        if name not in known and group not in members:
+            raise UserError(unknown(kind, name, [*known, *members]))
+        found += [name] if name in known else members[group]
+    return list(dict.fromkeys(found))

@@ -6,11 +6,20 @@ Imports nothing of ours, so that anything may import it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import functools
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+# What a file system answers that cannot lock: some network and FUSE file systems; EBADF by NFS for a read-only file.
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -38,17 +47,53 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[bool]:
     """Hold ``path`` while the block runs, so that of several processes one does the work and the others find it done.
+    Yields whether it is held.
 
-    In a folder that cannot be written nothing is locked: nothing will be written there.
+    In a folder that cannot be written nothing is locked: nothing will be written there. A file system that has no locks
+    is used without, and the log says so once.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        file = _lock_file(path)
     except OSError:
-        yield
+        yield False
         return
-    with file:
+    try:
+        yield _lock(file, path.parent)
+    finally:
+        os.close(file)
+
+
+def _lock_file(path: Path) -> int:
+    """The lock file of another user may be read-only, which is enough to lock it."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _lock(file: int, folder: Path) -> bool:
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        _say_without_locks(folder, error.strerror)
+        return False
+    return True
+
+
+@functools.cache
+def _say_without_locks(folder: Path, reason: str) -> None:
+    log.warning("the file system of %s has no locks (%s): do not start two runs on it at once", folder, reason)
+
+
+def remove_temporary(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what :func:`write_atomically` left in ``folder`` when it was killed: temporary files that are
+    ``older_than`` so many seconds. At 0 nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()

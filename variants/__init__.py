@@ -5,10 +5,24 @@
 True
 """
 
-from .autoencoder import Autoencoder, AutoencoderConfig
-from .base import FAMILIES, PROPERTIES, Batch, LogWeights, Loss, ParameterGroup, TrainingStep, Variant, VariantConfig
-from .building import build
-from .registry import lookup, names, register
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .autoencoder import Autoencoder, AutoencoderConfig
+    from .base import (
+        FAMILIES,
+        PROPERTIES,
+        Batch,
+        LogWeights,
+        Loss,
+        ParameterGroup,
+        TrainingStep,
+        Variant,
+        VariantConfig,
+    )
+    from .building import build
+    from .registry import lookup, names, register
 
 __all__ = [
     "FAMILIES",
@@ -27,3 +41,18 @@ __all__ = [
     "names",
     "register",
 ]
+
+# Where each is defined.
+_HOMES = {
+    "autoencoder": ("Autoencoder", "AutoencoderConfig"),
+    "building": ("build",),
+    "registry": ("lookup", "names", "register"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Late, because most of it imports torch, and reports and lists of names do without.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, defined in _HOMES.items() if name in defined), "base")
+    return getattr(import_module(f".{home}", __name__), name)

@@ -13,6 +13,9 @@ from .options import without_effect
 from .parts.distributions import PointMass
 from .parts.networks import Network
 
+# Half a grey level: as close to 0 and 1 as the pixels of an affine decoder come when they are given a likelihood.
+HALF_LEVEL = 0.5 / 255
+
 
 @dataclass
 class AutoencoderConfig(VariantConfig):
@@ -29,16 +32,21 @@ class Autoencoder(Variant):
 
         loss = |x - G(z)|^2 + penalty(x, z),   z = Q(T(x))
 
-    The squared error is summed over pixels. Subclasses override ``corrupt`` (T, by default the image itself),
-    ``regulariser`` (the penalty, by default none; ``step.x``, ``step.z``) and ``reconstruction``. There is no prior and
-    q is a point mass, so no ELBO; a subclass that has a prior says in ``unavailable`` what it lacks.
+    The squared error is summed over pixels. G(z) is the mean of the observation model, which lies in [0, 1]; with an
+    affine network it is the decoder's output itself, so that Q and G are affine. Subclasses override ``corrupt`` (T, by
+    default the image itself), ``regulariser`` (the penalty, by default none; ``step.x``, ``step.z``),
+    ``reconstruction`` and ``image`` (G). There is no prior and q is a point mass, so no ELBO; a subclass that has a
+    prior says in ``unavailable`` what it lacks.
     """
 
     Config = AutoencoderConfig
     family = "autoencoders"
     trains_observation = False
+    # Whether G(z) is the decoder's output itself.
+    affine = False
 
     def build(self, network: Network) -> None:
+        self.affine = network.affine
         self.encoder = network.encoder(self.image_shape, self.latent_size)
         self.decoder = network.decoder(self.latent_size, self.image_shape)
 
@@ -53,11 +61,27 @@ class Autoencoder(Variant):
         q = self.posterior(self.corrupt(batch.images), condition=batch.condition)
         return TrainingStep(self, batch, progress, q, q.rsample(torch.Size([1])))
 
+    def image(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """G(z), the reconstruction (*samples, batch, channels, height, width) of ``z`` (*samples, batch, latent)."""
+        if self.affine:
+            return super().decode(z, condition=condition)
+        return self.likelihood(z, condition=condition).mean
+
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        output = super().decode(z, condition=condition)
+        # Observation models take the sigmoid of what they read: this makes it G(z), as far as that is an image.
+        return torch.logit(output, eps=HALF_LEVEL) if self.affine else output
+
     def reconstruction(self, step: TrainingStep) -> Tensor:
-        return (step.x - step.likelihood.mean).square().flatten(-3).sum(-1)
+        return (step.x - self.image(step.z, condition=step.batch.condition)).square().flatten(-3).sum(-1)
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         return step.z.new_zeros(())
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """G(Q(x)) (batch, channels, height, width)."""
+        return self.image(self.code(self.posterior(x, condition=condition)), condition=condition)
 
     def unavailable(self) -> dict[str, str]:
         return {

@@ -11,17 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .options import one_of, positive
+from .options import FAMILIES, one_of, positive
 from .parts.distributions import DiagonalNormal, StandardNormal, draw, has_closed_form_kl, kl_divergence
 from .parts.networks import Network, batched
-from .parts.observations import ObservationModel
+from .parts.observations import CompletedImage, ObservationModel
 from .signatures import accept_condition, check_hooks
 
-# What reports group variants by.
-FAMILIES = (
-    "bounds", "posteriors and priors", "discrete", "disentangling", "reconstruction losses", "autoencoders",
-    "conditional", "other",
-)  # fmt: skip
 # What a model may lack, see Variant.unavailable.
 PROPERTIES = ("prior", "posterior_density", "density_elsewhere", "continuous_latent")
 
@@ -150,7 +145,8 @@ class Variant(nn.Module):
     to 1 at the last one and drives every schedule: a model keeps no counters.
 
     A conditional model sets :attr:`conditional`; its methods are then called with ``condition=`` (batch, ...), shaped
-    ``condition_shape``. Others need not name that argument.
+    ``condition_shape``. Others need not name that argument. A condition of one channel more than the images is a part
+    of the image itself and a mask, see :class:`CompletedImage`.
     """
 
     name: ClassVar[str]  # entered by register()
@@ -168,6 +164,8 @@ class Variant(nn.Module):
     conditional: ClassVar[bool] = False
     # Names of the loss's terms that are statistics of a batch, not means over images.
     batch_statistics: ClassVar[tuple[str, ...]] = ()
+    # The smallest batch that its loss is made for; of the last one of an epoch, which may be smaller, it is finite.
+    smallest_batch: ClassVar[int] = 1
     # The smallest height and width of images that it takes.
     smallest_side: ClassVar[int] = 1
     # Options that make another model, estimator or loss of it than its defaults do: the contract tests run each.
@@ -191,9 +189,7 @@ class Variant(nn.Module):
     ) -> None:
         super().__init__()
         kind = type(self).__name__
-        if min(image_shape[1:]) < self.smallest_side:
-            height, width = image_shape[1:]
-            raise ValueError(f"{kind} needs images of {self.smallest_side} pixels a side or more, got {height}x{width}")
+        self.check(config, network, min(image_shape[1:]))
         if self.conditional and condition_shape is None:
             raise ValueError(f"{kind} models images given a condition, and there is none: set dataset.condition")
         self.config: Any = config
@@ -204,6 +200,14 @@ class Variant(nn.Module):
         self.build(network)
         for key in self.unavailable():
             one_of(f"{kind}.unavailable() key", key, PROPERTIES)
+
+    @classmethod
+    def check(cls, config: VariantConfig, network: Network, side: int | None) -> None:
+        """Raise ``ValueError`` for options that are sound each by itself but not together with this network or these
+        images. ``side``: the smaller of their height and width; None before it is known. A configuration is checked
+        when it is composed, a model when it is made. Override for further checks, and call this one."""
+        if side is not None and side < cls.smallest_side:
+            raise ValueError(f"{cls.__name__} needs images of {cls.smallest_side} pixels a side or more, got {side}")
 
     def build(self, network: Network) -> None:
         """Make the bodies. Override for other sizes, or call it and add modules."""
@@ -223,8 +227,14 @@ class Variant(nn.Module):
         return DiagonalNormal(loc, log_variance / 2)
 
     def likelihood(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
-        """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch)."""
-        return self.observation(self.decode(z, condition=condition))
+        """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch). Given a
+        condition that shows a part of the image, it is over the missing pixels."""
+        image = self.observation(self.decode(z, condition=condition))
+        channels, *size = self.image_shape
+        if condition is None or self.condition_shape != (channels + 1, *size):
+            return image
+        # The given pixels and, last, a mask that is 1 where they are given.
+        return CompletedImage(image, condition[..., :-1, :, :], condition[..., -1:, :, :] < 0.5)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The decoder's output for ``z`` (*samples, batch, latent), which the observation model turns into p(x|z)."""

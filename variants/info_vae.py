@@ -56,6 +56,7 @@ class InfoVAE(Variant):
     family = "disentangling"
     forms = ({"alpha": 1.0},)
     batch_statistics = ("mmd",)
+    smallest_batch = 2
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         penalty = (1 - self.config.alpha) * step.kl

@@ -9,6 +9,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+# What reports group variants by.
+FAMILIES = (
+    "bounds", "posteriors and priors", "discrete", "disentangling", "reconstruction losses", "autoencoders",
+    "conditional", "other",
+)  # fmt: skip
+
 
 def added(default: Any) -> Any:
     """A dataclass field for an option that came after records had been made. At its default it is left out of the

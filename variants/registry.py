@@ -1,49 +1,62 @@
 """The registry of variants: ``register`` a class under a name, look it up, and find variants outside this package.
 
 Variants come from three places, in this order: the modules of this package, installed packages that declare an
-entry point in the group ``vae_bench.variants``, and every ``*.py`` file in the folders that the environment variable
-``VAE_VARIANTS_PATH`` lists (separated as in ``PATH``).
+entry point in the group ``vae_bench.variants``, and the files that register one in the folders that the environment
+variable ``VAE_VARIANTS_PATH`` lists (separated as in ``PATH``; see ``own_files.py``).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-import importlib.util
 import inspect
-import os
 import pkgutil
-import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from .base import Variant
-from .options import unknown
+from . import sources
+from .options import FAMILIES, unknown
+from .own_files import OwnFileError, folders, import_folder
+
+if TYPE_CHECKING:
+    from .base import Variant
 
 ENTRY_POINT_GROUP = "vae_bench.variants"
 PATH_VARIABLE = "VAE_VARIANTS_PATH"
+
+# Words that stand for other things where a variant's name is expected.
+RESERVED = ("all", "null", "true", "false", "nan", "inf")
 
 _variants: dict[str, type[Variant]] = {}
 # Names of modules and paths of files already imported, so that discovery can be repeated at no cost.
 _discovered: set[str] = set()
 
-V = TypeVar("V", bound=type[Variant])
+V = TypeVar("V", bound="type[Variant]")
 
 
 def register(name: str) -> Callable[[V], V]:
     """Class decorator: enter a :class:`Variant` under ``name``.
 
-    Raises ``ValueError`` for a name that is taken or is not an identifier, ``TypeError`` for another kind of class.
+    Raises ``ValueError`` for a name that is taken or is not an identifier, ``TypeError`` for another kind of class and
+    for options that would have no effect.
     """
 
+    if not isinstance(name, str):
+        raise TypeError("register needs a name: write @register('my_vae')")
+
     def enter(cls: V) -> V:
+        # Late, because it imports torch.
+        from .base import Variant
+
         if not (isinstance(cls, type) and issubclass(cls, Variant)):
             raise TypeError(f"register({name!r}) expects a subclass of Variant, got {cls!r}")
-        if not name.isidentifier():
-            raise ValueError(f"variant name {name!r} must be an identifier such as 'my_vae'")
+        if not (name.isidentifier() and name.isascii()) or name in RESERVED:
+            raise ValueError(f"variant name {name!r} must be an identifier such as 'my_vae', and not {_or(RESERVED)}")
         if name in _variants:
-            raise ValueError(f"variant {name!r} is already registered by {_variants[name].__module__}")
+            raise ValueError(f"variant {name!r} is already registered by {_source(_variants[name])}")
+        _check_options(cls)
         cls.name = name
         _variants[name] = cls
         return cls
@@ -67,41 +80,84 @@ def lookup(name: str) -> type[Variant]:
 
 def documentation(name: str) -> str | None:
     """The docstring of the variant registered under ``name``; None where there is no such variant here."""
-    try:
-        return inspect.getdoc(lookup(name))
-    except ValueError:
-        return None
+    return inspect.getdoc(lookup(name)) if name in names() else None
 
 
 def discover() -> None:
-    """Import every module that may register a variant. An import that fails names its file."""
+    """Import every module that may register a variant. Raises :class:`OwnFileError`, which names what cannot be
+    imported."""
     package = importlib.import_module(__package__ or "variants")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.value not in _discovered:
+    if ENTRY_POINT_GROUP not in _discovered:
+        for point in entry_points(group=ENTRY_POINT_GROUP):
+            if point.value in _discovered:
+                continue
+            try:
+                point.load()
+            except (Exception, SystemExit) as error:
+                what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                where = f"{point.value} of package {point.dist.name if point.dist else 'unknown'}"
+                raise OwnFileError(f"entry point {where} cannot be imported: {what}") from error
             _discovered.add(point.value)
-            point.load()
-    for folder in filter(None, os.environ.get(PATH_VARIABLE, "").split(os.pathsep)):
-        load_folder(Path(folder))
+        # Reading all packages' entry points takes milliseconds, and lookups are many.
+        _discovered.add(ENTRY_POINT_GROUP)
+    for folder in folders(PATH_VARIABLE):
+        load_folder(folder)
 
 
 def load_folder(folder: Path) -> None:
-    """Import every ``*.py`` file of ``folder`` that was not imported before."""
-    if not folder.is_dir():
-        raise ValueError(f"{PATH_VARIABLE} names {str(folder)!r}, which is not a folder")
-    for path in sorted(folder.resolve().glob("*.py")):
-        if str(path) in _discovered:
-            continue
-        _discovered.add(str(path))
-        module_name = f"_external_variant_{path.stem}_{abs(hash(str(path))):x}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        # Dataclasses look their module up while they are being made.
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    """Import every file of ``folder`` that registers a variant and was not imported before."""
+    import_folder(folder.resolve(), "variants", _variants, _discovered, PATH_VARIABLE)
+
+
+def summaries() -> dict[str, tuple[str, str]]:
+    """Family and first line of the docstring of every variant, by name, family after family. Where all are this
+    package's, torch is not imported."""
+    found = sources.variants()
+    if folders(PATH_VARIABLE) or entry_points(group=ENTRY_POINT_GROUP):
+        found = {name: (lookup(name).family, documentation(name) or "") for name in names()}
+    ordered = sorted(found.items(), key=lambda item: (FAMILIES.index(item[1][0]), item[0]))
+    return {name: (family, text.strip().partition("\n")[0]) for name, (family, text) in ordered}
+
+
+def _check_options(cls: type[Variant]) -> None:
+    """Raises ``TypeError`` for what looks like an option in ``cls.Config`` and is none: its value would not be in the
+    run id, and not to be set."""
+    from .base import VariantConfig
+
+    options = cls.Config
+    if not (isinstance(options, type) and issubclass(options, VariantConfig)):
+        raise TypeError(f"{cls.__name__}.Config must be a subclass of VariantConfig, got {options!r}")
+    for owner in options.__mro__:
+        if owner is VariantConfig:
+            break
+        if "__dataclass_fields__" not in vars(owner) and issubclass(owner, VariantConfig):
+            raise TypeError(
+                f"{owner.__name__}, the Config of {cls.__name__}, is not a dataclass: write @dataclass above it"
+            )
+        for key, value in vars(owner).items():
+            plain = not (key.startswith("_") or callable(value) or hasattr(value, "__get__"))
+            if plain and key not in owner.__annotations__:
+                raise TypeError(
+                    f"{owner.__name__}.{key} has no type, so it is no option: write {key}: {type(value).__name__} = …"
+                )
+    for option in dataclasses.fields(options):
+        if option.name == "name":
+            raise TypeError(
+                f"{options.__name__} has an option {option.name!r}, which is the variant's own name: rename it"
+            )
+        if option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING:
+            raise TypeError(f"{options.__name__}.{option.name} needs a default value")
+
+
+def _source(cls: type) -> str:
+    """The file that defines ``cls``."""
+    try:
+        return inspect.getfile(cls)
+    except (OSError, TypeError):
+        return cls.__module__
+
+
+def _or(words: tuple[str, ...]) -> str:
+    return " or ".join(repr(word) for word in words)

@@ -54,6 +54,7 @@ class WAEMMD(Autoencoder):
     Config = WAEConfig
     dataset_defaults = {"celeba": {"mmd_weight": 50.0}}
     batch_statistics = ("mmd",)
+    smallest_batch = 2
     forms = ({"encoder": "gaussian"},)
 
     def build(self, network: Network) -> None:

@@ -1,14 +1,23 @@
-"""What a conditional model is given beside an image."""
+"""What a conditional model is given beside an image, or of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.data.dataset import Dataset, DatasetConfig
 from benchmarks.errors import UserError
+
+# How given pixels are painted where they may not be shown: white.
+HIDDEN = 1.0
+
+
+def shows_pixels(condition: str) -> bool:
+    """Whether ``dataset.condition`` shows a part of the image itself."""
+    return condition.startswith("quadrants-")
 
 
 def condition_shape(data: Dataset, config: DatasetConfig) -> tuple[int, ...] | None:
@@ -18,6 +27,13 @@ def condition_shape(data: Dataset, config: DatasetConfig) -> tuple[int, ...] | N
     """
     if config.condition == "none":
         return None
+    channels, height, width = data.shape
+    if shows_pixels(config.condition):
+        if height % 2 or width % 2:
+            raise UserError(
+                f"dataset.condition={config.condition} needs images of even sides, and {data.name} has {height}x{width}"
+            )
+        return channels + 1, height, width
     labels = data.train.labels
     if labels is None or data.test.labels is None or labels.dim() != 1:
         raise UserError(
@@ -28,14 +44,54 @@ def condition_shape(data: Dataset, config: DatasetConfig) -> tuple[int, ...] | N
 
 
 def observe_condition(
-    images: Tensor, labels: Tensor | None, config: DatasetConfig, shape: tuple[int, ...] | None
+    x: Tensor, labels: Tensor | None, config: DatasetConfig, shape: tuple[int, ...] | None
 ) -> Tensor | None:
-    """The condition of ``images`` (batch, ...), float32, on their device: their class as a one-hot vector (batch,
-    classes), by the first of the ``labels``. None where there is none."""
+    """The condition of images ``x`` (batch, channels, height, width) as their model observes them, float32, on their
+    device; None where there is none.
+
+    A class, by the first of the ``labels``, is a one-hot vector (batch, classes). Quadrants are (batch, channels + 1,
+    height, width): the pixels, 0 where they are not given, and last a mask that is 1 where they are.
+    """
     if shape is None or config.condition == "none":
         return None
+    if shows_pixels(config.condition):
+        mask = given_mask(config.condition, x.shape[-2], x.shape[-1], x.device).expand(len(x), 1, -1, -1)
+        return torch.cat([x * mask, mask], dim=1)
     assert labels is not None
-    return F.one_hot(labels[: len(images)].to(images.device), shape[0]).float()
+    return F.one_hot(labels[: len(x)].to(x.device), shape[0]).float()
+
+
+def given_mask(condition: str, height: int, width: int, device: torch.device) -> Tensor:
+    """1 where pixels are given, (1, height, width): the bottom left quadrant, the left half, or all but the bottom
+    right quadrant."""
+    top, left = slice(0, height // 2), slice(0, width // 2)
+    mask = torch.zeros(1, height, width, device=device)
+    mask[:, height // 2 :, left] = 1
+    if condition in ("quadrants-2", "quadrants-3"):
+        mask[:, top, left] = 1
+    if condition == "quadrants-3":
+        mask[:, top, width // 2 :] = 1
+    return mask
+
+
+def missing(x: Tensor, condition: Tensor | None) -> Tensor:
+    """Which pixels of the images ``x`` (n, channels, height, width) their condition does not show, bool (n, 1, height,
+    width): all of them, unless it has a mask."""
+    if condition is None or condition.shape[1:] != (x.shape[1] + 1, *x.shape[2:]):
+        return torch.ones_like(x[:, :1], dtype=torch.bool)
+    return condition[:, -1:] < 0.5
+
+
+def scored(x: Tensor, condition: Tensor | None) -> int:
+    """How many pixel channels of one of the images ``x`` (n, channels, height, width) a likelihood is of: those that
+    the condition does not show, equally many for all images."""
+    given = None if condition is None else condition[:1]
+    return int(missing(x[:1], given).sum()) * x.shape[1]
+
+
+def hide_given(images: Tensor, condition: Tensor | None) -> Tensor:
+    """Images (n, channels, height, width) with the pixels painted over that their ``condition`` shows."""
+    return torch.where(missing(images, condition), images, torch.full_like(images, HIDDEN))
 
 
 def batches(images: Tensor, condition: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -13,7 +13,7 @@ from variants.options import added, between, one_of, positive
 from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
-CONDITIONS = ("none", "label")
+CONDITIONS = ("none", "label", "quadrants-1", "quadrants-2", "quadrants-3")
 # Options that only some sources have; another source refuses them, so that no option is silently without effect.
 SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "mnist": (),
@@ -23,6 +23,8 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "folder": ("path", "image_size", "channels", "validation_share", "test_share"),
     "array": ("path", "labels", "validation_share", "test_share"),
 }
+# Sources whose images have one size.
+SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class DatasetConfig:
     passed on. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
     reads a folder's images as grey, 3 as RGB. ``validation_share`` and ``test_share`` are cut off by a fixed shuffle.
 
-    ``condition`` is what conditional models are given beside an image: "label", its class.
+    ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
+    to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
+    bottom right quadrant. Quadrants need images of even sides.
     """
 
     name: str = ""
@@ -111,6 +115,8 @@ class DatasetConfig:
             self._check_source_options()
         if self.image_size is not None:
             between("dataset.image_size", self.image_size, 4, 1024)
+            if self.condition.startswith("quadrants") and self.image_size % 2:
+                raise ValueError(f"dataset.condition={self.condition} needs an even image_size, got {self.image_size}")
         if self.crop is not None:
             between("dataset.crop", self.crop, 8, 178)
         if self.channels not in (None, 1, 3):
@@ -119,6 +125,11 @@ class DatasetConfig:
         positive("dataset.test_share", self.test_share)
         if self.validation_share + self.test_share >= 1:
             raise ValueError("dataset.validation_share and dataset.test_share leave no training images")
+
+    @property
+    def side(self) -> int | None:
+        """Height and width of the images in pixels; None where only the images themselves say it."""
+        return self.image_size or SIDES.get(self.source)
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)

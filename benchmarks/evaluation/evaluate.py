@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,8 +19,11 @@ from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
 from benchmarks.records.catalogue import Family, families
+from benchmarks.records.checks import LARGEST
 from benchmarks.seeding import seed_everything
 from variants import PROPERTIES, Variant
+
+log = logging.getLogger(__name__)
 
 # Images encoded or decoded at once where no samples multiply them.
 BATCH = 500
@@ -27,19 +32,21 @@ BATCH = 500
 @dataclass
 class Evaluation:
     """``metrics``: finite numbers. ``not_applicable``: the reason for each one that there is not. ``details``: facts
-    that are not metrics but say how one was measured; they go into the record's."""
+    that are not metrics but say how one was measured; they go into the record's. ``failed``: the steps that raised an
+    exception, each with its ``reason`` and ``traceback``; the rest was measured all the same."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
-        """Enter a number, or the fact that it is not finite."""
-        if math.isfinite(value):
+        """Enter a number, or the fact that it is not finite or too large for a record."""
+        if abs(value) <= LARGEST:
             self.metrics[name] = value
         else:
-            self.not_applicable[name] = f"not finite ({value})"
+            self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value})"
 
     @property
     def names(self) -> set[str]:
@@ -77,7 +84,8 @@ class Context:
         """Why the model or the data do not have ``need``; None where they do.
 
         ``prior``, ``posterior_density``, ``density_elsewhere`` and ``continuous_latent``: see
-        :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image.
+        :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
+        ``condition``: one that is.
         ``discrete_latent``: a code by ``discrete_code``. ``classes``: one label an image. ``generated_images``,
         ``reconstructions``: finite ones. Any other need is the name of a feature space.
         """
@@ -85,12 +93,16 @@ class Context:
             return self.variant.unavailable().get(need)
         if need == "no_condition":
             return "the model is given a condition" if self.variant.conditional else None
+        if need == "condition":
+            return None if self.variant.conditional else "the model is given no condition"
         if need == "discrete_latent":
             return None if self._has_discrete_code else "no discrete latent variable"
         if need == "classes":
             both = (self.data.labels, self.data.probe_labels)
-            has_classes = all(labels is not None and labels.dim() == 1 for labels in both)
-            return None if has_classes else "the data set has no classes"
+            if not all(labels is not None and labels.dim() == 1 for labels in both):
+                return "the data set has no classes"
+            classes = len(self.data.probe_labels.unique())  # type: ignore[union-attr]
+            return None if classes > 1 else "the training images that were looked at are all of one class"
         if need == "generated_images":
             if reason := self.missing("prior"):
                 return reason
@@ -152,36 +164,59 @@ class Context:
 
 
 @torch.no_grad()
-def evaluate(variant: Variant, data: EvaluationData, config: EvaluationConfig, seed: int) -> Evaluation:
+def evaluate(
+    variant: Variant, data: EvaluationData, config: EvaluationConfig, seed: int, short_of_memory: bool = False
+) -> Evaluation:
     """The metrics of every family. Likelihoods are in nats per image, and bits per dimension where pixels have 8 bits.
 
-    Each family draws from a stream of its own, so that one that is left out changes no other.
+    Each family draws from a stream of its own, so that one that is left out changes no other. What a family that raises
+    has not entered is not applicable, with the exception as its reason; only ``torch.OutOfMemoryError`` is raised, and
+    that not where ``short_of_memory`` says that there is no more to try.
     """
     variant.eval()
     context = Context(variant, data, config, seed)
     result = Evaluation()
     for family in families():
-        _measure(family, context, result)
+        _measure(family, context, result, short_of_memory)
     return result
 
 
-def _measure(family: Family, context: Context, result: Evaluation) -> None:
+def failure(error: BaseException) -> str:
+    """The reason that a record gives for what an exception prevented: one line."""
+    message = " ".join(str(error).split())[:300]
+    return f"failed: {type(error).__name__}: {message}" if message else f"failed: {type(error).__name__}"
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """An exception as a record keeps it where the rest of a run went on."""
+    return {"reason": failure(error), "traceback": "".join(traceback.format_exception(error))[-4000:]}
+
+
+def _measure(family: Family, context: Context, result: Evaluation, short_of_memory: bool) -> None:
     own = Evaluation()
     binary = context.variant.observation.binary
     declared = {name: metric for name, metric in family.metrics.items() if not (metric.eight_bit and binary)}
-    for name, metric in declared.items():
-        reasons = (context.missing(need) for need in metric.needs)
-        if reason := next(filter(None, reasons), None):
-            own.not_applicable[name] = reason
-    if own.names != declared.keys():
-        seed_everything(context.seed, family.name)
-        family.compute(context, own)
-    if unknown := own.names - declared.keys():
-        raise ValueError(f"family {family.name!r} entered {', '.join(sorted(unknown))}, which it does not declare")
-    result.metrics |= own.metrics
-    result.not_applicable |= own.not_applicable
+    try:
+        for name, metric in declared.items():
+            reasons = (context.missing(need) for need in metric.needs)
+            if reason := next(filter(None, reasons), None):
+                own.not_applicable[name] = reason
+        if own.names != declared.keys():
+            seed_everything(context.seed, family.name)
+            family.compute(context, own)
+        if unknown := own.names - declared.keys():
+            raise ValueError(f"family {family.name!r} entered {', '.join(sorted(unknown))}, which it does not declare")
+    except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError) and not short_of_memory:
+            raise
+        log.warning("metrics of the family %r: %s", family.name, failure(error))
+        own.not_applicable |= dict.fromkeys(declared.keys() - own.names, failure(error))
+        own.failed[f"metrics of {family.name}"] = described(error)
+    result.metrics |= {name: value for name, value in own.metrics.items() if name in declared}
+    result.not_applicable |= {name: reason for name, reason in own.not_applicable.items() if name in declared}
     result.warnings += own.warnings
     result.details |= own.details
+    result.failed |= own.failed
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.data import batches
+from benchmarks.data import batches, hide_given
 from benchmarks.evaluation.pictures import columns_for, grid, save_png
 from benchmarks.files import write_atomically
 from benchmarks.records.record import CODES_FILE
@@ -42,7 +42,7 @@ def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None, cond
 
     Nothing is written for a model without continuous latent variables; a discrete one beside them keeps its mode. No
     image of the data set itself is shown, only decoded ones. A conditional model decodes all of them given the first
-    image's condition.
+    image's condition; pixels that this shows are painted over.
     """
     if "continuous_latent" in variant.unavailable():
         return
@@ -63,7 +63,8 @@ def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None, cond
         """Mean images of continuous latent vectors (n, d); what else a code holds is the first test image's."""
         rest = codes[:1, means.shape[1] :].expand(len(z), -1)
         whole = torch.cat([z, rest], dim=1)
-        return torch.cat([variant.likelihood(part, condition=first).mean for part in whole.split(BATCH)])
+        images = torch.cat([variant.likelihood(part, condition=first).mean for part in whole.split(BATCH)])
+        return hide_given(images, None if first is None else first.expand(len(images), *first.shape[1:]))
 
     steps = torch.linspace(-REACH, REACH, columns, device=x.device)
     save_png(folder / "plane.png", grid(decoded(plane_points(plane, steps)), columns))

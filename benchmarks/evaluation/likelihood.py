@@ -79,6 +79,25 @@ def per_image(
     return found
 
 
+@torch.no_grad()
+def log_likelihood_by_prior(
+    variant: Variant, x: Tensor, samples: int, decodes: int, condition: Tensor | None = None
+) -> Tensor:
+    """log p(x|condition) of each image ``x`` (n, channels, height, width) in nats (n,), float64, a lower bound by draws
+    from the prior alone: logsumexp_k log p(x|z_k, condition) - log K, z_k ~ p(z|condition) (Sohn et al. 2015).
+    """
+    found = []
+    for batch, given in batches(x, condition, max(1, decodes // samples)):
+        prior = variant.prior(condition=given)
+        shape = () if prior.batch_shape else (len(batch),)
+        parts = []
+        for start in range(0, samples, decodes):
+            z = prior.sample(torch.Size([min(decodes, samples - start), *shape]))
+            parts.append(variant.likelihood(z, condition=given).log_prob(batch))
+        found.append(log_likelihood(torch.cat(parts)))
+    return torch.cat(found)
+
+
 def no_bound(variant: Variant) -> str | None:
     """Why a model has neither ELBO nor importance weights; None where it has them."""
     missing = variant.unavailable()

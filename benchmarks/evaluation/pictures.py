@@ -9,11 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.data import hide_given, missing
 from benchmarks.files import write_atomically
 from variants import Variant
 
 # A sheet is at most so many images, and about so many pixels, wide.
 MOST_COLUMNS, SHEET_WIDTH = 8, 400
+# Lines of samples by class.
+MOST_CLASSES = 10
 
 
 @torch.no_grad()
@@ -21,26 +24,43 @@ def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condi
     """samples.png: mean images of draws from the prior. reconstructions.png: the first images of ``x`` (n, channels,
     height, width), lines of them over lines of their reconstructions from the posterior mean; the reconstructions alone
     where the originals may not be shown. A model without a prior has no samples. A conditional one is given the
-    ``condition`` (n, ...) of the images, its samples sorted by it."""
+    ``condition`` (n, ...) of the images; for its samples see :func:`samples_given`. Where the originals may not be
+    shown, neither are the pixels of them that a condition gives."""
     variant.eval()
     columns = columns_for(x)
     count = columns * columns
     if "prior" not in variant.unavailable():
-        given = None if condition is None else _in_order(condition[:count])
-        save_png(folder / "samples.png", grid(variant.sample(count, condition=given), columns))
+        if condition is None:
+            drawn = variant.sample(count)
+        else:
+            drawn = samples_given(variant, x, condition, columns, show_originals)
+        save_png(folder / "samples.png", grid(drawn, columns))
     originals = x[: columns // 2 * columns if show_originals else count]
     given = None if condition is None else condition[: len(originals)]
     shown = variant.reconstruct(originals, condition=given)
     if show_originals:
         lines = zip(originals.split(columns), shown.split(columns), strict=True)
         shown = torch.cat([line for pair in lines for line in pair])
+    else:
+        shown = hide_given(shown, given)
     save_png(folder / "reconstructions.png", grid(shown, columns))
 
 
-def _in_order(condition: Tensor) -> Tensor:
-    """Conditions (n, ...) sorted, so that equal ones stand side by side."""
-    flat = condition.flatten(1).tolist()
-    return condition[sorted(range(len(flat)), key=flat.__getitem__, reverse=True)]
+def samples_given(variant: Variant, x: Tensor, condition: Tensor, columns: int, show_originals: bool) -> Tensor:
+    """Mean images of draws from the prior, lines of ``columns``: a line for each class of the ``condition`` (n, ...),
+    or for each of the first images ``x`` (n, ...) of which a part is given: that part, the rest of it grey, and
+    completions. Where originals may not be shown, the completed pixels alone."""
+    if condition.dim() == 2:
+        classes = condition.unique(dim=0).flip(0)[:MOST_CLASSES]
+        return variant.sample(len(classes) * columns, condition=classes.repeat_interleave(columns, 0))
+    x, given = x[:columns], condition[:columns]
+    repeats = columns - 1 if show_originals else columns
+    given_to_each = given.repeat_interleave(repeats, 0)
+    completed = variant.sample(len(x) * repeats, condition=given_to_each)
+    if not show_originals:
+        return hide_given(completed, given_to_each)
+    shown = torch.where(missing(x, given), torch.full_like(x, 0.5), x)
+    return torch.cat([shown[:, None], completed.unflatten(0, (len(x), repeats))], dim=1).flatten(0, 1)
 
 
 def columns_for(images: Tensor) -> int:

@@ -2,24 +2,23 @@
 report prints.
 
 A family is one registered object in one file below ``benchmarks/evaluation/families/``, or in a folder that the
-environment variable ``VAE_METRICS_PATH`` lists (separated as in ``PATH``). The files are imported when the catalogue is
-first read. This is the one import upwards in the suite; it is late, and by name, and imports nothing heavy: reports
-read the catalogue on machines without torch.
+environment variable ``VAE_METRICS_PATH`` lists (separated as in ``PATH``; see ``variants/own_files.py``). The files are
+imported when the catalogue is first read. This is the one import upwards in the suite; it is late, and by name, and
+imports nothing heavy: reports read the catalogue on machines without torch.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import inspect
 import os
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.errors import UserError
+from variants.own_files import OwnFileError, folders, import_folder
 
 PACKAGE = "benchmarks.evaluation.families"
 PATH_VARIABLE = "VAE_METRICS_PATH"
@@ -84,12 +83,16 @@ class Family:
 _families: dict[str, Family] = {}
 # The package, and paths of files, already imported, so that discovery can be repeated at no cost.
 _discovered: set[str] = set()
+# What was discovered last: the set above, and the value of the environment variable. A lookup compares the two and no
+# more; a file that is added to one of these folders later is not seen by a running process.
+_complete: tuple[set[str], str] | None = None
 
 
 def register(family: Family) -> Family:
     """Enter a family. Raises ``ValueError`` where its name, or that of one of its metrics, is taken."""
     if family.name in _families:
-        raise ValueError(f"family {family.name!r} is already registered")
+        first = inspect.getsourcefile(_families[family.name].compute)
+        raise ValueError(f"family {family.name!r} is already registered (its compute is in {first})")
     for other in _families.values():
         for name in family.metrics:
             if name in other.metrics:
@@ -98,57 +101,65 @@ def register(family: Family) -> Family:
     return family
 
 
+@dataclass(frozen=True)
+class _Index:
+    """The registry in order and by name of the metric; made anew when a family was added."""
+
+    source: Mapping[str, Family]
+    count: int
+    ordered: tuple[Family, ...]
+    metrics: Mapping[str, Metric]
+
+
+_index = _Index({}, 0, (), {})
+
+
+def _indexed() -> _Index:
+    global _index
+    discover()
+    if _index.source is not _families or _index.count != len(_families):
+        ordered = tuple(sorted(_families.values(), key=lambda family: (family.order, family.name)))
+        metrics = {name: metric for family in ordered for name, metric in family.metrics.items()}
+        _index = _Index(_families, len(_families), ordered, metrics)
+    return _index
+
+
 def families() -> list[Family]:
     """All families, in their order."""
-    discover()
-    return sorted(_families.values(), key=lambda family: (family.order, family.name))
+    return list(_indexed().ordered)
 
 
 def discover() -> None:
     """Import every module that may register a family. Raises :class:`UserError` for a folder of the user's that does
     not exist, and for a file that cannot be imported."""
+    global _complete
+    named = os.environ.get(PATH_VARIABLE, "")
+    if _complete is not None and _complete[0] is _discovered and _complete[1] == named:
+        return
     if PACKAGE not in _discovered:
         # Noted first: what a module imports may read the catalogue.
         _discovered.add(PACKAGE)
         for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
             importlib.import_module(f"{PACKAGE}.{module.name}")
-    for folder in filter(None, os.environ.get(PATH_VARIABLE, "").split(os.pathsep)):
-        if not Path(folder).is_dir():
-            raise UserError(f"{PATH_VARIABLE} names {folder!r}, which is not a folder")
-        for path in sorted(Path(folder).resolve().glob("*.py")):
-            if str(path) not in _discovered:
-                _discovered.add(str(path))
-                _import_file(path)
-
-
-def _import_file(path: Path) -> None:
-    name = f"_external_family_{path.stem}_{len(_discovered)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while they are being made.
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        for folder in folders(PATH_VARIABLE):
+            import_folder(folder, "benchmarks", _families, _discovered, PATH_VARIABLE)
+    except OwnFileError as error:
+        raise UserError(str(error)) from error
+    _complete = (_discovered, named)
 
 
 class _Catalogue(Mapping[str, Metric]):
-    """Every metric of every family by name, read from the registry each time."""
+    """Every metric of every family by name, in the order of families."""
 
     def __getitem__(self, name: str) -> Metric:
-        for family in families():
-            if name in family.metrics:
-                return family.metrics[name]
-        raise KeyError(name)
+        return _indexed().metrics[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for family in families() for name in family.metrics)
+        return iter(_indexed().metrics)
 
     def __len__(self) -> int:
-        return sum(len(family.metrics) for family in families())
+        return len(_indexed().metrics)
 
 
 CATALOGUE: Mapping[str, Metric] = _Catalogue()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
 
 MADE_FOR_FILE = "made_for.json"
@@ -15,9 +16,16 @@ def read_made_for(results: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
     """Target -> budget -> arm -> the run ids that its recipe gave when its records were made."""
     try:
         noted = json.loads((results / MADE_FOR_FILE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return noted if isinstance(noted, dict) else {}
+    return noted if _is_noted(noted, depth=3) else {}
+
+
+def _is_noted(value: object, depth: int) -> bool:
+    """Whether ``value`` is dictionaries in ``depth`` levels, then lists of run ids."""
+    if depth == 0:
+        return isinstance(value, list) and all(isinstance(run_id, str) for run_id in value)
+    return isinstance(value, dict) and all(_is_noted(entry, depth - 1) for entry in value.values())
 
 
 def note_made_for(results: Path, more: Mapping[str, Mapping[str, Mapping[str, list[str]]]]) -> None:
@@ -26,4 +34,8 @@ def note_made_for(results: Path, more: Mapping[str, Mapping[str, Mapping[str, li
     for target, budgets in more.items():
         for budget, arms in budgets.items():
             noted.setdefault(target, {}).setdefault(budget, {}).update(arms)
-    write_atomically(results / MADE_FOR_FILE, (json.dumps(noted, indent=2, sort_keys=True) + "\n").encode())
+    path = results / MADE_FOR_FILE
+    try:
+        write_atomically(path, (json.dumps(noted, indent=2, sort_keys=True) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None

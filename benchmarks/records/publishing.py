@@ -4,32 +4,53 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
-from benchmarks.records.record import CODES_FILE, HISTORY_FILE, RECORD_FILE, Record, configuration_hash, read_records
+from benchmarks.records.identity import configuration_hash, identity
+from benchmarks.records.record import CODES_FILE, HISTORY_FILE, RECORD_FILE, Record, read_records
 
 # What a committed record brings along; weights and checkpoints stay behind.
-PUBLISHED_FILES = (RECORD_FILE, HISTORY_FILE)
-
+PUBLISHED_FILES = (HISTORY_FILE,)
 
 # Reports show the lowest seed's.
 PICTURES = ("samples.png", "reconstructions.png", "plane.png", "traversals.png", "interpolations.png", CODES_FILE)
 
 
-def publish(results: Path, source: Path) -> list[str]:
+def publish(results: Path, source: Path) -> tuple[list[str], list[str]]:
     """Copy every record of ``source``/runs that ended well, with its history, to ``results``/reference, and pictures of
-    the lowest seed of each cell; the run ids copied."""
-    records = [record for record in read_records(source)[0] if record.status == "ok"]
+    the lowest seed of each cell; the run ids copied, and a message for each file that is left out. Raises
+    :class:`UserError` where the folder takes no files."""
+    records, messages = read_records(source)
+    # A reference record of the same run may stand in for a local one that cannot be read.
+    records = [r for r in records if r.status == "ok" and (source / "runs" / r.run_id / RECORD_FILE).exists()]
     lowest: dict[str, Record] = {}
     for record in sorted(records, key=lambda r: r.seed):
-        lowest.setdefault(configuration_hash({**record.config, "seed": None}), record)
+        lowest.setdefault(seedless(record), record)
     shown = {record.run_id for record in lowest.values()}
     published = []
     for record in records:
-        folder = source / "runs" / record.run_id
-        if not (folder / RECORD_FILE).exists():
-            continue
-        for name in (*PUBLISHED_FILES, *(PICTURES if record.run_id in shown else ())):
-            if (folder / name).exists():
-                write_atomically(results / "reference" / record.run_id / name, (folder / name).read_bytes())
+        # The record last: where copying is cut short, what lies there is not taken for a published run.
+        for name in (*PUBLISHED_FILES, *(PICTURES if record.run_id in shown else ()), RECORD_FILE):
+            messages += _copy(source / "runs", results / "reference", f"{record.run_id}/{name}")
         published.append(record.run_id)
-    return published
+    return published, messages
+
+
+def seedless(record: Record) -> str:
+    """What records of one cell's seeds share, and no others: the configuration, and the data."""
+    return configuration_hash({"config": {**identity(record.config), "seed": None}, "data": record.data_sha256})
+
+
+def _copy(runs: Path, reference: Path, name: str) -> list[str]:
+    """Copy one file, if it is there; messages about one that is left out."""
+    path = runs / name
+    try:
+        if not path.exists():
+            return []
+        # Through a link, a file from outside the results folder would be published.
+        if not path.is_file() or not path.resolve().is_relative_to(runs.resolve()):
+            return [f"left out: {path} is not a file of this folder"]
+        write_atomically(reference / name, path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot copy {path} to {(reference / name).parent}: {error.strerror}") from None
+    return []

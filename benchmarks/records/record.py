@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.files import write_atomically
+from benchmarks.records.checks import (
+    LONGEST_RUN_ID,
+    all_printable,
+    check_name,
+    check_number,
+    check_plain,
+    check_text,
+    check_whole,
+    printable,
+)
+from benchmarks.records.identity import configuration_hash as configuration_hash
+from benchmarks.records.identity import earlier_run_id, run_id
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "diverged")
@@ -24,10 +37,21 @@ CODES_FILE = "codes.csv"
 MISSING_DATA_FILE = "missing_data.json"
 # Below a results folder: a results folder of its own, for the records of paper targets, which no board shows.
 REPRODUCTION = "reproduction"
+# What a resolved configuration has beside "profile" and "seed".
+SECTIONS = ("variant", "network", "dataset", "training", "evaluation")
+ERROR_PARTS = ("type", "message", "traceback")
+UNKNOWN_DATA = "unknown"
+# A record has some 10 kB; one of this size is read in a fraction of a second.
+LARGEST_FILE = 2**22
+MOST = 10**15
 
 
 class RecordError(ValueError):
     """A record that cannot be trusted: not JSON, another schema, or fields missing or malformed."""
+
+
+class NewerSchemaError(RecordError):
+    """A record that a later version of the suite wrote; nothing is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -55,74 +79,179 @@ class Record:
     # Facts that are not metrics, such as the feature network's accuracy or which features a loss used.
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    error: dict[str, str] | None = None  # type, message, traceback
+    error: dict[str, str] | None = None  # ERROR_PARTS
     schema: int = SCHEMA
+    # SHA-256 of all other fields, entered by write_record; None in a record of a version that wrote none.
+    digest: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        _validate(self)
+        try:
+            _check(self)
+        except RecordError:
+            raise
+        except ValueError as error:
+            raise RecordError(str(error)) from None
+
+    @property
+    def data_sha256(self) -> str:
+        """The digest of the data that it was made from, or UNKNOWN_DATA."""
+        return str(self.environment.get("data_sha256") or UNKNOWN_DATA)
 
 
-def _validate(record: Record) -> None:
+def _check(record: Record) -> None:
+    """Raise ``ValueError`` unless every field is of the type that its readers rely on, and within bounds."""
     for name, kind in (
-        ("run_id", str), ("variant", str), ("dataset", str), ("profile", str), ("finished", str), ("seed", int),
-        ("config", dict), ("metrics", dict), ("not_applicable", dict), ("timing", dict), ("parameters", int),
-        ("importance_samples", int), ("evaluated_images", int), ("environment", dict), ("details", dict),
-        ("warnings", list), ("schema", int),
+        ("config", dict), ("metrics", dict), ("not_applicable", dict), ("timing", dict), ("environment", dict),
+        ("details", dict), ("warnings", list),
     ):  # fmt: skip
         if not isinstance(getattr(record, name), kind):
             raise RecordError(f"field {name!r} must be {kind.__name__}, got {getattr(record, name)!r:.80}")
+    for name in ("run_id", "variant", "dataset", "profile", "finished"):
+        check_text(name, getattr(record, name))
     if record.schema != SCHEMA:
-        raise RecordError(f"schema {record.schema} is not {SCHEMA}, the one this version reads")
+        raise RecordError(f"schema {record.schema!r:.40} is not {SCHEMA}, the one this version reads")
     if record.status not in STATUSES:
         raise RecordError(f"status {record.status!r:.80} is not one of {', '.join(STATUSES)}")
-    for group in (record.metrics, record.timing):
-        for name, value in group.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise RecordError(f"metric {name!r} must be a finite number, got {value!r:.80}")
+    check_whole("seed", record.seed, 0, 2**32 - 1)
+    for name in ("parameters", "importance_samples", "evaluated_images"):
+        check_whole(name, getattr(record, name), 0, MOST)
+    try:
+        datetime.fromisoformat(record.finished)
+    except ValueError:
+        raise RecordError(f"finished {record.finished!r:.80} is not a time such as 2026-01-31T12:00:00+00:00") from None
+    for group in ("metrics", "timing"):
+        for name, value in getattr(record, group).items():
+            check_name(f"a name in {group}", name)
+            check_number(f"{group}[{name!r}]", value)
     for name, reason in record.not_applicable.items():
-        if not isinstance(reason, str) or not reason:
-            raise RecordError(f"not_applicable[{name!r}] must give a reason, got {reason!r:.80}")
+        check_name("a name in not_applicable", name)
+        check_text(f"not_applicable[{name!r}]", reason)
+        if not reason:
+            raise RecordError(f"not_applicable[{name!r}] must give a reason")
     both = sorted(record.metrics.keys() & record.not_applicable.keys())
     if both:
         raise RecordError(f"both a number and not applicable: {', '.join(both)}")
+    for warning in record.warnings:
+        check_text("a warning", warning)
     if (record.error is None) != (record.status == "ok"):
         raise RecordError(f"status {record.status!r} and error {record.error!r:.80} contradict each other")
+    if record.error is not None:
+        if not isinstance(record.error, dict) or record.error.keys() != set(ERROR_PARTS):
+            raise RecordError(f"error must have {', '.join(ERROR_PARTS)}, got {record.error!r:.80}")
+        for name, text in record.error.items():
+            check_text(f"error[{name!r}]", text)
+    _check_config(record.config)
+    _check_facts(record)
 
 
-def configuration_hash(config: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits over the part of a resolved configuration that affects the result."""
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+def _check_config(config: dict[str, Any]) -> None:
+    check_plain("config", config)
+    for section in SECTIONS:
+        if not isinstance(config.get(section, {}), dict):
+            raise RecordError(f"config.{section} must be dict, got {config[section]!r:.80}")
+    epochs = config.get("training", {}).get("epochs", 1)
+    check_whole("config.training.epochs", epochs, 1, MOST)
+    for name in ("title", "name", "labels", "path"):
+        if not isinstance(config.get("dataset", {}).get(name, ""), str | None):
+            raise RecordError(f"config.dataset.{name} must be a text, got {config['dataset'][name]!r:.80}")
+
+
+def _check_facts(record: Record) -> None:
+    """``environment`` holds plain values, ``details`` what it likes, but for what reports compute with."""
+    check_plain("details", record.details)
+    for name, value in record.environment.items():
+        if not isinstance(value, str | int | float | None):
+            raise RecordError(f"environment[{name!r:.80}] must be a single value, got {value!r:.80}")
+        check_plain(f"environment[{name!r:.80}]", value)
+    overrides = record.details.get("overrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
+        raise RecordError(f"details['overrides'] must be a list of texts, got {overrides!r:.80}")
+    for name in ("data_title", "judge", "judge_digest", "teacher"):
+        if not isinstance(record.details.get(name), str | None):
+            raise RecordError(f"details[{name!r}] must be a text, got {record.details[name]!r:.80}")
 
 
 def write_record(run_folder: Path, record: Record) -> Path:
-    """Write ``record`` to ``run_folder``/record.json, atomically and with sorted keys."""
+    """Write ``record`` to ``run_folder``/record.json, atomically, with sorted keys and a digest of its content."""
     path = run_folder / RECORD_FILE
-    text = json.dumps(asdict(record), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    # Through JSON once, for the digest of what will be read again.
+    data = json.loads(json.dumps(asdict(record), allow_nan=False))
+    data["digest"] = _digest(data)
+    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
     write_atomically(path, (text + "\n").encode())
     return path
 
 
+def _digest(data: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in data.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def read_record(path: Path) -> Record:
-    """Read one record.json. Raises :class:`RecordError` where it cannot be trusted, ``OSError`` where it
-    cannot be opened."""
+    """Read one record.json. Everything that a record may hold is checked here and nowhere else: its content against its
+    digest, every field's type and bounds, and that it is the record of the run whose folder it lies in. Invisible
+    characters are left out of its texts.
+
+    Raises :class:`RecordError` where it cannot be trusted, ``OSError`` where it cannot be opened.
+    """
+    shown = printable(str(path))
+    data = _parsed(path, shown)
+    schema = data.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise NewerSchemaError(f"{shown}: schema {schema!r:.40} is not {SCHEMA}: a later version of the suite wrote it")
+    if schema != SCHEMA:
+        raise RecordError(f"{shown}: schema {schema!r:.40} is not {SCHEMA}, the one this version reads")
+    unknown = sorted(data.keys() - {f.name for f in fields(Record)})
+    if unknown:
+        raise RecordError(f"{shown}: unknown fields {printable(', '.join(unknown))[:200]}")
+    try:
+        # The content first: where it is not what was written, no field of it says what is wrong.
+        if data.get("digest") is not None and data["digest"] != _digest(data):
+            raise RecordError("its content does not match its digest: it was changed after it had been written")
+        record = Record(**data)
+        _check_identity(record, path.parent.name)
+        clean = all_printable(data)
+        return record if clean == data else Record(**clean)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RecordError(f"{shown}: {printable(str(error))}") from None
+
+
+def _parsed(path: Path, shown: str) -> dict[str, Any]:
+    about = path.stat()
+    # Opening a pipe would wait for ever.
+    if not stat.S_ISREG(about.st_mode):
+        raise RecordError(f"{shown}: not a file")
+    if about.st_size > LARGEST_FILE:
+        raise RecordError(f"{shown}: {about.st_size:,} bytes are more than a record can have")
     try:
         data = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: not JSON ({error})") from None
+        raise RecordError(f"{shown}: not JSON ({error})") from None
     if not isinstance(data, dict):
-        raise RecordError(f"{path}: expected an object, got {type(data).__name__}")
-    known = {f.name for f in fields(Record)}
-    schema = data.get("schema")
-    if schema != SCHEMA:
-        raise RecordError(f"{path}: schema {schema!r:.40} is not {SCHEMA}, the one this version reads")
-    unknown = sorted(data.keys() - known)
-    if unknown:
-        raise RecordError(f"{path}: unknown fields {', '.join(unknown)[:200]}")
-    try:
-        return Record(**data)
-    except (TypeError, RecordError) as error:
-        raise RecordError(f"{path}: {error}") from None
+        raise RecordError(f"{shown}: expected an object, got {type(data).__name__}")
+    return data
+
+
+def _check_identity(record: Record, folder: str) -> None:
+    """Raise ``ValueError`` unless the record is whole and of the run that its id, its configuration and its folder
+    name."""
+    config = record.config
+    for name in (*SECTIONS, "profile", "seed"):
+        if name not in config:
+            raise RecordError(f"config has no {name}")
+    for name in ("variant", "dataset", "profile"):
+        check_name(name, getattr(record, name))
+        noted = config["profile"] if name == "profile" else config[name].get("name")
+        if noted != getattr(record, name):
+            raise RecordError(f"its {name} is {getattr(record, name)!r:.80}, and {noted!r:.80} in its configuration")
+    if config["seed"] != record.seed:
+        raise RecordError(f"its seed is {record.seed}, and {config['seed']!r:.80} in its configuration")
+    if len(record.run_id.encode()) > LONGEST_RUN_ID:
+        raise RecordError(f"its run id is longer than {LONGEST_RUN_ID} bytes")
+    if record.run_id not in (run_id(config), earlier_run_id(config)):
+        raise RecordError(f"its run id is {record.run_id!r:.300}, and by its configuration {run_id(config)!r:.300}")
+    if record.run_id != folder:
+        raise RecordError(f"it is the record of {record.run_id!r:.300}, and lies in the folder of another run")
 
 
 def record_paths(results: Path) -> Iterator[Path]:
@@ -133,10 +262,9 @@ def record_paths(results: Path) -> Iterator[Path]:
 
 def read_records(results: Path) -> tuple[list[Record], list[str]]:
     """All records below ``results`` in run-id order, a local one in place of a reference one of the same id,
-    and one message for each file that was set aside.
+    and one message for each that is left out because it cannot be trusted or opened.
 
-    A file that does not parse is renamed to ``record.json.unreadable``, so that its cell runs again and the
-    bytes stay to be looked at; where renaming is not allowed it is left and only reported.
+    Nothing is changed: the folder may be somebody else's. A sweep sets such a file aside when it runs its cell again.
     """
     records: dict[str, Record] = {}
     messages: list[str] = []
@@ -144,19 +272,23 @@ def read_records(results: Path) -> tuple[list[Record], list[str]]:
         try:
             record = read_record(path)
         except RecordError as error:
-            messages.append(f"set aside: {error}{_set_aside(path)}")
-            continue
-        records[record.run_id] = record
-    return [records[run_id] for run_id in sorted(records)], messages
+            messages.append(f"left out: {error}")
+        except OSError as error:
+            messages.append(f"left out: {printable(str(path))}: it cannot be opened ({error.strerror})")
+        else:
+            records[record.run_id] = record
+    return [records[name] for name in sorted(records)], messages
 
 
-def _set_aside(path: Path) -> str:
-    target = path.with_name(path.name + ".unreadable")
-    try:
-        path.rename(target)
-    except OSError:
-        return " (left in place: the folder is not writable)"
-    return f" (now {target.name})"
+def set_aside(path: Path, why: str) -> Path:
+    """Rename a record in one's own folder of runs to <name>.<why>, with a number where that exists, so that its bytes
+    stay to be looked at; the new path."""
+    target, number = path.with_name(f"{path.name}.{why}"), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.{why}-{number}")
+    path.rename(target)
+    return target
 
 
 def write_missing_data(results: Path, missing: Mapping[str, str], present: Iterable[str]) -> None:
@@ -173,15 +305,16 @@ def read_missing_data(results: Path) -> dict[str, str]:
     """Data set -> why it could not be had when it was last asked for."""
     try:
         noted = json.loads((results / "runs" / MISSING_DATA_FILE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return {str(name): str(why) for name, why in noted.items()} if isinstance(noted, dict) else {}
+    return {printable(str(name)): printable(str(why)) for name, why in noted.items()} if isinstance(noted, dict) else {}
 
 
-def run_folder(results: Path, run_id: str) -> Path:
-    """Where the files beside a record lie: the local run's folder if it has one, else the reference one's."""
-    local = results / "runs" / run_id
-    return local if (local / RECORD_FILE).exists() else results / "reference" / run_id
+def run_folder(results: Path, name: str) -> Path:
+    """Where the files beside the record of the run id ``name`` lie: the local run's folder if it has one, else the
+    reference one's."""
+    local = results / "runs" / name
+    return local if (local / RECORD_FILE).exists() else results / "reference" / name
 
 
 def select(records: Iterable[Record], **wanted: Any) -> list[Record]:

@@ -10,8 +10,8 @@ from benchmarks.records.catalogue import CATALOGUE, Family, families
 from benchmarks.records.record import Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
-from benchmarks.reporting.markdown import code, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, data_title
+from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
+from benchmarks.reporting.rows import Row, Section, data_title, once
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -26,6 +26,16 @@ def sort_metric(section: Section) -> str:
     return in_unit(section, families()[0].headline[-1])
 
 
+# Names of other pages, and of what else stands beside a board.
+_RESERVED = {"readme", "reproduction", "speed", "variants", "figures", "index", "manifest"}
+
+
+def page_file(dataset: str) -> str:
+    """The name of a data set's page; one that is the name of another page gets its own hash."""
+    return f"{file_name(dataset, unlike=_RESERVED)}.md"
+
+
+@once
 def in_unit(section: Section, metric: str) -> str:
     """A metric, or the one that stands for it in the unit of this board."""
     other = CATALOGUE[metric].in_other_unit if metric in CATALOGUE else None
@@ -54,6 +64,7 @@ def plots(section: Section) -> list[tuple[str, str]]:
     return [(in_unit(section, x), in_unit(section, y)) for x, y in pairs]
 
 
+@once
 def sorted_rows(section: Section, metric: str) -> list[Row]:
     """Rows from best to worst by ``metric``; those that lack it last, by name."""
     sign = -1 if CATALOGUE[metric].better == "higher" else 1
@@ -101,6 +112,7 @@ def ranking_sentence(section: Section) -> str:
     )
 
 
+@once
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
     """Rank by label, for rows that have the metric; empty where seeds are too few to tell rows apart, or where a number
     is only a bound."""
@@ -121,7 +133,12 @@ def metric_table(
     """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, the best in bold, a footnote with
     the reason for every number that there is not, and marks on every number that the evaluation warned of and on every
     one that is only a bound."""
-    header = ["variant", *(name for name, _ in before), *map(_heading, metrics), *(name for name, _ in after)]
+    header = [
+        "variant",
+        *(name for name, _ in before),
+        *(_heading(section, metric) for metric in metrics),
+        *(name for name, _ in after),
+    ]
     best = {metric: best_labels(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
     warned: dict[str, None] = {}
@@ -164,11 +181,21 @@ def spread(values: Sequence[float], decimals: int) -> str:
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
-def _heading(metric: str) -> str:
-    entry = CATALOGUE[metric]
-    return f"{entry.label}{ARROWS[entry.better]}"
+def _heading(section: Section, metric: str) -> str:
+    return f"{escape(section.label(metric))}{ARROWS[CATALOGUE[metric].better]}"
 
 
+def by_family(section: Section) -> str:
+    """The rows of every family of variants, best first; "" where all are of one family."""
+    lines: dict[str, list[str]] = {}
+    for row in sorted_rows(section, sort_metric(section)):
+        lines.setdefault(row.family, []).append(row_link(row))
+    order = sorted(lines, key=lambda family: (family == "other", family))
+    rows = [[escape(family), ", ".join(lines[family])] for family in order]
+    return table(["family", "variants, best first"], rows, "left") if len(rows) > 1 else ""
+
+
+@once
 def best_labels(section: Section, metric: str) -> set[str]:
     """The row with the best mean and those that seeds cannot tell from it; none where all are equal, where neither
     direction is better, or where a number is only a bound: any other may be better or worse than what it stands for."""
@@ -192,14 +219,13 @@ def best_labels(section: Section, metric: str) -> set[str]:
 
 def intervals(section: Section, metrics: Sequence[str]) -> str:
     """Student's 95% interval of every row's mean over its seeds, for rows with two seeds or more; "" without any."""
-    by = metrics[0]
     lines = []
-    for row in sorted_rows(section, by):
+    for row in sorted_rows(section, metrics[0]) if metrics else ():
         found = [interval(row.values(metric) or []) for metric in metrics]
         if any(found):
             shown = [_between(ends, CATALOGUE[m].decimals) for ends, m in zip(found, metrics, strict=True)]
             lines.append([row_link(row), *shown, str(len(row.records))])
-    header = ["variant", *(f"{CATALOGUE[m].label} ({CATALOGUE[m].unit})" for m in metrics), "seeds"]
+    header = ["variant", *(f"{escape(section.label(m))} ({CATALOGUE[m].unit})" for m in metrics), "seeds"]
     return table(header, lines) if lines else ""
 
 
@@ -252,7 +278,8 @@ def protocol(section: Section) -> str:
     }
     pixels = binarised.get(str(dataset.get("binarise")), "8-bit")
     rows = [
-        ["images", f"{escape(data_title(record))}; {pixels}"],
+        ["images", f"{escape(data_title(record))}; {pixels}{_other_data(section)}"],
+        *([["condition", f"models are given {escape(section.given)}"]] if section.given else []),
         [
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",
@@ -268,9 +295,14 @@ def protocol(section: Section) -> str:
         ["hardware", escape(devices)],
         ["versions", escape(versions)],
         ["commits", f"{escape(commits)} (+: with uncommitted changes)" if "+" in commits else escape(commits)],
-        ["finished", " to ".join(dict.fromkeys((dates[0], dates[-1])))],
+        ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _other_data(section: Section) -> str:
+    """Which images these are, where a board has sections of several that are the same in all else."""
+    return f"; other images than in the other sections: SHA-256 {code(section.data, 16)}" if section.data else ""
 
 
 def _distinct(texts: object) -> str:
@@ -321,10 +353,13 @@ def commands(section: Section) -> str:
 def command(section: Section, row: Row) -> str:
     """The command that repeats a row, as code."""
     seeds = ",".join(str(record.seed) for record in row.records)
-    text = f"make bench VARIANTS={row.variant} DATASETS={section.dataset} SEEDS={seeds} PROFILE={section.profile}"
+    text = (
+        f"make bench VARIANTS={argument(row.variant)} DATASETS={argument(section.dataset)} SEEDS={seeds} "
+        f"PROFILE={argument(section.profile)}"
+    )
     if row.overrides:
-        text += f' OVERRIDES="{" ".join(row.overrides)}"'
-    return code(text)
+        text += f" OVERRIDES={quoted(row.overrides)}"
+    return code(text, 2000)
 
 
 def failures(records: Sequence[Record]) -> str:

@@ -6,19 +6,21 @@ import math
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.judged import same_judge
+from benchmarks.records.record import UNKNOWN_DATA
 from benchmarks.records.significance import FEWEST_SEEDS, differ
 from benchmarks.reporting import board
-from benchmarks.reporting.markdown import table
+from benchmarks.reporting.markdown import escape, table
 from benchmarks.reporting.rows import Row, Section
 
 
 def compared(section: Section, before: list[Section]) -> list[str]:
     """The blocks of a board's comparison with sections of another results folder, for rows of the same name there,
-    whatever their settings: none where there is no such row."""
+    whatever their settings, and of the same images: none where there is no such row."""
     earlier = {
         row.label: row
         for other in before
-        if (other.dataset, other.profile) == (section.dataset, section.profile)
+        if (other.dataset, other.profile, other.condition) == (section.dataset, section.profile, section.condition)
+        and other.any_record.data_sha256 in (section.any_record.data_sha256, UNKNOWN_DATA)
         for row in other.rows
     }
     by = board.sort_metric(section)
@@ -26,7 +28,7 @@ def compared(section: Section, before: list[Section]) -> list[str]:
     if not rows:
         return []
     metrics = board.measured(section, board.headlines(section))
-    header = ["variant", *(CATALOGUE[metric].label for metric in metrics)]
+    header = ["variant", *(escape(section.label(metric)) for metric in metrics)]
     lines = [[board.row_link(row), *(change(row, earlier[row.label], metric) for metric in metrics)] for row in rows]
     return [
         "### Against the baseline",

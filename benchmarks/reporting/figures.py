@@ -3,49 +3,55 @@
 from __future__ import annotations
 
 import io
+import math
 import statistics
 import textwrap
-from collections.abc import Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from benchmarks.records.catalogue import CATALOGUE
-from benchmarks.records.record import CODES_FILE, HISTORY_FILE, run_folder
-from benchmarks.reporting.rows import Row, Section
-from benchmarks.reporting.style import Look, looks, new_figure
+from benchmarks.records.record import CODES_FILE, HISTORY_FILE
+from benchmarks.reporting.boundary.side_files import SideFiles
+from benchmarks.reporting.rows import Row, Section, once
+from benchmarks.reporting.style import Look, in_figure, looks, new_figure
 
 COLUMNS = 4
 # Of the legend below the trade-offs.
 FRONT_COLUMNS = 6
 # A legend with more entries stands below the axes: inside, it would cover the curves.
 MOST_INSIDE = 12
+# Rows on one figure, the best of a board: more cannot be told apart, and take minutes to lay out.
+MOST_ROWS = 60
 # A picture is drawn smaller until it is no larger than this.
 MOST_BYTES = 300_000
 
 
+@once
 def row_looks(section: Section) -> dict[Row, Look]:
     """The look of every row on every figure of a board. A variant's first row has the variant's own look; its rows with
     other settings each have another."""
     names: dict[Row, str] = {}
+    variants = set()
     for row in sorted(section.rows, key=lambda row: (row.label, row.first.run_id)):
-        names[row] = row.label if row.variant in names.values() else row.variant
+        names[row] = row.label if row.variant in variants else row.variant
+        variants.add(row.variant)
     found = looks(names.values())
     return {row: found[name] for row, name in names.items()}
 
 
-def sheet(rows: Sequence[Row], results: Path, name: str, height: float) -> bytes | None:
+def sheet(rows: Sequence[Row], files: SideFiles, name: str, height: float) -> bytes | None:
     """One picture per row of a board (its lowest seed's ``name``), side by side under the row's label."""
-    found = [(row, run_folder(results, row.first.run_id) / name) for row in rows]
-    found = [(row, path) for row, path in found if path.exists()]
+    pictures = [(row, files.picture(row.first.run_id, name)) for row in rows[:MOST_ROWS]]
+    found = [(row, pixels) for row, pixels in pictures if pixels is not None]
     if not found:
         return None
     lines = -(-len(found) // COLUMNS)
@@ -53,40 +59,41 @@ def sheet(rows: Sequence[Row], results: Path, name: str, height: float) -> bytes
     figure, axes = new_figure(2.6 * columns, height * lines, lines, columns)
     for axis in axes:
         _blank(axis)
-    for (row, path), axis in zip(found, axes, strict=False):
-        _show(axis, path)
-        axis.set_title(row.label, fontsize=10)
+    for (row, pixels), axis in zip(found, axes, strict=False):
+        _show(axis, pixels)
+        axis.set_title(in_figure(row.label), fontsize=10)
     return png(figure, 120)
 
 
-def strip(pictures: Sequence[tuple[str, Path]]) -> bytes | None:
-    """Pictures of one run side by side, each under its title."""
-    found = [(title, path) for title, path in pictures if path.exists()]
+def strip(run_id: str, files: SideFiles, names: Mapping[str, str]) -> bytes | None:
+    """Pictures of one run side by side, each under its title. ``names``: title -> file."""
+    pictures = [(title, files.picture(run_id, name)) for title, name in names.items()]
+    found = [(title, pixels) for title, pixels in pictures if pixels is not None]
     if not found:
         return None
     figure, axes = new_figure(2.6 * len(found), 2.9, 1, len(found))
-    for (title, path), axis in zip(found, axes, strict=True):
+    for (title, pixels), axis in zip(found, axes, strict=True):
         _blank(axis)
-        _show(axis, path)
+        _show(axis, pixels)
         axis.set_title(title, fontsize=10)
     return png(figure, 110)
 
 
-def _blank(axis: plt.Axes) -> None:
+def _blank(axis: Axes) -> None:
     axis.axis("off")
     # Not shown, ticks are laid out all the same: half of the time of a sheet.
     axis.set(xticks=[], yticks=[])
 
 
-def _show(axis: plt.Axes, path: Path) -> None:
-    with Image.open(path) as image:
-        axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+def _show(axis: Axes, pixels: np.ndarray) -> None:
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
-def codes(rows: Sequence[Row], results: Path) -> bytes | None:
+def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
     """Posterior means of test images on each row's principal plane, a colour a class."""
-    found = [(row, run_folder(results, row.first.run_id) / CODES_FILE) for row in rows]
-    found = [(row, path) for row, path in found if path.exists()]
+    columns_of_codes = ("axis_1", "axis_2", "class")
+    tables = [(row, files.table(row.first.run_id, CODES_FILE, columns_of_codes, 3)) for row in rows[:MOST_ROWS]]
+    found = [(row, points) for row, points in tables if points is not None]
     if not found:
         return None
     columns = min(COLUMNS, len(found))
@@ -94,8 +101,7 @@ def codes(rows: Sequence[Row], results: Path) -> bytes | None:
     figure, axes = new_figure(2.6 * columns, 2.6 * lines, lines, columns)
     for axis in axes[len(found) :]:
         _blank(axis)
-    for (row, path), axis in zip(found, axes, strict=False):
-        points = pd.read_csv(path)
+    for (row, points), axis in zip(found, axes, strict=False):
         classes = sorted(points["class"].dropna().unique())
         # Evenly spaced in lightness: told apart in grey print as far as ten classes can be.
         colours = sns.color_palette("viridis", max(1, len(classes)))
@@ -108,7 +114,7 @@ def codes(rows: Sequence[Row], results: Path) -> bytes | None:
                 text = axis.text(group["axis_1"].median(), group["axis_2"].median(), label, fontsize=10, weight="bold",
                                  ha="center", va="center")  # fmt: skip
                 text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
-        axis.set_title(row.label, fontsize=10)
+        axis.set_title(in_figure(row.label), fontsize=10)
         axis.tick_params(labelsize=7)
     handles, labels = axes[0].get_legend_handles_labels()
     if labels:
@@ -116,66 +122,73 @@ def codes(rows: Sequence[Row], results: Path) -> bytes | None:
     return png(figure, 110)
 
 
-def seeds(section: Section, metrics: Sequence[str]) -> bytes | None:
+def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> bytes | None:
     """A panel a metric: every seed a dot, a bar at the mean, best at the top."""
     shown = [metric for metric in metrics if any(row.mean(metric) is not None for row in section.rows)]
     if not shown:
         return None
     # Long labels in several lines: beside a small panel they would leave it no room.
-    labels = {row: textwrap.fill(row.label, 24) for row in section.rows}
+    labels = {row: textwrap.fill(in_figure(row.label), 24) for row in rows[:MOST_ROWS]}
     style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
     figure, axes = new_figure(3.4 * len(shown), 0.2 * lines + 0.12 * len(labels) + 1.1, 1, len(shown))
     for metric, axis in zip(shown, axes, strict=True):
         entry = CATALOGUE[metric]
-        rows = [row for row in section.rows if row.mean(metric) is not None]
-        rows.sort(key=lambda row: row.mean(metric) or 0.0, reverse=entry.better == "lower")
-        for height, row in enumerate(rows):
+        having = [row for row in section.rows if row in labels and row.mean(metric) is not None]
+        having.sort(key=lambda row: row.mean(metric) or 0.0, reverse=entry.better == "lower")
+        for height, row in enumerate(having):
             values = list(row.by_seed(metric).values())
             style = style_of[row]
             axis.plot(values, [height] * len(values), linestyle="", marker=style["marker"], color=style["color"],
                       markersize=5, alpha=0.8)  # fmt: skip
             axis.plot([statistics.fmean(values)], [height], marker="|", markersize=14, color="black")
-        axis.set_yticks(range(len(rows)), [labels[row] for row in rows], fontsize=8)
+        axis.set_yticks(range(len(having)), [labels[row] for row in having], fontsize=8)
         axis.tick_params(axis="x", labelsize=8)
-        axis.set_xlabel(f"{entry.label} ({entry.unit})", fontsize=9)
+        axis.set_xlabel(f"{section.label(metric)} ({entry.unit})", fontsize=9)
     return png(figure, 110)
 
 
-def fronts(section: Section, pairs: Sequence[tuple[str, str]]) -> bytes | None:
-    """A panel a pair of metrics, or of a metric and "train_seconds": a mark a row, and a ring around each on the Pareto
-    front, which no other row beats in both."""
+def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> bytes | None:
+    """A panel a pair of metrics, or of a metric and "train_seconds": a mark for each of ``rows``, and a ring around
+    those on the Pareto front, which no other row of the section beats in both."""
+    shown = set(rows[:MOST_ROWS])
     drawn = []
     for x, y in pairs:
         points = {row: (_value(row, x), _value(row, y)) for row in section.rows}
         known = {row: (a, b) for row, (a, b) in points.items() if a is not None and b is not None}
-        if len(known) > 1:
-            drawn.append((x, y, known))
+        front = pareto_front(list(known.values()), (_lower_is_better(x), _lower_is_better(y)))
+        marks = {
+            row: (*point, is_on_front)
+            for (row, point), is_on_front in zip(known.items(), front, strict=True)
+            if row in shown
+        }
+        if len(marks) > 1:
+            drawn.append((x, y, marks))
     if not drawn:
         return None
-    legend_lines = -(-len({row.label for _, _, known in drawn for row in known}) // FRONT_COLUMNS)
+    labels = {row: in_figure(row.label) for _, _, marks in drawn for row in marks}
+    legend_lines = -(-len(set(labels.values())) // FRONT_COLUMNS)
     # Room for the legend's third line and those after it.
     figure, axes = new_figure(4.6 * len(drawn), 4.2 + 0.22 * max(0, legend_lines - 2), 1, len(drawn))
-    labels: dict[str, Artist] = {}
+    legend: dict[str, Artist] = {}
     style_of = row_looks(section)
-    for (x, y, known), axis in zip(drawn, axes, strict=True):
-        front = pareto_front(list(known.values()), (_lower_is_better(x), _lower_is_better(y)))
-        for (row, (a, b)), is_on_front in zip(known.items(), front, strict=True):
+    for (x, y, marks), axis in zip(drawn, axes, strict=True):
+        for row, (a, b, is_on_front) in marks.items():
             style = style_of[row]
             (mark,) = axis.plot([a], [b], linestyle="", marker=style["marker"], color=style["color"], markersize=8)
-            labels.setdefault(row.label, mark)
+            legend.setdefault(labels[row], mark)
             if is_on_front:
                 axis.plot([a], [b], linestyle="", marker="o", markersize=17, markerfacecolor="none",
                           markeredgecolor="black")  # fmt: skip
         for name, values, set_label, set_scale in (
-            (x, [a for a, _ in known.values()], axis.set_xlabel, axis.set_xscale),
-            (y, [b for _, b in known.values()], axis.set_ylabel, axis.set_yscale),
+            (x, [a for a, _, _ in marks.values()], axis.set_xlabel, axis.set_xscale),
+            (y, [b for _, b, _ in marks.values()], axis.set_ylabel, axis.set_yscale),
         ):
-            set_label(_axis_label(name), fontsize=9)
+            set_label(_axis_label(section, name), fontsize=9)
             if min(values) > 0 and max(values) > 8 * min(values):
                 set_scale("log")
         axis.tick_params(labelsize=8)
-    figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
+    figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
     return png(figure, 110)
 
 
@@ -183,9 +196,16 @@ def pareto_front(points: Sequence[tuple[float, float]], lower: tuple[bool, bool]
     """Whether each point is on the front: none is at least as good in both coordinates and better in one. ``lower``: in
     which of them less is better."""
     signed = [tuple(v if low else -v for v, low in zip(point, lower, strict=True)) for point in points]
-    return [
-        not any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in signed) for p in signed
-    ]  # fmt: skip
+    # From left to right: a point is on the front where it is the lowest at its place and lower than all to its left.
+    lowest: dict[float, float] = {}
+    for x, y in signed:
+        lowest[x] = min(y, lowest.get(x, math.inf))
+    front, best = set(), math.inf
+    for x in sorted(lowest):
+        if lowest[x] < best:
+            best = lowest[x]
+            front.add((x, best))
+    return [point in front for point in signed]
 
 
 def _value(row: Row, name: str) -> float | None:
@@ -199,25 +219,31 @@ def _lower_is_better(name: str) -> bool:
     return name not in CATALOGUE or CATALOGUE[name].better == "lower"
 
 
-def _axis_label(name: str) -> str:
+def _axis_label(section: Section, name: str) -> str:
     if name not in CATALOGUE:
         return "training time (s)"
     entry = CATALOGUE[name]
-    return f"{entry.label} ({entry.unit}), {entry.better} is better"
+    return f"{section.label(name)} ({entry.unit}), {entry.better} is better"
 
 
-def training_curves(section: Section, results: Path) -> bytes | None:
+def training_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
     """Validation ELBO against epochs, every seed a line."""
+    shown = set(rows[:MOST_ROWS])
     histories = [
-        (row, pd.read_csv(path))
+        (row, files.table(record.run_id, HISTORY_FILE, ("epoch", "validation_elbo")))
         for row in section.rows
-        for path in (run_folder(results, record.run_id) / HISTORY_FILE for record in row.records)
-        if path.exists()
+        if row in shown
+        for record in row.records
     ]
-    drawn = [(row, history) for row, history in histories if "validation_elbo" in history.dropna(axis=1, how="all")]
+    drawn = [
+        (row, history)
+        for row, history in histories
+        if history is not None and "validation_elbo" in history.dropna(axis=1, how="all")
+    ]
     if not drawn:
         return None
-    below = len({row.label for row, _ in drawn}) > MOST_INSIDE
+    labels = {row: in_figure(row.label) for row, _ in drawn}
+    below = len(set(labels.values())) > MOST_INSIDE
     figure, (axis,) = new_figure(8, 6.5 if below else 4.5)
     labelled: set[str] = set()
     style_of = row_looks(section)
@@ -227,9 +253,9 @@ def training_curves(section: Section, results: Path) -> bytes | None:
         axis.plot(
             points["epoch"], points["validation_elbo"], color=style["color"], linestyle=style["linestyle"],
             marker=style["marker"], markersize=4, markevery=max(1, len(points) // 12),
-            label=None if row.label in labelled else row.label,
+            label=None if labels[row] in labelled else labels[row],
         )  # fmt: skip
-        labelled.add(row.label)
+        labelled.add(labels[row])
     # The first epochs would squeeze what matters into a line at the top.
     curves = [history["validation_elbo"].dropna() for _, history in drawn]
     ends, starts = [curve.iloc[-1] for curve in curves], [curve.iloc[min(1, len(curve) - 1)] for curve in curves]
@@ -245,9 +271,13 @@ def training_curves(section: Section, results: Path) -> bytes | None:
 
 
 def png(figure: Figure, dpi: float) -> bytes:
-    while len(packed := _packed(figure, dpi)) > MOST_BYTES:
-        dpi *= 0.85
-    plt.close(figure)
+    """The figure as PNG, with fewer dots an inch than ``dpi`` where it would be too large."""
+    # What a name in a record can cause: letters that the font lacks, and labels that leave the axes no room.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
+        while len(packed := _packed(figure, dpi)) > MOST_BYTES:
+            dpi *= 0.85
     return packed
 
 

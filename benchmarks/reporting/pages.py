@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.files import write_atomically
 from benchmarks.records.catalogue import CATALOGUE, families
 from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
 from benchmarks.reporting import board, figures, reproduction, variant_pages
+from benchmarks.reporting.boundary.intake import usable
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
-from benchmarks.reporting.html import write_html
-from benchmarks.reporting.markdown import GENERATED, anchor, escape, file_name, table
+from benchmarks.reporting.html import as_html
+from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
 from benchmarks.reporting.rows import Section, data_title, sections
+from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan
 
-Pages = dict[str, str]
 # Measured by `make speed`.
 SPEED = "speed.md"
+CONDITIONAL = (
+    "These models are given a part of what others model: their likelihoods are of x given the condition, and not "
+    "comparable with log p(x)."
+)
 
 
+@own_settings()
 def write_reports(
     results: Path,
     reports: Path,
@@ -31,90 +39,87 @@ def write_reports(
     plans: Sequence[Plan] = (),
 ) -> list[str]:
     """Write ``reports``/README.md, one page a data set and one a variant, with their pictures, and one of paper targets
-    where there are ``plans``; returns messages about records that were set aside.
+    where there are ``plans``; returns messages about records, files and pictures that were left out.
 
     With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes index.html too, all
     pages in one file. ``describe`` gives a variant's docstring by its name. A pure function of the records: the same
-    ones give the same bytes.
+    ones give the same bytes. Raises :class:`UserError`, before anything is written, where a file of the user's is in
+    the way or ``reports`` cannot be written.
     """
-    records, messages = read_records(results)
+    output, files = Output(reports), SideFiles(results)
+    records, messages = usable(*read_records(results))
     boards: dict[str, list[Section]] = defaultdict(list)
     for section in sections(records):
         boards[section.dataset].append(section)
+    every = [section for _, parts in sorted(boards.items()) for section in parts]
+    variant_files = {variant_pages.page_file(row.variant) for section in every for row in section.rows}
+    # Drawing takes a while: a file of the user's is found before.
+    output.check(["README.md", *map(board.page_file, boards), *sorted(variant_files)])
     before: list[Section] = []
     if baseline is not None:
-        earlier, more = read_records(baseline)
+        earlier, more = usable(*read_records(baseline))
         before, messages = sections(earlier), messages + more
-    pages: Pages = {}
     if plans:
-        pages[reproduction.FILE], more = reproduction.write_page(results / REPRODUCTION, reports, plans)
-        messages += more
-    pages["README.md"] = _index(boards, read_missing_data(results), reports, reproduction.FILE in pages)
+        messages += reproduction.add_page(results / REPRODUCTION, output, plans)
+    measured = _measured(reports)
+    output.page("README.md", _index(boards, read_missing_data(results), SPEED in measured, bool(plans)))
     for dataset, parts in sorted(boards.items()):
-        pages[board_file(dataset)] = _board_page(dataset, parts, before, results, reports)
-    every = [section for _, parts in sorted(boards.items()) for section in parts]
-    pages |= variant_pages.pages(every, results, reports, describe)
-    for name, text in pages.items():
-        write_atomically(reports / name, text.encode())
-    _remove_stale(reports, pages)
-    if html:
-        write_html(reports, pages | _measured(reports))
-    return messages
+        output.page(board.page_file(dataset), _board_page(dataset, parts, before, files, output))
+    variant_pages.add_pages(every, files, output, describe)
+    output.write(as_html(output.pages | measured, output.pictures | _pictures_of(reports, measured)) if html else None)
+    return messages + files.messages + output.messages
 
 
-def _measured(reports: Path) -> Pages:
+def _measured(reports: Path) -> dict[str, str]:
     """The page of another command, which is not made from records, if there is one."""
     page = reports / SPEED
-    return {SPEED: page.read_text(encoding="utf-8")} if page.exists() else {}
+    try:
+        return {SPEED: page.read_text(encoding="utf-8")} if page.is_file() else {}
+    except (OSError, ValueError):
+        return {}
 
 
-def board_file(dataset: str) -> str:
-    """The name of a data set's page."""
-    return f"{file_name(dataset)}.md"
+def _pictures_of(reports: Path, measured: dict[str, str]) -> dict[str, bytes]:
+    """The pictures that a measured page shows and that are there."""
+    names = {name for text in measured.values() for name in re.findall(r"\]\((figures/[\w.-]+\.png)\)", text)}
+    return {name: (reports / name).read_bytes() for name in sorted(names) if (reports / name).is_file()}
 
 
-def _remove_stale(reports: Path, pages: Pages) -> None:
-    """Remove generated pages that no record supports any more, and pictures that no page shows."""
-    text = "".join((pages | _measured(reports)).values())
-    for path in [*reports.glob("*.md"), *reports.glob("variants/*.md")]:
-        name = path.relative_to(reports).as_posix()
-        if name not in pages and path.read_text().startswith(GENERATED):
-            path.unlink()
-    for picture in reports.glob("figures/*.png"):
-        if picture.name not in text:
-            picture.unlink()
-
-
-def _board_page(dataset: str, parts: list[Section], before: list[Section], results: Path, reports: Path) -> str:
+def _board_page(dataset: str, parts: list[Section], before: list[Section], files: SideFiles, output: Output) -> str:
     blocks = [GENERATED, f"# {escape(data_title(parts[0].any_record))}", "[All boards](README.md)"]
     for number, section in enumerate(parts):
         # Only a data set measured under several profiles or budgets needs headings to tell them apart.
-        name = file_name(f"{dataset}-{section.profile}" + (f"-{number}" if number else ""))
+        name = f"{dataset}-{section.profile}" + (f"-{number}" if number else "")
         blocks.append(f"## {escape(section_heading(parts, number))}")
-        blocks += [board.protocol(section), *_section_blocks(section, name, results, reports)]
+        blocks += [board.protocol(section), *_section_blocks(section, name, files, output)]
         blocks += compared(section, before)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def section_heading(parts: list[Section], number: int) -> str:
-    """ "Profile quick", with a number where a board has several sections of that profile."""
-    same = [i for i, section in enumerate(parts) if section.profile == parts[number].profile]
-    return f"Profile {parts[number].profile}" + (f", {same.index(number) + 1}" if len(same) > 1 else "")
+    """ "Profile quick", with a number where a board has several sections of that profile; for conditional models what
+    they are given before it."""
+    here = parts[number]
+    same = [i for i, other in enumerate(parts) if (other.profile, other.condition) == (here.profile, here.condition)]
+    title = f"Given {here.given}: profile {here.profile}" if here.given else f"Profile {here.profile}"
+    return title + (f", {same.index(number) + 1}" if len(same) > 1 else "")
 
 
-def _section_blocks(section: Section, name: str, results: Path, reports: Path) -> list[str]:
+def _section_blocks(section: Section, name: str, files: SideFiles, output: Output) -> list[str]:
     blocks: list[str] = []
     if section.rows:
         by = board.sort_metric(section)
         blocks += [
             "### Leaderboard",
-            f"Sorted by {CATALOGUE[by].label} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds; ↑ higher "
-            f"is better, ↓ lower is better. {board.ranking_sentence(section)}",
+            CONDITIONAL if section.given else "",
+            f"Sorted by {escape(section.label(by))} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds; "
+            f"↑ higher is better, ↓ lower is better. {board.ranking_sentence(section)}",
             board.leaderboard(section),
-            _meanings(board.columns(section, families()[0])),
+            _meanings(section, board.columns(section, families()[0])),
+            board.by_family(section),
         ]
         blocks += _further_tables(section)
-        blocks += _pictures(section, name, results, reports)
+        blocks += _pictures(section, name, files, output)
         blocks += ["### Run a row again", board.commands(section)]
     if section.failed:
         blocks += ["### Cells that ended badly", board.failures(section.failed)]
@@ -135,7 +140,7 @@ def _further_tables(section: Section) -> list[str]:
             f"### {escape(family.title)}",
             family.sentence.format_map(options),
             table_of_metrics,
-            _meanings(shown),
+            _meanings(section, shown),
         ]
         if family.explains_distances:
             blocks += [board.judge(section), "What the distances mean:", board.limits(section)]
@@ -157,39 +162,42 @@ def _evaluation_options(section: Section) -> dict[str, str]:
     return {name: escape(", ".join(sorted(values))) for name, values in found.items()}
 
 
-def _pictures(section: Section, name: str, results: Path, reports: Path) -> list[str]:
+def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> list[str]:
     by = board.sort_metric(section)
     rows = board.sorted_rows(section, by)
     dots, pairs = board.headlines(section), board.plots(section)
     lowest = "the lowest seed of each row"
-    drawn = [
-        ("Samples", figures.sheet(rows, results, "samples.png", 2.9),
-         f"Mean images of draws from the prior, {lowest}; not selected."),
-        ("Reconstructions", figures.sheet(rows, results, "reconstructions.png", 2.9), _reconstruction_caption(section)),
-        ("Training", figures.training_curves(section, results),
+    drawings: list[tuple[str, Callable[[], bytes | None], str]] = [
+        ("Samples", lambda: figures.sheet(rows, files, "samples.png", 2.9),
+         f"{_sample_caption(section)}, {lowest}; not selected."),
+        ("Reconstructions", lambda: figures.sheet(rows, files, "reconstructions.png", 2.9),
+         _reconstruction_caption(section)),
+        ("Training", lambda: figures.training_curves(section, rows, files),
          "Validation ELBO (one posterior sample an image) after every epoch, one line a seed."),
-        ("Seeds", figures.seeds(section, dots),
+        ("Seeds", lambda: figures.seeds(section, rows, dots),
          "Every seed a mark, the mean a bar; the best row of each panel at the top."),
-        ("Trade-offs", figures.fronts(section, pairs),
+        ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
          f"{_plotted(pairs)}; means over seeds. Rings mark the Pareto front: no other row is at least as good in both "
          "and better in one."),
-        ("Latent space", figures.codes(rows, results),
+        ("Latent space", lambda: figures.codes(rows, files),
          f"Posterior means of the first 1,000 test images on the plane in which they vary most, a colour a class; "
          f"{lowest}."),
-        ("Latent plane", figures.sheet(rows, results, "plane.png", 2.9),
+        ("Latent plane", lambda: figures.sheet(rows, files, "plane.png", 2.9),
          f"Images decoded on a grid over that plane, three standard deviations to each side; {lowest}."),
-        ("Interpolations", figures.sheet(rows, results, "interpolations.png", 2.9),
+        ("Interpolations", lambda: figures.sheet(rows, files, "interpolations.png", 2.9),
          "Each line runs straight between the codes of two test images; the ends are reconstructions, not the images "
          f"themselves; {lowest}."),
     ]  # fmt: skip
     blocks = []
-    for heading, png, caption in drawn:
+    for heading, draw, caption in drawings:
+        png = output.drawn(f"{heading} of {name}", draw)
         if png is not None:
-            path = reports / "figures" / f"{name}-{anchor(heading)}.png"
-            write_atomically(path, png)
-            blocks += [f"### {heading}", f"![{heading}](figures/{path.name})", f"*{caption}*"]
-            if heading == "Seeds" and (table_of_intervals := board.intervals(section, board.measured(section, dots))):
-                blocks += ["Student's 95% intervals of the means, by the spread over seeds:", table_of_intervals]
+            picture = output.picture(f"{name}-{anchor(heading)}", png)
+            if len(rows) > figures.MOST_ROWS:
+                caption += f" The first {figures.MOST_ROWS} of {len(rows):,} rows of the leaderboard."
+            blocks += [f"### {heading}", f"![{heading}](figures/{picture})", f"*{caption}*"]
+        if heading == "Seeds" and (table_of_intervals := board.intervals(section, board.measured(section, dots))):
+            blocks += ["Student's 95% intervals of the means, by the spread over seeds:", table_of_intervals]
     return blocks
 
 
@@ -200,8 +208,22 @@ def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _shows_originals(section: Section) -> bool:
+    return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
+
+
+def _sample_caption(section: Section) -> str:
+    if section.condition == "label":
+        return "Mean images of draws from the prior, a line a class"
+    if section.given and _shows_originals(section):
+        return "A line a test image: what is given of it, and its completions by draws from the prior (mean images)"
+    if section.given:
+        return "A line a test image: the pixels predicted by draws from the prior (mean images), the given ones white"
+    return "Mean images of draws from the prior"
+
+
 def _reconstruction_caption(section: Section) -> str:
-    if section.any_record.config.get("dataset", {}).get("show_originals", True):
+    if _shows_originals(section):
         return "Pairs of lines: the first test images, and under each its reconstruction from the posterior mean."
     return (
         "Reconstructions of the first test images from the posterior mean. The images themselves may not be passed on "
@@ -209,14 +231,14 @@ def _reconstruction_caption(section: Section) -> str:
     )
 
 
-def _meanings(metrics: Sequence[str]) -> str:
+def _meanings(section: Section, metrics: Sequence[str]) -> str:
     return "\n".join(
-        f"- **{CATALOGUE[m].label}** ({CATALOGUE[m].unit}): {escape(CATALOGUE[m].meaning)}." for m in metrics
+        f"- **{escape(section.label(m))}** ({CATALOGUE[m].unit}): {escape(CATALOGUE[m].meaning)}." for m in metrics
     )
 
 
 def _index(
-    boards: dict[str, list[Section]], missing_data: dict[str, str], reports: Path, has_reproduction: bool
+    boards: dict[str, list[Section]], missing_data: dict[str, str], has_speed: bool, has_reproduction: bool
 ) -> str:
     blocks = [
         GENERATED,
@@ -233,20 +255,25 @@ def _index(
         ]
         header = ["board", "cells", "failed", "seeds", "finished", "hardware"]
         blocks += ["## Boards", table(header, [line for line, _ in lines], "left")]
-        blocks += [
-            "## Winners",
-            "The best mean for each question, and how many others seeds cannot tell from it.",
-            table(["board", *board.questions(), "speed"], [winners for _, winners in lines], "left"),
-        ]
-        names = sorted({row.variant for parts in boards.values() for section in parts for row in section.rows})
-        links = [f"[{escape(name)}](variants/{file_name(name)}.md)" for name in names]
-        blocks += ["## Variants", "What each is, and how it did on every board: " + ", ".join(links) + "."]
+        of_conditional = [bool(section.given) for _, parts in sorted(boards.items()) for section in parts]
+        for heading, conditional, sentence in (
+            ("## Winners", False, ""),
+            ("## Winners among conditional models", True, f" {CONDITIONAL}"),
+        ):
+            winners = [line for (_, line), given in zip(lines, of_conditional, strict=True) if given == conditional]
+            if winners:
+                blocks += [
+                    heading,
+                    f"The best mean for each question, and how many others seeds cannot tell from it.{sentence}",
+                    table(["board", *board.questions(), "speed"], winners, "left"),
+                ]
+        blocks += ["## Variants", "What each is, and how it did on every board.", _variants_by_family(boards)]
     else:
         blocks.append("There are no records yet: `make bench` makes some.")
     present = []
     if has_reproduction:
         present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our numbers beside the published ones")
-    if _measured(reports):
+    if has_speed:
         present.append(f"- [{SPEED}]({SPEED}): the training loop beside a hand-written one and a peer's")
     if present:
         blocks += ["## Other reports", "\n".join(present)]
@@ -259,20 +286,28 @@ def _index(
     return "\n\n".join(blocks) + "\n"
 
 
+def _variants_by_family(boards: dict[str, list[Section]]) -> str:
+    """A line a family of variants, with links to their pages."""
+    links: dict[str, dict[str, None]] = defaultdict(dict)
+    rows = (row for parts in boards.values() for section in parts for row in section.rows)
+    for row in sorted(rows, key=lambda row: (row.family == "other", row.family, row.variant)):
+        links[row.family][f"[{escape(row.variant)}]({variant_pages.page_file(row.variant)})"] = None
+    return "\n".join(f"- {escape(family)}: {', '.join(names)}" for family, names in links.items())
+
+
 def _index_line(dataset: str, parts: list[Section], number: int) -> tuple[list[str], list[str]]:
     """A board's line in the table of boards, and in that of winners."""
     section = parts[number]
     everything = [*section.records, *section.failed]
     seeds = sorted({len(row.records) for row in section.rows})
     heading = section_heading(parts, number)
-    title = f"{escape(data_title(section.any_record))}, {escape(section.profile)}"
-    link = f"[{title}]({board_file(dataset)}#{anchor(heading)})"
+    link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})"
     line = [
         link,
         str(len(everything)),
         str(len(section.failed)),
         " to ".join(dict.fromkeys(str(count) for count in (seeds[:1] + seeds[-1:]))) or "–",
-        max(record.finished for record in everything)[:10],
+        escape(max(record.finished for record in everything)[:10]),
         escape("; ".join(sorted({str(record.environment.get("device", "unknown")) for record in everything}))),
     ]
     return line, [link, *(_winner(section, metrics) for metrics in board.questions().values()), _fastest(section)]

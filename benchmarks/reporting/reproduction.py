@@ -6,14 +6,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 
-from benchmarks.files import write_atomically
 from benchmarks.records.made_for import read_made_for
-from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records, run_folder
+from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records
+from benchmarks.reporting.boundary.intake import usable
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.figures import png
-from benchmarks.reporting.markdown import GENERATED, code, escape, file_name, table
+from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.style import new_figure
 from benchmarks.reporting.verdicts import STALE, Outcome, between, judge, margin_words, verdict_of
 from benchmarks.reproduction.targets import Plan, Quantity, Run
@@ -23,19 +25,20 @@ FILE = "reproduction.md"
 _COLOURS = {"full": "#0072B2", "reduced": "#D55E00"}
 
 
-def write_page(results: Path, reports: Path, plans: Sequence[Plan]) -> tuple[str, list[str]]:
-    """Write the pictures and return the page, with messages about records that were set aside.
+def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
+    """Add the page and its pictures to ``output``; returns messages about records and files that were set aside.
 
     ``results``: the results folder of targets. A pure function of its records and the plans.
     """
-    found, messages = read_records(results)
+    found, messages = usable(*read_records(results))
+    files = SideFiles(results)
     records = {record.run_id: record for record in found}
     noted, missing = read_made_for(results), read_missing_data(results)
     lines, details = [], []
     for plan in plans:
-        outcomes = judge(plan, records, noted.get(plan.target.id, {}), missing)
+        outcomes = judge(plan, records, _well_formed(noted.get(plan.target.id)), missing)
         lines += [_line(plan, outcome) for outcome in outcomes]
-        details += _details(plan, outcomes, records, results, reports)
+        details += _details(plan, outcomes, records, files, output)
     # The verdict stands where a narrow window still shows it.
     header = ["target", "quantity", "verdict", "published", "ours", "difference", "in s.e.", "budget"]
     blocks = [
@@ -51,7 +54,22 @@ def write_page(results: Path, reports: Path, plans: Sequence[Plan]) -> tuple[str
         table(header, lines, "left") if lines else "There are no targets.",
         *details,
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n", messages
+    output.page(FILE, "\n\n".join(block for block in blocks if block) + "\n")
+    return messages + files.messages
+
+
+def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
+    """Budget -> arm -> run ids, of what a file says about a target."""
+    budgets = noted.items() if isinstance(noted, dict) else ()
+    return {
+        budget: {
+            arm: [run_id for run_id in found if isinstance(run_id, str)]
+            for arm, found in arms.items()
+            if isinstance(found, list)
+        }
+        for budget, arms in budgets
+        if isinstance(arms, dict)
+    }
 
 
 def _line(plan: Plan, outcome: Outcome) -> list[str]:
@@ -88,7 +106,7 @@ def _epochs(plan: Plan, budget: str, quantity: Quantity) -> int:
 
 
 def _details(
-    plan: Plan, outcomes: Sequence[Outcome], records: Mapping[str, Record], results: Path, reports: Path
+    plan: Plan, outcomes: Sequence[Outcome], records: Mapping[str, Record], files: SideFiles, output: Output
 ) -> list[str]:
     target = plan.target
     blocks = [
@@ -103,11 +121,10 @@ def _details(
         departures += [f"reduced budget: {text}" for text in target.reduced.deviations]
     if departures:
         blocks += ["Departures from the paper:", "\n".join(f"- {escape(text, 600)}" for text in departures)]
-    picture = _curves(plan, outcomes, results)
-    if picture is not None:
-        path = reports / "figures" / f"reproduction-{file_name(target.id)}.png"
-        write_atomically(path, picture)
-        blocks += [f"![{escape(target.id)}](figures/{path.name})", f"*{_caption(plan, records)}*"]
+    drawn = output.drawn(f"curves of {target.id}", _curves, plan, outcomes, files)
+    if drawn is not None:
+        picture = output.picture(f"reproduction-{target.id}", drawn)
+        blocks += [f"![{escape(target.id)}](figures/{picture})", f"*{_caption(plan, records)}*"]
     blocks += _ablation(plan, records)
     if target.tried:
         blocks.append(f"What was tried: {escape(target.tried, 2000)}")
@@ -152,7 +169,7 @@ def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
         f"{statistics.fmean(map(_decodes, done)):.2g} a seed",
         f"{statistics.fmean(seconds) / 60:,.0f} min a seed",
         escape("; ".join(sorted({_device(record) for record in done}))),
-        max(record.finished for record in done)[:10],
+        escape(max(record.finished for record in done)[:10]),
     ]
 
 
@@ -174,15 +191,18 @@ def _command(done: Sequence[Record]) -> str:
     first = done[0]
     seeds = ",".join(str(record.seed) for record in done)
     options = {str(option).partition("=")[0]: str(option) for option in first.details.get("overrides", ())}
-    text = f"make bench VARIANTS={first.variant} DATASETS={first.dataset} SEEDS={seeds} PROFILE={first.profile}"
-    return code(f'{text} OVERRIDES="{" ".join(options.values())}"' if options else text, 1000)
+    text = (
+        f"make bench VARIANTS={argument(first.variant)} DATASETS={argument(first.dataset)} SEEDS={seeds} "
+        f"PROFILE={argument(first.profile)}"
+    )
+    return code(f"{text} OVERRIDES={quoted(list(options.values()))}" if options else text, 2000)
 
 
-def _curves(plan: Plan, outcomes: Sequence[Outcome], results: Path) -> bytes | None:
+def _curves(plan: Plan, outcomes: Sequence[Outcome], files: SideFiles) -> bytes | None:
     """A panel for each quantity that can be followed over epochs, one line a seed."""
     drawn = []
     for outcome in outcomes:
-        lines = _lines(plan, outcome.quantity, results) if outcome.quantity.curve else []
+        lines = _lines(plan, outcome.quantity, files) if outcome.quantity.curve else []
         if lines:
             drawn.append((outcome, lines))
     if not drawn:
@@ -196,7 +216,7 @@ def _curves(plan: Plan, outcomes: Sequence[Outcome], results: Path) -> bytes | N
 _Line = tuple[str, pd.Series]
 
 
-def _panel(axis: plt.Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> None:
+def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> None:
     quantity = outcome.quantity
     labelled = set()
     for budget, curve in lines:
@@ -225,7 +245,7 @@ def _panel(axis: plt.Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line])
     axis.legend(fontsize=8)
 
 
-def _lines(plan: Plan, quantity: Quantity, results: Path) -> list[_Line]:
+def _lines(plan: Plan, quantity: Quantity, files: SideFiles) -> list[_Line]:
     """Budget and curve over epochs, for each seed whose histories have the column."""
     lines = []
     for budget in ("full", "reduced"):
@@ -234,21 +254,22 @@ def _lines(plan: Plan, quantity: Quantity, results: Path) -> list[_Line]:
             continue
         other = runs[quantity.minus] if quantity.minus else [None] * len(runs[quantity.arm])
         for first, second in zip(runs[quantity.arm], other, strict=False):
-            curve = _column(results, first, quantity.curve)
+            curve = _column(files, first, quantity.curve)
             if curve is not None and second is not None:
-                less = _column(results, second, quantity.curve)
+                less = _column(files, second, quantity.curve)
                 curve = None if less is None else (curve - less).dropna()
             if curve is not None and len(curve) > 1:
                 lines.append((budget, quantity.times * curve))
     return lines
 
 
-def _column(results: Path, run: Run, name: str | None) -> pd.Series | None:
-    path = run_folder(results, run.run_id) / HISTORY_FILE
-    if not path.exists():
+def _column(files: SideFiles, run: Run, name: str | None) -> pd.Series | None:
+    if name is None:
         return None
-    history = pd.read_csv(path)
-    return history.set_index("epoch")[name].dropna() if name in history else None
+    history = files.table(run.run_id, HISTORY_FILE, ("epoch", name))
+    if history is None or name not in history:
+        return None
+    return history.dropna(subset=["epoch"]).set_index("epoch")[name].dropna()
 
 
 def _caption(plan: Plan, records: Mapping[str, Record]) -> str:

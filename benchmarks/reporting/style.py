@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from benchmarks.reporting.boundary.plotting import matplotlib
+from benchmarks.reporting.markdown import one_line
 
 Look = dict[str, str]
 
@@ -68,8 +70,32 @@ def _look(place: int) -> Look:
     }
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[plt.Axes]]:
-    """A figure in inches and its axes in reading order."""
-    sns.set_theme(context="notebook", style="whitegrid", font="DejaVu Sans")
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+@functools.cache
+def _settings() -> Any:
+    """Every setting of matplotlib as it comes, with our theme: nothing of a matplotlibrc of the user's."""
+    with matplotlib.rc_context():
+        names = [name for name in matplotlib.rcParamsDefault if not name.startswith("backend")]
+        matplotlib.rcParams.update({name: matplotlib.rcParamsDefault[name] for name in names})
+        sns.set_theme(context="notebook", style="whitegrid", font="DejaVu Sans")
+        return {name: matplotlib.rcParams[name] for name in names}
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Draw as the suite does, whatever the user's settings are; afterwards these are as they were."""
+    with matplotlib.rc_context(_settings()):
+        yield
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure in inches and its axes in reading order; to be called, and drawn, in :func:`own_settings`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
+
+
+def in_figure(text: str, limit: int = 80) -> str:
+    """Text from a record as a figure shows it: one line of at most ``limit`` characters, and no formula in it."""
+    line = one_line(text, limit).replace("$", r"\$")
+    # A legend leaves out what begins with an underscore.
+    return f" {line}" if line.startswith("_") else line

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from benchmarks.files import write_atomically
 from benchmarks.records.catalogue import CATALOGUE
-from benchmarks.records.record import run_folder
 from benchmarks.reporting import board, figures
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, data_title
+from benchmarks.reporting.rows import Row, Section, once
 
 PICTURES = {
     "samples": "samples.png",
@@ -25,15 +25,29 @@ PICTURES = {
 Describe = Callable[[str], str | None]
 
 
-def pages(sections: Sequence[Section], results: Path, reports: Path, describe: Describe) -> dict[str, str]:
-    """File name -> text of the page of every variant that has a row, its pictures written below ``reports``."""
-    names = sorted({row.variant for section in sections for row in section.rows})
-    return {f"variants/{file_name(name)}.md": _page(name, sections, results, reports, describe(name)) for name in names}
+def page_file(variant: str) -> str:
+    """The path of a variant's page."""
+    return f"variants/{file_name(variant)}.md"
 
 
-def _page(name: str, sections: Sequence[Section], results: Path, reports: Path, documentation: str | None) -> str:
-    own = [(section, [row for row in section.rows if row.variant == name]) for section in sections]
-    own = [(section, rows) for section, rows in own if rows]
+def add_pages(sections: Sequence[Section], files: SideFiles, output: Output, describe: Describe) -> None:
+    """Add the page of every variant that has a row, with its pictures, to ``output``."""
+    found: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for number, section in enumerate(sections):
+        for row in section.rows:
+            found[row.variant][number].append(row)
+    for name, own in sorted(found.items()):
+        rows = [(sections[number], rows) for number, rows in own.items()]
+        output.page(page_file(name), _page(name, rows, files, output, describe(name)))
+
+
+def _page(
+    name: str,
+    own: Sequence[tuple[Section, list[Row]]],
+    files: SideFiles,
+    output: Output,
+    documentation: str | None,
+) -> str:
     blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)"]
     blocks.append(as_markdown(documentation) if documentation else "This variant is not registered here.")
     blocks += [
@@ -45,20 +59,20 @@ def _page(name: str, sections: Sequence[Section], results: Path, reports: Path, 
         ),
     ]
     for section, rows in own:
-        blocks.append(f"## {escape(data_title(section.any_record))}, {escape(section.profile)}")
+        blocks.append(f"## {escape(section.title)}")
         metrics = [
             m for m, entry in CATALOGUE.items() if entry.summary and any(row.mean(m) is not None for row in rows)
         ]
         lines = [[escape(row.label), *(_number(row, m) for m in metrics), str(len(row.records))] for row in rows]
-        blocks.append(table(["", *(f"{CATALOGUE[m].label} ({CATALOGUE[m].unit})" for m in metrics), "seeds"], lines))
+        blocks.append(
+            table(["", *(f"{escape(section.label(m))} ({CATALOGUE[m].unit})" for m in metrics), "seeds"], lines)
+        )
         for number, row in enumerate(rows):
-            folder = run_folder(results, row.first.run_id)
-            png = figures.strip([(title, folder / file) for title, file in PICTURES.items()])
-            if png is not None:
-                suffix = f"-{number}" if number else ""
-                path = reports / "figures" / file_name(f"{section.dataset}-{section.profile}-{name}{suffix}.png")
-                write_atomically(path, png)
-                blocks += [f"![{escape(row.label)}](../figures/{path.name})", f"*{_caption(row, section)}*"]
+            drawn = output.drawn(f"pictures of {row.first.run_id}", figures.strip, row.first.run_id, files, PICTURES)
+            if drawn is not None:
+                suffix = (f"-{section.condition}" if section.given else "") + (f"-{number}" if number else "")
+                picture = output.picture(f"{section.dataset}-{section.profile}-{name}{suffix}", drawn)
+                blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section)}*"]
             blocks.append(f"Again: {board.command(section, row)}")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -67,7 +81,8 @@ def _caption(row: Row, section: Section) -> str:
     originals = section.any_record.config.get("dataset", {}).get("show_originals", True)
     shown = "test images over their reconstructions" if originals else "reconstructions of test images"
     return (
-        f"{escape(row.label)}, seed {row.first.seed}: mean images of draws from the prior; {shown}; where the latent "
+        f"{escape(row.label)}, seed {row.first.seed}: mean images of draws from the prior"
+        f"{f' given {escape(section.given)}' if section.given else ''}; {shown}; where the latent "
         "space is continuous, the eight dimensions that vary most, a line each, from -3 to 3 standard deviations, and "
         "straight lines between the codes of two test images. Nothing is selected."
     )
@@ -79,7 +94,7 @@ def _number(row: Row, metric: str) -> str:
 
 
 def _places(section: Section, rows: Sequence[Row]) -> list[list[str]]:
-    link = f"[{escape(data_title(section.any_record))}, {escape(section.profile)}](../{file_name(section.dataset)}.md)"
+    link = f"[{escape(section.title)}](../{board.page_file(section.dataset)})"
     lines = []
     for row in rows:
         label = link if row.label == row.variant else f"{link}: {escape(row.label)}"
@@ -91,12 +106,19 @@ def _place(section: Section, row: Row, metrics: tuple[str, ...]) -> str:
     for metric in metrics:
         if row.mean(metric) is None:
             continue
-        having = [other for other in board.sorted_rows(section, metric) if other.mean(metric) is not None]
+        places = _by_mean(section, metric)
         ranks = board.ranks_of(section, metric)
         if row.label in ranks:
-            return f"{ranks[row.label]} of {len(having)}"
-        return f"~{having.index(row) + 1} of {len(having)}"
+            return f"{ranks[row.label]} of {len(places)}"
+        return f"~{places[row]} of {len(places)}"
     return "–"
+
+
+@once
+def _by_mean(section: Section, metric: str) -> dict[Row, int]:
+    """The place by the mean alone of every row that has the metric."""
+    having = (row for row in board.sorted_rows(section, metric) if row.mean(metric) is not None)
+    return {row: place for place, row in enumerate(having, 1)}
 
 
 def as_markdown(documentation: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.records.record import Record
@@ -94,6 +94,8 @@ def _outcome(
 
 def _values(quantity: Quantity, found: Mapping[str, Mapping[int, Record | None]]) -> dict[int, float] | None:
     """Seed -> value; None unless every arm has the metric for every seed."""
+    if _mixed_data(record for by_seed in found.values() for record in by_seed.values()):
+        return None
     by_arm: dict[str, dict[int, float]] = {}
     for arm, by_seed in found.items():
         numbers = {
@@ -109,6 +111,12 @@ def _values(quantity: Quantity, found: Mapping[str, Mapping[int, Record | None]]
     if first.keys() != other.keys():
         return None
     return {seed: quantity.times * (first[seed] - other[seed]) for seed in sorted(first)}
+
+
+def _mixed_data(records: Iterable[Record | None]) -> bool:
+    """Whether records of one data set were made from different images."""
+    found = {(r.dataset, r.data_sha256) for r in records if r is not None and r.status == "ok"}
+    return len(found) > len({dataset for dataset, _ in found})
 
 
 def _error(
@@ -173,6 +181,8 @@ def _why_not(
             return f"{record.run_id} {record.status}: {(record.error or {}).get('message', '')}"
         if quantity.metric in record.not_applicable:
             return f"{quantity.metric}: {record.not_applicable[quantity.metric]}"
+    if _mixed_data(records.get(run.run_id) for run in runs):
+        return "its records were made from different images of one data set"
     for dataset in sorted({plan.target.arms[arm].dataset for arm in arms}):
         if dataset in missing_data:
             return f"data missing: {missing_data[dataset]}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.config import Config, compose, conf_folder, conf_path, split_list
+from benchmarks.conf_files import check_files, files
+from benchmarks.config import Config, compose_seeds, split_list
 from benchmarks.errors import UserError
 from benchmarks.files import locked
 from benchmarks.records.made_for import note_made_for
@@ -22,7 +22,8 @@ UNCHANGED = "the recipe"
 
 def all_targets() -> dict[str, Target]:
     """Every target, the suite's own and those in the user's folders. Raises :class:`UserError`."""
-    return read_targets([conf_folder(), *conf_path()])
+    check_files()
+    return read_targets(files("paper").values())
 
 
 def chosen(names: str, budget: str) -> list[Target]:
@@ -66,8 +67,7 @@ def cells(target: Target, budget: str, targets: dict[str, Target]) -> dict[str, 
 
 
 def _compose(arm: Arm, seeds: Sequence[int], options: Sequence[str]) -> list[Config]:
-    first = compose(arm.variant, arm.dataset, arm.profile, seeds[0], [*arm.options, *options])
-    return [replace(first, seed=seed) for seed in seeds]
+    return compose_seeds(arm.variant, arm.dataset, arm.profile, seeds, [*arm.options, *options])
 
 
 def plans() -> list[Plan]:

@@ -190,11 +190,9 @@ def _check_interval(where: str, ends: list[float | None]) -> None:
         raise ValueError(f"{where} must be [low, high] with low below high, got {ends}")
 
 
-def read_targets(folders: Iterable[Path]) -> dict[str, Target]:
-    """All targets of the ``paper`` folders in ``folders``, by id; a later folder's takes the place of an earlier one's
-    of the same name. Raises :class:`UserError`."""
-    paths = {path.stem: path for folder in folders for path in sorted((folder / "paper").glob("*.yaml"))}
-    targets = {name: read_target(path) for name, path in sorted(paths.items())}
+def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
+    """The targets in these files, by id. Raises :class:`UserError`."""
+    targets = {path.stem: read_target(path) for path in sorted(paths, key=lambda path: path.stem)}
     for target in targets.values():
         for arm_name, arm in target.arms.items():
             if arm.of is None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
 
 from benchmarks.config import from_plain
 from benchmarks.data import load
+from benchmarks.environment import threads
 from benchmarks.errors import UserError
 from benchmarks.records.judged import same_judge, without_judged
-from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, configuration_hash, read_records
+from benchmarks.records.publishing import seedless
+from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, read_records
 from benchmarks.sweep.cell import Setting, prepare, run_once
+from benchmarks.sweep.runner import check_writable
+from benchmarks.training.checkpoint import WEIGHTS_FILE
 from variants.options import unknown
 
 # A difference below this share of a number is one of rounding: the same sums in another order.
@@ -56,23 +60,38 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
 
     Raises :class:`UserError` for an unknown run id, a record that did not end well, and other data than the record's.
     """
-    records = [*read_records(results)[0], *read_records(results / REPRODUCTION)[0]]
+    read = [read_records(folder) for folder in (results, results / REPRODUCTION)]
+    records = [record for found, _ in read for record in found]
     by_id = {record.run_id: record for record in records}
     if run_id not in by_id:
-        raise UserError(unknown("run id", run_id, by_id))
+        # The record that is asked for may be there, and not fit to be trusted.
+        damaged = [message for _, messages in read for message in messages if f"/{run_id}/" in message]
+        raise UserError(damaged[0] if damaged else str(unknown("run id", run_id, by_id)))
     record = by_id[run_id]
     if record.status != "ok":
         raise UserError(f"{run_id} has no numbers to compare: its status is {record.status}")
     overrides = tuple(record.details.get("overrides", ()))
-    config = dataclasses.replace(from_plain(record.config), overrides=overrides)
+    try:
+        config = dataclasses.replace(from_plain(record.config), overrides=overrides)
+    except (ValueError, TypeError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{run_id} has a configuration that this version does not take: {reason}") from None
+    check_writable(setting.results / "runs", "results")
     data = load(config.dataset, setting.data_root)
-    if data.sha256 != record.environment.get("data_sha256"):
+    if data.sha256 != record.data_sha256:
         raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")
-    (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+    for earlier in {config.run_id, config.earlier_run_id}:
+        folder = setting.results / "runs" / earlier
+        if (folder / RECORD_FILE).exists():
+            # From an earlier verification: this one trains again.
+            (folder / RECORD_FILE).unlink()
+            (folder / WEIGHTS_FILE).unlink(missing_ok=True)
     # On all threads, as before a sweep's cells. What fails here fails the cell itself, which says why.
     with contextlib.suppress(Exception):
         prepare(config, data, setting)
-    with _threads(record.environment.get("threads")):
+    # As many threads as the record had: sums of another number of parts end in other digits.
+    count = record.environment.get("threads")
+    with threads(count if isinstance(count, int) and count > 0 else torch.get_num_threads()):
         again = run_once(config, setting, lambda: data)
     if again.status != "ok":
         assert again.error is not None
@@ -81,24 +100,9 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     return describe(record, again, compared), not any(c.verdict == "differs" for c in compared)
 
 
-@contextlib.contextmanager
-def _threads(count: object) -> Iterator[None]:
-    """As many threads as the record had: sums of another number of parts end in other digits."""
-    before = torch.get_num_threads()
-    if not isinstance(count, int) or count < 1:
-        count = before
-    try:
-        torch.set_num_threads(count)
-        with threadpool_limits(count):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Comparison]:
     """Every metric of ``record`` beside the same of ``again``; ``records`` give the seeds."""
-    seedless = configuration_hash({**record.config, "seed": None})
-    seeds = [r for r in records if r.status == "ok" and configuration_hash({**r.config, "seed": None}) == seedless]
+    seeds = [r for r in records if r.status == "ok" and seedless(r) == seedless(record)]
     if not same_judge(record, again):
         again = without_judged(again, "another judge")
     compared = []
@@ -124,7 +128,8 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
     text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
     for name, one in (("recorded", record), ("again", again)):
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
-        text += f"\n{name}: {one.finished}, {made}"
+        undigested = "" if one.digest else "; without a digest, so that a change of its numbers would not show"
+        text += f"\n{name}: {one.finished}, {made}{undigested}"
     same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
     kinds = ("equal", "equal but for rounding", "within the seeds", "differs")
     counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}

@@ -14,7 +14,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks.config import CONF_VARIABLE, Config, compose
+from benchmarks.conf_files import CONF_VARIABLE
+from benchmarks.config import Config, compose
 from benchmarks.data import data_root, load
 from benchmarks.errors import UserError
 from benchmarks.records.record import Record

@@ -16,7 +16,7 @@ import variants
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.reporting.figures import png
-from benchmarks.reporting.style import new_figure
+from benchmarks.reporting.style import new_figure, own_settings
 from benchmarks.speed.loops import BATCH, LATENT, train_once
 from benchmarks.speed.table import seconds_of
 from benchmarks.training.loop import train
@@ -28,6 +28,7 @@ LATENTS = (2, 8, 32, 128, 512)
 FACES = (1000, 2000, 4000, 8000)
 
 
+@own_settings()
 def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mapping[int, float]) -> bytes:
     """A picture of five curves, as PNG bytes. ``by_samples``: seconds an image by K; ``by_jobs``: seconds a cell."""
     images = (torch.rand(IMAGES, 1, 28, 28, device=device) * 255).to(torch.uint8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +26,38 @@ from benchmarks.data import (
     place,
     training_images,
 )
-from benchmarks.environment import describe, peak_memory, reset_peak_memory
+from benchmarks.environment import describe, peak_memory, reset_peak_memory, threads
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
-from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, evaluate, validation_score
+from benchmarks.evaluation.evaluate import (
+    Evaluation,
+    EvaluationData,
+    described,
+    evaluate,
+    failure,
+    validation_score,
+)
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space, judge_space
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
-from benchmarks.records.record import RECORD_FILE, Record, RecordError, read_record, write_record
+from benchmarks.files import remove_temporary
+from benchmarks.records.checks import tidy
+from benchmarks.records.record import (
+    RECORD_FILE,
+    UNKNOWN_DATA,
+    NewerSchemaError,
+    Record,
+    RecordError,
+    read_record,
+    set_aside,
+    write_record,
+)
 from benchmarks.seeding import seed_everything
-from benchmarks.sweep.locks import cell_lock
+from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
 from benchmarks.training.calibration import fit_observation
-from benchmarks.training.checkpoint import remove_checkpoints, save_weights
+from benchmarks.training.checkpoint import Checkpoints, Trained, remove_checkpoints
+from benchmarks.training.identity import identity
 from benchmarks.training.loop import DivergenceError, tensor_float_32, train, write_history
 from benchmarks.training.teacher import teacher
 from benchmarks.training.tracking import tracker
@@ -45,8 +66,13 @@ from variants.parts.observations import observation_model
 
 log = logging.getLogger(__name__)
 
+# Sources whose files are the user's own, and may become others under the same name; those of all other sources are
+# checked against a published digest.
+_CHANGEABLE = ("folder", "array", "celeba")
 # Training images on which the scale of an untrained observation model is fitted.
 CALIBRATION_IMAGES = 5000
+# The record's detail that names what failed after training while the rest was measured.
+FAILED_STEPS = "failed_steps"
 
 
 def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> Variant:
@@ -79,32 +105,86 @@ class Setting:
         return self.results / "runs" / config.run_id
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What lies on the disk for a cell: the record's ``path``, None where there is no file; the ``record``, None where
+    it cannot be trusted, which ``problem`` says why."""
+
+    path: Path | None = None
+    record: Record | None = None
+    problem: str = ""
+
+
+def stored(config: Config, setting: Setting) -> Stored:
+    """The record of a cell, or what stands in its place; nothing is changed. Raises :class:`UserError` for one that may
+    not be replaced: it cannot be opened, or a later version of the suite wrote it."""
+    for run_id in dict.fromkeys((config.run_id, config.earlier_run_id)):
+        path = setting.results / "runs" / run_id / RECORD_FILE
+        try:
+            return Stored(path, read_record(path))
+        except FileNotFoundError:
+            continue
+        except NewerSchemaError as error:
+            raise UserError(f"{error}; it is left alone: update the suite, or use another results folder") from None
+        except RecordError as error:
+            return Stored(path, None, str(error))
+        except OSError as error:
+            raise UserError(f"{path} cannot be opened: {error.strerror}") from None
+    return Stored()
+
+
 def finished(config: Config, setting: Setting) -> Record | None:
-    """The record of a cell that has run, well or badly; None where there is none that can be read. One that cannot be
-    is set aside, so that the cell is run again."""
-    path = setting.run_folder(config) / RECORD_FILE
+    """The record of a cell that has run, well or badly; None where there is none that can be trusted."""
+    return stored(config, setting).record
+
+
+def from_other_data(record: Record, config: Config, digest: Callable[[], str]) -> bool:
+    """Whether a record was made from other data than those whose SHA-256 ``digest`` gives: its run id does not tell.
+    False where the record does not say, and where the data cannot be had."""
+    if config.dataset.source not in _CHANGEABLE or record.data_sha256 == UNKNOWN_DATA:
+        return False
     try:
-        return read_record(path)
-    except FileNotFoundError:
-        return None
-    except RecordError as error:
-        target = path.with_name(path.name + ".unreadable")
-        path.rename(target)
-        log.warning("set aside as %s: %s", target.name, error)
-        return None
+        return digest() != record.data_sha256
+    except UserError as error:
+        log.info("%s: whether it was made from the data as they are now cannot be told (%s)", record.run_id, error)
+        return False
+
+
+def incomplete(record: Record) -> bool:
+    """Whether a retry runs the cell of ``record`` again: it ended badly, or some of its evaluation failed."""
+    return record.status != "ok" or FAILED_STEPS in record.details
 
 
 def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retry: bool = False) -> Record:
-    """The record of a cell, from the disk or by running it now; with ``retry`` one that ended badly is run again.
+    """The record of a cell, from the disk or by running it now; with ``retry`` one that is :func:`incomplete` is run
+    again, without training where its weights are there, and in any case one that cannot be trusted or was made from
+    other data, whose file is set aside.
 
     Raises :class:`benchmarks.locks.LockedError` where another process runs it.
     """
-    with cell_lock(setting.run_folder(config)):
+    load = cache(load)
+    folder = setting.run_folder(config)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(cell_lock(folder))
+        except OSError as error:
+            return write_failure(config, setting, type(error).__name__, f"its folder cannot be written: {error}")
+        remove_temporary(folder)
         # Another sweep may have finished it since it was planned.
-        record = finished(config, setting)
-        if record is not None and (record.status == "ok" or not retry):
-            return record
-        (setting.run_folder(config) / RECORD_FILE).unlink(missing_ok=True)
+        held = stored(config, setting)
+        if held.path is not None and held.record is None:
+            log.warning("set aside as %s: %s", set_aside(held.path, "unreadable").name, held.problem)
+        elif held.path is not None and held.record is not None:
+            record = held.record
+            if from_other_data(record, config, lambda: load().sha256):
+                kept = set_aside(held.path, "other-data").name
+                log.warning("%s was made from other data: run again, its record kept as %s", record.run_id, kept)
+            elif not (retry and incomplete(record)):
+                if record.status != "failed":
+                    remove_checkpoints(folder)
+                return record
+            elif record.status != "ok":
+                held.path.unlink()
         try:
             data = load()
         except UserError as error:
@@ -112,47 +192,92 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
         return run_cell(config, data, setting)
 
 
-def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
-    """Train, evaluate and record one cell; what goes wrong is in the record's ``error``.
+def clean_up(config: Config, setting: Setting) -> None:
+    """Remove what a run that has its record left behind, where it was killed just after: checkpoints that nothing will
+    read again, temporary files, its lock."""
+    folder = setting.run_folder(config)
+    if any(next(folder.glob(pattern), None) for pattern in ("checkpoint-*", ".*.tmp", LOCK_FILE)):
+        # What another process holds is not left behind; a folder that takes no changes stays as it is.
+        with contextlib.suppress(LockedError, OSError), cell_lock(folder):
+            remove_temporary(folder)
+            if (record := finished(config, setting)) is not None and record.status != "failed":
+                remove_checkpoints(folder)
 
-    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint when it is run again. So
-    does one that failed, when it is retried.
+
+def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
+    """Train, evaluate and record one cell; what goes wrong is in the record.
+
+    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint, or from its weights once
+    it is trained, when it is run again. So does one that failed, when it is retried. A run keeps the number of threads
+    that it began with, to the end.
     """
     folder = setting.run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(folder, identity(config, data), setting.device)
+    count = None
+    with contextlib.suppress(OSError):  # of a disk that fails: what reads the checkpoint's tensors will name it
+        count = checkpoints.threads()
+    with threads(count or torch.get_num_threads()), tensor_float_32(False):
+        record = _run(config, data, checkpoints, setting)
+    if record.status != "failed":
+        checkpoints.remove()
+    return record
+
+
+def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
     started = time.perf_counter()
     reset_peak_memory(setting.device)
-    details: dict[str, Any] = {"overrides": list(config.overrides), "data_title": data.title}
-    outcome: dict[str, Any] = {}
+    details = {**_known(config), "data_title": data.title}
+    outcome: dict[str, Any] = {"timing": {}}
     try:
-        with tensor_float_32(False):
-            outcome = _train_and_evaluate(config, data, folder, setting, details)
+        # The judge is needed after training; found damaged then, it would cost its metrics.
+        check_shipped()
+        variant, trained, earlier = _trained(config, data, checkpoints, setting)
+        details |= trained.details | {"resumed_after_epochs": trained.progress.resumed}
+        outcome["timing"] = {
+            "train_seconds": trained.progress.train_seconds,
+            "train_images_per_second": trained.progress.epoch * _size(data, config) / trained.progress.train_seconds,
+        }
+        outcome["parameters"] = sum(parameter.numel() for parameter in variant.parameters())
+        result = Evaluation(warnings=list(trained.progress.notes))
+        with _alone("history", result):
+            write_history(checkpoints.folder, trained.progress.history)
+        _calibrate(config, data, variant, trained, checkpoints, result)
+        held_out = evaluation_data(config, data, setting.cache, setting.device, result)
+        outcome["evaluated_images"] = len(held_out.x)
+        outcome["timing"]["eval_seconds"] = _evaluate(config, variant, held_out, result)
+        _draw(config, variant, held_out, checkpoints.folder, result)
+        details |= result.details
+        if result.failed:
+            details[FAILED_STEPS] = result.failed
+        outcome |= {"metrics": result.metrics, "not_applicable": result.not_applicable}
+        reasons = [f"{step} {failed['reason']}" for step, failed in result.failed.items()]
+        outcome["warnings"] = result.warnings + reasons
+        if not result.metrics and reasons:
+            raise RuntimeError(f"nothing could be measured: {reasons[0]}")
         outcome["status"] = "ok"
+        started -= earlier
     except DivergenceError as error:
         outcome |= {"status": "diverged", "error": _described(error)}
     except Exception as error:
         log.error("%s failed: %s: %s", config.run_id, type(error).__name__, error)
         outcome |= {"status": "failed", "error": _described(error)}
-    timing = {**outcome.pop("timing", {}), "total_seconds": time.perf_counter() - started}
+    timing = {**outcome.pop("timing"), "total_seconds": time.perf_counter() - started}
     details["peak_memory_bytes"] = peak_memory(setting.device)
-    record = _store(setting, config, _record(config, setting.device, data.sha256, timing, details, outcome))
-    if record.status != "failed":
-        remove_checkpoints(folder)
-    return record
+    return _store(setting, config, _record(config, setting.device, data.sha256, timing, details, outcome))
 
 
-def _train_and_evaluate(
-    config: Config,
-    data: Dataset,
-    folder: Path,
-    setting: Setting,
-    details: dict[str, Any],
-) -> dict[str, Any]:
-    """The fields of the record that a cell earns by ending well; facts go into ``details`` as they are found."""
-    # The judge is needed after training; found damaged then, it would cost the whole of it.
-    check_shipped()
-    cache, device = setting.cache, setting.device
+def _trained(
+    config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting
+) -> tuple[Variant, Trained, float]:
+    """The variant with its trained weights, which are on the disk from then on, and the seconds that training took in
+    earlier processes."""
+    device = setting.device
     variant = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
+    trained = checkpoints.load_weights(variant)
+    if trained is not None:
+        return variant, trained, trained.progress.train_seconds
+    details: dict[str, Any] = {}
     images = place(training_images(data.train.images, config.dataset), device)
     labels = None if data.train.labels is None else data.train.labels.to(images.device)
     validation = observe_evaluation(data.validation.images, config.dataset, config.training.validation_images)
@@ -163,43 +288,67 @@ def _train_and_evaluate(
         return validation_score(model, validation, config.seed, config.training.validation_samples, given)
 
     if variant.needs_teacher:
-        network, details["teacher"] = teacher(data, cache, device)
+        network, details["teacher"] = teacher(data, setting.cache, device)
         variant.use_teacher(network)
+    started = time.perf_counter()
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
-            variant, images, config.dataset, config.training, config.seed, validate, folder, setting.show_progress,
-            tracker(setting.tracker, folder), labels,
+            variant, images, config.dataset, config.training, config.seed, validate, checkpoints,
+            setting.show_progress, tracker(setting.tracker, checkpoints.folder), labels,
         )  # fmt: skip
-    write_history(folder, done.history)
+    earlier = max(0.0, done.train_seconds - (time.perf_counter() - started)) if done.resumed else 0.0
+    trained = Trained(done, calibrated=variant.trains_observation, details=details)
+    _keep(checkpoints, variant, trained)
+    return variant, trained, earlier
 
-    if not variant.trains_observation:
-        seed_everything(config.seed, "calibration")
-        shown = images[:CALIBRATION_IMAGES].to(device)
-        condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
-        fit_observation(variant, observe_training(shown, config.dataset), condition)
-    held_out = evaluation_data(config, data, cache, device)
-    for space in held_out.spaces.values():
-        details |= {} if isinstance(space, str) else space.facts
-    evaluation_started = time.perf_counter()
-    result = _evaluate(variant, held_out, config)
-    eval_seconds = time.perf_counter() - evaluation_started
-    details |= result.details
+
+def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
+    """Save the weights. A disk that takes none costs a later evaluation of them, not this one."""
+    try:
+        checkpoints.save_weights(variant, trained)
+    except OSError as error:
+        log.warning("%s: its weights cannot be saved: %s", checkpoints.folder.name, error)
+        trained.progress.notes.append(f"the weights could not be saved: {error.strerror or error}")
+
+
+def _calibrate(
+    config: Config, data: Dataset, variant: Variant, trained: Trained, checkpoints: Checkpoints, result: Evaluation
+) -> None:
+    """Fit the observation model of a variant whose loss does not, once; without it the likelihoods would be those of an
+    arbitrary scale, so that a failure here is the run's."""
+    if trained.calibrated:
+        return
+    seed_everything(config.seed, "calibration")
+    device = next(variant.parameters()).device
+    images = training_images(data.train.images, config.dataset)[:CALIBRATION_IMAGES].to(device)
+    shown = observe_training(images, config.dataset)
+    labels = None if data.train.labels is None else data.train.labels[:CALIBRATION_IMAGES].to(device)
+    condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
+    fit_observation(variant, shown, condition)
+    trained.calibrated = True
+    _keep(checkpoints, variant, trained)
+
+
+def _size(data: Dataset, config: Config) -> int:
+    return len(training_images(data.train.images, config.dataset))
+
+
+@contextlib.contextmanager
+def _alone(step: str, result: Evaluation) -> Iterator[None]:
+    """A step after training that may fail and leave the others as they are: what it raises is in the record."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s %s", step, failure(error))
+        result.failed[step] = described(error)
+
+
+def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Path, result: Evaluation) -> None:
     seed_everything(config.seed, "pictures")
-    pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
-    latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
-    save_weights(folder, variant.state_dict())
-    return {
-        "metrics": result.metrics,
-        "not_applicable": result.not_applicable,
-        "warnings": result.warnings,
-        "parameters": sum(parameter.numel() for parameter in variant.parameters()),
-        "evaluated_images": len(held_out.x),
-        "timing": {
-            "train_seconds": done.train_seconds,
-            "train_images_per_second": done.epoch * len(images) / done.train_seconds,
-            "eval_seconds": eval_seconds,
-        },
-    }
+    with _alone("pictures", result):
+        pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
+    with _alone("latent pictures", result):
+        latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
 
 
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:
@@ -209,60 +358,90 @@ def prepare(config: Config, data: Dataset, setting: Setting) -> None:
         teacher(data, setting.cache, setting.device)
 
 
-def _evaluate(variant: Variant, held_out: EvaluationData, config: Config) -> Evaluation:
-    """All metrics; where the device's memory does not suffice, once more with half as many images decoded at a time."""
+def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result: Evaluation) -> float:
+    """Add all metrics to ``result``; where the device's memory does not suffice, once more with half as many images
+    decoded at a time. The seconds that it took."""
+    started = time.perf_counter()
     try:
-        return evaluate(variant, held_out, config.evaluation, config.seed)
+        found = evaluate(variant, held_out, config.evaluation, config.seed)
     except torch.OutOfMemoryError:
+        found = None
+    if found is None:
+        # Outside the handler, whose traceback holds on to the tensors that did not fit.
+        torch.cuda.empty_cache()
         half = replace(config.evaluation, decodes=max(1, config.evaluation.decodes // 2))
-    # Outside the handler, whose traceback holds on to the tensors that did not fit.
-    torch.cuda.empty_cache()
-    result = evaluate(variant, held_out, half, config.seed)
-    result.warnings.append(f"out of memory: evaluated again with evaluation.decodes={half.decodes}")
-    return result
+        found = evaluate(variant, held_out, half, config.seed, short_of_memory=True)
+        found.warnings.append(f"out of memory: evaluated again with evaluation.decodes={half.decodes}")
+    result.metrics |= found.metrics
+    result.not_applicable |= found.not_applicable
+    result.warnings += found.warnings
+    result.details |= found.details
+    result.failed |= found.failed
+    return time.perf_counter() - started
 
 
-def evaluation_data(config: Config, data: Dataset, cache: Path, device: torch.device) -> EvaluationData:
-    """Test images, probe images and feature spaces of a cell; networks and reference features come from ``cache``."""
+def evaluation_data(
+    config: Config, data: Dataset, cache: Path, device: torch.device, result: Evaluation | None = None
+) -> EvaluationData:
+    """Test images, probe images and feature spaces of a cell; networks and reference features come from ``cache``. A
+    feature space that cannot be had is noted in ``result``."""
+    result = Evaluation() if result is None else result
     x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
     rows = subset(len(data.train), config.evaluation.probe_images, seed=0)
     probe = observe_evaluation(data.train.images[rows], config.dataset).to(device)
     labels = None if data.test.labels is None else data.test.labels[: len(x)]
     probe_labels = None if data.train.labels is None else data.train.labels[rows]
     count = config.evaluation.generated_images
-    spaces: dict[str, FeatureSpace | str] = {}
-    try:
-        spaces["features"] = judge_space(data, cache, device, count)
-    except UserError:
-        raise
-    except ValueError as error:
-        spaces["features"] = str(error)
-    if not config.evaluation.inception:
-        spaces["inception"] = "evaluation.inception is off in this profile"
-    else:
-        try:
-            spaces["inception"] = inception_space(data, cache, device, count, config.evaluation.inception_precision)
-        except WeightsUnavailableError as error:
-            spaces["inception"] = str(error)
+    precision = config.evaluation.inception_precision
+    spaces: dict[str, FeatureSpace | str] = {
+        "features": _space("features", result, lambda: judge_space(data, cache, device, count)),
+        "inception": _space("inception", result, lambda: inception_space(data, cache, device, count, precision))
+        if config.evaluation.inception
+        else "evaluation.inception is off in this profile",
+    }
     shape = condition_shape(data, config.dataset)
     condition = observe_condition(x, labels, config.dataset, shape)
     probe_condition = observe_condition(probe, probe_labels, config.dataset, shape)
     return EvaluationData(x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train))
 
 
+def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> FeatureSpace | str:
+    """A feature space, or the reason why there is none: what the data or this machine lack, or an exception."""
+    try:
+        space = make()
+    except Exception as error:
+        lacking = isinstance(error, ValueError | WeightsUnavailableError) and not isinstance(error, UserError)
+        if lacking:
+            return str(error)
+        log.warning("feature space %s: %s", name, failure(error))
+        result.failed[f"feature space {name}"] = described(error)
+        return failure(error)
+    result.details |= space.facts
+    return space
+
+
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
     """Write the record of a cell that could not run to its end, and return it."""
-    error = {"type": kind, "message": message[:2000], "traceback": ""}
-    details = {"overrides": list(config.overrides)}
+    error = {"type": kind, "message": tidy(message[:2000]), "traceback": ""}
+    details = _known(config)
     outcome = {"status": "failed", "error": error}
-    return _store(setting, config, _record(config, setting.device, "unknown", {}, details, outcome))
+    return _store(setting, config, _record(config, setting.device, UNKNOWN_DATA, {}, details, outcome))
+
+
+def _known(config: Config) -> dict[str, Any]:
+    """Details of a record that are known before the cell runs."""
+    return {"overrides": list(config.overrides), "family": variants.lookup(config.variant_name).family}
 
 
 def _store(setting: Setting, config: Config, record: Record) -> Record:
     """Write a record and return it. On a disk that takes none, the cell has failed and, without a record, runs again
     from its checkpoint at the next start."""
+    folder = setting.run_folder(config)
     try:
-        write_record(setting.run_folder(config), record)
+        if record.status != "ok" and (folder / RECORD_FILE).exists():
+            log.error("%s: its earlier record, which has numbers, stays", config.run_id)
+        else:
+            write_record(folder, record)
     except OSError as error:
         log.error("%s: its record cannot be written: %s", config.run_id, error)
         return replace(record, status="failed", error=_described(error), metrics={}, not_applicable={})
@@ -286,16 +465,18 @@ def _record(
         config=config.resolved(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         importance_samples=config.evaluation.importance_samples,
-        environment={**describe(device), "data_sha256": data_sha256},
+        environment=tidy({**describe(device), "data_sha256": data_sha256}),
         timing=timing,
-        details=details,
-        **outcome,
+        details=tidy(details),
+        # What an evaluation or an error says is within a record's bounds: after training none may be refused for it.
+        **{name: tidy(value) if name in ("not_applicable", "warnings") else value for name, value in outcome.items()},
     )
 
 
 def _described(error: Exception) -> dict[str, str]:
-    return {
+    described = {
         "type": type(error).__name__,
         "message": str(error)[:2000],
         "traceback": "".join(traceback.format_exception(error))[-8000:],
     }
+    return {name: tidy(text) for name, text in described.items()}

@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache, partial
 
-from benchmarks.config import Config, compose
+from benchmarks.config import Config, compose_seeds
+from benchmarks.data import load
 from benchmarks.records.record import Record, read_records
-from benchmarks.sweep.cell import Setting, finished
+from benchmarks.sweep.cell import FAILED_STEPS, Setting, from_other_data, incomplete, stored
 from benchmarks.sweep.workers import default_jobs
 from benchmarks.wording import counted
+
+log = logging.getLogger(__name__)
 
 
 def plan(
     variants: Sequence[str], datasets: Sequence[str], seeds: Sequence[int], profile: str, overrides: Sequence[str]
 ) -> list[Config]:
     """The checked configuration of every cell, before anything is touched. Raises ``UserError``."""
-    return [compose(v, d, profile, s, overrides) for d in datasets for v in variants for s in seeds]
+    return [cell for d in datasets for v in variants for cell in compose_seeds(v, d, profile, seeds, overrides)]
 
 
-def to_do(cells: Iterable[Config], setting: Setting, retry: bool) -> dict[str, str]:
-    """What is to become of each cell, by run id: "run", "run again (<status>)" or "done (<status>)"; the status is
-    "published" where there is a published record alone."""
+def to_do(cells: Sequence[Config], setting: Setting, retry: bool) -> dict[str, str]:
+    """What is to become of each cell, by run id: "run", "run again (<why>)" or "done (<status>)"; the status is
+    "published" where there is a published record alone. Nothing is changed. Raises :class:`UserError` for a record that
+    may not be replaced."""
     known = read_records(setting.results)[0] if setting.skip_published else []
     # One that has no local record below is a published one.
     ended_well = {record.run_id for record in known if record.status == "ok"}
     states = {}
+    datasets = {repr(cell.dataset): cell.dataset for cell in cells}
+
+    @cache
+    def digest(dataset: str) -> str:
+        return load(datasets[dataset], setting.data_root).sha256
+
     for cell in cells:
-        record = finished(cell, setting)
-        if record is None:
+        held = stored(cell, setting)
+        record = held.record
+        if record is None and held.path is not None:
+            states[cell.run_id] = "run again (its record cannot be trusted)"
+            log.warning("%s", held.problem)
+        elif record is None:
             states[cell.run_id] = "done (published)" if cell.run_id in ended_well else "run"
-        elif retry and record.status != "ok":
-            states[cell.run_id] = f"run again ({record.status})"
+        elif from_other_data(record, cell, partial(digest, repr(cell.dataset))):
+            states[cell.run_id] = "run again (its record was made from other data)"
         else:
-            states[cell.run_id] = f"done ({record.status})"
+            failed = record.details.get(FAILED_STEPS, {})
+            status = f"{record.status}, failed: {', '.join(failed)}" if failed else record.status
+            states[cell.run_id] = f"{'run again' if retry and incomplete(record) else 'done'} ({status})"
     return states
 
 

@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import torch
 from tqdm.auto import tqdm
 
 from benchmarks.config import Config
 from benchmarks.data import Dataset, condition_shape, load
+from benchmarks.environment import threads, usable_cores
 from benchmarks.errors import UserError
 from benchmarks.evaluation.judges.shipped import check_shipped
+from benchmarks.files import remove_temporary
 from benchmarks.records.record import Record, read_records, write_missing_data
-from benchmarks.sweep.cell import Setting, run_once
+from benchmarks.sweep.cell import FAILED_STEPS, Setting, clean_up, finished, run_once
 from benchmarks.sweep.locks import LockedError
 from benchmarks.sweep.plan import longest_first, to_do
-from benchmarks.sweep.workers import default_jobs, side_by_side
+from benchmarks.sweep.workers import default_jobs, side_by_side, threads_a_job
+from benchmarks.training.identity import code_digest
+from variants import lookup
 
 log = logging.getLogger(__name__)
+
+# No write takes as long; nobody holds a lock on the folders of all runs and of reports.
+ABANDONED_SECONDS = 3600.0
 
 
 @dataclass
 class Summary:
-    """What a sweep did: records of cells that ran, run ids that were there already or that another process runs, data
-    sets that could not be had."""
+    """What a sweep did: records of cells that ran, run ids that were there already (``ended_badly``: the records of
+    those that did) or that another process runs, data sets that could not be had."""
 
     ran: list[Record] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     missing_data: dict[str, str] = field(default_factory=dict)
+    ended_badly: list[Record] = field(default_factory=list)
 
     @property
     def failed(self) -> list[Record]:
-        return [record for record in self.ran if record.status != "ok"]
+        """Of all cells that were asked for, those that ended badly, now or before."""
+        return [*(record for record in self.ran if record.status != "ok"), *self.ended_badly]
+
+    def skip(self, cell: Config, setting: Setting) -> None:
+        """Enter a cell that has its record."""
+        self.skipped.append(cell.run_id)
+        clean_up(cell, setting)
+        record = finished(cell, setting)
+        if record is not None and record.status != "ok":
+            self.ended_badly.append(record)
 
 
 def run(
@@ -51,20 +70,23 @@ def run(
     ``jobs`` at a time (None: what the machine allows), each in a process of its own; one at a time in this process,
     unless a ``timeout`` in seconds may have to end it.
     """
-    check_writable(setting.results)
-    check_shipped()
+    check_ready(setting)
     summary = Summary()
     states = to_do(cells, setting, retry)
     wanted = []
     for cell in {cell.run_id: cell for cell in cells}.values():
         if states[cell.run_id].startswith("done"):
             tqdm.write(f"{cell.run_id}: already there ({states[cell.run_id].removeprefix('done ').strip('()')})")
-            summary.skipped.append(cell.run_id)
+            summary.skip(cell, setting)
         else:
             wanted.append(cell)
     loaded = _load(wanted, setting.data_root, summary)
     ready = [cell for cell in wanted if cell.dataset.name in loaded]
-    jobs = min(jobs or default_jobs(setting.device), max(1, len(ready)))
+    # By all cells that were asked for, not by those that are left: the same command, interrupted and started again,
+    # gives each run the threads that it would have had.
+    side = min(jobs or default_jobs(setting.device), max(1, len(states)))
+    count = threads_a_job(side) if side > 1 else min(torch.get_num_threads(), usable_cores())
+    jobs = min(side, max(1, len(ready)))
     names = list(loaded)
     states_of = Counter({"to do": len(ready)})
     with tqdm(total=len(ready), unit="cell", disable=None if len(ready) > 1 else True) as bar:
@@ -77,9 +99,9 @@ def run(
             # The workers load for themselves.
             loaded.clear()
             ordered = longest_first(ready, read_records(setting.results)[0])
-            outcomes = side_by_side(ordered, setting, jobs, retry, timeout, started)
+            outcomes = side_by_side(ordered, setting, jobs, count, retry, timeout, started)
         else:
-            outcomes = _one_by_one(ready, setting, loaded, retry, started)
+            outcomes = _one_by_one(ready, setting, loaded, count, retry, started)
         for cell, record in outcomes:
             states_of.update({"running": -1, "elsewhere" if record is None else record.status: 1})
             bar.set_postfix({state: count for state, count in states_of.items() if count})
@@ -100,12 +122,13 @@ def run_on(
     """As :func:`run`, by one of Hydra's launchers, which fetches no data: every job loads its own."""
     from benchmarks.sweep.launchers import launch
 
-    check_writable(setting.results)
-    check_shipped()
+    check_ready(setting)
     summary = Summary()
     states = to_do(cells, setting, retry)
     wanted = [cell for cell in cells if states[cell.run_id].startswith("run")]
-    summary.skipped = [run_id for run_id, state in states.items() if state.startswith("done")]
+    for cell in cells:
+        if states[cell.run_id].startswith("done"):
+            summary.skip(cell, setting)
     if wanted:
         for cell, record in launch(wanted, setting, launcher, retry, launcher_overrides):
             if record is None:
@@ -120,13 +143,19 @@ def _one_by_one(
     cells: Sequence[Config],
     setting: Setting,
     loaded: dict[str, Dataset],
+    count: int,
     retry: bool,
     started: Callable[[Config], None],
 ) -> Iterator[tuple[Config, Record | None]]:
     for cell in cells:
+        # Of the code as it was imported: somebody may edit a file while cells before its own are running.
+        code_digest(lookup(cell.variant_name))
+    for cell in cells:
         started(cell)
         try:
-            yield cell, run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.name), retry)
+            with threads(count):
+                record = run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.name), retry)
+            yield cell, record
         except LockedError:
             yield cell, None
 
@@ -151,15 +180,27 @@ def outcome(record: Record) -> str:
         assert record.error is not None
         return f"{record.status}: {record.error['type']}: {record.error['message']}"
     shown = [f"{name} {record.metrics[name]:.2f}" for name in ("elbo", "log_likelihood") if name in record.metrics]
-    return ", ".join([*shown, f"mse {record.metrics['mse']:.4f}", f"{record.timing['total_seconds']:.0f} s"])
+    if "mse" in record.metrics:
+        shown.append(f"mse {record.metrics['mse']:.4f}")
+    if failed := record.details.get(FAILED_STEPS):
+        shown.append(f"but {', '.join(failed)} failed")
+    return ", ".join([*shown, f"{record.timing['total_seconds']:.0f} s"])
 
 
-def check_writable(results: Path) -> None:
-    """Raises ``UserError`` for a results folder that takes no files."""
+def check_ready(setting: Setting) -> None:
+    """Raises ``UserError`` for what would end a run only after others have trained: a results folder that takes no
+    files, damaged judges."""
+    check_writable(setting.results / "runs", "results")
+    check_shipped()
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Raises ``UserError`` for a folder that takes no files, and removes what killed processes left in it."""
     try:
-        (results / "runs").mkdir(parents=True, exist_ok=True)
-        probe = results / "runs" / ".writable"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"results folder {str(results)!r} is not writable: {error.strerror}") from None
+        raise UserError(f"the {what} folder {str(folder)!r} is not writable: {error.strerror}") from None
+    remove_temporary(folder, older_than=ABANDONED_SECONDS)

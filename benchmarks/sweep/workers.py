@@ -17,11 +17,11 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
 
 import variants
 from benchmarks.config import Config, from_plain
 from benchmarks.data import load
+from benchmarks.environment import threads, usable_cores, usable_memory
 from benchmarks.records.record import Record
 from benchmarks.sweep.cell import Setting, finished, prepare, run_once, write_failure
 from benchmarks.sweep.locks import LockedError, cell_lock
@@ -48,30 +48,31 @@ def default_jobs(device: torch.device) -> int:
     """How many cells run side by side unless told: one a GPU; else one a core, as far as the memory goes."""
     if device.type == "cuda":
         return torch.cuda.device_count()
-    cores = os.cpu_count() or 1
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return cores
-    return max(1, min(cores, memory // MEMORY_A_JOB))
+    cores, memory = usable_cores(), usable_memory()
+    return cores if memory is None else max(1, min(cores, memory // MEMORY_A_JOB))
+
+
+def threads_a_job(jobs: int) -> int:
+    """On how many threads a run computes that is one of ``jobs`` side by side."""
+    return max(1, usable_cores() // jobs)
 
 
 def side_by_side(
     cells: Sequence[Config],
     setting: Setting,
     jobs: int,
+    count: int,
     retry: bool = False,
     timeout: float | None = None,
     started: Callable[[Config], None] = lambda cell: None,
 ) -> Iterator[tuple[Config, Record | None]]:
-    """Run ``cells`` in ``jobs`` processes at a time, the processor's cores divided among them, GPUs given out in turn.
-    Yields every cell with its record as it ends; None for one that another process runs.
+    """Run ``cells`` in ``jobs`` processes at a time, each on ``count`` threads, GPUs given out in turn. Yields every
+    cell with its record as it ends; None for one that another process runs.
 
     ``started`` is called as each begins. A cell that takes longer than ``timeout`` seconds is stopped, and it or one
     whose process dies leaves a failed record; its checkpoint stays for a retry.
     """
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     gpus = torch.cuda.device_count() if setting.device.type == "cuda" else 0
     waiting = list(enumerate(cells))
     running: dict[Any, _Running] = {}
@@ -80,15 +81,15 @@ def side_by_side(
     plain = [(cell.resolved(), cell.overrides) for cell in kinds.values()]
     first = context.Process(target=_prepare, args=(plain, setting))
     try:
-        first.start()
+        _start(first)
         first.join()
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, cell = waiting.pop(0)
                 own = setting if not gpus else dataclasses.replace(setting, device=torch.device("cuda", number % gpus))
                 # As plain data: a variant from outside the tree can only be found by the worker's own registry.
-                process = context.Process(target=_work, args=(cell.resolved(), cell.overrides, own, threads, retry))
-                process.start()
+                process = context.Process(target=_work, args=(cell.resolved(), cell.overrides, own, count, retry))
+                _start(process)
                 deadline = float("inf") if timeout is None else time.monotonic() + timeout
                 running[process.sentinel] = _Running(process, cell, deadline)
                 started(cell)
@@ -111,6 +112,16 @@ def side_by_side(
             _stop(one.process)
 
 
+def _start(process: BaseProcess) -> None:
+    """Start a worker that an interrupt from the keyboard does not reach: it reaches every process of a terminal, and
+    the parent stops its workers itself. Workers inherit what is blocked here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _stop(process: BaseProcess) -> None:
     process.terminate()
     process.join(GRACE_SECONDS)
@@ -128,23 +139,18 @@ def _prepare(cells: list[tuple[dict[str, Any], tuple[str, ...]]], setting: Setti
             prepare(cell, load(cell.dataset, setting.data_root), setting)
 
 
-def _work(plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, threads: int, retry: bool) -> None:
+def _work(plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, count: int, retry: bool) -> None:
     _belong_to_parent()
-    torch.set_num_threads(threads)
-    # NumPy's and scikit-learn's too: on two cores, two workers of two threads each fitted the mixture sampler in 7.6 s,
-    # of one in 0.7 s.
-    threadpool_limits(threads)
     cell = dataclasses.replace(from_plain(plain), overrides=overrides)
     setting = dataclasses.replace(setting, show_progress=False)
     try:
-        run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry)
+        with threads(count):
+            run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry)
     except LockedError:
         os._exit(ELSEWHERE)
 
 
 def _belong_to_parent() -> None:
-    # An interrupt from the keyboard reaches every process; the parent stops its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
@@ -169,8 +175,12 @@ def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record
             if ended.timed_out:
                 return write_failure(ended.cell, setting, "TimeoutError", f"the cell's time limit of {timeout:g} s")
             message = f"the worker process ended with exit code {code}"
+            if code == 0:
+                message = "the worker process could not write its record; the log says why"
             if code == -signal.SIGKILL:
                 message += " (killed, as by a system that runs out of memory)"
             return write_failure(ended.cell, setting, "WorkerDied", message)
     except LockedError:
         return None
+    except OSError as error:
+        return write_failure(ended.cell, setting, type(error).__name__, f"its folder cannot be written: {error}")

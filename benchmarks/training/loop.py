@@ -6,44 +6,28 @@ import contextlib
 import csv
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from benchmarks import variables
 from benchmarks.config import TrainingConfig
-from benchmarks.data import DatasetConfig
+from benchmarks.data import DatasetConfig, check_training_images
 from benchmarks.files import write_atomically
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.seeding import seed_everything
-from benchmarks.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmarks.training.checkpoint import Checkpoints, Progress, copied
 from benchmarks.training.schedules import learning_rate_factor
 from benchmarks.training.step import make_step
 from variants import Variant
 
-# At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
-CHECKPOINT_SECONDS = float(os.environ.get("VAE_CHECKPOINT_SECONDS", "20"))
-
 
 class DivergenceError(RuntimeError):
     """The loss of an epoch is not finite."""
-
-
-@dataclass
-class Progress:
-    """What training has done so far, and what a checkpoint holds beside the weights."""
-
-    epoch: int = 0
-    train_seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_score: float = -math.inf
-    best_epoch: int = 0
 
 
 def train(
@@ -53,7 +37,7 @@ def train(
     config: TrainingConfig,
     seed: int,
     validate: Callable[[Variant], dict[str, float]] | None = None,
-    folder: Path | None = None,
+    checkpoints: Checkpoints | None = None,
     show_progress: bool = True,
     track: Callable[[dict[str, float]], None] | None = None,
     labels: Tensor | None = None,
@@ -62,18 +46,25 @@ def train(
     memory map larger than the device) and then sent there batch by batch. ``labels`` (n, ...) of the images, where
     there are any.
 
-    ``validate`` gives named scores, higher is better; epochs are compared by the first. With a ``folder``, history and
-    checkpoints are written there and an interrupted run goes on from the last one, to the same weights that an
-    uninterrupted one reaches. ``track`` is called with every epoch's row of it. Raises :class:`DivergenceError` at the
-    end of an epoch whose loss is not finite.
+    ``validate`` gives named scores, higher is better; epochs are compared by the first. With ``checkpoints``, these and
+    the history are written and an interrupted run goes on from the last one, to the same weights that an uninterrupted
+    one reaches. ``track`` is called with every epoch's row of it. Raises :class:`DivergenceError` at the end of an
+    epoch whose loss is not finite, and ``UserError`` for images or labels of another type or shape.
     """
+    check_training_images(images, labels, variant.image_shape)
     device = next(variant.parameters()).device
     steps_per_epoch = math.ceil(len(images) / config.batch_size)
     steps = config.epochs * steps_per_epoch
     train_on = make_step(variant, images, dataset, config, device, labels)
     optimisers = train_on.optimisers
     best: dict[str, Tensor] = {}
-    done = _restore(folder, variant, optimisers, best, device)
+    # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
+    between = variables.seconds("VAE_CHECKPOINT_SECONDS", 20)
+    found = None if checkpoints is None else checkpoints.restore(variant, optimisers, best)
+    done = found or Progress()
+    if checkpoints is not None and found is None:
+        # Before the first step: from here on the run has its number of threads, wherever it is interrupted.
+        checkpoints.save(variant, optimisers, best, done)
     # Indexing a tensor that is already on the device makes no copy to it, and no wait for it, at any step.
     progress = torch.linspace(0, 1, steps, device=device)
     saved_at = time.monotonic()
@@ -109,15 +100,16 @@ def train(
             first = next(iter(score.values()))
             if config.select == "validation" and first > done.best_score:
                 done.best_score, done.best_epoch = first, done.epoch
-                best = {name: tensor.clone() for name, tensor in variant.state_dict().items()}
+                best = copied(variant.state_dict())
         done.history.append(record)
         if track is not None:
             track(record)
         bar.update()
         bar.set_postfix(_shown(record))
         last = done.epoch == config.epochs or _out_of_patience(done, config)
-        if folder is not None and (last or time.monotonic() - saved_at >= CHECKPOINT_SECONDS):
-            _save(folder, variant, optimisers, best, done)
+        if checkpoints is not None and (last or time.monotonic() - saved_at >= between):
+            checkpoints.save(variant, optimisers, best, done)
+            write_history(checkpoints.folder, done.history)
             saved_at = time.monotonic()
     bar.close()
     if best:
@@ -145,45 +137,6 @@ def _out_of_patience(done: Progress, config: TrainingConfig) -> bool:
 def _shown(record: dict[str, float]) -> dict[str, str]:
     shown = {"loss": f"{record['loss']:.2f}", "images/s": f"{record['images_per_second']:.0f}"}
     return shown | {key: f"{value:.2f}" for key, value in record.items() if key.startswith("validation_")}
-
-
-def _save(
-    folder: Path, variant: Variant, optimisers: dict[str, Optimizer], best: dict[str, Tensor], done: Progress
-) -> None:
-    tensors = {f"model/{name}": tensor for name, tensor in variant.state_dict().items()}
-    tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
-    for name, optimiser in optimisers.items():
-        for index, state in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser/{name}/{index}/{key}": value for key, value in state.items()}
-    save_checkpoint(folder, done.epoch, tensors, vars(done))
-    write_history(folder, done.history)
-
-
-def _restore(
-    folder: Path | None,
-    variant: Variant,
-    optimisers: dict[str, Optimizer],
-    best: dict[str, Tensor],
-    device: torch.device,
-) -> Progress:
-    """Fill model, optimisers and best weights from the newest whole checkpoint, if there is one."""
-    loaded = None if folder is None else load_checkpoint(folder, device)
-    if loaded is None:
-        return Progress()
-    tensors, facts = loaded
-    variant.load_state_dict(dict(_below(tensors, "model/")))
-    best.update(_below(tensors, "best/"))
-    for name, optimiser in optimisers.items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for path, tensor in _below(tensors, f"optimiser/{name}/"):
-            index, _, key = path.partition("/")
-            state.setdefault(int(index), {})[key] = tensor
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return Progress(**facts)
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
-    return ((name.removeprefix(prefix), tensor) for name, tensor in tensors.items() if name.startswith(prefix))
 
 
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig, observe_condition, observe_training
 from benchmarks.training.optimisers import group_settings, make_optimiser
+from benchmarks.variables import switch
 from variants import Batch, ParameterGroup, Variant
 
 log = logging.getLogger(__name__)
@@ -106,8 +106,9 @@ class Step:
     def _batch(self, rows: Tensor) -> Batch:
         images = self.images[rows].to(self.device)
         labels = None if self.labels is None else self.labels[rows].to(self.device)
-        condition = observe_condition(images, labels, self.dataset, self.variant.condition_shape)
-        return Batch(observe_training(images, self.dataset), condition, labels, len(self.images))
+        x = observe_training(images, self.dataset)
+        condition = observe_condition(x, labels, self.dataset, self.variant.condition_shape)
+        return Batch(x, condition, labels, len(self.images))
 
 
 def backward(values: Mapping[str, Tensor], groups: Mapping[str, ParameterGroup]) -> None:
@@ -230,7 +231,7 @@ def make_step(
     """The step for this device: captured where ``VAE_CAPTURE=1`` asks for it, the images are on a GPU, and the
     optimisers can be."""
     optimisers = {group_settings(config, group).optimiser for group in variant.parameter_groups().values()}
-    wanted = os.environ.get("VAE_CAPTURE", "0") == "1"
+    wanted = switch("VAE_CAPTURE")
     if wanted and images.device.type == "cuda" and "sgd" not in optimisers:
         return CapturedStep(variant, images, dataset, config, device, labels)
     if wanted:

@@ -1,14 +1,15 @@
 """A small cell on digits that the tests of the suite share."""
 
-import os
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from benchmarks.config import compose
 from benchmarks.data import cache_root, load
+from benchmarks.environment import threads, usable_cores
 from benchmarks.sweep.cell import Setting, run_cell
+from benchmarks.training.checkpoint import Checkpoints
+from benchmarks.training.identity import identity
 
 CPU = torch.device("cpu")
 SMALL = ("network.hidden=[16]", "network.latent_size=4", "training.epochs=3")
@@ -27,15 +28,14 @@ def run(results, variant="vae", seed=0, *overrides):
     return run_cell(config, digits(), setting(results))
 
 
-@contextmanager
+def checkpoints(folder, config=None):
+    """Those of a run of digits in ``folder``."""
+    return Checkpoints(folder, identity(config or configuration(), digits()), CPU)
+
+
 def threads_of_two_workers():
     """As many threads as each of two cells side by side gets: metrics to the last digit follow the number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return threads(max(1, usable_cores() // 2))
 
 
 def setting(results):

@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+import variants
 from benchmarks.__main__ import main
 from benchmarks.arguments import overrides, seeds
 from benchmarks.config import compose
@@ -63,9 +66,9 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(
     assert {r.variant: r.status for r in read_records(tmp_path / "results")[0]} == {"beta_vae": "failed", "vae": "ok"}
     assert "Cells that ended badly" in (tmp_path / "reports" / "digits.md").read_text()
     assert "1 failed" in capsys.readouterr().out
-    # Without retry it stays as it is; with it, it is run again.
+    # Without retry it stays as it is, and so does the exit status; with it, it is run again.
     monkeypatch.setattr(cell, "evaluate", original)
-    assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", *SMALL) == 0
+    assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", *SMALL) == 1
     assert {r.status for r in read_records(tmp_path / "results")[0]} == {"failed", "ok"}
     assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", "--retry", *SMALL) == 0
     assert {r.status for r in read_records(tmp_path / "results")[0]} == {"ok"}
@@ -123,7 +126,28 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["evaluation.importance_samples=0"], "evaluation.importance_samples must be above 0, got 0"),
         (["dataset.binarise=none"], "needs binary pixels"),
         (["training.patience=2"], "training.patience needs training.select=validation"),
-        (["training.epochs"], "training.epochs"),
+        (["training.epochs"], "an override must be key=value, such as training.epochs=3"),
+        (["training.epochs=many"], "training.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+        (["training.epochs=1,2"], "'training.epochs=1,2' gives several values: put a list into [brackets]"),
+        (["training.epochs=range(1,3)"], "'training.epochs=range(1,3)' gives several values: give one"),
+        (["training.epochs=???"], "training.epochs must have a value, got '???'"),
+        (
+            ["training.epochs=1", "++training.epochs=2"],
+            "'training.epochs=1' has no effect beside '++training.epochs=2'",
+        ),
+        (["training={}"], "'training={}' has no effect"),
+        (["training=null"], "training must be a group of options, got None"),
+        (["~training.epochs"], "'~training.epochs' leaves the option at a default that no file names"),
+        (["~network"], "network must be a group of options, got None"),
+        (["network.hiden=[1]"], "did you mean 'hidden'?"),
+        (["trainnig.epochs=1"], "unknown group of options 'trainnig'; did you mean 'training'?"),
+        (["budget=celeba_quik"], "unknown budget 'celeba_quik'; did you mean 'celeba_quick'?"),
+        (["dataset.scale=inf", "dataset.observation=gaussian", "dataset.binarise=none"], "scale"),
+        (["dataset.title=é"], "'dataset.title=é' cannot be read: put the value in quotes"),
+        (["--profile", "1e3"], "unknown profile '1e3'"),
+        (["--results="], "--results must be a path, got ''"),
+        (["--variants", "wae_mmd", "training.batch_size=1"], "training.batch_size must be 2 or above for wae_mmd"),
+        (["--variants", "info_vae", "training.batch_size=1"], "training.batch_size must be 2 or above for info_vae"),
     ],
 )
 def test_bad_input_gets_one_line_status_two_and_touches_nothing(tmp_path, capsys, arguments, message):
@@ -142,6 +166,18 @@ def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
     assert "is not writable" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("occupied", ["results", "reports"])
+def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_trained(tmp_path, capsys, occupied):
+    (tmp_path / occupied).write_text("a file, not a folder")
+    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    assert main(["bench", "--variants", "vae", "--datasets", "digits", "--profile", "smoke", *folders]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: the {occupied} folder ")
+    assert "is not writable" in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.rglob("checkpoint-*")) == []
+
+
 def test_an_override_is_in_the_run_id_and_a_path_is_not():
     plain, changed = compose("vae", "digits", "smoke", 0), compose("vae", "digits", "smoke", 0, ["training.epochs=3"])
     assert plain.run_id.startswith("digits-vae-smoke-s0-")
@@ -152,6 +188,12 @@ def test_an_override_is_in_the_run_id_and_a_path_is_not():
 def test_types_are_checked():
     with pytest.raises(UserError, match=r"1\.5"):
         compose("vae", "digits", "smoke", 0, ["training.epochs=1.5"])
+
+
+def test_the_list_keeps_every_name_apart_from_what_it_says_of_it(capsys):
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out.partition("datasets:")[0].splitlines()
+    assert sorted(line.split()[0] for line in listed if line.startswith("  ")) == variants.names()
 
 
 def test_an_unknown_command_gets_one_line_and_the_nearest_one(capsys):
@@ -233,3 +275,22 @@ def test_a_new_user_sees_what_the_suite_logs_and_no_chatter_of_libraries(tmp_pat
         "warning from variants.vae",
         "warning from matplotlib",
     ]
+
+
+def test_ctrl_c_pressed_again_while_a_command_cleans_up_is_quiet(monkeypatch, capsys):
+    def interrupted(options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        finally:
+            for _ in range(4):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr("benchmarks.__main__._list", interrupted)
+        assert main(["list"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "interrupted: start the same command again to go on from the last checkpoint\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import variants
 from benchmarks.__main__ import _parser
 from benchmarks.arguments import parse
 
@@ -50,7 +51,7 @@ def test_the_variant_and_the_metric_of_the_guide_list_bench_report_and_meet_the_
 
 
 def test_a_file_that_cannot_be_imported_is_named(tmp_path):
-    (tmp_path / "broken.py").write_text("import nothing_of_that_name")
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\nfrom variants import register\n")
     done = python("-m", "benchmarks", "list", VAE_VARIANTS_PATH=str(tmp_path))
     assert done.returncode == 2
     assert "broken.py cannot be imported" in done.stderr
@@ -100,3 +101,10 @@ def test_the_command_line_understands_every_command_of_the_readme():
     assert {command.split()[0] for command in commands} == set(_parser()[1])
     for command in commands:
         parse(*_parser(), command.replace("<run id>", "run-id").split())
+
+
+def test_the_readme_counts_the_variants():
+    (count,) = re.findall(
+        r"^(?:.*\s)?(\d+) variants share one training loop", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert int(count) == sum(variants.lookup(name).__module__.startswith("variants.") for name in variants.names())

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import variants
+from benchmarks.training.checkpoint import Checkpoints, Progress, Trained, copied
+from benchmarks.training.identity import Identity
 from benchmarks.training.step import backward
 from variants import Variant
 from variants.parts.observations import OBSERVATION_MODELS
@@ -103,6 +105,51 @@ def test_a_state_dict_carries_the_whole_model(form):
     first = model.sample(6, condition=condition)
     torch.manual_seed(3)
     assert torch.equal(first, other.sample(6, condition=condition))
+
+
+def test_it_goes_on_from_its_checkpoint_and_its_weights_as_if_undisturbed(form, tmp_path):
+    def trained(model, optimisers, steps):
+        for step in steps:
+            torch.manual_seed(step)
+            loss = model.loss(batch(x), HALF).by_group
+            for optimiser in optimisers.values():
+                optimiser.zero_grad()
+            backward(loss, model.parameter_groups())
+            for optimiser in optimisers.values():
+                optimiser.step()
+            model.after_step()
+
+    def optimisers_of(model):
+        return {name: torch.optim.Adam(group.parameters) for name, group in model.parameter_groups().items()}
+
+    x, kept = binary_images(6), Checkpoints(tmp_path, Identity("configuration", "code", "data"), torch.device("cpu"))
+    torch.manual_seed(1)
+    model = form()
+    teacher = getattr(model, "_teacher", None)
+    optimisers = optimisers_of(model)
+    trained(model, optimisers, range(2))
+    kept.save(model, optimisers, copied(model.state_dict()), Progress(epoch=1))
+    trained(model, optimisers, range(2, 4))
+    kept.save_weights(model, Trained(Progress(epoch=2), True, {}))
+    torch.manual_seed(2)
+    resumed, evaluated, best = form(), form(), {}
+    if teacher is not None:
+        resumed._teacher = teacher
+    optimisers = optimisers_of(resumed)
+    assert kept.restore(resumed, optimisers, best).epoch == 1
+    assert best.keys() == resumed.state_dict().keys()
+    trained(resumed, optimisers, range(2, 4))
+    assert kept.load_weights(evaluated) is not None
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[key]), key
+        assert torch.equal(tensor, evaluated.state_dict()[key]), key
+
+
+def test_the_loss_of_a_batch_of_one_is_finite_and_so_are_its_gradients(form):
+    """An epoch may end with one."""
+    loss, found = gradients(form(), binary_images(1))
+    assert all(value.isfinite() for value in loss.by_group.values())
+    assert all(gradient.isfinite().all() for gradient in found.values() if gradient is not None)
 
 
 def test_the_loss_of_a_batch_is_the_mean_over_its_halves(form, monkeypatch):

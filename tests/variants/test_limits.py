@@ -38,6 +38,35 @@ def test_at_this_setting_it_is_the_vae(name, options, vae_options):
         assert torch.allclose(gradient, expected_gradients[key], rtol=1e-9, atol=1e-12), key
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "plain"),
+    [
+        ("denoising_ae", {"strength": 0.0, "corruption": "gaussian", "loss": "squared_error"}, {}),
+        ("denoising_ae", {"strength": 0.0, "corruption": "masking"}, {"loss": "cross_entropy"}),
+        ("denoising_ae", {"strength": 0.0, "corruption": "salt_and_pepper"}, {"loss": "cross_entropy"}),
+        ("sparse_ae", {"k": 3}, {}),
+        ("sparse_ae", {"form": "l1", "l1_weight": 0.0}, {}),
+        ("sparse_ae", {"form": "kl", "kl_weight": 0.0, "units": "sigmoid"}, {"units": "sigmoid"}),
+        ("contractive_ae", {"contraction": 0.0}, {"loss": "cross_entropy"}),
+        ("contractive_ae", {"contraction": 0.0, "jacobian": "exact", "loss": "squared_error"}, {}),
+        ("swae", {"sw_weight": 0.0}, {}),
+    ],
+)
+def test_at_this_setting_it_is_the_plain_autoencoder_to_the_last_bit_and_draw(name, options, plain):
+    x = binary_images(6, dtype=torch.float64)
+    ae, other = small("ae", dtype=torch.float64, **plain), small(name, dtype=torch.float64, **options)
+    other.load_state_dict(ae.state_dict())
+    expected, expected_gradients = loss_and_gradients(ae, x)
+    state = torch.get_rng_state()
+    found, gradients = loss_and_gradients(other, x)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert found.item() == expected.item()
+    assert gradients.keys() == expected_gradients.keys()
+    for key, gradient in gradients.items():
+        assert torch.equal(gradient, expected_gradients[key]), key
+    assert torch.equal(other.eval().reconstruct(x), ae.eval().reconstruct(x))
+
+
 def test_an_identity_flow_is_the_vae_without_the_closed_kl():
     x = binary_images(6, dtype=torch.float64)
     # One step: with two, the reversal between them would remain.

@@ -125,5 +125,7 @@ def test_every_variant_trains_with_every_network_or_is_refused_with_the_reason(n
         assert value.isfinite()
         assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
     model.eval()
-    assert model.reconstruct(x).shape == x.shape
-    assert model.sample(3).shape == (3, *shape)
+    condition = batch(x).condition if model.conditional else None
+    assert model.reconstruct(x, condition=condition).shape == x.shape
+    if "prior" not in model.unavailable():
+        assert model.sample(4, condition=condition).shape == (4, *shape)

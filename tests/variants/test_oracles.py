@@ -10,7 +10,7 @@ import variants
 from benchmarks.evaluation.likelihood import elbo, log_likelihood
 from variants import LogWeights, Variant
 from variants.iwae import IWAE, IWAEConfig
-from variants.parts.distributions import LOG_2PI, Distribution
+from variants.parts.distributions import LOG_2PI
 from variants.parts.networks import Linear
 from variants.parts.observations import Image, ObservationModel
 
@@ -40,22 +40,6 @@ class FixedGaussian(ObservationModel):
         return GaussianPixels(output)
 
 
-class FullNormal(Distribution):
-    """A posterior with full covariance."""
-
-    has_rsample = True
-
-    def __init__(self, loc, covariance):
-        self.normal = MultivariateNormal(loc, covariance, validate_args=False)
-        super().__init__(loc.shape[:-1], loc.shape[-1:])
-
-    def rsample(self, sample_shape=()):
-        return self.normal.rsample(sample_shape)
-
-    def log_prob(self, value):
-        return self.normal.log_prob(value)
-
-
 @pytest.fixture
 def linear_gaussian():
     """Probabilistic PCA (Tipping & Bishop 1999), its data, and log p(x) of each image in closed form."""
@@ -73,7 +57,7 @@ def exact_posterior(model, x):
     precision = torch.eye(2, dtype=torch.float64) + W.T @ W / NOISE**2
     covariance = precision.inverse()
     loc = (x.flatten(1) - mean) @ W @ covariance / NOISE**2
-    return FullNormal(loc, covariance.expand(len(x), 2, 2))
+    return MultivariateNormal(loc, covariance, validate_args=False)
 
 
 def test_with_the_exact_posterior_every_weight_is_the_log_likelihood(linear_gaussian):

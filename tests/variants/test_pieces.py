@@ -39,6 +39,15 @@ def test_mmd_is_the_triple_loop():
     assert mmd(x, y).item() == pytest.approx(mmd_by_loops(x.tolist(), y.tolist()), rel=1e-10)
 
 
+def test_the_mmd_of_one_sample_is_zero_with_a_gradient_of_zero():
+    one = torch.rand(1, 3, requires_grad=True)
+    value = mmd(one, torch.rand(1, 3))
+    value.backward()
+    assert value == 0
+    assert (one.grad == 0).all()
+    assert mmd(torch.rand(4, 3), torch.rand(1, 3)) == 0
+
+
 def test_mmd_is_unbiased_at_zero_on_equal_distributions_and_positive_on_shifted_ones():
     values = torch.stack([mmd(torch.randn(50, 8), torch.randn(50, 8)) for _ in range(300)])
     assert abs(values.mean()) < 4 * values.std() / math.sqrt(300)

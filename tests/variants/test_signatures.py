@@ -54,7 +54,7 @@ def test_a_conditional_model_without_a_condition_is_refused():
 
 
 def test_images_below_the_smallest_side_are_refused():
-    with pytest.raises(ValueError, match="DFCVAE needs images of 4 pixels a side or more, got 3x3"):
+    with pytest.raises(ValueError, match="DFCVAE needs images of 4 pixels a side or more, got 3"):
         small("dfc_vae", shape=(1, 3, 3))
 
 

@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy between two samples, unbiased, with WAE's kernel."""
+"""Distances between two samples: maximum mean discrepancy, unbiased, with WAE's kernel, and sliced Wasserstein."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ def inverse_multiquadratic(x: Tensor, y: Tensor) -> Tensor:
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:
     """Unbiased estimate of MMD^2 (a scalar, which may fall below 0) from samples ``x`` (n, d) and ``y`` (m, d): pairs
-    i != j within a sample, all pairs across (Gretton et al. 2012, eq. 3)."""
+    i != j within a sample, all pairs across (Gretton et al. 2012, eq. 3).
+
+    A sample of one has no such pair, and so no estimate: the value is then 0, and so is its gradient. A last batch of
+    one image trains by the other terms alone.
+    """
     n, m = len(x), len(y)
+    if n < 2 or m < 2:
+        return 0 * (x.sum() + y.sum())
     within_x, within_y = inverse_multiquadratic(x, x), inverse_multiquadratic(y, y)
     across = inverse_multiquadratic(x, y)
     return (
@@ -29,3 +35,21 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
         + (within_y.sum() - torch.diagonal(within_y).sum()) / (m * (m - 1))
         - 2 * across.mean()
     )
+
+
+def random_directions(count: int, like: Tensor) -> Tensor:
+    """Unit vectors uniform on the sphere (count, d), of the type and on the device of ``like`` (..., d)."""
+    normal = torch.randn(count, like.shape[-1], dtype=like.dtype, device=like.device)
+    return normal / normal.norm(dim=-1, keepdim=True)
+
+
+def wasserstein(x: Tensor, y: Tensor, p: float = 2) -> Tensor:
+    """W_p^p of two samples of numbers, equally many along the first dimension (n, ...): the mean of |x_i - y_i|^p once
+    both are sorted, which is the optimal transport between them."""
+    return (x.sort(0).values - y.sort(0).values).abs().pow(p).mean(0)
+
+
+def sliced_wasserstein(x: Tensor, y: Tensor, directions: Tensor, p: float = 2) -> Tensor:
+    """SW_p^p (a scalar) of ``x`` and ``y`` (n, d) each: W_p^p of their projections on ``directions`` (L, d), averaged
+    (Kolouri et al. 2018, eqs. 14 and 15)."""
+    return wasserstein(x @ directions.T, y @ directions.T, p).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -133,16 +134,26 @@ class IAF(nn.Module):
         return z, log_determinant
 
 
+class Flow(Protocol):
+    """A map of z (*batch, d), given numbers of the image, with its log-determinant (*batch)."""
+
+    def __call__(self, z: Tensor, context: Tensor, /) -> tuple[Tensor, Tensor]: ...
+
+    def inverse(self, z: Tensor, context: Tensor, /) -> tuple[Tensor, Tensor]:
+        """What the flow maps to ``z``, and its log-determinant there. Raises ``NotImplementedError`` where that has no
+        closed form."""
+
+
 class FlowPosterior(Distribution):
     """q(z|x): a diagonal normal pushed through a flow. log q(z) = log q0(z0) - log |det dz/dz0|, exact.
 
-    The density of a point that was not drawn here needs the inverse, dimension by dimension; of a draw,
+    The density of a point that was not drawn here needs the inverse, where the flow has one; of a draw,
     :meth:`rsample_with_log_prob` gives it with the draw.
     """
 
     has_rsample = True
 
-    def __init__(self, base: DiagonalNormal, flow: IAF, context: Tensor) -> None:
+    def __init__(self, base: DiagonalNormal, flow: Flow, context: Tensor) -> None:
         self.base, self.flow, self.context = base, flow, context
         super().__init__(base.batch_shape, base.event_shape)
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -38,6 +39,8 @@ class Network(ABC):
     """What every network's configuration has. Raises ``ValueError`` for sizes below one."""
 
     latent_size: int = 32
+    # Whether both bodies are affine maps.
+    affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         positive("network.latent_size", self.latent_size)
@@ -70,6 +73,8 @@ class Network(ABC):
 @dataclass
 class Linear(Network):
     """One affine map each way: with a Gaussian observation, probabilistic PCA, whose log p(x) is known."""
+
+    affine: ClassVar[bool] = True
 
     def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), outputs))

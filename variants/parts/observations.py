@@ -22,10 +22,46 @@ LEVELS = 256
 
 
 class Image(Distribution):
-    """A distribution over images: an event is (channels, height, width), pixels in [0, 1]."""
+    """A distribution over images with independent pixels: an event is (channels, height, width), pixels in [0, 1].
+
+    Subclasses give ``pixel_log_prob``, in nats of every pixel channel (*batch, channels, height, width).
+    """
 
     def __init__(self, shape: torch.Size) -> None:
         super().__init__(shape[:-3], shape[-3:])
+
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.pixel_log_prob(value).flatten(-3).sum(-1)
+
+
+class CompletedImage(Image):
+    """The missing pixels of images whose other pixels are given: ``image`` over all of them, of which only those count
+    where ``missing`` is true.
+
+    ``given`` (batch, channels, height, width) are the given pixels, ``missing`` (batch, 1, height, width) says which
+    are not. The mean and draws show the given pixels as they are.
+    """
+
+    def __init__(self, image: Image, given: Tensor, missing: Tensor) -> None:
+        self.image, self.given, self.missing = image, given, missing
+        super().__init__(image.batch_shape + image.event_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._completed(self.image.mean)
+
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        return self._completed(self.image.sample(sample_shape))
+
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
+        log_prob = self.image.pixel_log_prob(value)
+        return torch.where(self.missing, log_prob, torch.zeros_like(log_prob))
+
+    def _completed(self, pixels: Tensor) -> Tensor:
+        return torch.where(self.missing, pixels, self.given.to(pixels.dtype))
 
 
 class BernoulliImage(Image):
@@ -41,6 +77,9 @@ class BernoulliImage(Image):
 
     def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
+
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
+        return -F.softplus((1 - 2 * value) * self.logits)
 
     def log_prob(self, value: Tensor) -> Tensor:
         log_mass: Tensor = _BernoulliLogMass.apply(self.logits, value)
@@ -115,7 +154,7 @@ class DiscretisedLogisticImage(Image):
         x = self.location + self.log_scale.exp() * torch.logit(u)
         return (x * 255).round().clamp(0, 255) / 255
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
         inverse_scale = (-self.log_scale).exp()
         centred = value - self.location
         upper = (centred + self.half_bin) * inverse_scale
@@ -124,8 +163,7 @@ class DiscretisedLogisticImage(Image):
         bin_width = torch.log(-torch.expm1(-2 * self.half_bin * inverse_scale))
         below, above = F.logsigmoid(upper), F.logsigmoid(-lower)
         first, last = value < self.half_bin, value > 1 - self.half_bin
-        log_mass = torch.where(first, below, torch.where(last, above, below + above + bin_width))
-        return log_mass.flatten(-3).sum(-1)
+        return torch.where(first, below, torch.where(last, above, below + above + bin_width))
 
 
 class ContinuousBernoulliImage(Image):
@@ -148,13 +186,12 @@ class ContinuousBernoulliImage(Image):
         langevin = torch.where(small, h / 3 - h**3 / 45 + 2 * h**5 / 945, 1 / torch.tanh(safe) - 1 / safe)
         return dequantised_to_level(0.5 + langevin / 2)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
         # The integral of e^(u y) over [b/256, (b+1)/256] is e^(u b/256) (e^(u/256) - 1) / u, and
         # (e^v - 1) / v = e^(v/2) sinh(v/2) / (v/2), for either sign of v.
         u = self.logits
         centre = (value * (LEVELS - 1) + 0.5) / LEVELS
-        log_mass = u * (centre - 0.5) + log_sinhc(u / (2 * LEVELS)) - log_sinhc(u / 2) - math.log(LEVELS)
-        return log_mass.flatten(-3).sum(-1)
+        return u * (centre - 0.5) + log_sinhc(u / (2 * LEVELS)) - log_sinhc(u / 2) - math.log(LEVELS)
 
 
 class DequantisedImage(Image):
@@ -173,9 +210,9 @@ class DequantisedImage(Image):
     def mean(self) -> Tensor:
         return dequantised_to_level(self.location)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
         y = (value * (LEVELS - 1) + torch.rand_like(value)) / LEVELS
-        return (self.log_density(y) - math.log(LEVELS)).flatten(-3).sum(-1)
+        return self.log_density(y) - math.log(LEVELS)
 
     def log_density(self, y: Tensor) -> Tensor:
         """Log-density of every pixel, in nats per unit of [0, 1]."""

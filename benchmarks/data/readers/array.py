@@ -4,95 +4,135 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
+import math
+import os
 import zipfile
-import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-import torch
 
 from benchmarks.data.dataset import Dataset, DatasetConfig, shares, splits_of
 from benchmarks.data.readers.idx import parse_idx
+from benchmarks.data.values import as_images, as_labels
 from benchmarks.errors import UserError
 from variants.options import unknown
 
+log = logging.getLogger(__name__)
+
 # What an .npz names its images and its labels, unless dataset.labels says otherwise.
 IMAGES, LABELS = "images", "labels"
+# Images are rarely compressed more than thirtyfold. What claims much more, and much, is refused before it is read.
+MOST_COMPRESSED, MUCH = 200, 2**28
 
 
 def load_array(config: DatasetConfig, root: Path) -> Dataset:
     """The images in ``config.path``, shuffled once by a fixed seed and split by shares.
 
-    Images are bytes or booleans: (n, height, width), (n, channels, height, width) or (n, height, width, channels) with
-    1 or 3 channels. An ``.npz`` holds them as ``images``, or as its only array. Labels are whole numbers (n,), or
-    (n, attributes). Raises :class:`UserError` for anything else.
+    An ``.npz`` holds them as ``images``, or as its only array; :mod:`benchmarks.data.values` says what images and
+    labels may be. Raises :class:`UserError` for anything else.
     """
     path = root / Path(config.path or "").expanduser()
-    contents = _read(path)
-    array, named_labels = _images_of(contents, path), set(contents) - {IMAGES}
-    images = _as_images(array, path)
+    names = _names(path)
+    images_name = _name_of(IMAGES, names, path)
+    images = as_images(_read(path, images_name), str(path))
     labels = None
-    if config.labels is not None and config.labels in named_labels:
-        labels = contents[config.labels]
-    elif config.labels is not None and path.suffix == ".npz":
-        raise UserError(unknown(f"array in {path}", config.labels, contents))
+    if config.labels is not None and path.suffix == ".npz":
+        labels = _read(path, _name_of(config.labels, names, path))
     elif config.labels is not None:
-        (labels,) = _read(root / Path(config.labels).expanduser()).values()
-    elif LABELS in named_labels:
-        labels = contents[LABELS]
-    targets = None if labels is None else _as_labels(labels, len(images), path)
+        beside = root / Path(config.labels).expanduser()
+        labels = _read(beside, _name_of(LABELS, _names(beside), beside))
+    elif LABELS in names and images_name != LABELS:
+        labels = _read(path, LABELS)
+    unused = [name for name in names if name not in (images_name, config.labels or LABELS)]
+    if unused and labels is None:
+        log.warning("%s: %s left out; dataset.labels=... reads one as the labels", path, ", ".join(unused))
+    targets = None if labels is None else as_labels(labels, len(images), str(path))
     order, sizes = shares(len(images), config)
     images, targets = images[order], None if targets is None else targets[order]
-    digest = hashlib.sha256(images.numpy().tobytes() + (b"" if targets is None else targets.numpy().tobytes()))
+    digest = hashlib.sha256(images.numpy().data)
+    if targets is not None:
+        digest.update(targets.numpy().data)
     digest.update(repr(sizes).encode())
     classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
     return splits_of(config, images, targets, sizes, digest.hexdigest(), classes)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in a file by name; the only one of an ``.npy`` or IDX file is called "images"."""
+def _name_of(wanted: str, names: list[str], path: Path) -> str:
+    """``wanted`` if the file has it, else its only array where images or labels are wanted without a name."""
+    if wanted in names:
+        return wanted
+    if len(names) == 1 and wanted in (IMAGES, LABELS):
+        return names[0]
+    raise UserError(unknown(f"array in {path}", wanted, names))
+
+
+def _names(path: Path) -> list[str]:
+    """The names of the arrays in a file; an ``.npy`` or IDX file has one, without a name."""
     if not path.is_file():
         raise UserError(f"{path} is not there")
+    if path.suffix != ".npz":
+        return [""]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _read(path: Path, name: str) -> np.ndarray:
+    """The array ``name`` in a file. No more memory is taken than the file can fill."""
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            with zipfile.ZipFile(path) as archive:
+                member = archive.getinfo(f"{name}.npy")
+                with archive.open(member) as stream:
+                    _check_header(stream, member.file_size, member.compress_size)
+                with archive.open(member) as stream:
+                    return np.lib.format.read_array(stream, allow_pickle=False)
+        stored = path.stat().st_size
         if path.suffix == ".npy":
-            return {IMAGES: np.load(path, allow_pickle=False)}
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return {IMAGES: parse_idx(data, str(path)).numpy()}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+            with path.open("rb") as file:
+                _check_header(file, stored, stored)
+                file.seek(0)
+                return np.lib.format.read_array(file, allow_pickle=False)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            most = max(MUCH, MOST_COMPRESSED * stored)
+            data = file.read(most + 1)
+            _check_size(len(data), stored)
+            return parse_idx(data, str(path)).numpy()
+    # The parsers of three formats meet what anyone wrote: their errors are of a dozen types.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read: {reason[:300]}") from error
 
 
-def _images_of(contents: dict[str, np.ndarray], path: Path) -> np.ndarray:
-    if IMAGES in contents:
-        return contents[IMAGES]
-    if len(contents) == 1:
-        return next(iter(contents.values()))
-    raise UserError(unknown(f"array in {path}", IMAGES, contents))
+def _check_header(stream: IO[bytes], size: int, stored: int) -> None:
+    """Raise ``ValueError`` unless the ``size`` bytes of an ``.npy`` file, ``stored`` on disk, are as many as its header
+    claims, hold no Python objects and fit into memory."""
+    version = np.lib.format.read_magic(stream)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"version {version[0]}.{version[1]} of the .npy format is not read")
+    try:
+        shape, _, dtype = readers[version](stream)
+    except Exception as error:
+        raise ValueError("the header of the array is damaged") from error
+    if dtype.hasobject:
+        raise ValueError("the array holds Python objects, not numbers")
+    claimed, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if claimed != there or any(length < 0 for length in shape):
+        raise ValueError(f"its header claims {claimed} bytes of shape {shape}, and {there} bytes follow")
+    _check_size(claimed, stored)
 
 
-def _as_images(array: np.ndarray, path: Path) -> torch.Tensor:
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * 255
-    if array.dtype != np.uint8:
-        raise UserError(f"{path} holds {array.dtype} images; whole bytes 0..255 (uint8) or booleans are needed")
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
-        raise UserError(
-            f"{path} has shape {array.shape}; images are (n, height, width), (n, channels, height, width) or "
-            "(n, height, width, channels) with 1 or 3 channels"
+def _check_size(size: int, stored: int) -> None:
+    if size > max(MUCH, MOST_COMPRESSED * stored):
+        raise ValueError(
+            f"{stored} bytes would become {size / 2**20:,.0f} MiB, more than {MOST_COMPRESSED} times as many: save the "
+            "array uncompressed if it is one of images"
         )
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _as_labels(array: np.ndarray, count: int, path: Path) -> torch.Tensor:
-    if not np.issubdtype(array.dtype, np.integer) or array.ndim not in (1, 2) or (array.size and array.min() < 0):
-        raise UserError(f"labels of {path} must be whole numbers from 0, (n,) or (n, attributes)")
-    if len(array) != count:
-        raise UserError(f"{path} has {count} images and {len(array)} labels")
-    return torch.from_numpy(array.astype(np.int64))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 2 * size > memory:
+        raise ValueError(f"its {size / 2**30:,.1f} GiB, twice over for the shuffle, do not fit into memory")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.data.dataset import Dataset, DatasetConfig, splits_of
-from benchmarks.data.readers.image_files import UNREADABLE, decode, decoded_array
+from benchmarks.data.readers.image_files import decode, decoded_array
 from benchmarks.data.sources import cache_root
 from benchmarks.errors import UserError
 from benchmarks.files import locked
@@ -26,6 +26,8 @@ OFFICIAL_IMAGES = 202_599
 # Of the official aligned images. A crop is scaled with the image, so that copies at another resolution work, too.
 ALIGNED_WIDTH, ALIGNED_HEIGHT = 178, 218
 DEFAULT_SIZE, DEFAULT_CROP = 64, 140
+# A face has about 8 kB; a member of an archive that claims much more would be read into memory whole.
+LARGEST_FILE = 2**24
 ARCHIVE, PARTITION, ATTRIBUTES = "img_align_celeba.zip", "list_eval_partition.txt", "list_attr_celeba.txt"
 HOME_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
@@ -51,16 +53,17 @@ def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
         left, top = (width - scale * crop) / 2, (height - scale * crop) / 2
         return left, top, left + scale * crop, top + scale * crop
 
-    def read(name: str) -> np.ndarray:
+    def read(name: str, factor: int) -> np.ndarray:
         try:
             data = images_of(name)
-        except UNREADABLE as error:
+        # An archive's damage has many types, and its members may be compressed or encrypted in any way.
+        except Exception as error:
             raise UserError(f"{name} in {folder} cannot be read: {error}") from error
-        return decode(data, name, 3, (size, size), box)
+        return decode(data, name, 3, (size, size), box, factor)
 
     sizes = tuple(Counter(splits.values())[part] for part in range(3))
     facts = {"source": fingerprint, "crop": crop, "image_size": size, "split": list(sizes), "filter": "bilinear"}
-    images, digest = decoded_array(cache_root() / "arrays" / f"{config.name}.npy", facts, names, read)
+    images, digest = decoded_array(cache_root() / "arrays", config.name, facts, names, (3, size, size), read)
     sha256 = hashlib.sha256(digest.encode() + labels.numpy().tobytes() + repr(sizes).encode()).hexdigest()
     sample = "" if len(names) == OFFICIAL_IMAGES else f" (sample of {len(names):,} images)"
     data = splits_of(config, images, labels, sizes, sha256, classes=labels.shape[1])
@@ -112,11 +115,13 @@ def _open_images(folder: Path, names: Sequence[str]) -> tuple[Callable[[str], by
     if (folder / ARCHIVE).is_file():
         try:
             archive = zipfile.ZipFile(folder / ARCHIVE)
-        except UNREADABLE as error:
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
             raise UserError(f"{folder / ARCHIVE} is damaged or only part of the file: {error}") from error
         members = {Path(info.filename).name: info for info in archive.infolist() if not info.is_dir()}
         _all_there(names, members.keys(), folder / ARCHIVE)
         for name in names:
+            if members[name].file_size > LARGEST_FILE:
+                raise UserError(f"{name} in {folder / ARCHIVE} claims {members[name].file_size} bytes: it is no face")
             digest.update(f"{name} {members[name].file_size} {members[name].CRC}\n".encode())
         return lambda name: archive.read(members[name]), digest.hexdigest()
     unpacked = folder / Path(ARCHIVE).stem
@@ -124,7 +129,7 @@ def _open_images(folder: Path, names: Sequence[str]) -> tuple[Callable[[str], by
     _all_there(names, files.keys(), unpacked)
     for name in names:
         status = files[name].stat()
-        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
     return lambda name: files[name].read_bytes(), digest.hexdigest()
 
 
@@ -135,14 +140,27 @@ def _all_there(names: Sequence[str], present: object, where: Path) -> None:
         raise UserError(f"{len(missing)} images of {PARTITION} are not in {where}: {shown}")
 
 
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The words of every line that has any, with its number. A byte-order mark, tabs and blank lines do not matter."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    if any("\0" in line for line in lines):
+        raise UserError(f"{path} cannot be read as UTF-8 text: it holds zero bytes")
+    return [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+
+
 def _read_partition(path: Path) -> dict[str, int]:
     """File name -> 0 (training), 1 (validation) or 2 (test)."""
-    splits = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        name, _, split = line.strip().partition(" ")
-        if split.strip() not in ("0", "1", "2"):
-            raise UserError(f"{path}, line {number}: expected a file name and 0, 1 or 2, got {line[:60]!r}")
-        splits[name] = int(split)
+    splits: dict[str, int] = {}
+    for number, words in _lines(path):
+        if len(words) != 2 or words[1] not in ("0", "1", "2"):
+            got = " ".join(words)[:60]
+            raise UserError(f"{path}, line {number}: expected a file name and 0, 1 or 2, got {got!r}")
+        if words[0] in splits:
+            raise UserError(f"{path}, line {number}: {words[0]} has a line already")
+        splits[words[0]] = int(words[1])
     if set(splits.values()) != {0, 1, 2}:
         raise UserError(f"{path} leaves training, validation or test without images")
     return splits
@@ -150,17 +168,13 @@ def _read_partition(path: Path) -> dict[str, int]:
 
 def _read_attributes(path: Path, names: Sequence[str]) -> torch.Tensor:
     """Attributes (n, attributes) in {0, 1} of the images ``names``, int64; the file has -1 for absent."""
-    lines = path.read_text().splitlines()
-    count = len(lines[1].split()) if len(lines) > 1 else 0
+    lines = _lines(path)
+    count = len(lines[1][1]) if len(lines) > 1 else 0
     of_image = {}
-    for line in lines[2:]:
-        name, _, signs = line.partition(" ")
+    for number, (name, *signs) in lines[2:]:
+        if len(signs) != count or not set(signs) <= {"1", "-1"}:
+            raise UserError(f"{path}, line {number}: expected {count} attributes of {name[:60]}, each 1 or -1")
         of_image[name] = signs
     _all_there(names, of_image.keys(), path)
-    try:
-        values = np.array(" ".join(of_image[name] for name in names).split(), dtype=np.int64).reshape(len(names), count)
-    except ValueError as error:
-        raise UserError(f"{path} does not have {count} attributes, each 1 or -1, for every image") from error
-    if not np.isin(values, (-1, 1)).all():
-        raise UserError(f"{path} has attributes other than 1 and -1")
-    return torch.from_numpy((values + 1) // 2)
+    values = np.array([of_image[name] for name in names]) == "1"
+    return torch.from_numpy(values.astype(np.int64))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from benchmarks.data.dataset import Dataset, DatasetConfig, shares, splits_of
-from benchmarks.data.readers.image_files import UNREADABLE, decode, decoded_array
+from benchmarks.data.readers.image_files import decode, decoded_array, header
 from benchmarks.data.sources import cache_root
 from benchmarks.errors import UserError
 
+log = logging.getLogger(__name__)
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 GREY_MODES = ("1", "L", "LA")
+# What other systems leave beside images; hidden names are skipped as well.
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
+# Folders of these names are splits, not classes.
+SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 
 
 def load_folder(config: DatasetConfig, root: Path) -> Dataset:
@@ -26,55 +33,97 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
 
     With ``image_size`` the largest centred square is resized; without it, all images must have one size. Without
     ``channels``, images are grey if all files are. If every image lies in a sub-folder, the first sub-folder's name is
-    its class. Raises :class:`UserError` that names the files that cannot be used.
+    its class. Links are followed; hidden files and folders are skipped. Raises :class:`UserError` that names the files
+    that cannot be used.
     """
     folder = root / Path(config.path or "").expanduser()
     if not folder.is_dir():
         raise UserError(f"dataset.path: {folder} is not a folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    files = _find(folder)
     if not files:
         raise UserError(f"dataset.path: no images in {folder} (looked for {', '.join(EXTENSIONS)})")
     order, sizes = shares(len(files), config)
     files = [files[i] for i in order.tolist()]
+    labels, classes = _classes([path.relative_to(folder) for path in files], folder)
     size, channels = _size_and_channels(files, config)
 
     def box(width: int, height: int) -> tuple[float, float, float, float]:
         if config.image_size is None:
+            if (width, height) != size:
+                raise UserError(f"an image in {folder} is {width}x{height}, and its header says otherwise")
             return 0, 0, width, height
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         return left, top, left + side, top + side
 
-    def read(name: str) -> np.ndarray:
-        return decode((folder / name).read_bytes(), str(folder / name), channels, size, box)
+    def read(name: str, factor: int) -> np.ndarray:
+        return decode((folder / name).read_bytes(), _shown(folder / name), channels, size, box, factor)
 
     fingerprint = hashlib.sha256()
     for path in files:
         status = path.stat()
-        fingerprint.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
+        # The time of the last change of any kind, too: archives and copies give new files the old time of writing.
+        state = f" {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
+        fingerprint.update(os.fsencode(path.relative_to(folder)) + state.encode())
     names = [str(path.relative_to(folder)) for path in files]
     facts = {"source": fingerprint.hexdigest(), "size": list(size), "channels": channels, "filter": "bilinear"}
-    images, digest = decoded_array(cache_root() / "arrays" / f"{config.name}.npy", facts, names, read)
-    labels, classes = _classes([path.relative_to(folder) for path in files])
+    shape = (channels, size[1], size[0])
+    images, digest = decoded_array(cache_root() / "arrays", config.name, facts, names, shape, read)
     sha256 = hashlib.sha256((digest + repr(sizes) + repr(None if labels is None else labels.tolist())).encode())
     return splits_of(config, images, labels, sizes, sha256.hexdigest(), classes)
+
+
+def _shown(path: Path) -> str:
+    """A path for a message; bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _find(folder: Path) -> list[Path]:
+    """The image files below ``folder``, in order. What is left out, other than hidden files, is named in the log."""
+    files, left_out = [], Counter[str]()
+    # Each folder with the real paths of those above it, so that a link to one of them ends the search there.
+    pending = [(folder, frozenset({folder.resolve()}))]
+    while pending:
+        current, above = pending.pop()
+        try:
+            entries = sorted(current.iterdir())
+        except OSError as error:
+            raise UserError(f"{_shown(current)} cannot be read: {error.strerror or error}") from error
+        for path in entries:
+            if path.name.startswith(".") or path.name in SYSTEM_FOLDERS:
+                continue
+            if path.is_dir():
+                if path.resolve() in above:
+                    log.warning("%s leads back to a folder above it: it is not followed", _shown(path))
+                else:
+                    pending.append((path, above | {path.resolve()}))
+            elif path.suffix.lower() not in EXTENSIONS:
+                left_out[path.suffix.lower() or path.name] += 1
+            elif path.is_file():
+                files.append(path)
+            else:
+                raise UserError(f"{_shown(path)} leads to no file: mend or remove the link")
+    if left_out:
+        kinds = ", ".join(f"{kind!r} ({count})" for kind, count in left_out.most_common(5))
+        log.warning("%s: files that are no images by their names are left out: %s", _shown(folder), kinds)
+    return sorted(files)
 
 
 def _size_and_channels(files: Sequence[Path], config: DatasetConfig) -> tuple[tuple[int, int], int]:
     """((width, height), channels) of the data set's images; only the files' headers are read."""
     with ThreadPoolExecutor() as pool:
-        headers = list(pool.map(_header, files))
-    unreadable = [f"{path} ({found})" for path, found in zip(files, headers, strict=True) if isinstance(found, str)]
+        headers = list(zip(files, pool.map(_header, files), strict=True))
+    unreadable = [f"{_shown(path)} ({reason})" for path, reason in headers if isinstance(reason, str)]
     if unreadable:
         more = f", and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
         raise UserError(f"cannot be read as images: {', '.join(unreadable[:3])}{more}")
-    read = [found for found in headers if not isinstance(found, str)]
+    read = [facts for _, facts in headers if not isinstance(facts, str)]
     channels = config.channels or (1 if all(mode in GREY_MODES for _, mode in read) else 3)
     if config.image_size is not None:
         return (config.image_size, config.image_size), channels
     found = Counter(size for size, _ in read).most_common()
     if len(found) > 1:
-        examples = [f"{w}x{h} ({files[[s for s, _ in read].index((w, h))]})" for (w, h), _ in found[:3]]
+        examples = [f"{w}x{h} ({_shown(files[[s for s, _ in read].index((w, h))])})" for (w, h), _ in found[:3]]
         raise UserError(f"images of {len(found)} sizes: {', '.join(examples)}; set dataset.image_size to resize them")
     return found[0][0], channels
 
@@ -82,14 +131,26 @@ def _size_and_channels(files: Sequence[Path], config: DatasetConfig) -> tuple[tu
 def _header(path: Path) -> tuple[tuple[int, int], str] | str:
     """((width, height), mode), or why the file is not an image."""
     try:
-        with Image.open(path) as image:
-            return image.size, image.mode
-    except UNREADABLE as error:
+        return header(path)
+    # Whatever a damaged file makes of Pillow's parsers.
+    except Exception as error:
         return type(error).__name__
 
 
-def _classes(paths: Sequence[Path]) -> tuple[torch.Tensor | None, int]:
-    if any(len(path.parts) < 2 for path in paths):
+def _classes(paths: Sequence[Path], folder: Path) -> tuple[torch.Tensor | None, int]:
+    """The class of every image, int64 (n,), and how many there are; None and 0 without classes."""
+    names = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
+    splits = [name for name in names if name.lower() in SPLIT_NAMES]
+    if splits and (len(splits) > 1 or splits == names):
+        raise UserError(
+            f"dataset.path: {', '.join(splits)} in {_shown(folder)} are splits by their names, not classes; point "
+            "dataset.path at one of them, or move its images: dataset.validation_share and dataset.test_share split"
+        )
+    outside = sum(len(path.parts) < 2 for path in paths)
+    if names and outside:
+        log.warning("%s: %d images lie in no sub-folder: no classes are read", _shown(folder), outside)
+    if not names or outside:
         return None, 0
-    names = sorted({path.parts[0] for path in paths})
+    if len(names) == 1:
+        log.warning("%s: all images lie in one sub-folder, which makes one class", _shown(folder))
     return torch.tensor([names.index(path.parts[0]) for path in paths]), len(names)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
 import json
 import logging
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,107 +23,217 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from benchmarks.data.values import factor_of
 from benchmarks.errors import UserError
 from benchmarks.files import locked, write_atomically
 
 log = logging.getLogger(__name__)
 
+# The formats that are opened, whatever a file's name says: Pillow knows others that start other programs.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# What is seen through transparent pixels.
+BACKGROUND = (255, 255, 255, 255)
 # Images that a worker decodes between two steps of the progress bar.
 CHUNK = 64
+# Seconds between two lines of progress where the output is a file.
+PROGRESS_SECONDS = 30.0
+# Days after which an array that was made from other files of the same data set, and not used since, is deleted.
+KEPT_DAYS = 7
 MODES = {1: "L", 3: "RGB"}
-# What reading, unzipping or decoding a damaged file raises.
-UNREADABLE = (OSError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error, Image.DecompressionBombError)
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # (width, height) -> the part of an image to keep: (left, top, right, bottom) in its pixels, fractions allowed.
 Box = Callable[[int, int], tuple[float, float, float, float]]
+# (name, factor) -> the image as uint8 (channels, height, width), its bytes multiplied by the factor before a resize.
+Reader = Callable[[str, int], np.ndarray]
 
 
-def decode(data: bytes, name: str, channels: int, size: tuple[int, int], box: Box) -> np.ndarray:
-    """One image file as uint8 (channels, height, width): cropped to ``box`` and resized to ``size`` (width, height) by
-    an antialiased triangle filter. Raises :class:`UserError` that names a file that cannot be read."""
+def decode(data: bytes, name: str, channels: int, size: tuple[int, int], box: Box, factor: int = 1) -> np.ndarray:
+    """One image file as uint8 (channels, height, width), as a viewer shows it: turned by its EXIF orientation,
+    transparency on white, the first frame of an animation.
+
+    Its bytes are multiplied by ``factor``, then it is cropped to ``box`` and resized to ``size`` (width, height) by an
+    antialiased triangle filter. Raises :class:`UserError` that names a file that cannot be read.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-                raise UserError(f"{name} has more than 8 bits a pixel (mode {image.mode})")
-            left, top, right, bottom = box(*image.size)
+                raise UserError(f"{name} has more than 8 bits a grey pixel (mode {image.mode}): save it with 8 bits")
+            image.load()
+            pixels = _on_background(_turned(image)).convert(MODES[channels])
+            left, top, right, bottom = box(*pixels.size)
             # Rounding may put an edge beyond the image by a hair, which Pillow refuses.
-            part = (max(0, left), max(0, top), min(image.width, right), min(image.height, bottom))
-            pixels = image.convert(MODES[channels])
+            part = (max(0, left), max(0, top), min(pixels.width, right), min(pixels.height, bottom))
+            if factor != 1:
+                pixels = pixels.point([min(255, level * factor) for level in range(256)] * channels)
             if part != (0, 0, *size):
                 pixels = pixels.resize(size, Image.Resampling.BILINEAR, box=part)
-    except UNREADABLE as error:
-        raise UserError(f"{name} cannot be read as an image: {error}") from error
+    except UserError:
+        raise
+    # A damaged file meets Pillow's parsers: their errors are of a dozen types.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name} cannot be read as an image: {reason[:300]}") from error
     return np.asarray(pixels, dtype=np.uint8).reshape(size[1], size[0], channels).transpose(2, 0, 1)
 
 
-def decoded_array(
-    target: Path, facts: dict[str, Any], names: Sequence[str], read: Callable[[str], np.ndarray]
-) -> tuple[Tensor, str]:
-    """The images ``names``, in this order, as a uint8 tensor on a private memory map, and the SHA-256 of its bytes.
-
-    The array file ``target`` and the manifest beside it are written once. They are used again as long as the manifest
-    has the same ``facts``: whatever the pixels depend on. ``read`` decodes one image; it runs in as many threads as
-    there are cores, which decode in parallel because Pillow and zlib let go of the interpreter's lock.
-    """
-    manifest = target.with_suffix(".json")
-    with locked(target.with_suffix(".lock")):
-        known = _manifest(manifest)
-        if known.get("facts") != facts or not _is_whole(target, known):
-            if known:
-                log.info("%s is rebuilt: what it was made from, or how, has changed", target)
-            known = {"facts": facts, **_build(target, manifest, names, read)}
-            write_atomically(manifest, json.dumps(known, indent=2, sort_keys=True).encode())
-    # A private map: pages come from the file as they are needed, and nothing can be written back to it.
-    return torch.from_numpy(np.load(target, mmap_mode="c")), str(known["sha256"])
+def header(path: Path) -> tuple[tuple[int, int], str]:
+    """((width, height), mode) of an image file, as :func:`decode` will find it. Raises what Pillow does."""
+    with Image.open(path, formats=FORMATS) as image:
+        width, height = image.size
+        return ((height, width) if _orientation(image) >= 5 else (width, height)), image.mode
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 by EXIF; 1 where there is none, or none that can be read."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns it itself.
     try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+        # Of the base class: the one of PNG decodes the whole image.
+        found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _is_whole(target: Path, known: dict[str, Any]) -> bool:
-    return target.exists() and target.stat().st_size == known.get("bytes")
+def _turned(image: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    # Premultiplied grey has no way to RGBA but by LA.
+    above = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), above).convert("RGB")
+
+
+def decoded_array(
+    folder: Path, title: str, facts: dict[str, Any], names: Sequence[str], shape: tuple[int, ...], read: Reader
+) -> tuple[Tensor, str]:
+    """The images ``names``, in this order, as a uint8 tensor (n, *shape) on a private memory map, and the SHA-256 of
+    its bytes.
+
+    ``facts`` are whatever the pixels depend on. Every ``title`` and facts have an array file of their own in
+    ``folder``, which is written once, with a manifest beside it. It is used again where all of its bytes have the
+    digest in the manifest, and made again where they do not. ``read`` decodes one image; it runs in as many threads as
+    there are cores, which decode in parallel because Pillow and zlib let go of the interpreter's lock. Where ``folder``
+    cannot be written, the images are decoded into memory.
+    """
+    shape = (len(names), *shape)
+    readable = re.sub(r"[^\w-]", "_", title)[:60]
+    key = hashlib.sha256(json.dumps([title, facts, shape], sort_keys=True).encode()).hexdigest()
+    target = folder / f"{readable}-{key[:16]}.npy"
+    with locked(folder / f"{readable}.lock") as held:
+        found = _whole(target, title, shape)
+        if found is None:
+            if held:
+                _remove_unused(folder, readable, title, facts)
+            found = _build(target, title, facts, names, shape, read)
+    array, digest = found
+    return torch.from_numpy(array), digest
+
+
+def _whole(target: Path, title: str, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | None:
+    """An array and its digest, or None where there is none or not the one that was written; a damaged one is named in
+    the log."""
+    manifest = target.with_suffix(".json")
+    try:
+        known = json.loads(manifest.read_bytes())
+        # A private map: pages come from the file as they are needed, and nothing can be written back to it.
+        array = np.lib.format.open_memmap(target, mode="c")
+        digest, factor = str(known["sha256"]), int(known["factor"])
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    # Whatever a file that something else has written to makes of NumPy's parser.
+    except Exception as error:
+        log.warning("%s is damaged (%s): it is made again", target, " ".join(str(error).split()))
+        return None
+    expected = array.dtype == np.uint8 and array.shape == shape and array.flags.c_contiguous
+    if not expected or hashlib.sha256(array.data).hexdigest() != digest or factor not in (1, 255):
+        log.warning("%s is damaged (its content does not match its digest): it is made again", target)
+        return None
+    with contextlib.suppress(OSError):  # Another user's.
+        os.utime(manifest)
+    if factor != 1:
+        factor_of(1, title)
+    return array, digest
 
 
 def _build(
-    target: Path, manifest: Path, names: Sequence[str], read: Callable[[str], np.ndarray]
-) -> dict[str, str | int]:
-    shape = (len(names), *read(names[0]).shape)
-    # A manifest never describes an array other than its own.
-    manifest.unlink(missing_ok=True)
-    for abandoned in target.parent.glob(f".{target.name}.*.tmp"):
-        abandoned.unlink()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    target: Path, title: str, facts: dict[str, Any], names: Sequence[str], shape: tuple[int, ...], read: Reader
+) -> tuple[np.ndarray, str]:
+    manifest = target.with_suffix(".json")
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        digest = _decode_all(partial, shape, names, read, target.stem)
+        # A manifest never describes an array other than its own.
+        manifest.unlink(missing_ok=True)
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    except OSError as error:
+        log.warning("%s cannot be written (%s): images are decoded into memory", target.parent, error.strerror or error)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        in_memory = np.empty(shape, np.uint8)
+        return in_memory, _decode_all(in_memory, names, read, title)[0]
+    try:
+        _reserve(partial)
+        digest, factor = _decode_all(array, names, read, title)
+        array.flush()
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return {"sha256": digest, "bytes": target.stat().st_size}
+    known = {"name": title, "facts": facts, "sha256": digest, "factor": factor}
+    try:
+        write_atomically(manifest, json.dumps(known, indent=2, sort_keys=True).encode())
+    except OSError as error:
+        log.warning("%s cannot be written (%s): images are decoded again next time", manifest, error.strerror or error)
+    return np.lib.format.open_memmap(target, mode="c"), digest
 
 
-def _decode_all(
-    path: Path, shape: tuple[int, ...], names: Sequence[str], read: Callable[[str], np.ndarray], title: str
-) -> str:
-    """Fill a new array file; the SHA-256 of its bytes. No worker holds more than the image it decodes."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    _reserve(path)
+def _decode_all(array: np.ndarray, names: Sequence[str], read: Reader, title: str) -> tuple[str, int]:
+    """Fill ``array``; the SHA-256 of its bytes, and what they were multiplied by. No worker holds more than the image
+    it decodes."""
 
-    def fill(start: int) -> int:
-        rows = range(start, min(start + CHUNK, len(names)))
-        for row in rows:
-            array[row] = read(names[row])
-        return len(rows)
+    def fill(factor: int) -> None:
+        def rows_from(start: int) -> int:
+            rows = range(start, min(start + CHUNK, len(names)))
+            for row in rows:
+                array[row] = read(names[row], factor)
+            return len(rows)
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(cores) as pool, tqdm(total=len(names), unit="image", desc=title) as bar:
-        for count in pool.map(fill, range(0, len(names), CHUNK)):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        with ThreadPoolExecutor(cores) as pool:
+            for _ in _with_progress(pool.map(rows_from, range(0, len(names), CHUNK)), len(names), title):
+                pass
+
+    fill(1)
+    factor = factor_of(int(array.max()), title)
+    if factor != 1:
+        # Before the resize, which would round the mean of a mask's edge to 0 or 1.
+        fill(factor)
+    return hashlib.sha256(array.data).hexdigest(), factor
+
+
+def _with_progress(counts: Iterable[int], total: int, title: str) -> Iterator[int]:
+    """A bar on a terminal; a line now and then where the output is a file."""
+    done, said = 0, time.monotonic()
+    with tqdm(total=total, unit="image", desc=title, disable=None) as bar:
+        for count in counts:
             bar.update(count)
-    array.flush()
-    return hashlib.sha256(array.data).hexdigest()
+            done += count
+            if bar.disable and time.monotonic() - said >= PROGRESS_SECONDS:
+                log.info("%s: %d of %d images decoded", title, done, total)
+                said = time.monotonic()
+            yield count
 
 
 def _reserve(path: Path) -> None:
@@ -132,7 +244,26 @@ def _reserve(path: Path) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 return
             needed = path.stat().st_size / 2**20
             raise UserError(f"no space for the decoded images: {path.parent} needs {needed:.0f} MiB") from error
+
+
+def _remove_unused(folder: Path, readable: str, title: str, facts: dict[str, Any]) -> None:
+    """Delete what killed processes left, and arrays of the same data set and preprocessing that were made from other
+    files and are no longer used."""
+    key = "[0-9a-f]" * 16
+    for abandoned in folder.glob(f".{readable}-{key}.npy.*.tmp"):
+        with contextlib.suppress(OSError):
+            abandoned.unlink()
+    for manifest in folder.glob(f"{readable}-{key}.json"):
+        try:
+            known = json.loads(manifest.read_bytes())
+            same = known["name"] == title and {**known["facts"], "source": facts["source"]} == facts
+            if same and known["facts"] != facts and time.time() - manifest.stat().st_mtime > KEPT_DAYS * 86400:
+                manifest.unlink()
+                manifest.with_suffix(".npy").unlink()
+                log.info("%s is deleted: the files that it was made from have changed", manifest.with_suffix(".npy"))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue

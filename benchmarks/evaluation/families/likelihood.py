@@ -15,18 +15,20 @@ BOUND = ("prior", "posterior_density")
 def compute(context: Context, result: Evaluation) -> None:
     import math
 
+    from benchmarks.data import scored
     from benchmarks.evaluation.likelihood import PER_IMAGE, per_image, standard_error
 
     x, config = context.data.x, context.config
     found = per_image(
         context.variant, x, config.importance_samples, config.decodes, tuple(PER_IMAGE), context.data.condition
     )
+    pixels = scored(x, context.data.condition)
     for name in ("elbo", "log_likelihood"):
         values = found[name]
         result.add(name, float(values.mean()))
         result.add(f"{name}_se", standard_error(values))
         if not context.variant.observation.binary:
-            result.add(f"{name}_bits_per_dim", -float(values.mean()) / (x[0].numel() * math.log(2)))
+            result.add(f"{name}_bits_per_dim", -float(values.mean()) / (pixels * math.log(2)))
     for name in ("distortion", "kl"):
         result.add(name, float(found[name].mean()))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.hub import download_url_to_file, get_dir
+
+from benchmarks.variables import file
 
 DIMENSIONS = 2048
 BATCH = 50
@@ -25,18 +26,18 @@ def weights_path() -> Path:
 
     Raises :class:`WeightsUnavailableError`.
     """
-    given = os.environ.get(WEIGHTS_VARIABLE)
-    if given:
-        if not Path(given).is_file():
+    given = file(WEIGHTS_VARIABLE)
+    if given is not None:
+        if not given.is_file():
             raise WeightsUnavailableError(f"weights unavailable: {WEIGHTS_VARIABLE}={given} is not a file")
-        return Path(given)
+        return given
     # Here and below, because pytorch-fid imports torchvision, which takes more than a second.
     from pytorch_fid.inception import FID_WEIGHTS_URL
 
     path = Path(get_dir()) / "checkpoints" / FID_WEIGHTS_URL.rpartition("/")[2]
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
         except Exception as error:
             raise WeightsUnavailableError(
@@ -59,7 +60,11 @@ class Inception(nn.Module):
         self.precision = precision
         data = path.read_bytes()
         self.digest = hashlib.sha256(data).hexdigest()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a file of another kind, or a part of one, makes of it
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsUnavailableError(f"weights unavailable: {path} cannot be read as weights ({reason})") from None
         # The package's own loader would download, and unpickle freely.
         with mock.patch("pytorch_fid.inception.load_state_dict_from_url", return_value=state):
             self.network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]]).eval().requires_grad_(False)

@@ -50,7 +50,7 @@ for (const table of document.querySelectorAll("main table")) {
     button.addEventListener("click", () => sort(table, column, header));
   });
 }
-document.getElementById("filter").addEventListener("input", (event) => filter(event.target.value));
+document.querySelector("nav input").addEventListener("input", (event) => filter(event.target.value));
 // A page chosen from the list closes it.
 document.querySelector("nav details").addEventListener("click", (event) => {
   if (event.target.tagName === "A") event.currentTarget.open = false;

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 import zipfile
 from pathlib import Path
 
@@ -131,18 +132,42 @@ def test_images_are_decoded_once_and_again_only_when_something_they_depend_on_ch
     assert close(data.train.images[1], (0, 0, 0))
 
 
-@pytest.mark.parametrize("damage", ["truncated array", "manifest of another array", "no array"])
-def test_an_array_that_does_not_fit_its_manifest_is_never_used(tmp_path, damage):
+def flip_a_pixel(array, manifest):
+    data = bytearray(array.read_bytes())
+    data[-100] ^= 1
+    array.write_bytes(data)
+
+
+def flip_the_shape(array, manifest):
+    array.write_bytes(array.read_bytes().replace(b"(20, 3, 64, 64)", b"(20, 3, 32,128)"))
+
+
+DAMAGES = {
+    "truncated array": lambda array, manifest: array.write_bytes(array.read_bytes()[:-100]),
+    "empty array": lambda array, manifest: array.write_bytes(b""),
+    "one bit of a pixel": flip_a_pixel,
+    "another shape of the same bytes": flip_the_shape,
+    "no array": lambda array, manifest: array.unlink(),
+    "no manifest": lambda array, manifest: manifest.unlink(),
+    "a manifest that is a list": lambda array, manifest: manifest.write_text("[]"),
+    "a manifest with another digest": lambda array, manifest: manifest.write_text(
+        json.dumps({**json.loads(manifest.read_text()), "sha256": "0" * 64})
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_decoded_array_that_is_not_what_was_written_is_made_again_and_named(tmp_path, damage, caplog):
     write_celeba(tmp_path)
     before = load(config_of(), tmp_path)
-    digest, array, manifest = (before.sha256, *(tmp_path / "cache" / "arrays" / f"celeba.{x}" for x in ("npy", "json")))
-    if damage == "truncated array":
-        array.write_bytes(array.read_bytes()[:-100])
-    elif damage == "no array":
-        array.unlink()
-    else:
-        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "bytes": 17}))
-    assert load(config_of(), tmp_path).sha256 == digest
+    # A copy: the tensor is a map of the file that is damaged next.
+    images = before.train.images.clone()
+    (array,) = (tmp_path / "cache" / "arrays").glob("celeba-*.npy")
+    DAMAGES[damage](array, array.with_suffix(".json"))
+    after = load(config_of(), tmp_path)
+    assert after.sha256 == before.sha256
+    assert torch.equal(after.train.images, images)
+    assert damage.startswith("no ") or f"{array} is damaged" in caplog.text
 
 
 def test_writing_to_a_loaded_image_does_not_reach_the_file(tmp_path):
@@ -178,6 +203,11 @@ def test_missing_files_are_named_with_where_to_get_and_put_them(tmp_path, monkey
             lambda f: (f / PARTITION).write_text((f / PARTITION).read_text() + "999999.jpg 0\n"),
             "1 images .* are not in .*999999.jpg",
         ),
+        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n000001.jpg 1\n"), "line 2: 000001.jpg has a line already"),
+        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n", encoding="utf-16"), "cannot be read as UTF-8 text"),
+        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n", encoding="utf-16-le"), "it holds zero bytes"),
+        (lambda f: (f / ATTRIBUTES).write_text("20\nA B\n000001.jpg 1 7\n"), "line 3: expected 2 attributes of 000001"),
+        (lambda f: (f / ATTRIBUTES).write_text("20\nA B\na.jpg 1 1 1\nb.jpg 1\n"), "line 3: expected 2 attributes"),
         (lambda f: (f / ATTRIBUTES).write_text("20\nA B\n000001.jpg 1 1\n"), "19 images .* are not in"),
         (lambda f: write_celeba(f.parent, images={"000003.jpg": b"no image"}), "000003.jpg cannot be read"),
         (lambda f: write_celeba(f.parent, images={"000004.jpg": jpeg(Image.new("RGB", (64, 64)))}), "64x64 is not an"),
@@ -189,6 +219,49 @@ def test_files_that_do_not_fit_are_refused_by_name_and_leave_no_array(tmp_path, 
     with pytest.raises(UserError, match=message):
         load(config_of(), tmp_path)
     assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        pytest.param(lambda text: "\ufeff" + text, id="byte-order mark"),
+        pytest.param(lambda text: text.replace(" ", "\t"), id="tabs"),
+        pytest.param(lambda text: text + "\n  \n", id="blank last lines"),
+        pytest.param(lambda text: text.replace("\n", "\r\n"), id="line ends of Windows"),
+    ],
+)
+def test_lists_are_read_however_an_editor_left_them(tmp_path, rewrite):
+    write_celeba(tmp_path)
+    before = load(config_of(), tmp_path)
+    for name in (PARTITION, ATTRIBUTES):
+        path = tmp_path / "celeba" / name
+        path.write_bytes(rewrite(path.read_text()).encode())
+    after = load(config_of(), tmp_path)
+    assert after.sha256 == before.sha256
+    assert torch.equal(after.train.labels, before.train.labels)
+
+
+def test_a_member_of_the_archive_that_claims_gigabytes_is_refused_unread(tmp_path):
+    write_celeba(tmp_path)
+    path = tmp_path / "celeba" / ARCHIVE
+    with zipfile.ZipFile(path) as archive:
+        size = struct.pack("<I", archive.getinfo("img_align_celeba/000001.jpg").file_size)
+    data = path.read_bytes()
+    directory = data.index(b"PK\x01\x02")
+    assert data[directory + 24 : directory + 28] == size
+    path.write_bytes(data[: directory + 24] + struct.pack("<I", 2**31) + data[directory + 28 :])
+    with pytest.raises(UserError, match=r"000001.jpg in .* claims 2147483648 bytes"):
+        load(config_of(), tmp_path)
+
+
+def test_an_unknown_compression_of_the_archive_is_refused_in_one_line(tmp_path):
+    write_celeba(tmp_path)
+    path = tmp_path / "celeba" / ARCHIVE
+    data = path.read_bytes()
+    directory = data.index(b"PK\x01\x02")
+    path.write_bytes(data[: directory + 10] + struct.pack("<H", 97) + data[directory + 12 :])
+    with pytest.raises(UserError, match=r"0000\d\d.jpg in .* cannot be read: That compression method"):
+        load(config_of(), tmp_path)
 
 
 def test_one_flipped_bit_in_the_archive_is_found_by_its_checksum(tmp_path):

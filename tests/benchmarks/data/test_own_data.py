@@ -1,6 +1,9 @@
 """A user's own images become a data set by a dozen lines of YAML."""
 
+import gzip
+import os
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +132,6 @@ def arrays(n=40):
 
 @pytest.mark.parametrize("kind", ["npz", "npy", "idx", "idx.gz"])
 def test_every_kind_of_array_file_gives_the_same_data_set(tmp_path, monkeypatch, kind):
-    import gzip
-
     images, labels = arrays()
     lines = ["source: array", f"path: images.{kind}"]
     if kind == "npz":
@@ -160,22 +161,192 @@ def test_channels_may_come_last(tmp_path, monkeypatch):
     assert sorted(everything(data)[0].sum((1, 2, 3)).tolist()) == sorted(images.sum((1, 2, 3)).tolist())
 
 
+GREY = np.random.default_rng(0).integers(0, 256, (20, 4, 4), dtype=np.uint8)
+
+
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ({"images": np.zeros((20, 4, 4), np.float32)}, "float32 images; whole bytes"),
-        ({"images": np.zeros((20, 4), np.uint8)}, r"shape \(20, 4\)"),
-        ({"images": np.zeros((20, 2, 4, 4), np.uint8)}, r"shape \(20, 2, 4, 4\)"),
-        ({"images": np.zeros((20, 4, 4), np.uint8), "labels": np.zeros(19, int)}, "20 images and 19 labels"),
-        ({"images": np.zeros((20, 4, 4), np.uint8), "labels": np.full(20, -1)}, "whole numbers from 0"),
-        ({"imgs": np.zeros((20, 4, 4), np.uint8), "y": np.zeros(20, int)}, "did you mean 'imgs'"),
-        ({"images": np.array([{"a": 1}] * 20)}, "cannot be read"),
+        ({"images": GREY[:, 0]}, r"shape \(20, 4\)"),
+        ({"images": GREY, "labels": np.zeros(19, int)}, "20 images and 19 labels"),
+        ({"images": GREY, "labels": np.full(20, 2**62)}, "reach 4611686018427387904, and there are 20 images"),
+        ({"imgs": GREY, "y": np.zeros(20, int)}, "did you mean 'imgs'"),
+        ({"images": np.array([{"a": 1}] * 20)}, "cannot be read: the array holds Python objects"),
     ],
 )
 def test_arrays_that_are_not_images_are_refused(tmp_path, monkeypatch, contents, message):
     np.savez(tmp_path / "images.npz", **contents)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         own(tmp_path, monkeypatch, "source: array", "path: images.npz")
+    assert "\n" not in str(caught.value)
+
+
+def npy(header, data=b""):
+    """An .npy file with any header."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data
+
+
+HEADER = "{{'descr': '|u1', 'fortran_order': False, 'shape': {}, }}\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (npy(HEADER.format((10**6, 3000, 3000)), b"12"), "its header claims 9000000000000 bytes .* 2 bytes follow"),
+        (npy(HEADER.format((-1, 4, 4)), b"12"), "its header claims"),
+        (npy(HEADER.format((2,)), b"123"), "its header claims 2 bytes .* 3 bytes follow"),
+        (npy("{'descr': '|u1', 'shape': (1 "), "the header of the array is damaged"),
+        (npy("__import__('os').system('false')\n"), "the header of the array is damaged"),
+        (npy("(" * 9000), "the header of the array is damaged"),
+        (npy("0" * 20000), "the header of the array is damaged"),
+        (b"\x93NUMPY\x09\x00", "version 9.0 of the .npy format is not read"),
+        (b"\x93NUM", "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_an_npy_file_that_is_not_what_its_header_says_is_refused_in_one_line(tmp_path, monkeypatch, data, message):
+    (tmp_path / "images.npy").write_bytes(data)
+    with pytest.raises(UserError, match=f"images.npy cannot be read.*{message}" if data[6:] else message) as caught:
+        own(tmp_path, monkeypatch, "source: array", "path: images.npy")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_small_archive_that_claims_a_huge_array_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "images.npz", images=np.zeros((1000, 40, 40), np.uint8))
+    monkeypatch.setattr("benchmarks.data.readers.array.MUCH", 2**20)
+    monkeypatch.setattr("numpy.lib.format.read_array", None)
+    with pytest.raises(UserError, match="bytes would become 2 MiB, more than 200 times as many"):
+        own(tmp_path, monkeypatch, "source: array", "path: images.npz")
+
+
+def test_a_gzipped_idx_file_is_not_unpacked_beyond_the_bound(tmp_path, monkeypatch):
+    (tmp_path / "images.idx.gz").write_bytes(gzip.compress(bytes(2**22)))
+    monkeypatch.setattr("benchmarks.data.readers.array.MUCH", 2**20)
+    with pytest.raises(UserError, match="more than 200 times as many"):
+        own(tmp_path, monkeypatch, "source: array", "path: images.idx.gz")
+
+
+def test_an_array_that_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
+    np.save(tmp_path / "images.npy", GREY)
+    monkeypatch.setattr("os.sysconf", lambda name: 20)
+    with pytest.raises(UserError, match="do not fit into memory"):
+        own(tmp_path, monkeypatch, "source: array", "path: images.npy")
+
+
+def test_an_unknown_compression_is_refused_in_one_line(tmp_path, monkeypatch):
+    np.savez(tmp_path / "images.npz", images=GREY)
+    data = (tmp_path / "images.npz").read_bytes()
+    directory = data.index(b"PK\x01\x02")
+    (tmp_path / "images.npz").write_bytes(data[: directory + 10] + struct.pack("<H", 97) + data[directory + 12 :])
+    with pytest.raises(UserError, match="cannot be read: That compression method is not supported"):
+        own(tmp_path, monkeypatch, "source: array", "path: images.npz")
+
+
+def test_arrays_beside_images_and_labels_are_named_and_not_read(tmp_path, monkeypatch, caplog):
+    np.savez(tmp_path / "images.npz", images=GREY, y=np.array([{"a": 1}] * 20))
+    assert own(tmp_path, monkeypatch, "source: array", "path: images.npz").classes == 0
+    assert "y left out; dataset.labels=... reads one as the labels" in caplog.text
+
+
+def test_labels_in_a_file_of_several_arrays_are_the_one_called_labels(tmp_path, monkeypatch):
+    np.save(tmp_path / "images.npy", GREY)
+    np.savez(tmp_path / "classes.npz", labels=np.arange(20) % 3, other=np.arange(5))
+    assert own(tmp_path, monkeypatch, "source: array", "path: images.npy", "labels: classes.npz").classes == 3
+    np.savez(tmp_path / "classes.npz", a=np.arange(20) % 3, b=np.arange(5))
+    with pytest.raises(UserError, match=r"unknown array in .*classes\.npz 'labels'"):
+        own(tmp_path, monkeypatch, "source: array", "path: images.npy", "labels: classes.npz")
+
+
+def classes_of(tmp_path, *names, count=10):
+    for name in names:
+        for i in range(count):
+            draw(tmp_path / name / f"{i}.png", (100, i, 50))
+
+
+def test_links_to_class_folders_and_to_files_are_followed(tmp_path, monkeypatch):
+    classes_of(tmp_path, "pictures/rose", "elsewhere/violet")
+    (tmp_path / "pictures" / "violet").symlink_to(tmp_path / "elsewhere" / "violet")
+    draw(tmp_path / "one.png", (255, 255, 255))
+    (tmp_path / "pictures" / "rose" / "link.png").symlink_to(tmp_path / "one.png")
+    data = own(tmp_path, monkeypatch, "source: folder", "path: pictures")
+    assert data.classes == 2
+    labels = torch.cat([split.labels for split in (data.train, data.validation, data.test)])
+    assert labels.bincount().tolist() == [11, 10]
+
+
+def test_a_link_that_leads_back_ends_the_search_and_is_named(tmp_path, monkeypatch, caplog):
+    classes_of(tmp_path, "pictures/rose", "pictures/violet")
+    (tmp_path / "pictures" / "rose" / "again").symlink_to(tmp_path / "pictures")
+    data = own(tmp_path, monkeypatch, "source: folder", "path: pictures")
+    assert len(everything(data)[0]) == 20
+    assert "rose/again leads back to a folder above it" in caplog.text
+
+
+def test_a_link_to_an_image_that_is_gone_is_refused_by_name(tmp_path, monkeypatch):
+    classes_of(tmp_path, "pictures")
+    (tmp_path / "pictures" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"gone\.png leads to no file"):
+        own(tmp_path, monkeypatch, "source: folder", "path: pictures")
+
+
+def test_hidden_files_and_folders_of_other_programs_are_no_images_and_no_classes(tmp_path, monkeypatch):
+    classes_of(tmp_path, "pictures/rose", "pictures/violet")
+    classes_of(tmp_path, "pictures/.ipynb_checkpoints", "pictures/__MACOSX", "pictures/rose/@eaDir", count=2)
+    (tmp_path / "pictures" / "rose" / "._0.png").write_bytes(b"not an image")
+    data = own(tmp_path, monkeypatch, "source: folder", "path: pictures")
+    assert data.classes == 2
+    assert len(everything(data)[0]) == 20
+
+
+def test_files_left_out_are_counted_in_one_line(tmp_path, monkeypatch, caplog):
+    classes_of(tmp_path, "pictures")
+    for name in ("a.heic", "b.HEIC", "notes.txt"):
+        (tmp_path / "pictures" / name).write_text("")
+    own(tmp_path, monkeypatch, "source: folder", "path: pictures")
+    (line,) = [message for message in caplog.messages if "left out" in message]
+    assert "'.heic' (2), '.txt' (1)" in line
+
+
+@pytest.mark.parametrize("names", [["train", "test"], ["Train"], ["train", "val", "other"]])
+def test_folders_named_as_splits_are_refused_by_name(tmp_path, monkeypatch, names):
+    classes_of(tmp_path, *(f"pictures/{name}/rose" for name in names))
+    with pytest.raises(UserError, match=r"[Tt]rain.* are splits by their names.*point dataset\.path at one"):
+        own(tmp_path, monkeypatch, "source: folder", "path: pictures")
+
+
+def test_a_class_may_be_called_train_among_others(tmp_path, monkeypatch):
+    classes_of(tmp_path, "pictures/boat", "pictures/car", "pictures/train")
+    assert own(tmp_path, monkeypatch, "source: folder", "path: pictures").classes == 3
+
+
+def test_images_outside_the_class_folders_cost_the_classes_and_are_named(tmp_path, monkeypatch, caplog):
+    classes_of(tmp_path, "pictures/rose", "pictures/violet", count=6)
+    draw(tmp_path / "pictures" / "preview.png", (1, 2, 200))
+    assert own(tmp_path, monkeypatch, "source: folder", "path: pictures").classes == 0
+    assert "1 images lie in no sub-folder: no classes are read" in caplog.text
+
+
+def test_a_file_name_in_another_encoding_is_read_and_shown_with_escapes(tmp_path, monkeypatch):
+    classes_of(tmp_path, "pictures")
+    path = tmp_path / "pictures" / os.fsdecode(b"\xe9t\xe9.png")
+    draw(path, (0, 0, 255))
+    assert len(everything(own(tmp_path, monkeypatch, "source: folder", "path: pictures"))[0]) == 11
+    path.write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"\\xe9t\\xe9\.png") as caught:
+        own(tmp_path, monkeypatch, "source: folder", "path: pictures")
+    str(caught.value).encode()
+
+
+def test_an_image_that_is_replaced_with_its_old_size_and_time_is_decoded_again(tmp_path, monkeypatch):
+    for i in range(10):
+        draw(tmp_path / "pictures" / f"{i}.bmp", (i, 0, 200))
+    before = own(tmp_path, monkeypatch, "source: folder", "path: pictures").sha256
+    path = tmp_path / "pictures" / "0.bmp"
+    status = path.stat()
+    draw(path, (0, 200, 0))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert own(tmp_path, monkeypatch, "source: folder", "path: pictures").sha256 != before
 
 
 def test_own_data_trains_and_is_recorded_by_the_command_line(tmp_path, monkeypatch):

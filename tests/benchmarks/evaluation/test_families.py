@@ -1,5 +1,7 @@
 """A metric is one entry in one file: found, computed, recorded and shown from there alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -70,7 +72,7 @@ def test_a_users_folder_that_is_missing_or_broken_is_one_line(registry, tmp_path
     registry.setenv("VAE_METRICS_PATH", str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"VAE_METRICS_PATH names .* not a folder"):
         families()
-    (tmp_path / "bad.py").write_text("import nowhere")
+    (tmp_path / "bad.py").write_text("import nowhere\nfrom benchmarks.records.catalogue import register\n")
     registry.setenv("VAE_METRICS_PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"bad\.py cannot be imported: ModuleNotFoundError"):
         families()
@@ -96,10 +98,49 @@ def measured(name="vae", images=20, spaces=SPACES, config=CONFIG, **options):
     return variant, EvaluationData(x, data.test.labels[:images], x, data.test.labels[:images], spaces), config
 
 
-def test_a_family_that_enters_what_it_does_not_declare_is_refused(registry):
+def test_what_a_family_enters_and_does_not_declare_is_left_out_and_named(registry):
     register(family(compute=lambda context, result: result.add("other", 1.0)))
-    with pytest.raises(ValueError, match="family 'mine' entered other, which it does not declare"):
+    found = evaluate(*measured(), seed=0)
+    assert "other" not in found.names
+    reason = "failed: ValueError: family 'mine' entered other, which it does not declare"
+    assert found.not_applicable["my_metric"] == reason
+    assert found.failed["metrics of mine"]["reason"] == reason
+
+
+def test_a_family_that_raises_keeps_what_it_had_entered_and_changes_no_other(registry):
+    before = evaluate(*measured(), seed=0)
+
+    def compute(context, result):
+        torch.rand(3)
+        result.add("first", 1.0)
+        raise ArithmeticError("on  two\nlines")
+
+    register(family(metrics=("first", "second"), compute=compute))
+    found = evaluate(*measured(), seed=0)
+    assert found.metrics == before.metrics | {"first": 1.0}
+    assert found.not_applicable == before.not_applicable | {"second": "failed: ArithmeticError: on two lines"}
+    assert list(found.failed) == ["metrics of mine"]
+    assert "compute" in found.failed["metrics of mine"]["traceback"]
+
+
+def test_memory_that_does_not_suffice_is_for_who_can_ask_for_less_and_then_a_failure_as_any(registry):
+    def compute(context, result):
+        raise torch.OutOfMemoryError("no memory left")
+
+    register(family(compute=compute))
+    with pytest.raises(torch.OutOfMemoryError):
         evaluate(*measured(), seed=0)
+    found = evaluate(*measured(), seed=0, short_of_memory=True)
+    assert found.not_applicable["my_metric"] == "failed: OutOfMemoryError: no memory left"
+    assert "elbo" in found.metrics
+
+
+def test_images_of_one_class_have_no_classifier_with_the_reason():
+    variant, data, config = measured()
+    one = replace(data, labels=torch.zeros(20, dtype=torch.long), probe_labels=torch.zeros(20, dtype=torch.long))
+    found = evaluate(variant, one, config, seed=0)
+    assert "all of one class" in found.not_applicable["linear_probe_accuracy"]
+    assert found.failed == {}
 
 
 def test_a_metric_without_what_it_needs_has_the_reason_and_its_family_is_not_computed(registry):
@@ -145,7 +186,9 @@ def test_only_8_bit_images_have_bits_and_a_model_without_density_the_reason():
     for name in ("vae", "wae_mmd"):
         assert not bits & evaluate(*measured(name), seed=0).names
         found = evaluate(*measured(name, observation="discretised_logistic"), seed=0)
-        assert bits <= (found.metrics if name == "vae" else found.not_applicable).keys()
+        unconditional = {bit for bit in bits if "condition" not in CATALOGUE[bit].needs}
+        assert unconditional <= (found.metrics if name == "vae" else found.not_applicable).keys()
+        assert bits - unconditional <= found.not_applicable.keys()
 
 
 def test_the_catalogue_refers_to_metrics_that_exist():

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from benchmarks.files import write_atomically
+from benchmarks.records.identity import run_id
 from benchmarks.records.record import (
     SCHEMA,
     Record,
@@ -23,14 +24,18 @@ from benchmarks.records.record import (
 
 
 def record(**changes):
+    config = {
+        "variant": {"name": "vae"}, "network": {"name": "mlp"}, "dataset": {"name": "digits"},
+        "training": {"epochs": 1}, "evaluation": {}, "profile": "smoke", "seed": 0,
+    }  # fmt: skip
     fields = {
-        "run_id": "digits-vae-smoke-s0-00000000",
+        "run_id": run_id(config),
         "status": "ok",
         "variant": "vae",
         "dataset": "digits",
         "profile": "smoke",
         "seed": 0,
-        "config": {"training": {"epochs": 1}},
+        "config": config,
         "finished": "2026-01-01T00:00:00+00:00",
         "metrics": {"elbo": -1.5},
     }
@@ -39,8 +44,7 @@ def record(**changes):
 
 def test_what_is_written_is_read_again(tmp_path):
     written = record(not_applicable={"active_units": "discrete"}, warnings=["a"], details={"b": [1]})
-    write_record(tmp_path, written)
-    assert read_record(tmp_path / "record.json") == written
+    assert read_record(write_record(tmp_path / written.run_id, written)) == written
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,26 @@ def test_what_is_written_is_read_again(tmp_path):
         {"error": {"type": "E", "message": "m", "traceback": "t"}},
         {"schema": SCHEMA + 1},
         {"seed": "0"},
+        {"seed": True},
+        {"seed": -1},
+        {"parameters": 10**400},
+        {"metrics": {"elbo": 1e308}},
+        {"metrics": {"elbo": -(10**400)}},
+        {"metrics": {"$x_y_z$": 1.0}},
+        {"status": "failed", "metrics": {}, "error": ["type"]},
+        {"status": "failed", "metrics": {}, "error": {"type": "E", "message": 1, "traceback": ""}},
+        {"warnings": [1]},
+        {"warnings": ["\ud800"]},
+        {"warnings": ["x" * 10**6]},
+        {"not_applicable": {"kl": ["a", "b"]}},
+        {"config": {"training": [1]}},
+        {"config": {"training": {"epochs": 0}}},
+        {"config": {"training": {"epochs": "12"}}},
+        {"environment": {"device": ["a"]}},
+        {"details": {"overrides": "ab"}},
+        {"details": {"overrides": [1]}},
+        {"details": {"data_title": {}}},
+        {"finished": "yesterday"},
     ],
 )
 def test_a_record_that_contradicts_itself_is_refused(changes):
@@ -78,17 +102,18 @@ def test_a_record_that_contradicts_itself_is_refused(changes):
         "[" * 100_000,
     ],
 )
-def test_a_file_that_is_no_record_is_set_aside_with_a_message_and_the_others_are_read(tmp_path, text):
-    write_record(tmp_path / "runs" / "good", record())
+def test_a_file_that_is_no_record_is_left_out_with_a_message_and_the_others_are_read(tmp_path, text):
+    write_record(tmp_path / "runs" / record().run_id, record())
     bad = tmp_path / "runs" / "bad" / "record.json"
     write_atomically(bad, text.encode())
     records, messages = read_records(tmp_path)
     assert [r.run_id for r in records] == [record().run_id]
     assert len(messages) == 1
     assert "bad" in messages[0]
-    assert not bad.exists()
-    assert bad.with_name("record.json.unreadable").read_text() == text
-    assert read_records(tmp_path) == (records, [])
+    assert "\n" not in messages[0]
+    # Whoever's folder it is, reading changes nothing in it.
+    assert bad.read_text() == text
+    assert list(bad.parent.iterdir()) == [bad]
 
 
 def test_a_local_record_stands_before_a_reference_one_of_the_same_cell(tmp_path):

@@ -82,3 +82,25 @@ def test_too_few_seeds_give_no_ranks():
     assert shared_ranks([of([1.0, 2.0]), of([2.0, 3.0])], "higher") is None
     # A newcomer with one seed stands beside the others, and is not told apart from them.
     assert shared_ranks([of([1.0, 1.1, 1.2]), of([3.0, 3.1, 3.2]), of([2.0])], "higher") == [2, 1, 1]
+
+
+def test_ranks_count_the_pairs_that_differ_whatever_seeds_each_variant_has():
+    """All pairs at once give what each pair alone does."""
+    generator = np.random.default_rng(0)
+    for better, sign in (("higher", 1), ("lower", -1)):
+        for _ in range(20):
+            values = [
+                {int(seed): float(generator.normal(generator.integers(3), 0.3))
+                 for seed in generator.permutation(5)[: generator.integers(1, 6)]}
+                for _ in range(8)
+            ]  # fmt: skip
+            above = [
+                sum(
+                    differ(a, b) and sign * sum(b[seed] - a[seed] for seed in a.keys() & b.keys()) > 0
+                    for b in values
+                    if b is not a
+                )
+                for a in values
+            ]
+            found = shared_ranks(values, better)
+            assert found is None or found == [1 + count for count in above]

@@ -1,6 +1,7 @@
 """Pages: a pure function of records, true to them, unbroken by their content."""
 
-import dataclasses
+import hashlib
+import json
 import locale
 import re
 import shutil
@@ -12,8 +13,10 @@ import pytest
 from PIL import Image
 
 from benchmarks.files import write_atomically
+from benchmarks.records.identity import run_id
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
-from benchmarks.reporting import figures, write_reports
+from benchmarks.records.significance import shared_ranks
+from benchmarks.reporting import board, figures, write_reports
 from benchmarks.reporting.board import spread
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
@@ -27,17 +30,11 @@ NATS = {"elbo": -100.0, "elbo_se": 0.3, "log_likelihood": -95.0, "log_likelihood
 
 def record(variant="vae", seed=0, metrics=None, **changes):
     fields = {
-        "run_id": f"mnist-{variant}-quick-s{seed}-{changes.get('tag', '00000000')}",
         "status": "ok",
         "variant": variant,
         "dataset": "mnist",
         "profile": "quick",
         "seed": seed,
-        "config": {
-            "dataset": {"title": "MNIST", "binarise": "dynamic", "observation": "bernoulli"},
-            "training": {"epochs": 3, "batch_size": 100, "optimiser": "adam", "learning_rate": 0.001},
-            "variant": {"name": variant},
-        },
         "finished": "2026-03-01T10:00:00+00:00",
         "metrics": (NATS | {"mse": 0.03, "active_units": 12} if metrics is None else metrics),
         "timing": {"train_seconds": 30.0, "train_images_per_second": 20_000.0},
@@ -47,8 +44,19 @@ def record(variant="vae", seed=0, metrics=None, **changes):
         "environment": {"commit": "abcdef0123456", "device": "CPU", "threads": 2, "torch": "2.15", "python": "3.11"},
         "details": {"overrides": []},
     }
-    changes.pop("tag", None)
-    return Record(**(fields | changes))
+    fields |= changes
+    # Whole, and of the same run as the fields beside it, as a record must be to be read.
+    config = {
+        "dataset": {"title": "MNIST", "binarise": "dynamic", "observation": "bernoulli"},
+        "training": {"epochs": 3, "batch_size": 100, "optimiser": "adam", "learning_rate": 0.001},
+        "variant": {},
+        "network": {},
+        "evaluation": {},
+    } | fields.get("config", {})
+    for section in ("dataset", "variant"):
+        config[section] = config[section] | {"name": fields[section]}
+    config |= {"profile": fields["profile"], "seed": seed}
+    return Record(**({"run_id": run_id(config)} | fields | {"config": config}))
 
 
 def store(results, *records):
@@ -149,8 +157,8 @@ def test_a_mean_is_never_taken_over_the_seeds_that_happen_to_have_the_number(tmp
 
 
 def test_numbers_of_different_profiles_and_budgets_never_share_a_table(tmp_path):
-    longer = record("vae", 1, config=record().config | {"training": {"epochs": 300}}, tag="1")
-    made = sections([record("vae", 0), record("vae", 0, profile="smoke", tag="2"), longer])
+    longer = record("vae", 1, config=record().config | {"training": {"epochs": 300}})
+    made = sections([record("vae", 0), record("vae", 0, profile="smoke"), longer])
     assert len(made) == 3
     assert all(len(section.records) == 1 for section in made)
 
@@ -158,7 +166,7 @@ def test_numbers_of_different_profiles_and_budgets_never_share_a_table(tmp_path)
 def test_settings_of_a_variant_are_rows_of_their_own(tmp_path):
     def setting(beta, overrides):
         config = record().config | {"variant": {"name": "beta_vae", "beta": beta}}
-        return record("beta_vae", 0, config=config, details={"overrides": overrides}, tag=str(beta))
+        return record("beta_vae", 0, config=config, details={"overrides": overrides})
 
     (section,) = sections([setting(4, []), setting(8, ["variant.beta=8"])])
     assert [entry.label for entry in section.rows] == ["beta_vae", "beta_vae (variant.beta=8)"]
@@ -176,7 +184,7 @@ def test_hostile_text_in_a_record_stays_text(tmp_path):
         record("vae", 0, config=config, environment=environment, details={"overrides": [HOSTILE]}),
         record("vae", 1, {}, status="failed", error=error, config=config),
         record("iwae", 1, {}, not_applicable={"elbo": HOSTILE}, config=config),
-        dataclasses.replace(record("vae", 3, config={}), environment={}, details={}, timing={}),
+        record("vae", 3, environment={}, details={}, timing={}),
     )
     write_reports(tmp_path / "r", tmp_path)
     write_reports(tmp_path / "r", tmp_path, html=True)
@@ -190,7 +198,7 @@ def test_hostile_text_in_a_record_stays_text(tmp_path):
         # Inside code spans, markup is text.
         assert not re.search(r"(?<!\\)\]\(javascript", re.sub(r"`[^`]*`", "", page))
         assert "\n# heading" not in page
-        assert "z" * 400 not in page
+        assert "z" * 2000 not in page
 
 
 def test_records_that_cannot_be_read_are_reported_and_the_board_still_stands(results, tmp_path):
@@ -233,11 +241,14 @@ def test_escaping_leaves_no_markup(text):
 
 
 def test_a_name_from_a_record_cannot_leave_the_reports_folder(tmp_path):
-    store(tmp_path / "r", record("../../up", 0, dataset="../out", tag="1"), record("<b>", 0, tag="2"))
-    write_reports(tmp_path / "r", tmp_path / "reports", html=True)
+    # Such a run id cannot be a folder's name, so the records lie in others.
+    for number, entry in enumerate([record("../../up", 0, dataset="../out"), record("<b>", 0)]):
+        write_record(tmp_path / "r" / "runs" / str(number), entry)
+    store(tmp_path / "r", record("mine"))
+    assert len(write_reports(tmp_path / "r", tmp_path / "reports", html=True)) == 2
     written = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {"r", "reports"}
-    assert "not registered" in (tmp_path / "reports" / "variants" / "_b_.md").read_text()
+    assert "not registered" in (tmp_path / "reports" / "variants" / "mine.md").read_text()
 
 
 def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_path):
@@ -403,12 +414,17 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
         pytest.skip("the reports here show local records, too")
     shutil.copytree(root / "results", tmp_path / "results", ignore=shutil.ignore_patterns("verification"))
     assert read_records(tmp_path / "results")[1] == []
+    manifest = json.loads((root / "reports" / "manifest.json").read_text())["files"]
     # Measured, not made from records; the index names it where it is.
     (tmp_path / "reports").mkdir()
     shutil.copy(root / "reports" / "speed.md", tmp_path / "reports")
     write_reports(tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans())
     for path in (tmp_path / "reports").rglob("*.md"):
-        assert (root / "reports" / path.relative_to(tmp_path / "reports")).read_text() == path.read_text(), path.name
+        name = path.relative_to(tmp_path / "reports").as_posix()
+        assert (root / "reports" / name).read_text() == path.read_text(), name
+        # Measured, not written by this command.
+        assert name == "speed.md" or manifest[name] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert manifest.keys() == json.loads((tmp_path / "reports" / "manifest.json").read_text())["files"].keys()
 
 
 @pytest.mark.parametrize(
@@ -417,3 +433,18 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
 )
 def test_a_docstring_of_any_form_makes_a_page(docstring):
     assert as_markdown(docstring).startswith("**")
+
+
+def test_the_ranks_of_a_board_are_computed_once_however_many_rows_it_has(tmp_path, monkeypatch):
+    computed = []
+
+    def counted(values, better):
+        computed.append(len(values))
+        return shared_ranks(values, better)
+
+    monkeypatch.setattr(board, "shared_ranks", counted)
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"")
+    store(tmp_path / "r", *(record(f"v{number}", seed) for number in range(15) for seed in (0, 1, 2)))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert set(computed) == {15}
+    assert len(computed) <= len(board.questions())

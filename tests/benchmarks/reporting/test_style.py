@@ -60,7 +60,7 @@ def test_a_name_from_outside_keeps_its_look_beside_any_built_in_variant():
 def test_settings_of_one_variant_are_told_apart_and_the_plain_one_looks_as_ever():
     def setting(beta, overrides):
         config = record().config | {"variant": {"name": "beta_vae", "beta": beta}}
-        return record("beta_vae", config=config, details={"overrides": overrides}, tag=str(beta))
+        return record("beta_vae", config=config, details={"overrides": overrides})
 
     given = [setting(8, ["variant.beta=8"]), setting(4, []), setting(2, ["variant.beta=2"]), record("vae")]
     (section,) = sections(given)

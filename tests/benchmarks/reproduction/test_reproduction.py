@@ -13,7 +13,7 @@ from benchmarks.__main__ import main
 from benchmarks.config import conf_folder
 from benchmarks.errors import UserError
 from benchmarks.records.made_for import read_made_for
-from benchmarks.records.record import read_records
+from benchmarks.records.record import read_records, write_record
 from benchmarks.reporting import verdicts
 from benchmarks.reporting.verdicts import judge, verdict_of
 from benchmarks.reproduction import recipes as reproduce
@@ -93,7 +93,7 @@ def test_a_target_without_source_or_that_is_no_yaml_is_refused_by_name(tmp_path)
 def test_an_arm_of_a_target_that_does_not_exist_is_refused(tmp_path):
     written(tmp_path, arms={"vae": {"of": "nothing"}, "iwae": TOY["arms"]["iwae"]})
     with pytest.raises(UserError, match=r"arms\.vae\.of: 'nothing' is not one of toy"):
-        read_targets([tmp_path])
+        read_targets((tmp_path / "paper").glob("*.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,14 @@ def test_a_record_is_verified_to_the_digit_and_a_forged_one_is_found_out(tmp_pat
     out = capsys.readouterr().out
     assert "0 differs" in out
     assert "0 within the seeds" in out
+    # By hand it is refused for its digest; written as a record, its content is found out.
     path = results / "runs" / first.run_id / "record.json"
-    forged = path.read_text().replace(f'"elbo": {first.metrics["elbo"]}', f'"elbo": {first.metrics["elbo"] + 100}')
-    path.write_text(forged)
+    whole = path.read_text()
+    path.write_text(whole.replace(f'"elbo": {first.metrics["elbo"]}', f'"elbo": {first.metrics["elbo"] + 100}'))
+    assert main(["verify", first.run_id, "--results", str(results)]) == 2
+    assert "its content does not match its digest" in capsys.readouterr().err
+    path.write_text(whole)
+    write_record(path.parent, dataclasses.replace(first, metrics=first.metrics | {"elbo": first.metrics["elbo"] + 100}))
     assert main(["verify", first.run_id, "--results", str(results)]) == 1
     assert "1 differs" in capsys.readouterr().out
     assert main(["verify", "nothing", "--results", str(results)]) == 2

@@ -6,6 +6,7 @@ import torch
 import variants
 from benchmarks.speed import loops, sampling, stacked
 from benchmarks.speed.table import as_table, ratios
+from variants import Batch
 from variants.parts.networks import MLP
 
 CPU = torch.device("cpu")
@@ -21,7 +22,7 @@ def test_the_hand_written_loop_trains_the_same_model_by_the_same_loss():
     torch.manual_seed(1)
     by_hand = hand(x.flatten(1))
     torch.manual_seed(1)
-    by_suite = suite.loss(x, torch.zeros(())).value
+    by_suite = suite.loss(Batch(x), torch.zeros(())).value
     assert by_hand.item() == pytest.approx(by_suite.item(), rel=1e-6)
     by_hand.backward()
     by_suite.backward()

@@ -1,7 +1,10 @@
 """Faults put in: whatever dies, no cell is lost or counted twice, and the next start goes on to the same metrics."""
 
+import csv
 import errno
+import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,10 +15,11 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.errors import UserError
-from benchmarks.records.record import read_records
+from benchmarks.records.record import read_record, read_records
+from benchmarks.sealed import read_sealed
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.cell import finished, run_once
-from benchmarks.training import loop as training
+from benchmarks.training.checkpoint import WEIGHTS_FILE
 
 from ..cells import configuration, digits, run, setting, threads_of_two_workers
 
@@ -31,11 +35,12 @@ def bench(folder, jobs, *arguments):
     return [*command, "--jobs", str(jobs), "--results", str(folder), *arguments, *LONG]
 
 
-def start(folder, jobs=2):
+def start(folder, jobs=2, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks", *bench(folder, jobs)], cwd=REPOSITORY,
         env=os.environ | {"VAE_CHECKPOINT_SECONDS": "0"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run under nohup
+        **options,
     )  # fmt: skip
 
 
@@ -48,7 +53,8 @@ def wait_for(condition, seconds=SECONDS):
 
 
 def checkpoints(folder):
-    return list((folder / "runs").glob("*/checkpoint-*.safetensors"))
+    """Those of runs that have trained for an epoch or more."""
+    return list((folder / "runs").glob("*/checkpoint-*[1-9]*.safetensors"))
 
 
 def workers_of(process):
@@ -116,6 +122,92 @@ def test_a_sweep_that_is_stopped_leaves_no_worker_and_goes_on_when_started_again
     assert metrics_when_finished_here(tmp_path) == undisturbed
 
 
+@needs_proc
+def test_five_interrupts_in_a_row_end_it_once_and_quietly(tmp_path):
+    """From a terminal, which sends them to every process of the sweep, to workers that are still importing too."""
+    process = start(tmp_path, start_new_session=True)
+    workers = wait_for(lambda: workers_of(process))
+    for _ in range(5):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert "Traceback" not in output
+    assert output.splitlines()[-1].startswith("interrupted: start the same command again")
+    wait_for(lambda: not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers))
+
+
+@needs_proc
+@pytest.mark.slow
+def test_runs_killed_at_random_moments_end_bit_for_bit_as_undisturbed_ones(tmp_path):
+    """All at once, whatever they are doing; resumed beside as many runs as there are left, in their own process at the
+    end. Weights, histories and metrics are those of a sweep that nobody disturbed."""
+    names = "vae,vq_vae,wae_mmd,iwae"
+    small = ["training.epochs=30", "training.select=validation", "network.hidden=[16]", "network.latent_size=4"]
+
+    def command(folder):
+        common = ["--variants", names, "--datasets", "digits", "--profile", "smoke", "--jobs", "2", "--no-report"]
+        return [sys.executable, "-m", "benchmarks", "bench", *common, "--results", str(folder), *small]
+
+    def started(folder):
+        environment = os.environ | {"VAE_CHECKPOINT_SECONDS": "0"}
+        # As many threads as the machine has, so that another number of them would show.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment.pop(name, None)
+        return subprocess.Popen(
+            command(folder), cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, start_new_session=True,
+        )  # fmt: skip
+
+    plain = started(tmp_path / "undisturbed")
+    output, _ = plain.communicate(timeout=SECONDS)
+    assert plain.returncode == 0, output
+    chance, kills = random.Random(0), 0
+    while True:
+        process = started(tmp_path / "killed")
+        if kills < 10:
+            # Counted from when something happens: before, every moment is the same.
+            before = written(tmp_path / "killed")
+            wait_for(lambda p=process, b=before: p.poll() is not None or written(tmp_path / "killed") != b)
+            time.sleep(chance.uniform(0, 3))
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                kills += 1
+        output, _ = process.communicate(timeout=SECONDS)
+        if process.returncode != -signal.SIGKILL:
+            break
+    assert process.returncode == 0, output
+    assert kills >= 3
+    records = (tmp_path / "undisturbed" / "runs").glob("*/record.json")
+    pairs = [(path, tmp_path / "killed" / path.relative_to(tmp_path / "undisturbed")) for path in records]
+    assert len(pairs) == 4
+    resumed = 0
+    for one, other in pairs:
+        first, second = read_record(one), read_record(other)
+        assert second.metrics == first.metrics
+        assert second.environment["threads"] == first.environment["threads"]
+        assert digest_of_weights(other.parent) == digest_of_weights(one.parent)
+        assert history(other.parent) == history(one.parent)
+        resumed += bool(second.details["resumed_after_epochs"])
+        assert {path.name for path in other.parent.iterdir()} == {path.name for path in one.parent.iterdir()}
+    assert resumed
+
+
+def written(folder):
+    """Every file of every run, with when it was written."""
+    return {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/[!.]*")}
+
+
+def digest_of_weights(folder):
+    tensors = read_sealed(folder / WEIGHTS_FILE).tensors
+    return {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}
+
+
+def history(folder):
+    rows = csv.DictReader((folder / "history.csv").read_text().splitlines())
+    return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
+
+
 def test_two_sweeps_over_one_folder_share_the_cells(tmp_path, undisturbed):
     processes = [start(tmp_path, jobs=1) for _ in range(2)]
     outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
@@ -134,7 +226,7 @@ def test_a_cell_that_takes_too_long_is_stopped_and_fails(tmp_path):
 
 def test_a_full_disk_at_any_write_loses_no_cell(tmp_path, monkeypatch):
     expected = run(tmp_path / "plain").metrics
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
     original, writes = os.fsync, 0
 
     def fsync(descriptor):
@@ -158,6 +250,7 @@ def test_a_full_disk_at_any_write_loses_no_cell(tmp_path, monkeypatch):
         full_now, full_from = full_from, 10**9
         (record,) = sweep.run([configuration()], setting(folder), retry=True, jobs=1).ran
         assert record.metrics == expected, full_now
+        assert record.warnings == []
 
 
 def test_data_deleted_in_mid_run_fail_the_cell_and_their_return_mends_it(tmp_path):

@@ -84,13 +84,13 @@ def test_a_cell_finished_by_another_sweep_after_it_was_planned_is_not_run_again(
 def test_memory_that_does_not_suffice_is_met_with_half_the_decodes_once(tmp_path, monkeypatch):
     original, asked, with_gradients = cell.evaluate, [], []
 
-    def evaluate(variant, data, config, seed):
+    def evaluate(variant, data, config, seed, **options):
         asked.append(config.decodes)
         if len(asked) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         for module in variant.modules():
             module.register_forward_pre_hook(lambda *_: with_gradients.append(torch.is_grad_enabled()))
-        return original(variant, data, config, seed)
+        return original(variant, data, config, seed, **options)
 
     monkeypatch.setattr(cell, "evaluate", evaluate)
     record = run(tmp_path)
@@ -103,7 +103,7 @@ def test_memory_that_does_not_suffice_is_met_with_half_the_decodes_once(tmp_path
 
 
 def test_memory_that_never_suffices_fails_the_cell(tmp_path, monkeypatch):
-    def evaluate(*arguments):
+    def evaluate(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(cell, "evaluate", evaluate)
@@ -152,6 +152,11 @@ def test_a_record_of_another_schema_is_refused_with_a_message_and_kept(tmp_path)
     records, messages = read_records(tmp_path)
     assert records == []
     assert "schema 0 is not 1" in messages[0]
+    assert plan.to_do([configuration()], setting(tmp_path), retry=False) == {
+        record.run_id: "run again (its record cannot be trusted)"
+    }
+    assert path.exists()
+    assert sweep.run([configuration()], setting(tmp_path), jobs=1).failed == []
     assert json.loads(path.with_name("record.json.unreadable").read_text())["run_id"] == record.run_id
 
 

@@ -1,8 +1,6 @@
 """The loop: the same numbers again, whatever interrupts it; every variant under the same rules."""
 
 import math
-import pickle
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +8,11 @@ import torch
 from benchmarks.config import TrainingConfig
 from benchmarks.sweep.cell import build
 from benchmarks.training import loop as training
-from benchmarks.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmarks.training.checkpoint import Checkpoints
 from benchmarks.training.loop import DivergenceError, tensor_float_32, train
 from benchmarks.training.schedules import learning_rate_factor
 
-from ..cells import CPU, configuration, digits, run
+from ..cells import checkpoints, configuration, digits, run
 
 VOLATILE = ("seconds", "images_per_second")
 
@@ -41,25 +39,27 @@ def test_a_run_killed_after_any_epoch_ends_with_the_metrics_of_an_uninterrupted_
     whole = metrics(run(tmp_path / "whole", variant))
     for killed_after in (1, 2):
         results = tmp_path / f"killed-{killed_after}"
-        save = training.save_checkpoint
-        monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+        save = Checkpoints.save
+        monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
 
-        def save_then_die(folder, epoch, tensors, facts, killed_after=killed_after, save=save):
-            save(folder, epoch, tensors, facts)
-            if epoch == killed_after:
+        def save_then_die(self, model, optimisers, best, done, killed_after=killed_after, save=save):
+            save(self, model, optimisers, best, done)
+            if done.epoch == killed_after:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(training, "save_checkpoint", save_then_die)
+        monkeypatch.setattr(Checkpoints, "save", save_then_die)
         with pytest.raises(KeyboardInterrupt):
             run(results, variant)
-        monkeypatch.setattr(training, "save_checkpoint", save)
+        monkeypatch.setattr(Checkpoints, "save", save)
         assert not list(results.glob("runs/*/record.json"))
-        assert metrics(run(results, variant)) == whole
+        record = run(results, variant)
+        assert metrics(record) == whole
+        assert record.details["resumed_after_epochs"] == [killed_after]
         assert not list(results.glob("runs/*/checkpoint-*"))
 
 
 def test_resumed_history_is_the_uninterrupted_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
     config, data = configuration(), digits()
 
     def history(folder, epochs_at_first):
@@ -75,7 +75,9 @@ def test_resumed_history_is_the_uninterrupted_one(tmp_path, monkeypatch):
 
             monkeypatch.setattr(training, "seed_everything", seed)
             try:
-                done = train(model, data.train.images, config.dataset, config.training, 0, None, folder, False)
+                done = train(
+                    model, data.train.images, config.dataset, config.training, 0, None, checkpoints(folder), False
+                )
             except KeyboardInterrupt:
                 continue
             finally:
@@ -83,41 +85,6 @@ def test_resumed_history_is_the_uninterrupted_one(tmp_path, monkeypatch):
         return [{k: v for k, v in row.items() if k not in VOLATILE} for row in done.history]
 
     assert history(tmp_path / "a", 2) == history(tmp_path / "b", 3)
-
-
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(tmp_path, caplog):
-    for epoch in (1, 2, 3):
-        save_checkpoint(tmp_path, epoch, {"w": torch.full((1000,), float(epoch))}, {"epoch": epoch})
-    newest = sorted(tmp_path.iterdir())[-1]
-    assert [path.name for path in sorted(tmp_path.iterdir())] == [
-        "checkpoint-000002.safetensors",
-        "checkpoint-000003.safetensors",
-    ]
-    for damage in (lambda b: b[:-7], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""):
-        save_checkpoint(tmp_path, 3, {"w": torch.full((1000,), 3.0)}, {"epoch": 3})
-        newest.write_bytes(damage(newest.read_bytes()))
-        tensors, facts = load_checkpoint(tmp_path, CPU)
-        assert facts == {"epoch": 2}
-        assert (tensors["w"] == 2).all()
-        assert "falling back" in caplog.text
-    for path in tmp_path.iterdir():
-        path.write_bytes(b"nothing")
-    assert load_checkpoint(tmp_path, CPU) is None
-
-
-class Mischief:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_in_place_of_a_checkpoint_is_not_executed(tmp_path):
-    path = tmp_path / "checkpoint-000001.safetensors"
-    path.write_bytes(pickle.dumps(Mischief(tmp_path / "executed")))
-    assert load_checkpoint(tmp_path, CPU) is None
-    assert not (tmp_path / "executed").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(tmp_path):
@@ -131,7 +98,7 @@ def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(tmp_path):
 
 
 def test_an_error_ends_the_cell_as_failed_with_its_traceback(tmp_path, monkeypatch):
-    def out_of_memory(*arguments):
+    def out_of_memory(*arguments, **options):
         raise torch.OutOfMemoryError("no memory left")
 
     monkeypatch.setattr("benchmarks.sweep.cell.evaluate", out_of_memory)
@@ -164,9 +131,9 @@ def test_every_training_image_is_seen_once_an_epoch_and_the_ragged_batch_weighs_
     counts = []
     loss = model.loss
 
-    def watched(x, progress):
-        result = loss(x, progress)
-        counts.append((len(x), result.terms["reconstruction"].sum().item()))
+    def watched(batch, progress):
+        result = loss(batch, progress)
+        counts.append((len(batch.images), result.terms["reconstruction"].sum().item()))
         return result
 
     model.loss = watched
@@ -213,12 +180,12 @@ def test_gradient_clipping_bounds_the_step():
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "adamax", "sgd"])
 def test_every_optimiser_resumes(tmp_path, monkeypatch, optimiser):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
     config, data = configuration("vae", 0, f"training.optimiser={optimiser}", "training.learning_rate=1e-4"), digits()
 
     def trained(folder):
         model = build(config, data.shape)
-        train(model, data.train.images, config.dataset, config.training, 0, None, folder, False)
+        train(model, data.train.images, config.dataset, config.training, 0, None, checkpoints(folder), False)
         return model.state_dict()
 
     whole = trained(tmp_path)

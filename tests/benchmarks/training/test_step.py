@@ -81,8 +81,8 @@ def test_a_graph_on_the_gpu_ends_with_the_weights_and_means_of_an_eager_step(nam
 
 def test_a_rate_that_was_recorded_as_a_number_would_be_noticed():
     class Frozen(CapturedStep):
-        def _run(self, rows, progress, learning_rate):
-            return super()._run(rows, progress.clone() if self._graph is None else progress, 1e-3)
+        def _run(self, rows, progress, rates):
+            return super()._run(rows, progress.clone() if self._graph is None else progress, {"model": 1e-3})
 
     config = TrainingConfig(batch_size=50)
     frozen = trained(lambda *arguments: Frozen(*arguments, graph=Rerun), "vae", config)

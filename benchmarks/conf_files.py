@@ -1,0 +1,217 @@
+"""The YAML files of ``conf/`` and of the user's folders: where they are, what they are called, and whether they can be
+read at all.
+
+A name means one file. The user's folders add names to those of the suite, and a name that is there already is refused:
+records, boards and run ids say nothing of the file that a name came from. Nothing here imports torch or Hydra.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from benchmarks.arguments import nearest
+from benchmarks.errors import UserError
+from variants import sources
+from variants.own_files import OwnFileError, folders
+
+CONF_VARIABLE = "VAE_CONF_PATH"
+LAUNCHERS = "hydra/launcher"
+# Each is a folder of files, and what one of its names is called in messages.
+GROUPS = {
+    "budget": "budget",
+    "dataset": "data set",
+    LAUNCHERS: "launcher",
+    "network": "network",
+    "paper": "paper target",
+    "profile": "profile",
+}
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
+# What other pages of the reports are called, and words that mean something else where a name is expected.
+TAKEN = {"all", "inf", "index", "nan", "readme", "reproduction", "results", "speed", "variants"}
+# The beginning of PyYAML's words for a mistake -> what mends it.
+MENDS = {
+    "found character '\\t'": "indent with spaces instead of tabs",
+    "found unknown escape character": "write a Windows path with / or in single quotes",
+    "expected escape sequence": "write a Windows path with / or in single quotes",
+    "mapping values are not allowed": "put a value that has a colon in quotes",
+    "could not find expected ':'": "write key: value",
+    "expected <block end>": "indent the lines of one block alike",
+    "found unexpected end of stream": "close the quote or bracket",
+    "found undefined alias": "put a value that begins with * in quotes",
+    "could not determine a constructor": "put a value that begins with ! in quotes",
+}
+
+
+def conf_folder() -> Path:
+    """The Hydra files: inside an installed package, at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
+def conf_path() -> list[Path]:
+    """The user's folders of Hydra files, laid out as ``conf/``: those that the environment variable ``VAE_CONF_PATH``
+    lists (separated as in ``PATH``). Raises :class:`UserError` for one that does not exist."""
+    try:
+        found = folders(CONF_VARIABLE)
+    except OwnFileError as error:
+        raise UserError(str(error)) from None
+    for folder in found:
+        # Hydra would put a value in its place.
+        if "${" in str(folder):
+            raise UserError(
+                f"{CONF_VARIABLE} names {_shown(folder)}: a folder of configuration must not have ${{ in its name"
+            )
+    return found
+
+
+def choices(group: str) -> list[str]:
+    """The names of a group: its files in ``conf/`` and the user's folders, and for networks those that are code.
+    Raises :class:`UserError`."""
+    return sorted({*files(group), *(sources.networks() if group == "network" else ())})
+
+
+def files(group: str) -> dict[str, Path]:
+    """The files of a group by name. Raises :class:`UserError` for a name that is taken or that cannot be one."""
+    found = {path.stem: path for path in sorted((conf_folder() / group).glob("*.yaml"))}
+    code = sources.networks() if group == "network" else ()
+    for folder in conf_path():
+        for path in sorted((folder / group).glob("*.y*ml")):
+            name = path.stem
+            if path.suffix != ".yaml":
+                raise UserError(f"{_shown(path)} would not be read: call it {name}.yaml")
+            if not NAME.fullmatch(name) or name.lower() in TAKEN or not isinstance(yaml.safe_load(name), str):
+                raise UserError(
+                    f"{_shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: take letters, digits, _ and -, "
+                    "a letter first, at most 80, and no word with a meaning of its own"
+                )
+            if name in found or name in code:
+                first = _shown(found[name]) if name in found else "the suite's code"
+                raise UserError(
+                    f"{_shown(path)}: the {GROUPS[group]} {name!r} is already in {first}: rename one of them"
+                )
+            found[name] = path
+    return found
+
+
+def check_files() -> None:
+    """Raises :class:`UserError` for a file in the user's folders that cannot be read or that nothing would read."""
+    for folder in conf_path():
+        _check_folder(folder)
+    for group in GROUPS:
+        for path in files(group).values():
+            if not path.is_relative_to(conf_folder()):
+                _check_file(path)
+    if conf_path():
+        _check_budgets()
+
+
+def _check_folder(folder: Path) -> None:
+    for name in ("config.yaml", "schema.yaml"):
+        if (folder / name).exists():
+            raise UserError(
+                f"{_shown(folder / name)} would have no effect: only files in the folders {_groups()} are read"
+            )
+    if not any((folder / group).is_dir() for group in GROUPS):
+        raise UserError(f"{CONF_VARIABLE} names {_shown(folder)}, which has none of the folders {_groups()}")
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if child.name in {group.partition("/")[0] for group in GROUPS} or not any(child.glob("*.yaml")):
+            continue
+        near = nearest(child.name, GROUPS)
+        if near or child.name == "variant":
+            raise UserError(f"{_shown(child)} would not be read{near} (allowed: {_groups()})")
+
+
+def _check_budgets() -> None:
+    """A budget is taken for its name alone."""
+    meant = {f"{dataset}_{profile}" for dataset in files("dataset") for profile in files("profile")}
+    for name, path in files("budget").items():
+        if name not in meant:
+            hint = nearest(name, sorted(meant))
+            raise UserError(f"{_shown(path)} would have no effect: its name must be <data set>_<profile>{hint}")
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"{_shown(path)} cannot be read: {error.strerror}") from None
+    _check_content(path, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _check_content(path: Path, changed: int, size: int) -> None:
+    """Once for every state of a file."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            raise UserError(f"{_shown(path)} is empty: write lines of key: value")
+        if not isinstance(root, yaml.MappingNode):
+            raise UserError(f"{_shown(path)}, line {root.start_mark.line + 1}: write lines of key: value")
+        for mapping in _mappings(root):
+            _check_keys(path, mapping)
+        yaml.safe_load(text)
+    except UserError:
+        raise
+    except UnicodeDecodeError:
+        raise UserError(f"{_shown(path)} is not text in UTF-8: save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{_shown(path)} cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = " ".join((error.problem or error.context or "is no YAML").split())
+        mend = next((f": {mend}" for begins, mend in MENDS.items() if problem.startswith(begins)), "")
+        raise UserError(f"{_shown(path)}{line}: {problem}{mend}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{_shown(path)}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{_shown(path)} is nested too deeply") from None
+
+
+def _mappings(root: yaml.Node) -> Iterator[yaml.MappingNode]:
+    # An alias stands for a node that was there before.
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            yield node
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
+    lines: dict[str, int] = {}
+    for key, value in mapping.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise UserError(f"{_shown(path)}, line {line}: a key must be a word")
+        if key.value in lines:
+            raise UserError(
+                f"{_shown(path)}, line {line}: {key.value!r} stands in line {lines[key.value]} already: delete one"
+            )
+        lines[key.value] = line
+        # A path, in which C:\new is a line break.
+        if key.value in ("path", "labels") and isinstance(value, yaml.ScalarNode) and not value.value.isprintable():
+            raise UserError(
+                f"{_shown(path)}, line {line}: {value.value!r} holds a control character; in double quotes a backslash "
+                f"begins one: {MENDS['found unknown escape character']}"
+            )
+
+
+def _groups() -> str:
+    return ", ".join(GROUPS)
+
+
+def _shown(path: Path) -> str:
+    """In quotes where the name holds more than printable characters."""
+    return str(path) if str(path).isprintable() else repr(str(path))

@@ -1,0 +1,125 @@
+"""Files beside a record, for pictures: each is read with care, and one that cannot be read is left out and named."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from benchmarks.records.record import run_folder
+
+MOST_BYTES = 50_000_000
+MOST_PIXELS = 25_000_000
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# Beyond this a number is no measurement, and axes overflow.
+LARGEST = 1e100
+
+
+class _UnusableError(Exception):
+    """Why a file is left out."""
+
+
+class SideFiles:
+    """The files beside the records of a results folder. ``messages``: a line for each that was left out."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.messages: list[str] = []
+
+    def picture(self, run_id: str, name: str) -> np.ndarray | None:
+        """A picture as (height, width) or (height, width, channels); None where there is none that can be shown."""
+        data = self._bytes(run_id, name)
+        if data is None:
+            return None
+        try:
+            return _pixels(data)
+        except _UnusableError as reason:
+            self._leave_out(run_id, name, str(reason))
+            return None
+
+    def table(self, run_id: str, name: str, columns: Sequence[str], needed: int = 1) -> pd.DataFrame | None:
+        """Those of ``columns`` that a CSV file has, as numbers; what is not finite is missing. Every file has the first
+        ``needed`` of them. None where there is no such file or it cannot be used."""
+        data = self._bytes(run_id, name)
+        if data is None:
+            return None
+        try:
+            return _numbers(data, columns, needed)
+        except _UnusableError as reason:
+            self._leave_out(run_id, name, str(reason))
+            return None
+
+    def _bytes(self, run_id: str, name: str) -> bytes | None:
+        path = run_folder(self.results, run_id) / name
+        reason = None
+        try:
+            if path.is_symlink():
+                reason = "a link"
+            elif not path.exists():
+                return None
+            elif not path.is_file():
+                reason = "not a file"
+            elif path.stat().st_size > MOST_BYTES:
+                reason = f"larger than {MOST_BYTES // 1_000_000} MB"
+            else:
+                return path.read_bytes()
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+        self._leave_out(run_id, name, reason)
+        return None
+
+    def _leave_out(self, run_id: str, name: str, reason: str) -> None:
+        message = f"left out: {name} of {run_id}: {reason}"
+        if message not in self.messages:
+            self.messages.append(message)
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    if not data:
+        raise _UnusableError("empty")
+    if not data.startswith(_PNG_START):
+        raise _UnusableError("not a PNG")
+    if not data.endswith(_PNG_END):
+        raise _UnusableError("cut: its end is missing")
+    try:
+        with warnings.catch_warnings():
+            # A picture of too many pixels is an error below, not a warning.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                # The checksums; a picture cannot be read after that.
+                image.verify()
+            # By content, other formats would start other programs.
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise _UnusableError(f"more than {MOST_PIXELS // 1_000_000} million pixels")
+                return np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, MemoryError, EOFError, Image.DecompressionBombError) as error:
+        raise _UnusableError(f"damaged ({' '.join(str(error).split())[:80]})") from None
+
+
+def _numbers(data: bytes, columns: Sequence[str], needed: int) -> pd.DataFrame:
+    if not data.strip():
+        raise _UnusableError("empty")
+    # Every line that the suite writes ends; one that does not may have lost digits.
+    if not data.endswith(b"\n"):
+        raise _UnusableError("cut: its last line does not end")
+    try:
+        table = pd.read_csv(io.BytesIO(data), encoding="utf-8", index_col=False)
+    except (ValueError, OverflowError, MemoryError, RecursionError) as error:
+        raise _UnusableError(f"not a table ({' '.join(str(error).split())[:80]})") from None
+    lacking = [name for name in columns[:needed] if name not in table]
+    if lacking:
+        raise _UnusableError(f"has no column {lacking[0]!r}")
+    numbers = {}
+    for name in (column for column in columns if column in table):
+        try:
+            found = pd.to_numeric(table[name]).astype(float)
+        except (ValueError, TypeError, OverflowError):
+            raise _UnusableError(f"column {name!r} holds something that is not a number") from None
+        numbers[name] = found.where(found.abs() < LARGEST)
+    return pd.DataFrame(numbers)

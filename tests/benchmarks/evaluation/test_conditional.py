@@ -1,0 +1,113 @@
+"""Conditional models: the likelihood by the prior alone, and pictures that show what they may."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.config import EvaluationConfig
+from benchmarks.data import observe_condition
+from benchmarks.evaluation import latent_pictures, pictures
+from benchmarks.evaluation.evaluate import EvaluationData, evaluate
+from benchmarks.evaluation.likelihood import log_likelihood_by_prior, log_likelihood_of
+from benchmarks.sweep.cell import build
+
+from ..cells import configuration
+
+SHAPE = (1, 8, 8)
+
+
+def completing(condition="quadrants-2", observation=()):
+    """A model, images and their condition."""
+    config = configuration("cvae", 0, f"dataset.condition={condition}", *observation)
+    shape = (10,) if condition == "label" else (2, 8, 8)
+    x = (torch.rand(40, *SHAPE, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    return build(config, SHAPE, shape), x, observe_condition(x, torch.arange(40) % 10, config.dataset, shape)
+
+
+def test_the_likelihood_by_the_prior_is_the_mean_likelihood_of_its_draws():
+    """The same draws as one array, and as many parts as they do not fit into at once."""
+    model, x, condition = completing()
+    model.eval()
+    torch.manual_seed(5)
+    found = log_likelihood_by_prior(model, x, 7, 10_000, condition)
+    torch.manual_seed(5)
+    z = model.prior(condition).sample((7,))
+    by_hand = model.likelihood(z, condition).log_prob(x).double().exp().mean(0).log()
+    assert torch.allclose(found, by_hand, rtol=1e-6)
+    for decodes in (1, 3, 50, 100):
+        again = log_likelihood_by_prior(model, x, 3_000, decodes * 60, condition)
+        assert again.shape == (40,)
+        assert torch.allclose(again, log_likelihood_by_prior(model, x, 3_000, 10**6, condition), atol=0.3)
+
+
+def test_both_estimates_agree_on_a_model_whose_posterior_is_its_prior():
+    model, x, condition = completing()
+    with torch.no_grad():
+        for head in (model.prior_head, model.posterior_head):
+            head[-1].weight.zero_()
+            head[-1].bias.zero_()
+    by_prior = log_likelihood_by_prior(model, x, 3_000, 10**6, condition)
+    assert torch.allclose(by_prior, log_likelihood_of(model, x, 3_000, condition=condition), atol=0.2)
+
+
+OPTIONS = EvaluationConfig(importance_samples=20, generated_images=40, inception=False, probe_images=40)
+
+
+@pytest.mark.parametrize(("condition", "scored"), [("label", 64), ("quadrants-1", 48), ("quadrants-3", 16)])
+def test_bits_per_dimension_are_those_of_the_predicted_pixels(condition, scored):
+    grey = ("dataset.observation=discretised_logistic", "dataset.binarise=none")
+    model, x, given = completing(condition, grey)
+    labels = torch.arange(40) % 10
+    data = EvaluationData(x, labels, x, labels, {"features": "none here"}, given, given)
+    metrics = evaluate(model, data, OPTIONS, seed=0).metrics
+    for name in ("elbo", "log_likelihood", "log_likelihood_by_prior"):
+        nats, bits = metrics[name], metrics[f"{name}_bits_per_dim"]
+        assert bits == pytest.approx(-nats / (scored * math.log(2)), rel=1e-9), name
+
+
+def test_only_conditional_models_have_a_likelihood_by_the_prior():
+    variant = build(configuration(), SHAPE)
+    x = torch.zeros(10, *SHAPE)
+    data = EvaluationData(x, None, x, None, {"features": "none here"})
+    result = evaluate(variant, data, OPTIONS, seed=0)
+    assert result.not_applicable["log_likelihood_by_prior"] == "the model is given no condition"
+
+
+def tiles(path):
+    """The 8x8 images of a sheet, (lines, columns, 8, 8)."""
+    with Image.open(path) as image:
+        sheet = np.asarray(image)
+    rows, columns = (size // 9 for size in sheet.shape)
+    return sheet[1:, 1:][: 9 * rows, : 9 * columns].reshape(rows, 9, columns, 9)[:, :8, :, :8].transpose(0, 2, 1, 3)
+
+
+def test_samples_by_class_have_a_line_a_class(tmp_path):
+    model, x, condition = completing("label")
+    pictures.write(tmp_path, model, x, show_originals=True, condition=condition)
+    assert tiles(tmp_path / "samples.png").shape == (10, 8, 8, 8)
+
+
+@torch.no_grad()
+def test_completions_stand_beside_what_is_given(tmp_path):
+    model, x, condition = completing()
+    pictures.write(tmp_path, model, x, show_originals=True, condition=condition)
+    found = tiles(tmp_path / "samples.png")
+    given = (x[:8, 0].numpy() * 255).astype(np.uint8)
+    assert (found[:, :, :, :4] == given[:, None, :, :4]).all()
+    assert (found[:, 0, :, 4:] == 128).all()
+    assert len(np.unique(found[0, 1:, :, 4:].reshape(7, -1), axis=0)) == 7
+
+
+@pytest.mark.parametrize("condition", ["quadrants-1", "quadrants-2", "quadrants-3"])
+def test_where_originals_may_not_be_shown_no_given_pixel_is(tmp_path, condition):
+    model, x, given = completing(condition)
+    pictures.write(tmp_path, model, x, show_originals=False, condition=given)
+    latent_pictures.write(tmp_path, model, x, None, given)
+    mask = given[0, 1].numpy() > 0.5
+    for name in ("samples", "reconstructions", "plane", "traversals", "interpolations"):
+        found = tiles(tmp_path / f"{name}.png")
+        assert (found[..., mask] == 255).all(), name
+        assert (found[..., ~mask] != 255).any(), name

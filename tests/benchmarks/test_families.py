@@ -1,0 +1,69 @@
+"""Variants by family on the command line, and which of them "all" stands for."""
+
+import pytest
+
+import variants
+from benchmarks.__main__ import main
+from benchmarks.config import fitting, split_list, variant_families
+from benchmarks.errors import UserError
+
+NAMES = ["alpha", "beta", "gamma"]
+GROUPS = {"bounds": ["alpha"], "posteriors and priors": ["beta", "gamma"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("all", NAMES),
+        ("bounds", ["alpha"]),
+        ("posteriors and priors", ["beta", "gamma"]),
+        ("posteriors-and-priors, alpha", ["beta", "gamma", "alpha"]),
+        ("gamma,posteriors-and-priors", ["gamma", "beta"]),
+    ],
+)
+def test_a_familys_name_stands_for_its_variants(text, expected):
+    assert split_list(text, "variant", NAMES, GROUPS) == expected
+
+
+def test_an_unknown_family_is_refused_with_the_nearest_one():
+    with pytest.raises(UserError, match="unknown variant 'bound'; did you mean 'bounds'"):
+        split_list("bound", "variant", NAMES, GROUPS)
+
+
+def test_every_variant_is_in_one_family_and_none_is_a_familys_name():
+    families = variant_families()
+    assert sorted(name for names in families.values() for name in names) == variants.names()
+    assert not {family.replace(" ", "-") for family in families} & set(variants.names())
+
+
+def test_all_is_what_the_data_sets_configuration_suits():
+    names = variants.names()
+    without, line = fitting(names, "digits", "smoke", [])
+    assert "cvae" not in without
+    assert len(without) == len([name for name in names if not variants.lookup(name).conditional])
+    assert line == "digits: left out of all, since they need a dataset.condition: cvae"
+    given, line = fitting(names, "digits", "smoke", ["variant.features=8", "dataset.condition=label"])
+    assert given == ["cvae"]
+    assert line.startswith("digits: left out of all, since they take no condition, and here it is label: ")
+
+
+def test_a_sweep_over_all_is_not_refused_with_or_without_a_condition(tmp_path, capsys):
+    sweep = ["bench", "--datasets", "digits", "--profile", "smoke", "--dry", "--results", str(tmp_path)]
+    assert main(sweep) == 0
+    out, err = capsys.readouterr()
+    assert "digits-vae-smoke" in out
+    assert "digits-cvae" not in out
+    assert err.count("\n") == 1
+    assert main([*sweep, "dataset.condition=quadrants-2"]) == 0
+    assert capsys.readouterr().out.startswith("digits-cvae-smoke")
+    # By its name it is refused, with what is missing.
+    assert main([*sweep, "--variants", "conditional"]) == 2
+    assert "cvae models images given a condition: set dataset.condition=label" in capsys.readouterr().err
+
+
+def test_the_list_has_a_heading_a_family(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.index("variants, conditional:") + 1 == next(
+        number for number, line in enumerate(lines) if line.startswith("  cvae ")
+    )

@@ -1,0 +1,378 @@
+"""Autoencoders without a bound: what each loss is, what it becomes at its limits, and what it must converge to."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.linalg import subspace_angles
+from scipy.stats import wasserstein_distance
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+import variants
+from benchmarks.config import compose
+from benchmarks.errors import UserError
+from variants.parts.discrepancies import random_directions, sliced_wasserstein, wasserstein
+from variants.parts.networks import MLP, Conv, Linear
+from variants.sparse_ae import bernoulli_kl
+
+from .models import batch, binary_images, small
+
+NOW = torch.tensor(0.3, dtype=torch.float64)
+
+
+# Plain
+
+
+@pytest.mark.parametrize("observation", ["bernoulli", "gaussian", "discretised_logistic"])
+def test_a_linear_autoencoder_converges_to_the_principal_components_and_their_error(observation):
+    images = torch.tensor(load_digits().data / 16)[::3]
+    x = images.reshape(-1, 1, 8, 8)
+    model = variants.build("ae", (1, 8, 8), Linear(latent_size=4), observation).double()
+    trained = [*model.encoder.parameters(), *model.decoder.parameters()]
+    optimiser = torch.optim.LBFGS(trained, max_iter=400, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimiser.zero_grad()
+        value = model.loss(batch(x), NOW).value
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    pca = PCA(4, svd_solver="full").fit(images.numpy())
+    error = np.square(images.numpy() - pca.inverse_transform(pca.transform(images.numpy()))).sum(1).mean()
+    assert (model.reconstruct(x) - x).square().sum().item() / len(x) == pytest.approx(error, rel=1e-3)
+    angles = subspace_angles(model.decoder[0].weight.detach().numpy(), pca.components_.T)
+    assert angles.max() < 0.01
+
+
+def test_the_likelihood_of_a_linear_autoencoder_is_around_its_reconstruction():
+    x = binary_images(5, dtype=torch.float64)
+    model = small("ae", network=Linear(latent_size=3), dtype=torch.float64)
+    model.decoder[0].weight.data.mul_(0.2)
+    model.decoder[0].bias.data.fill_(0.5)
+    z = model.posterior(x).mean
+    shown = model.reconstruct(x)
+    assert ((shown > 0.01) & (shown < 0.99)).all()
+    assert torch.allclose(model.likelihood(z).mean, shown, atol=1e-12)
+
+
+def test_both_reconstruction_losses_are_sums_over_pixels():
+    x = binary_images(6, dtype=torch.float64)
+    for observation in ("bernoulli", "gaussian"):
+        squared = small("ae", dtype=torch.float64, observation=observation)
+        value = squared.loss(batch(x), NOW).value.item()
+        assert value == pytest.approx((squared.reconstruct(x) - x).square().sum().item() / 6, rel=1e-12)
+        entropy = small("ae", dtype=torch.float64, observation=observation, loss="cross_entropy")
+        grey = torch.rand_like(x)
+        value = entropy.loss(batch(grey), NOW).value.item()
+        expected = F.binary_cross_entropy(entropy.reconstruct(grey), grey, reduction="sum").item() / 6
+        assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_under_cross_entropy_a_linear_decoder_s_output_is_the_logit():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("ae", network=Linear(latent_size=3), dtype=torch.float64, loss="cross_entropy")
+    model.decoder[0].bias.data.mul_(100)
+    logits = model.decoder(model.represent(x))
+    expected = F.binary_cross_entropy_with_logits(logits, x, reduction="sum").item() / 6
+    assert model.loss(batch(x), NOW).value.item() == pytest.approx(expected, rel=1e-12)
+    assert torch.equal(model.reconstruct(x), logits.sigmoid())
+
+
+def test_sigmoid_units_lie_between_0_and_1():
+    x = binary_images(6)
+    linear, sigmoid = small("ae"), small("ae", units="sigmoid")
+    sigmoid.load_state_dict(linear.state_dict())
+    assert torch.allclose(sigmoid.represent(x), linear.represent(x).sigmoid())
+
+
+# Denoising
+
+
+def pixels_seen(corruption, strength, x):
+    """What the encoder is given for ``x``."""
+    return small("denoising_ae", corruption=corruption, strength=strength).corrupt(x)
+
+
+def test_masking_sets_pixels_to_zero_with_the_given_probability():
+    x = torch.rand(500, 1, 10, 10) * 0.8 + 0.1
+    seen = pixels_seen("masking", 0.3, x)
+    changed = seen != x
+    assert (seen[changed] == 0).all()
+    assert changed.float().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_salt_and_pepper_are_equally_many():
+    x = torch.rand(500, 1, 10, 10) * 0.8 + 0.1
+    seen = pixels_seen("salt_and_pepper", 0.3, x)
+    assert (seen == 1).float().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert (seen == 0).float().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert ((seen == x) | (seen == 0) | (seen == 1)).all()
+
+
+def test_gaussian_noise_has_the_given_deviation_around_the_image():
+    x = torch.rand(500, 1, 10, 10)
+    noise = pixels_seen("gaussian", 0.7, x) - x
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert noise.std().item() == pytest.approx(0.7, abs=0.02)
+
+
+def test_corruption_is_drawn_anew_for_every_image_and_step():
+    x = torch.ones(1, 1, 8, 8).expand(2, 1, 8, 8)
+    first, second = pixels_seen("masking", 0.5, x)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, pixels_seen("masking", 0.5, x)[0])
+
+
+def test_the_denoising_loss_compares_with_the_clean_image():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("denoising_ae", dtype=torch.float64, strength=0.5, loss="squared_error")
+    torch.manual_seed(4)
+    value = model.loss(batch(x), NOW).value
+    torch.manual_seed(4)
+    seen = model.corrupt(x)
+    assert not torch.equal(seen, x)
+    expected = (model.reconstruct(seen) - x).square().sum() / 6
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_codes_are_of_the_image_as_it_is_given():
+    x = binary_images(6)
+    model = small("denoising_ae", strength=0.9)
+    assert torch.equal(model.represent(x), model.encoder(x))
+
+
+# Sparse
+
+
+def test_exactly_k_units_are_active_in_training_and_alpha_k_in_evaluation():
+    x = torch.rand(50, 1, 4, 4)
+    model = small("sparse_ae", network=MLP(latent_size=20, hidden=[8]), k=5, alpha=2.0)
+    assert ((model.represent(x) != 0).sum(-1) == 5).all()
+    assert ((model.eval().represent(x) != 0).sum(-1) == 10).all()
+
+
+def test_the_units_kept_are_the_largest_not_the_largest_in_size():
+    x = torch.rand(50, 1, 4, 4)
+    model = small("sparse_ae", network=MLP(latent_size=6, hidden=[8]), k=2)
+    h, kept = model.encoder(x), model.represent(x)
+    assert torch.equal(kept.sum(-1), h.sort(-1).values[:, -2:].sum(-1))
+    # With negative units among the rest that are larger in size.
+    assert (h.min(-1).values.abs() > h.sort(-1).values[:, -2].abs()).any()
+
+
+def test_gradients_flow_through_the_kept_units_alone():
+    x = torch.rand(1, 1, 4, 4)
+    model = small("sparse_ae", network=MLP(latent_size=6, hidden=[8]), k=2)
+    model.loss(batch(x), NOW).value.backward()
+    active = model.represent(x)[0] != 0
+    assert torch.equal(model.encoder[-1].bias.grad != 0, active)
+
+
+@pytest.mark.parametrize("options", [{}, {"form": "l1"}])
+def test_sparse_losses_without_batch_statistics_are_the_mean_over_halves(options):
+    x = binary_images(6, dtype=torch.float64)
+    model = small("sparse_ae", dtype=torch.float64, **options)
+    halves = [model.loss(batch(half), NOW).value for half in x.chunk(2)]
+    assert model.loss(batch(x), NOW).value.item() == pytest.approx(sum(halves).item() / 2, rel=1e-12)
+
+
+def test_the_l1_penalty_is_lambda_times_the_sum_over_units():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("sparse_ae", dtype=torch.float64, form="l1", l1_weight=0.7)
+    value = model.loss(batch(x), NOW).value.item()
+    error = (model.reconstruct(x) - x).square().sum().item()
+    assert value == pytest.approx((error + 0.7 * model.represent(x).abs().sum().item()) / 6, rel=1e-12)
+
+
+def test_the_activation_penalty_is_that_of_the_batch_mean_once():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("sparse_ae", dtype=torch.float64, form="kl", units="sigmoid", kl_weight=2.0, rho=0.2)
+    value = model.loss(batch(x), NOW).value.item()
+    mean = model.represent(x).mean(0).numpy()
+    kl = (0.2 * np.log(0.2 / mean) + 0.8 * np.log(0.8 / (1 - mean))).sum()
+    error = (model.reconstruct(x) - x).square().sum().item()
+    assert value == pytest.approx(error / 6 + 2 * kl, rel=1e-12)
+
+
+def test_the_activation_kl_is_zero_at_rho_and_finite_for_dead_units():
+    assert bernoulli_kl(0.1, torch.tensor(0.1, dtype=torch.float64)).item() == pytest.approx(0, abs=1e-12)
+    assert bernoulli_kl(0.1, torch.tensor([0.0, 1.0])).isfinite().all()
+
+
+def test_more_units_kept_than_there_are_is_refused_when_composed_and_when_built():
+    with pytest.raises(UserError, match=r"variant\.k must not exceed network\.latent_size, 10, got 11"):
+        compose("sparse_ae", "digits", "smoke", 0, ["network.latent_size=10", "variant.k=11"])
+    with pytest.raises(ValueError, match=r"variant\.alpha \* k must not exceed network\.latent_size, 3, got 4"):
+        variants.build("sparse_ae", (1, 4, 4), MLP(latent_size=3), k=2, alpha=2.0)
+    assert compose("sparse_ae", "digits", "smoke", 0, ["network.latent_size=10", "variant.k=10"]).variant.k == 10
+
+
+def test_a_code_may_be_larger_than_the_image():
+    model = small("sparse_ae", network=MLP(latent_size=40, hidden=[8]), k=4)
+    assert model.reconstruct(binary_images(3)).shape == (3, 1, 4, 4)
+
+
+# Contractive
+
+DEEP = MLP(latent_size=3, hidden=[7, 6], activation="relu")
+
+
+def jacobian_norms(model, x):
+    """|dh/dx|_F^2 by torch's Jacobian, image by image."""
+
+    def code(image):
+        return model.units(image.unsqueeze(0))[0]
+
+    rows = [torch.autograd.functional.jacobian(code, image) for image in x]
+    return torch.stack([row.square().sum() for row in rows])
+
+
+@pytest.mark.parametrize("units", ["sigmoid", "linear"])
+@pytest.mark.parametrize("network", [Linear(latent_size=3), MLP(latent_size=3, hidden=[]), DEEP], ids=repr)
+def test_the_exact_penalty_is_the_norm_of_the_jacobian(network, units):
+    x = torch.rand(5, 1, 4, 4, dtype=torch.float64)
+    model = small("contractive_ae", network=network, dtype=torch.float64, jacobian="exact", units=units)
+    assert torch.allclose(model.squared_jacobian(x), jacobian_norms(model, x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("units", ["sigmoid", "linear"])
+def test_the_mean_of_the_estimate_is_the_exact_norm(units):
+    x = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    model = small("contractive_ae", network=DEEP, dtype=torch.float64, units=units)
+    draws = 20_000
+    estimates = model.squared_jacobian(x.repeat(draws, 1, 1, 1)).detach().unflatten(0, (draws, 2))
+    error = estimates.std(0) / draws**0.5
+    assert (error > 0).all()
+    assert ((estimates.mean(0) - jacobian_norms(model, x)).abs() < 4 * error).all()
+
+
+@pytest.mark.parametrize("network", [Linear(latent_size=3), DEEP], ids=repr)
+@pytest.mark.parametrize("jacobian", ["exact", "estimate"])
+def test_the_gradient_of_the_penalty_alone_agrees_with_finite_differences(network, jacobian):
+    x = torch.rand(4, 1, 4, 4, dtype=torch.float64)
+    model = small("contractive_ae", network=network, dtype=torch.float64, jacobian=jacobian, units="sigmoid")
+
+    def penalty():
+        torch.manual_seed(2)
+        return model.squared_jacobian(x).mean()
+
+    weight = model.encoder[1].weight
+    (gradient,) = torch.autograd.grad(penalty(), weight)
+    assert gradient.abs().max() > 0
+    for index in (3, 20):
+        flat, sides = weight.data.view(-1), []
+        for shift in (1e-6, -2e-6):
+            flat[index] += shift
+            sides.append(penalty().item())
+        flat[index] += 1e-6
+        assert gradient.view(-1)[index].item() == pytest.approx((sides[0] - sides[1]) / 2e-6, rel=1e-5, abs=1e-9)
+
+
+def test_the_contractive_loss_adds_lambda_times_the_mean_norm():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("contractive_ae", dtype=torch.float64, jacobian="exact", contraction=0.7)
+    value = model.loss(batch(x), NOW).value.item()
+    entropy = F.binary_cross_entropy(model.reconstruct(x), x, reduction="sum").item()
+    assert value == pytest.approx((entropy + 0.7 * jacobian_norms(model, x).sum().item()) / 6, rel=1e-12)
+
+
+def test_under_batch_normalisation_the_jacobian_is_the_encoder_s_in_evaluation():
+    x = torch.rand(3, 1, 8, 8, dtype=torch.float64)
+    model = small("contractive_ae", (1, 8, 8), torch.float64, Conv(latent_size=2, width=4), jacobian="exact").train()
+    norms = model.squared_jacobian(x)
+    assert model.encoder.training
+    assert all(module.training for module in model.modules())
+    assert torch.allclose(norms, jacobian_norms(model.eval(), x))
+
+
+# Sliced Wasserstein
+
+
+def test_in_one_dimension_the_sliced_distance_is_the_exact_one():
+    x, y = torch.randn(200, 1, dtype=torch.float64), 2 * torch.rand(200, 1, dtype=torch.float64) - 0.3
+    found = sliced_wasserstein(x, y, random_directions(7, x), p=1)
+    assert found.item() == pytest.approx(wasserstein_distance(x[:, 0].numpy(), y[:, 0].numpy()), rel=1e-12)
+
+
+def test_the_second_order_distance_of_normal_samples_is_its_closed_form():
+    """W_2^2 of N(m, s^2) and N(0, 1) is m^2 + (s - 1)^2: exactly so where one sample is s times the other, shifted,
+    with mean 0 and variance 1."""
+    x = torch.randn(300, dtype=torch.float64)
+    x = (x - x.mean()) / x.std(correction=0)
+    shuffled = x[torch.randperm(300)]
+    assert wasserstein(3 * x + 0.5, shuffled).item() == pytest.approx(0.5**2 + 2**2, rel=1e-12)
+
+
+def test_the_sliced_distance_of_a_shift_is_its_squared_length_over_the_dimensions():
+    x = torch.randn(10, 4, dtype=torch.float64)
+    shift = torch.tensor([1.0, -2.0, 0.0, 2.0], dtype=torch.float64)
+    directions = random_directions(50_000, x)
+    assert torch.allclose(directions.norm(dim=-1), torch.ones(50_000, dtype=torch.float64))
+    # E <theta, shift>^2 = |shift|^2 / d
+    assert sliced_wasserstein(x + shift, x, directions).item() == pytest.approx(9 / 4, rel=0.02)
+
+
+def test_the_swae_loss_is_the_squared_error_and_lambda_times_the_distance():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("swae", dtype=torch.float64, sw_weight=3.0, projections=5)
+    torch.manual_seed(4)
+    value = model.loss(batch(x), NOW).value.item()
+    torch.manual_seed(4)
+    z, drawn, theta = (model.represent(x).numpy(), model.prior().sample((6,)).numpy(), torch.randn(5, 3, dtype=x.dtype))
+    theta = (theta / theta.norm(dim=-1, keepdim=True)).numpy()
+    pairs = [np.sort(z @ direction) - np.sort(drawn @ direction) for direction in theta]
+    error = (model.reconstruct(x) - x).square().sum().item() / 6
+    assert value == pytest.approx(error + 3 * np.square(pairs).mean(), rel=1e-12)
+
+
+def test_directions_and_prior_draws_are_fresh_at_every_step():
+    model, x = small("swae"), binary_images(6)
+    first, second = (model.loss(batch(x), NOW).terms["sliced_wasserstein"] for _ in range(2))
+    assert first != second
+
+
+# Options
+
+
+def test_default_weights_are_those_of_the_experiments_beside_a_sum_over_pixels():
+    """Kolouri et al. weigh the distance by 10 beside a mean over pixels, Ng his penalty by 3 beside half the error."""
+    for dataset, shape in {"mnist": (1, 28, 28), "celeba": (3, 64, 64), "digits": (1, 8, 8)}.items():
+        assert compose("swae", dataset, "smoke", 0).variant.sw_weight == 10 * np.prod(shape)
+    assert variants.lookup("sparse_ae").Config(form="kl", units="sigmoid").kl_weight == 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ae", {"loss": "mse"}, "unknown variant.loss 'mse'"),
+        ("ae", {"samples": 2}, "variant.samples must stay 1"),
+        ("denoising_ae", {"strength": 1.5}, "variant.strength must be between 0 and 1, got 1.5"),
+        ("denoising_ae", {"strength": -0.1, "corruption": "salt_and_pepper"}, "must be between 0 and 1, got -0.1"),
+        ("denoising_ae", {"strength": -0.1, "corruption": "gaussian"}, "variant.strength must be 0 or above"),
+        ("denoising_ae", {"corruption": "salt_pepper"}, "did you mean 'salt_and_pepper'"),
+        ("sparse_ae", {"k": 0}, "variant.k must be above 0, got 0"),
+        ("sparse_ae", {"alpha": 0.5}, "variant.alpha must be 1 or above, got 0.5"),
+        ("sparse_ae", {"form": "l1", "k": 2}, "variant.k must stay None, got 2: it belongs to variant.form=k"),
+        ("sparse_ae", {"l1_weight": 3.0}, "variant.l1_weight must stay 0.1, got 3.0: it belongs to variant.form=l1"),
+        ("sparse_ae", {"form": "kl"}, "variant.form=kl needs variant.units=sigmoid, got linear"),
+        ("sparse_ae", {"units": "sigmoid"}, "variant.form=k keeps linear units"),
+        ("sparse_ae", {"form": "kl", "units": "sigmoid", "rho": 1.0}, "variant.rho must be above 0 and below 1"),
+        ("contractive_ae", {"contraction": -1.0}, "variant.contraction must be 0 or above, got -1"),
+        ("contractive_ae", {"jacobian": "exakt"}, "did you mean 'exact'"),
+        ("swae", {"sw_weight": -1.0}, "variant.sw_weight must be 0 or above"),
+        ("swae", {"projections": 0}, "variant.projections must be above 0, got 0"),
+    ],
+)
+def test_impossible_options_are_refused_in_one_line(name, options, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        variants.build(name, (1, 4, 4), **options)
+    assert "\n" not in str(refusal.value)
+
+
+def test_images_too_small_for_a_variant_are_refused_when_composed(monkeypatch):
+    monkeypatch.setattr(variants.lookup("ae"), "smallest_side", 9)
+    with pytest.raises(UserError, match="AE needs images of 9 pixels a side or more, got 8"):
+        compose("ae", "digits", "smoke", 0)
+    assert compose("ae", "mnist", "smoke", 0).dataset.side == 28

@@ -1,0 +1,175 @@
+"""Conditional VAE: a learned prior, and a likelihood of the missing pixels alone."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import kl_divergence
+
+import variants
+from variants import Batch
+from variants.parts.networks import MLP, Conv
+from variants.parts.observations import OBSERVATION_MODELS, CompletedImage, observation_model
+
+from .models import batch, binary_images, small
+
+SHAPE = (1, 4, 4)
+NOW = torch.tensor(0.5, dtype=torch.float64)
+
+
+def given_quadrants(x, rows, columns):
+    """The condition that shows ``x`` at ``rows`` and ``columns``."""
+    mask = torch.zeros_like(x[:, :1])
+    mask[..., rows, columns] = 1
+    return torch.cat([x * mask, mask], 1)
+
+
+def left_half(x):
+    return given_quadrants(x, slice(None), slice(0, x.shape[-1] // 2))
+
+
+def completing(shape=SHAPE, observation="bernoulli", dtype=torch.float64, network=None):
+    cls = variants.lookup("cvae")
+    network = network or MLP(latent_size=2, hidden=[8], activation="tanh")
+    channels, height, width = shape
+    condition = (channels + 1, height, width)
+    model = cls(cls.Config(**cls.small), shape, network, observation_model(observation, shape), condition)
+    return model.to(dtype)
+
+
+def test_the_loss_is_the_elbo_with_the_prior_given_the_condition():
+    x, model = binary_images(6, dtype=torch.float64), small("cvae", dtype=torch.float64)
+    data = batch(x)
+    torch.manual_seed(4)
+    loss = model.loss(data, NOW).value
+    torch.manual_seed(4)
+    q, p = model.posterior(x, data.condition), model.prior(data.condition)
+    z = q.rsample((1,))
+    log_likelihood = model.likelihood(z, data.condition).log_prob(x).mean(0)
+    assert loss.item() == pytest.approx((kl_divergence(q, p) - log_likelihood).mean().item(), rel=1e-12)
+
+
+def test_the_prior_is_learned_and_differs_between_conditions():
+    model = small("cvae")
+    p = model.prior(torch.eye(3))
+    assert p.batch_shape == (3,)
+    assert (p.loc[0] - p.loc[1]).abs().max() > 1e-3
+    model.loss(batch(binary_images(6)), NOW.float()).value.backward()
+    for name, parameter in model.prior_head.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_posterior_and_decoder_see_the_condition():
+    model, x = small("cvae"), binary_images(1)
+    one, other = torch.eye(3)[:1], torch.eye(3)[1:2]
+    assert not torch.equal(model.posterior(x, one).mean, model.posterior(x, other).mean)
+    z = torch.zeros(1, 3)
+    assert not torch.equal(model.decode(z, one), model.decode(z, other))
+
+
+@pytest.mark.parametrize("observation", [name for name in OBSERVATION_MODELS if name != "gaussian"])
+def test_given_pixels_are_not_scored(observation, monkeypatch):
+    """Whatever a model says of them, and whatever they are: the log-likelihood is that of the missing ones."""
+    monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, 0.3))
+    output, x = torch.randn(2, 5, *SHAPE).double(), binary_images(5, dtype=torch.float64)
+    model = observation_model(observation, SHAPE).double()
+    condition = left_half(x)
+    missing = condition[:, -1:] < 0.5
+    log_prob = CompletedImage(model(output), condition[:, :-1], missing).log_prob(x)
+    assert log_prob.shape == (2, 5)
+    # Of images that consist of the missing half alone.
+    expected = model(output[..., 2:]).log_prob(x[..., 2:])
+    assert torch.allclose(log_prob, expected, rtol=1e-12)
+    disturbed = torch.where(missing, output, output + 7)
+    assert torch.equal(log_prob, CompletedImage(model(disturbed), condition[:, :-1], missing).log_prob(1 * x))
+
+
+@pytest.mark.parametrize("observation", list(OBSERVATION_MODELS))
+def test_pixels_log_probabilities_sum_to_the_images(observation, monkeypatch):
+    monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, 0.3))
+    p = observation_model(observation, SHAPE).double()(3 * torch.randn(2, 5, *SHAPE).double())
+    x = binary_images(5, dtype=torch.float64)
+    assert p.pixel_log_prob(x).shape == (2, 5, *SHAPE)
+    assert torch.allclose(p.pixel_log_prob(x).sum((-3, -2, -1)), p.log_prob(x), rtol=1e-12)
+
+
+def test_means_and_samples_show_the_given_pixels():
+    model, x = completing(dtype=torch.float32), binary_images(5)
+    condition = left_half(x)
+    for images in (model.sample(5, condition=condition), model.reconstruct(x, condition=condition)):
+        assert torch.equal(images[..., :2], x[..., :2])
+        assert not torch.equal(images[..., 2:], x[..., 2:])
+    draws = model.likelihood(torch.zeros(5, 2), condition).sample((3,))
+    assert draws.shape == (3, 5, *SHAPE)
+    assert torch.equal(draws[..., :2], x[..., :2].expand(3, -1, -1, -1, -1))
+
+
+@torch.no_grad()
+def test_the_likelihood_of_all_completions_sums_to_one():
+    """Over the 4 images of 2x2 pixels with a given left half, p(missing|given) sums to 1: by the prior and with q."""
+    model = completing((1, 2, 2))
+    right = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]).double()
+    x = torch.ones(4, 1, 2, 2).double()
+    x[:, 0, :, 1] = right
+    condition = left_half(x)
+    q = model.posterior(x, condition)
+    log_w = model.log_weights(x, q, 20_000, condition=condition).value
+    with_q = log_w.logsumexp(0) - math.log(20_000)
+    z = model.prior(condition).sample((20_000,))
+    by_prior = model.likelihood(z, condition).log_prob(x).logsumexp(0) - math.log(20_000)
+    assert with_q.exp().sum().item() == pytest.approx(1, abs=0.03)
+    assert by_prior.exp().sum().item() == pytest.approx(1, abs=0.03)
+    assert torch.allclose(with_q, by_prior, atol=0.05)
+    assert (log_w.mean(0) <= with_q).all()
+
+
+def test_what_stands_at_missing_pixels_does_not_reach_the_prior():
+    model, x = completing(dtype=torch.float32), binary_images(5)
+    other = x.clone()
+    other[..., 2:] = 1 - other[..., 2:]
+    assert torch.equal(model.prior(left_half(x)).loc, model.prior(left_half(other)).loc)
+
+
+@pytest.mark.parametrize("network", [MLP(latent_size=2, hidden=[8]), Conv(latent_size=2, width=4)], ids=["mlp", "conv"])
+def test_it_learns_to_complete_images(network):
+    """The missing half repeats the given one: the prior, which sees no more, must find it."""
+    shape = (1, 8, 8)
+    model = completing(shape, dtype=torch.float32, network=network)
+    half = torch.eye(8, 4)[torch.arange(16) % 8].reshape(16, 1, 1, 4).expand(16, 1, 8, 4)
+    x = torch.cat([half, half], -1).contiguous()
+    condition = left_half(x)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(80):
+        optimiser.zero_grad()
+        model.loss(Batch(x, condition, None, 16), NOW.float()).value.backward()
+        optimiser.step()
+    model.eval()
+    error = (model.sample(16, condition=condition) - x)[..., 4:]
+    assert error.abs().mean() < 0.05
+
+
+def test_gradients_of_a_completion_agree_with_finite_differences():
+    model, x = completing(), binary_images(4, dtype=torch.float64)
+    data = Batch(x, left_half(x), None, 100)
+
+    def loss():
+        torch.manual_seed(5)
+        return model.loss(data, NOW).value
+
+    parameters = dict(model.named_parameters())
+    for (name, parameter), gradient in zip(
+        parameters.items(), torch.autograd.grad(loss(), list(parameters.values())), strict=True
+    ):
+        flat, index = parameter.data.view(-1), parameter.numel() // 2
+        original, sides = flat[index].item(), []
+        for shift in (1e-6, -1e-6):
+            flat[index] = original + shift
+            sides.append(loss().item())
+        flat[index] = original
+        difference = (sides[0] - sides[1]) / 2e-6
+        assert gradient.reshape(-1)[index].item() == pytest.approx(difference, rel=1e-4, abs=1e-6), name
+
+
+def test_without_a_condition_it_is_refused():
+    with pytest.raises(ValueError, match="cvae needs the condition of its images"):
+        small("cvae").prior()

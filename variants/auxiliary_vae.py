@@ -1,0 +1,123 @@
+"""VAE with an auxiliary variable, which makes its posterior a mixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+
+from .base import LogWeights, Variant, VariantConfig
+from .options import positive, without_effect
+from .parts.conditional import ConditionalNormal
+from .parts.distributions import ONE_DRAW, DiagonalNormal, Distribution, Shape
+from .parts.networks import Network
+from .registry import register
+
+
+@dataclass
+class AuxiliaryConfig(VariantConfig):
+    """``auxiliary`` dimensions of a. Both densities that see the image and a vector take ``context`` numbers of the
+    image, and have a layer of ``hidden`` units."""
+
+    auxiliary: int = 32
+    context: int = 64
+    hidden: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        without_effect("variant.analytic_kl", self.analytic_kl, True, "q(z|x) is a mixture: its KL has no closed form")
+        positive("variant.auxiliary", self.auxiliary)
+        positive("variant.context", self.context)
+        positive("variant.hidden", self.hidden)
+
+
+class JointDraw(NamedTuple):
+    """Draws ``a`` (*samples, batch, auxiliary) and ``z`` (*samples, batch, latent), and log q(a, z|x) in nats."""
+
+    a: Tensor
+    z: Tensor
+    log_prob: Tensor
+
+
+class AuxiliaryPosterior(Distribution):
+    """q(z|x), the integral of q(a|x) q(z|a, x) over a: it can be drawn from and has no density in closed form."""
+
+    has_rsample = True
+
+    def __init__(self, auxiliary: DiagonalNormal, given: ConditionalNormal, context: Tensor, latent_size: int) -> None:
+        self.auxiliary, self.given, self.context = auxiliary, given, context
+        super().__init__(auxiliary.batch_shape, torch.Size([latent_size]))
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of q(z|a, x) at the mean of q(a|x): the mean over a has no closed form."""
+        return self.given(self.auxiliary.mean, self.context).mean
+
+    def joint(self, sample_shape: Shape = ONE_DRAW) -> JointDraw:
+        a, log_q_a = self.auxiliary.rsample_with_log_prob(sample_shape)
+        z, log_q_z = self.given(a, self.context).rsample_with_log_prob()
+        return JointDraw(a, z, log_q_a + log_q_z)
+
+    def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        return self.joint(sample_shape).z
+
+
+@register("auxiliary_vae")
+class AuxiliaryVAE(Variant):
+    """Auxiliary VAE: a variable a beside z, which neither the prior nor the decoder sees.
+
+        model: p(z) p(x|z) p(a|x, z),   posterior: q(a|x) q(z|a, x)
+        loss = -E[log p(x|z) + log p(z) + log p(a|x, z) - log q(a|x) - log q(z|a, x)]
+
+    Integrated over a, the model of x is that of the VAE, and q(z|x) is a mixture of infinitely many normals. The bound
+    is the VAE's where q(z|a, x) does not depend on a and p(a|x, z) is q(a|x). log p(x) is estimated by weights of pairs
+    (a, z): p(x|z) p(z) p(a|x, z) / [q(a|x) q(z|a, x)].
+
+    References:
+        Maaloe, Sonderby, Sonderby & Winther, *Auxiliary Deep Generative Models*, ICML 2016, section 2.2.
+        https://arxiv.org/abs/1602.05473
+
+    Deviations:
+        1. a has 32 dimensions, as many as the board's z; the authors' code gives both 100.
+        2. The board's network in place of two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
+           encoder of the image, and a or z joins in a hidden layer after it.
+        3. Unlabelled images alone: no class y, which the authors' semi-supervised code has.
+        4. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
+    """
+
+    Config = AuxiliaryConfig
+    family = "posteriors and priors"
+    small = {"auxiliary": 2, "context": 4, "hidden": 8}
+
+    def build(self, network: Network) -> None:
+        d, auxiliary, context, hidden = (
+            self.latent_size, self.config.auxiliary, self.config.context, self.config.hidden,
+        )  # fmt: skip
+        self.encoder = network.encoder(self.image_shape, 2 * auxiliary + context)
+        self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d)
+        # p(a|x, z) belongs to the model: it has an encoder of the image of its own.
+        self.auxiliary_encoder = network.encoder(self.image_shape, context)
+        self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary)
+        self.decoder = network.decoder(d, self.image_shape)
+
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> AuxiliaryPosterior:
+        sizes = [self.config.auxiliary, self.config.auxiliary, self.config.context]
+        loc, log_variance, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
+        q_a = DiagonalNormal(loc, log_variance / 2)
+        return AuxiliaryPosterior(q_a, self.posterior_of_z, context, self.latent_size)
+
+    def auxiliary_given(self, x: Tensor, z: Tensor) -> DiagonalNormal:
+        """p(a|x, z) for ``z`` (*samples, batch, latent)."""
+        return self.auxiliary_model(z, self.auxiliary_encoder(x).to(x.dtype))
+
+    def log_weights(self, x: Tensor, q: TorchDistribution, samples: int, condition: Tensor | None = None) -> LogWeights:
+        assert isinstance(q, AuxiliaryPosterior)
+        a, z, log_q = q.joint((samples,))
+        log_p = self.prior().log_prob(z) + self.auxiliary_given(x, z).log_prob(a)
+        return LogWeights(self.likelihood(z).log_prob(x), log_p, log_q, z)
+
+    def unavailable(self) -> dict[str, str]:
+        return {"density_elsewhere": "q(z|x) is an integral over the auxiliary variable, without a closed form"}

@@ -1,0 +1,73 @@
+"""Denoising autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .ae import AE, AEConfig
+from .options import between, not_negative, one_of
+from .registry import register
+
+CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
+
+
+@dataclass
+class DenoisingConfig(AEConfig):
+    """``corruption`` "masking" (a pixel becomes 0), "salt_and_pepper" (0 or 1, with equal probability) or "gaussian"
+    noise; ``strength`` the probability that a pixel is corrupted, or the noise's standard deviation."""
+
+    loss: str = "cross_entropy"
+    corruption: str = "masking"
+    strength: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("variant.corruption", self.corruption, CORRUPTIONS)
+        if self.corruption == "gaussian":
+            not_negative("variant.strength", self.strength)
+        else:
+            between("variant.strength", self.strength, 0, 1)
+
+
+@register("denoising_ae")
+class DenoisingAE(AE):
+    """Denoising autoencoder: it sees a corrupted image and is compared with the clean one.
+
+        loss = L(x, G(Q(T(x))))
+
+    L is the loss of ``ae``. T is drawn anew at every step, pixel by pixel and channel by channel, in the loss alone:
+    codes and reconstructions in evaluation are of the images as they are given. Strength 0 is ``ae``.
+
+    References:
+        Vincent et al., *Extracting and Composing Robust Features with Denoising Autoencoders*, ICML 2008, section 2.3.
+        https://doi.org/10.1145/1390156.1390294
+        Vincent et al., *Stacked Denoising Autoencoders*, JMLR 2010, section 3.3 (the three corruptions).
+        https://jmlr.org/papers/v11/vincent10a.html
+
+    Deviations:
+        1. The papers train one wide layer at a time, of sigmoid units with tied weights, and stack them; here the
+           network is trained as one, and the code is small and linear (``units=sigmoid`` is an option).
+        2. The papers choose the strength for each data set by validation, of masking noise between 10% and 50%; the
+           default is 25% masking with their cross-entropy.
+    """
+
+    Config = DenoisingConfig
+    forms = (
+        {"corruption": "gaussian", "strength": 0.5, "loss": "squared_error"},
+        {"corruption": "salt_and_pepper"},
+    )
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        strength = self.config.strength
+        # At strength 0 no draw is made, so that the plain autoencoder's own sequence of draws remains.
+        if strength == 0:
+            return x
+        if self.config.corruption == "gaussian":
+            return x + strength * torch.randn(*x.shape, dtype=x.dtype, device=x.device)
+        u = torch.rand_like(x)
+        if self.config.corruption == "masking":
+            return x.masked_fill(u < strength, 0)
+        return x.masked_fill(u < strength, 1).masked_fill(u < strength / 2, 0)

@@ -1,0 +1,135 @@
+"""MS-SSIM-VAE."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import TrainingStep, Variant, VariantConfig
+from .options import positive
+from .registry import register
+
+# Wang et al. (2004), section III.C: a Gaussian window, and the constants for pixels in [0, 1].
+WINDOW, SIGMA = 11, 1.5
+C1, C2 = 0.01**2, 0.03**2
+# Wang et al. (2003), section 3.2: the exponents of five scales, the finest first.
+EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+SMALLEST_SIDE = 3
+# A mean structure below this, most likely a negative one, counts as this: its power would be NaN, or its gradient.
+LEAST = 1e-6
+
+
+@dataclass
+class MSSSIMConfig(VariantConfig):
+    """``weight`` of the MS-SSIM term."""
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("variant.weight", self.weight)
+
+
+def window_size(side: int) -> int:
+    """The window's width for images of ``side`` pixels: 11, or the largest odd number that fits."""
+    return min(WINDOW, side if side % 2 else side - 1)
+
+
+def levels(side: int) -> int:
+    """The scales that images of ``side`` pixels have, at most five: (window - 1) 2^(levels - 1) < side."""
+    count = 1
+    while count < len(EXPONENTS) and (window_size(side) - 1) * 2**count < side:
+        count += 1
+    return count
+
+
+def exponents_of(count: int) -> list[float]:
+    """The exponents of the first ``count`` scales; of fewer than five, divided by their sum."""
+    kept = EXPONENTS[:count]
+    return list(kept) if count == len(EXPONENTS) else [exponent / sum(kept) for exponent in kept]
+
+
+def gaussian_window(size: int) -> Tensor:
+    """A Gaussian (size,) that sums to 1, float64; a window smaller than 11 pixels is narrower alike."""
+    distance = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    window = (-distance.square() / (2 * (SIGMA * size / WINDOW) ** 2)).exp()
+    return window / window.sum()
+
+
+def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Multi-scale structural similarity of each pair of images in [0, 1], both (n, channels, height, width): (n,), at
+    most 1.
+
+    Means are over the positions at which the window lies inside the image, and over channels. There are as many scales
+    as the smaller side allows, see :func:`levels`.
+    """
+    side = min(x.shape[-2:])
+    window = gaussian_window(window_size(side)).to(x)
+    exponents = exponents_of(levels(side))
+    similarity = torch.ones((), dtype=x.dtype, device=x.device)
+    for level, exponent in enumerate(exponents):
+        luminance, structure = _statistics(x, y, window)
+        last = level == len(exponents) - 1
+        # Luminance is compared at the coarsest scale alone.
+        factor = (luminance * structure if last else structure).flatten(1).mean(1)
+        similarity = similarity * factor.clamp(min=LEAST) ** exponent
+        # An odd side's last pixels stand alone, so that the window still fits where levels() says so.
+        x, y = F.avg_pool2d(x, 2, ceil_mode=True), F.avg_pool2d(y, 2, ceil_mode=True)
+    return similarity
+
+
+def _statistics(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+    """The luminance term l and the contrast and structure terms cs of SSIM at every position (Wang et al. 2004, eqs. 6
+    and 13)."""
+
+    def blur(image: Tensor) -> Tensor:
+        flat = image.flatten(0, 1)[:, None]
+        blurred = F.conv2d(F.conv2d(flat, window[None, None, :, None]), window[None, None, None, :])
+        return blurred.unflatten(0, image.shape[:2])
+
+    mean_x, mean_y = blur(x), blur(y)
+    variances = blur(x.square() + y.square()) - mean_x.square() - mean_y.square()
+    covariance = blur(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x.square() + mean_y.square() + C1)
+    return luminance, (2 * covariance + C2) / (variances + C2)
+
+
+@register("msssim_vae")
+class MSSSIMVAE(Variant):
+    """MS-SSIM-VAE: images are compared by their structure at several scales, not pixel by pixel.
+
+        loss = weight D (1 - MS-SSIM(x, x_hat)) + KL,    MS-SSIM = l_L^w_L prod_{j=1..L} cs_j^w_j
+
+    l_L compares the means inside a Gaussian window of 11 pixels (standard deviation 1.5) at the coarsest of L scales,
+    cs_j the contrast and the structure at scale j, each averaged over an image. D is the number of pixel channels, so
+    that a mean over positions weighs like a sum over pixels. x_hat is the likelihood's mean.
+
+    References:
+        Snell et al., *Learning to Generate Images with Perceptual Similarity Metrics*, ICIP 2017.
+        https://arxiv.org/abs/1511.06409
+        Wang, Simoncelli & Bovik, *Multi-Scale Structural Similarity for Image Quality Assessment*, 2003, eq. 7.
+        https://ece.uwaterloo.ca/~z70wang/publications/msssim.pdf
+
+    Deviations:
+        1. L is the number of scales that the image allows, (window - 1) 2^(L - 1) < side: 3 for 64 pixels, 2 for 28.
+           Of the paper's exponents of five scales the first L remain, divided by their sum.
+        2. Images of fewer than 11 pixels a side have the largest odd window that fits, narrower alike.
+        3. The weight's unit, D, is a choice, since the balance between MS-SSIM and KL has no natural one.
+        4. A mean structure below 1e-6, as of an image and its negative, counts as 1e-6.
+        5. Colour images are compared channel by channel, and averaged.
+    """
+
+    Config = MSSSIMConfig
+    family = "reconstruction losses"
+    smallest_side = SMALLEST_SIDE
+    trains_observation = False
+
+    def reconstruction(self, step: TrainingStep) -> Tensor:
+        x_hat = step.likelihood.mean
+        similarity = ms_ssim(step.x.expand_as(x_hat).flatten(0, 1), x_hat.flatten(0, 1))
+        D = math.prod(self.image_shape)
+        return self.config.weight * D * (1 - similarity.unflatten(0, x_hat.shape[:2]))

@@ -1,0 +1,70 @@
+"""Sliced-Wasserstein autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .autoencoder import Autoencoder, AutoencoderConfig
+from .base import TrainingStep
+from .options import not_negative, positive
+from .parts.discrepancies import random_directions, sliced_wasserstein
+from .registry import register
+
+
+@dataclass
+class SWAEConfig(AutoencoderConfig):
+    """``sw_weight`` is lambda; ``projections`` L, the number of directions."""
+
+    sw_weight: float = 7840.0
+    projections: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative("variant.sw_weight", self.sw_weight)
+        positive("variant.projections", self.projections)
+
+
+@register("swae")
+class SWAE(Autoencoder):
+    """Sliced-Wasserstein autoencoder: squared error, and codes held to the prior by the distances of their projections.
+
+        loss = |x - G(z)|^2 + lambda SW_2^2(q_z, p_z),   z = Q(x)
+        SW_2^2 = (1 / L) sum_l (1 / B) sum_i (<theta_l, z>_(i) - <theta_l, p>_(i))^2
+
+    theta_l are L directions uniform on the sphere and p as many draws from the prior as the batch has images, both
+    fresh at every step; (i) is the i-th in order. The squared error is summed over pixels. A deterministic encoder has
+    no density, so no ELBO. lambda = 0 is ``ae``.
+
+    References:
+        Kolouri, Pope, Martin & Rohde, *Sliced-Wasserstein Autoencoder: An Embarrassingly Simple Generative Model*,
+        2018, eqs. 14-15 and Algorithm 1. https://arxiv.org/abs/1804.01947
+
+    Deviations:
+        1. The authors' code on MNIST weighs the distance by 10 beside errors averaged over 784 pixels; beside a sum
+           that is 7840. For other images the defaults keep their balance, 10 D for D pixel channels.
+        2. Their errors are a cross-entropy plus an absolute error; the paper's cost is open, here squared.
+        3. The prior is N(0, I) of the board's latent size; theirs are rings, circles and squares in two dimensions. In
+           d dimensions a projection shares the distance out, so that the same lambda weighs less.
+        4. Batches are the board's 100 images, theirs have 500.
+    """
+
+    Config = SWAEConfig
+    dataset_defaults = {"celeba": {"sw_weight": 122_880.0}, "digits": {"sw_weight": 640.0}}
+    batch_statistics = ("sliced_wasserstein",)
+    # At the default the tiny images of tests would hardly be learned.
+    small = {"sw_weight": 10.0}
+
+    def regulariser(self, step: TrainingStep) -> Tensor:
+        # At weight 0 no draw is made, so that the plain autoencoder's own sequence of draws remains.
+        if self.config.sw_weight == 0:
+            return super().regulariser(step)
+        z = step.z[0]
+        drawn = self.prior().sample(torch.Size([len(z)]))
+        distance = sliced_wasserstein(z, drawn, random_directions(self.config.projections, z))
+        return self.config.sw_weight * step.log("sliced_wasserstein", distance)
+
+    def unavailable(self) -> dict[str, str]:
+        return {"posterior_density": "deterministic encoder: q(z|x) is a point mass and has no density"}
