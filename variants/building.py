@@ -34,6 +34,5 @@ def build(
         if network not in NETWORKS:
             raise unknown("network", network, NETWORKS)
         network = NETWORKS[network]()
-    return cls(
-        cls.Config(**options), image_shape, network, observation_model(observation, image_shape), condition_shape
-    )
+    model = observation_model(observation, image_shape, trained=cls.trains_observation)
+    return cls(cls.Config(**options), image_shape, network, model, condition_shape)

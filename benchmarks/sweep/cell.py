@@ -80,8 +80,9 @@ def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[in
     """The variant of a configuration, its weights drawn from the cell's seed, for images whose
     condition has the shape ``condition``."""
     seed_everything(config.seed, "initialisation")
-    observation = observation_model(config.dataset.observation, image_shape, config.dataset.scale)
-    return variants.lookup(config.variant_name)(config.variant, image_shape, config.network, observation, condition)
+    cls, data = variants.lookup(config.variant_name), config.dataset
+    observation = observation_model(data.observation, image_shape, data.scale, cls.trains_observation)
+    return cls(config.variant, image_shape, config.network, observation, condition)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fit an observation model's scale after training, for variants whose loss does not train it.
+"""Fit an observation model's own parameters after training, for variants whose loss does not train it.
 
 Then their likelihoods are those of the best model with their decoder, and comparable with the others'.
 """
@@ -26,14 +26,15 @@ def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None
     optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
-        # The same dequantisation noise at every step, so that the line search sees one smooth function.
-        torch.manual_seed(0)
         optimiser.zero_grad()
         total = torch.zeros((), device=x.device)
-        for output, batch in zip(outputs, x.split(BATCH), strict=True):
-            loss = -variant.observation(output).log_prob(batch).sum() / x.numel()
-            loss.backward()
-            total += loss.detach()
+        # The same dequantisation noise at every step, so that the line search sees one smooth function.
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            for output, batch in zip(outputs, x.split(BATCH), strict=True):
+                loss = -variant.observation(output).log_prob(batch).sum() / x.numel()
+                loss.backward()
+                total += loss.detach()
         return total
 
     optimiser.step(closure)

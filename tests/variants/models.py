@@ -27,8 +27,9 @@ def small(name, shape=SHAPE, dtype=torch.float32, network=None, observation="ber
     """A variant with few parameters, ready to train: by its registered name, or a class that need not be registered."""
     cls = variants.lookup(name) if isinstance(name, str) else name
     network = network or MLP(latent_size=3, hidden=[8], activation="tanh", grid_size=2)
+    observation = observation_model(observation, shape, trained=cls.trains_observation)
     condition = (CLASSES,) if cls.conditional else None
-    model = cls(cls.Config(**cls.small | options), shape, network, observation_model(observation, shape), condition)
+    model = cls(cls.Config(**cls.small | options), shape, network, observation, condition)
     if model.needs_teacher:
         model.use_teacher(Layers().to(dtype))
     return model.to(dtype)

@@ -86,6 +86,22 @@ class BernoulliImage(Image):
         return log_mass
 
 
+class CalibratedBernoulliImage(BernoulliImage):
+    """Bernoulli pixels with ``logits``, around the mean image that a decoder with the logits ``decoded`` was trained to
+    show (*batch, channels, height, width)."""
+
+    def __init__(self, logits: Tensor, decoded: Tensor) -> None:
+        super().__init__(logits)
+        self.decoded = decoded
+
+    @property
+    def mean(self) -> Tensor:
+        return self.decoded.sigmoid()
+
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        return BernoulliImage(self.logits).sample(sample_shape)
+
+
 class _BernoulliLogMass(torch.autograd.Function):
     """The sum over pixels x in {0, 1} with logits l of x l - log(1 + e^l) = -log(1 + e^u), with u = (1 - 2x) l.
 
@@ -273,6 +289,19 @@ class Bernoulli(ObservationModel):
         return BernoulliImage(output)
 
 
+class CalibratedBernoulli(Bernoulli):
+    """Bernoulli pixels for a decoder that another loss trains: a slope and an offset, fitted after training, turn its
+    output into logits. Its mean image stays that of the output itself, which is what the loss saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones(()))
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def forward(self, output: Tensor) -> CalibratedBernoulliImage:
+        return CalibratedBernoulliImage(self.slope * output + self.offset, output)
+
+
 class ContinuousBernoulli(ObservationModel):
     """Continuous Bernoulli pixels; the decoder's output is their logits."""
 
@@ -338,10 +367,15 @@ def check_observation(name: str, scale: float | None) -> None:
     positive("scale", scale)
 
 
-def observation_model(name: str, image_shape: tuple[int, int, int], scale: float | None = None) -> ObservationModel:
-    """A new observation model for images (channels, height, width); ``scale`` fixes its scale, in units of [0, 1]."""
+def observation_model(
+    name: str, image_shape: tuple[int, int, int], scale: float | None = None, trained: bool = True
+) -> ObservationModel:
+    """A new observation model for images (channels, height, width); ``scale`` fixes its scale, in units of [0, 1].
+    ``trained`` False is for variants whose loss is not its likelihood (:attr:`Variant.trains_observation`)."""
     check_observation(name, scale)
     model = OBSERVATION_MODELS[name]
+    if model is Bernoulli and not trained:
+        return CalibratedBernoulli()
     if issubclass(model, Scaled):
         return model(image_shape, scale)
     return model()
