@@ -282,8 +282,11 @@ class Variant(nn.Module):
         return self.model_and()
 
     def model_and(self, **others: ParameterGroup) -> dict[str, ParameterGroup]:
-        """The groups ``others``, and all parameters that are in none of them as the group "model"."""
+        """The groups ``others``, and all parameters that are in none of them as the group "model"; without those of an
+        observation model that no loss trains (:attr:`trains_observation`)."""
         taken = {id(parameter) for group in others.values() for parameter in group.parameters}
+        if not self.trains_observation:
+            taken |= {id(parameter) for parameter in self.observation.parameters()}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in taken]
         return {"model": ParameterGroup(rest), **others}
 
