@@ -169,7 +169,7 @@ def _add_folders(parser: Parser) -> None:
 def _bench(options: argparse.Namespace) -> int:
     import variants
     from benchmarks.config import choices, fitting, split_list, variant_families
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
     from benchmarks.sweep import plan, runner
     from benchmarks.sweep.cell import Setting
@@ -201,7 +201,7 @@ def _bench(options: argparse.Namespace) -> int:
         if left_out:
             print(left_out, file=sys.stderr)
         cells += plan.plan(chosen, [dataset], options.seeds, profile, own)
-    setting = Setting(options.results, data_root(), cache_root() / "features", device, tracker)
+    setting = Setting(options.results, data_root(), feature_cache(), device, tracker)
     if options.dry:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
@@ -296,7 +296,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
     from benchmarks.records.record import REPRODUCTION
     from benchmarks.reproduction import recipes
@@ -305,7 +305,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 
     targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
-        options.results / REPRODUCTION, data_root(), cache_root() / "features", choose_device("auto"),
+        options.results / REPRODUCTION, data_root(), feature_cache(), choose_device("auto"),
         skip_published=True,
     )  # fmt: skip
     if options.dry:
@@ -319,14 +319,14 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
     from benchmarks.reproduction.verify import verify
     from benchmarks.sweep.cell import Setting
 
     _check_results(options.results)
     folder = options.results / "verification"
-    setting = Setting(folder, data_root(), cache_root() / "features", choose_device("auto"))
+    setting = Setting(folder, data_root(), feature_cache(), choose_device("auto"))
     text, same = verify(options.run, options.results, setting)
     print(text)
     return 0 if same else 1

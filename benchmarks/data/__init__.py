@@ -5,7 +5,7 @@ from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
 from .loading import load
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
-from .sources import cache_root, data_root
+from .sources import cache_root, data_root, feature_cache
 from .values import check_training_images
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "check_training_images",
     "condition_shape",
     "data_root",
+    "feature_cache",
     "hide_given",
     "load",
     "missing",

@@ -67,9 +67,9 @@ class Evaluation:
 class EvaluationData:
     """What a model is measured on. ``x``: test images (n, channels, height, width) as its observation model sees them,
     on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
-    seen likewise, on whose codes classifiers and samplers are fitted. ``spaces``: feature spaces by name, or the reason
-    why there is none. ``condition`` and ``probe_condition`` are those of the images, for conditional models: no other
-    model sees a label. ``training_images`` is the size of the training split."""
+    seen likewise, on whose codes classifiers and samplers are fitted; there may be none (0, ...). ``spaces``: feature
+    spaces by name, or the reason why there is none. ``condition`` and ``probe_condition`` are those of the images, for
+    conditional models: no other model sees a label. ``training_images`` is the size of the training split."""
 
     x: Tensor
     labels: Tensor | None
@@ -107,6 +107,8 @@ class Context:
         if need == "discrete_latent":
             return None if self._has_discrete_code else "no discrete latent variable"
         if need == "classes":
+            if self.data.labels is not None and not len(self.data.probe):
+                return "no training images were given to fit a classifier on"
             both = (self.data.labels, self.data.probe_labels)
             if not all(labels is not None and labels.dim() == 1 for labels in both):
                 return "the data set has no classes"
