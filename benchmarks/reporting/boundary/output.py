@@ -140,7 +140,7 @@ class Output:
         """The pages that are there and begin with the suite's first line."""
         found = {
             path.relative_to(self.folder).as_posix(): _read(path)
-            for pattern in ("*.md", "variants/*.md")
+            for pattern in ("*.md", "variants/*.md", "pictures/*.md")
             for path in sorted(self.folder.glob(pattern))
         }
         return {name: data for name, data in found.items() if data is not None and data.startswith(_PAGE_START)}
@@ -159,7 +159,7 @@ class Output:
 
     def _remove_abandoned(self) -> None:
         """Remove what killed runs left half written: hidden files that atomic writing makes."""
-        for part in ("", "figures", "variants"):
+        for part in ("", "figures", "variants", "pictures"):
             for path in (self.folder / part).glob(".*.tmp"):
                 is_ours = re.fullmatch(r"\..+\.(?:md|png|json|html)\.\w{8}\.tmp", path.name)
                 if is_ours and path.is_file() and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
@@ -168,7 +168,7 @@ class Output:
 
 def check_folder(folder: Path) -> None:
     """Raises :class:`UserError` where reports cannot be written below ``folder``."""
-    for path in (folder, folder / "figures", folder / "variants"):
+    for path in (folder, folder / "figures", folder / "variants", folder / "pictures"):
         try:
             existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
             if not existing.is_dir():
@@ -180,7 +180,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _is_inside(name: str) -> bool:
-    return bool(re.fullmatch(r"(?:(?:figures|variants)/)?[\w-][\w.-]*", name))
+    return bool(re.fullmatch(r"(?:(?:figures|variants|pictures)/)?[\w-][\w.-]*", name))
 
 
 def _read(path: Path) -> bytes | None:

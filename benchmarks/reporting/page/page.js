@@ -41,8 +41,9 @@ for (const table of document.querySelectorAll("main table")) {
   box.append(table);
   const headers = [...table.tHead.rows[0].cells];
   if (headers[0].textContent.trim() === "protocol") { table.classList.add("wide"); continue; }
-  // Only tables of variants are filtered.
-  if (headers[0].textContent.trim() === "variant") table.classList.add("rows");
+  // Only a board's tables are filtered.
+  const names = headers.slice(0, 2).map((header) => header.textContent.trim());
+  if (names[0] === "variant" && names[1] === "family") table.classList.add("rows");
   headers.forEach((header, column) => {
     const button = document.createElement("button");
     button.append(...header.childNodes);
