@@ -212,7 +212,7 @@ def metric_table(
     flat = [[row_link(row), escape(row.family), *cells[row]] for row in rows]
     return Table(
         "\n\n".join([table(header, lines), *below]),
-        "\n\n".join([table(["variant", "family", *headings], flat), *below]),
+        "\n\n".join([table(["variant", "family", *headings], flat, left=2), *below]),
     )
 
 
@@ -295,7 +295,7 @@ def cost(section: Section) -> Table:
         for row in rows
     ]  # fmt: skip
     flat = [[line[0], escape(row.family), *line[1:]] for row, line in zip(rows, lines, strict=True)]
-    return Table(table(header, lines), table(["variant", "family", *header[1:]], flat))
+    return Table(table(header, lines), table(["variant", "family", *header[1:]], flat, left=2))
 
 
 def _memory(row: Row) -> str:

@@ -49,10 +49,10 @@ def write_reports(
     """Write ``reports``/README.md, one page a data set and one a variant, with their pictures, and one of paper targets
     where there are ``plans``; returns messages about records, files and pictures that were left out.
 
-    With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes index.html too, all
-    pages in one file. ``describe`` gives a variant's docstring by its name. A pure function of the records: the same
-    ones give the same bytes. Raises :class:`UserError`, before anything is written, where a file of the user's is in
-    the way or ``reports`` cannot be written.
+    With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes an HTML file for
+    each page, too. ``describe`` gives a variant's docstring by its name. A pure function of the records: the same ones
+    give the same bytes. Raises :class:`UserError`, before anything is written, where a file of the user's is in the way
+    or ``reports`` cannot be written.
     """
     output, files = Output(reports), SideFiles(results)
     records, messages = read_records(results)
@@ -83,7 +83,7 @@ def write_reports(
         output.page(name, _page([block.markdown if isinstance(block, Table) else block for block in blocks]))
         wide[name] = _page([block.html if isinstance(block, Table) else block for block in blocks])
     variant_pages.add_pages(every, files, output, describe)
-    pictures = output.pictures | _pictures_of(reports, measured)
+    pictures = output.pictures.keys() | _pictures_of(reports, measured)
     output.write(as_html(output.pages | wide | measured, pictures) if html else None)
     return messages + files.messages + output.messages
 
@@ -101,10 +101,10 @@ def _measured(reports: Path) -> dict[str, str]:
         return {}
 
 
-def _pictures_of(reports: Path, measured: dict[str, str]) -> dict[str, bytes]:
+def _pictures_of(reports: Path, measured: dict[str, str]) -> set[str]:
     """The pictures that a measured page shows and that are there."""
     names = {name for text in measured.values() for name in re.findall(r"\]\((figures/[\w.-]+\.png)\)", text)}
-    return {name: (reports / name).read_bytes() for name in sorted(names) if (reports / name).is_file()}
+    return {name for name in names if (reports / name).is_file()}
 
 
 def _page(blocks: Sequence[str]) -> str:
@@ -312,9 +312,7 @@ def _index(
     ]
     if boards:
         lines = [
-            _index_line(dataset, parts, number)
-            for dataset, parts in boards.items()
-            for number in range(len(parts))
+            _index_line(dataset, parts, number) for dataset, parts in boards.items() for number in range(len(parts))
         ]
         header = ["board", "runs", "failed", "seeds", "hours", "on", "finished"]
         blocks += [
