@@ -24,7 +24,7 @@ TIMEOUT ?=
 TRACKER ?=
 # LAUNCHER=processes, slurm, slurm_local or ray_cluster: who runs the cells, in place of JOBS.
 LAUNCHER ?=
-# make report HTML=1 writes one self-contained page, too; BASELINE=folder marks what changed against earlier results.
+# make report HTML=1 writes every page as HTML, too; BASELINE=folder marks what changed against earlier results.
 HTML ?=
 BASELINE ?=
 TABLE ?= -

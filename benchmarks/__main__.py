@@ -112,7 +112,9 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     report = commands.add_parser("report", help="write the reports again from the records")
     _add_folders(report)
     report.add_argument("--baseline", type=path, help="mark what changed since this earlier results folder")
-    report.add_argument("--html", action="store_true", help="also write index.html, all pages in one file")
+    report.add_argument(
+        "--html", action="store_true", help="also write every page as an HTML file, beginning with index.html"
+    )
     report.set_defaults(command=_report)
 
     reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
