@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.records.catalogue import CATALOGUE, families
 from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
+from benchmarks.records.searches import read_searches
 from benchmarks.reporting import board, figures, glossary, guide, reproduction, variant_pages
 from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
@@ -82,7 +83,9 @@ def write_reports(
         blocks = _board_blocks(dataset, parts, before, files, output)
         output.page(name, _page([block.markdown if isinstance(block, Table) else block for block in blocks]))
         wide[name] = _page([block.html if isinstance(block, Table) else block for block in blocks])
-    variant_pages.add_pages(every, files, output, describe)
+    searches, more = read_searches(results)
+    messages += more
+    variant_pages.add_pages(every, files, output, describe, searches)
     pictures = output.pictures.keys() | _pictures_of(reports, measured)
     output.write(as_html(output.pages | wide | measured, pictures) if html else None)
     return messages + files.messages + output.messages

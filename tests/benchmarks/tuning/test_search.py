@@ -2,13 +2,15 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
 import variants
 from benchmarks.__main__ import main
 from benchmarks.errors import UserError
-from benchmarks.records.searches import read_searches
+from benchmarks.records.searches import read_searches, write_search
+from benchmarks.reporting import write_reports
 from benchmarks.tuning import search as module
 from benchmarks.tuning.search import describe_search, searchable, tune
 
@@ -50,6 +52,7 @@ def test_the_best_has_the_highest_validation_score_of_its_last_epoch(found, sett
 
 
 def test_what_was_found_is_read_back_and_a_damaged_file_costs_itself(found, setting):
+    write_search(setting.results, found)
     (setting.results / "tuning" / "broken.json").write_text('{"variant": 1}')
     read, messages = read_searches(setting.results)
     assert read == [found]
@@ -97,7 +100,21 @@ def test_a_variant_without_a_search_and_an_unknown_criterion_are_refused():
     assert main(["tune", "--variants", "vq_vae", "--criterion", "validation_elb"]) == 2
 
 
+def test_the_page_of_a_variant_shows_what_was_tried(found, setting, tmp_path):
+    write_search(setting.results, found)
+    shutil.copytree(setting.results / "tuning" / "runs", setting.results / "runs", dirs_exist_ok=True)
+    assert write_reports(setting.results, tmp_path) == []
+    page = (tmp_path / "variants" / "beta_vae.md").read_text()
+    part = page.partition("## Options searched on digits")[2].partition("##")[0]
+    for trial in found.trials:
+        assert f"| beta = {trial.options['beta']} " in part
+        assert f"| {trial.score:.2f} " in part
+    assert part.count("| default") == 1
+    assert "make tune VARIANTS=beta_vae DATASETS=digits" in part
+
+
 def test_the_file_is_plain_json(found, setting):
+    write_search(setting.results, found)
     data = json.loads((setting.results / "tuning" / "digits-beta_vae.json").read_text())
     assert data["space"]["beta"][0] == 4.0
     assert data["profile"] == "smoke"
