@@ -101,8 +101,8 @@ def _tried(search: Search) -> list[str]:
     return [
         f"## Options searched on {escape(search.dataset)}",
         f"{len(trials)} runs of the profile {code(search.profile)}, seed 0. The "
-        f"{escape(search.criterion.replace('_', ' '))} after the last epoch decides, higher is better. A default changes "
-        f"by hand alone: what a variant is made for is not always what this measures. Again: {code(command)}",
+        f"{escape(search.criterion.replace('_', ' '))} after the last epoch decides, higher is better. A default "
+        f"changes by hand alone: what a variant is made for is not always what this measures. Again: {code(command)}",
         table(["options", "score", ""], lines, "left"),
     ]
 
