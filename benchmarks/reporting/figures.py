@@ -37,14 +37,14 @@ MOST_BYTES = 300_000
 
 @once
 def row_looks(section: Section) -> dict[Row, Look]:
-    """The look of every row on every figure of a board. A variant's first row has the variant's own look; its rows with
-    other settings each have another."""
+    """The look of every row on every figure of a board: the colour of its family. A variant's first row has the
+    variant's own look; its rows with other settings each have another."""
     names: dict[Row, str] = {}
     variants = set()
     for row in sorted(section.rows, key=lambda row: (row.label, row.first.run_id)):
         names[row] = row.label if row.variant in variants else row.variant
         variants.add(row.variant)
-    found = looks(names.values())
+    found = looks({name: row.family for row, name in names.items()})
     return {row: found[name] for row, name in names.items()}
 
 
@@ -103,8 +103,8 @@ def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
         _blank(axis)
     for (row, points), axis in zip(found, axes, strict=False):
         classes = sorted(points["class"].dropna().unique())
-        # Evenly spaced in lightness: told apart in grey print as far as ten classes can be.
-        colours = sns.color_palette("viridis", max(1, len(classes)))
+        # Classes have no order: colours of their own as far as there are ten, and their labels for grey print.
+        colours = sns.color_palette("tab10" if len(classes) <= 10 else "husl", max(1, len(classes)))
         groups = [(name, points[points["class"] == name]) for name in classes] or [(None, points)]
         for (name, group), colour in zip(groups, colours, strict=True):
             label = None if name is None else f"{name:g}"

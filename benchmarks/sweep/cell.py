@@ -375,7 +375,9 @@ def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Pa
     with _alone("pictures", result):
         pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
     with _alone("latent pictures", result):
-        latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
+        latent_pictures.write(
+            folder, variant, held_out.x, held_out.labels, held_out.condition, config.dataset.show_originals
+        )
 
 
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:

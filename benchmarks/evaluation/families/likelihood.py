@@ -67,6 +67,7 @@ register(
             ),
             "kl": Metric(
                 "KL", "nats/image", None, "KL(q(z|x) ‖ p(z)), the ELBO's rate, by Monte Carlo", needs=BOUND,
+                wide=True,
             ),
         },
     )

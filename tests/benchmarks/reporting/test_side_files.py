@@ -111,7 +111,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figures, "seeds", broken)
     messages = write_reports(tmp_path / "r", tmp_path / "reports")
-    assert messages == ["left out: Seeds of mnist-quick: OverflowError: too large to draw"]
+    assert messages == ["left out: picture mnist-quick-seeds: OverflowError: too large to draw"]
     assert (tmp_path / "reports" / "figures" / "mnist-quick-samples.png").exists()
 
 
