@@ -163,6 +163,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     judges.add_argument("--datasets", default="all", help="all, or names separated by commas")
     judges.set_defaults(command=_judges)
 
+    api = commands.add_parser("api", help="write api.md, the reference of the library, from docstrings")
+    api.add_argument("--reports", type=path, default=Path("reports"))
+    api.set_defaults(command=_api)
+
     listing = commands.add_parser("list", help="list variants, data sets, networks, profiles and paper targets")
     listing.set_defaults(command=_list)
     return parser, commands.choices
@@ -234,7 +238,7 @@ def _bench(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     import variants
     from benchmarks.config import choices, split_list, variant_families
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
     from benchmarks.sweep.cell import Setting
     from benchmarks.tuning.search import check_criterion, describe_search, searchable, tune
@@ -243,7 +247,7 @@ def _tune(options: argparse.Namespace) -> int:
     names = searchable(split_list(options.variants, "variant", variants.names(), variant_families()))
     datasets = split_list(options.datasets, "data set", choices("dataset"))
     own, _ = check_overrides(options.overrides, None)
-    setting = Setting(options.results, data_root(), cache_root() / "features", choose_device("auto"))
+    setting = Setting(options.results, data_root(), feature_cache(), choose_device("auto"))
     for dataset in datasets:
         for name in names:
             found = tune(name, dataset, options.profile, setting, options.trials, options.criterion, own, options.retry)
@@ -411,6 +415,13 @@ def _judges(options: argparse.Namespace) -> int:
 
     for written in make_shipped(split_list(options.datasets, "data set", SOURCES), data_root()):
         print(written)
+    return 0
+
+
+def _api(options: argparse.Namespace) -> int:
+    from benchmarks.library.reference import write_reference
+
+    print(write_reference(options.reports))
     return 0
 
 
