@@ -55,8 +55,8 @@ def fit(
     two parts have an option of one name, its full name: ``**{"network.hidden": [64]}``. ``overrides`` are those of the
     command line. What is not given comes from the ``profile``.
 
-    Images in memory are bytes or floats in [0, 1], (n, height, width) or with 1 or 3 channels first or last. Pixels of 0
-    and 1 alone are observed as binary ones (``observation="bernoulli"``), others as grey levels
+    Images in memory are bytes or floats in [0, 1], (n, height, width) or with 1 or 3 channels first or last. Pixels of
+    0 and 1 alone are observed as binary ones (``observation="bernoulli"``), others as grey levels
     (``"discretised_logistic"``); grey ones under ``observation="bernoulli"`` are drawn binary anew for every batch. All
     of them are trained on; ``validation``, images or a pair of images and labels, is scored after every epoch.
 
