@@ -358,6 +358,8 @@ def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Pa
     seed_everything(config.seed, "pictures")
     with _alone("pictures", result):
         pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
+    with _alone("denoised images", result):
+        pictures.write_denoised(folder, variant, held_out.x, config.dataset.show_originals)
     with _alone("latent pictures", result):
         latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
 
