@@ -81,7 +81,9 @@ class Family:
     ``order`` sorts the families; the first one's table is the leaderboard. ``sentence`` stands above the table and may
     name fields of the evaluation's configuration in braces. ``headline`` are the metrics that answer for the family,
     the first that a board has: it sorts the table, has winners and is in the pictures of seeds. Families of one
-    ``group`` share a section of a board, where the first of them stands, and a table of winners.
+    ``group`` share a section of a board, where the first of them stands, and a table of winners. ``reference`` begins a
+    sentence below the table that goes on with the numbers in the record's detail ``reference_<name>`` (label ->
+    number): what there is without a model.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Family:
     # Whether a board explains its distances below the table.
     explains_distances: bool = False
     group: Group | None = None
+    reference: str = ""
 
 
 _families: dict[str, Family] = {}

@@ -9,6 +9,7 @@ from benchmarks.files import write_atomically
 from benchmarks.records.identity import configuration_hash, identity
 from benchmarks.records.record import (
     CODES_FILE,
+    COMPRESSION_FILE,
     DENOISED_FILE,
     HISTORY_FILE,
     RECORD_FILE,
@@ -22,7 +23,7 @@ PUBLISHED_FILES = (HISTORY_FILE,)
 # Reports show the lowest seed's.
 PICTURES = (
     "samples.png", "reconstructions.png", "plane.png", "traversals.png", "interpolations.png", CODES_FILE,
-    DENOISED_FILE,
+    DENOISED_FILE, COMPRESSION_FILE,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from variants.parts.networks import MLP, Linear
 GREY = torch.full((300, 3, 16, 16), 0.5)
 
 
+@torch.no_grad()
 def gains(variant, x, condition=None):
     """What the family enters for test images ``x``."""
     data = EvaluationData(x, None, x, None, {}, condition, condition)
