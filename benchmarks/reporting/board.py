@@ -6,8 +6,8 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.records.catalogue import CATALOGUE, Family, families
-from benchmarks.records.record import Record
+from benchmarks.records.catalogue import CATALOGUE, Family, Group, families
+from benchmarks.records.record import REFERENCE, Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
@@ -16,9 +16,10 @@ from benchmarks.reporting.rows import Row, Section, data_title, once
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
-def questions() -> dict[str, tuple[str, ...]]:
-    """Question -> the metrics that answer it, the first that a board has."""
-    return {family.title.lower(): family.headline for family in families() if family.headline}
+def questions(group: Group | None = None) -> dict[str, tuple[str, ...]]:
+    """Question of a group of families, or of those in none -> the metrics that answer it, the first that a board
+    has."""
+    return {f.title.lower(): f.headline for f in families() if f.headline and f.group is group}
 
 
 def sort_metric(section: Section) -> str:
@@ -51,10 +52,11 @@ def columns(section: Section, family: Family) -> list[str]:
     return [in_unit(section, name) for name in shown]
 
 
-def headlines(section: Section) -> list[str]:
-    """One metric for each question, that of the leaderboard first."""
-    others = [measured(section, family.headline) or family.headline for family in families()[1:]]
-    return [sort_metric(section), *(metrics[0] for metrics in others if metrics)]
+def headlines(section: Section, group: Group | None = None) -> list[str]:
+    """One metric for each question of a group, or of the families in none: then that of the leaderboard first."""
+    members = [family for family in families()[1:] if family.group is group]
+    found = [measured(section, family.headline) or family.headline for family in members]
+    return [*([] if group else [sort_metric(section)]), *(metrics[0] for metrics in found if metrics)]
 
 
 def plots(section: Section) -> list[tuple[str, str]]:
@@ -74,6 +76,15 @@ def sorted_rows(section: Section, metric: str) -> list[Row]:
         return mean is None, 0.0 if mean is None else sign * mean, row.label
 
     return sorted(section.rows, key=key)
+
+
+def best_of_families(section: Section, metric: str) -> list[Row]:
+    """The row with the best mean of every family of variants, best first."""
+    best: dict[str, Row] = {}
+    for row in sorted_rows(section, metric):
+        if row.mean(metric) is not None:
+            best.setdefault(row.family, row)
+    return list(best.values())
 
 
 def leaderboard(section: Section) -> str:
@@ -321,6 +332,15 @@ def limits(section: Section) -> str:
             lines.append([f"FID, {label}", *shown])
     header = ["distance to test images", "training images", "32-component PCA of test images", "uniform noise"]
     return table(header, lines) if lines else ""
+
+
+def reference(section: Section, family: Family) -> str:
+    """What the numbers of a family are read against: the same quantity, or a related one, without a model."""
+    found: dict[str, float | None] = next(
+        (known for r in section.records if (known := r.details.get(REFERENCE + family.name))), {}
+    )
+    numbers = [f"{value:.4g} ({escape(label)})" for label, value in found.items() if value is not None]
+    return f"{family.reference} {', '.join(numbers)}." if family.reference and numbers else ""
 
 
 def judge(section: Section) -> str:

@@ -8,15 +8,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.records.catalogue import CATALOGUE, families
-from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
+from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
+from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import as_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
-from benchmarks.reporting.rows import Section, data_title, sections
+from benchmarks.reporting.rows import Section, data_title, sections, shows_originals
 from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan
 
@@ -117,7 +117,7 @@ def _section_blocks(section: Section, name: str, files: SideFiles, output: Outpu
             _meanings(section, board.columns(section, families()[0])),
             board.by_family(section),
         ]
-        blocks += _further_tables(section)
+        blocks += _further_tables(section, name, files, output)
         blocks += _pictures(section, name, files, output)
         blocks += ["### Run a row again", board.commands(section)]
     if section.failed:
@@ -125,24 +125,25 @@ def _section_blocks(section: Section, name: str, files: SideFiles, output: Outpu
     return blocks
 
 
-def _further_tables(section: Section) -> list[str]:
-    """The table of every family but the leaderboard's, where at least one row has a number; cost."""
-    options = defaultdict(lambda: "?", _evaluation_options(section))
+def _further_tables(section: Section, name: str, files: SideFiles, output: Output) -> list[str]:
+    """The table of every family but the leaderboard's, where at least one row has a number, those of a group under its
+    heading; cost."""
     blocks = []
-    for family in families()[1:]:
-        shown = board.measured(section, board.columns(section, family))
-        if not shown:
-            continue
-        by = next((metric for metric in family.headline if metric in shown), shown[0])
-        table_of_metrics = board.metric_table(section, by, shown)
-        blocks += [
-            f"### {escape(family.title)}",
-            family.sentence.format_map(options),
-            table_of_metrics,
-            _meanings(section, shown),
+    for group, members in grouped(families()[1:]):
+        shown = [
+            (family, metrics)
+            for family in members
+            if (metrics := board.measured(section, board.columns(section, family)))
         ]
-        if family.explains_distances:
-            blocks += [board.judge(section), "What the distances mean:", board.limits(section)]
+        if group and shown:
+            blocks += [f"### {escape(group.title)}", group.sentence]
+        for family, metrics in shown:
+            by = next((metric for metric in family.headline if metric in metrics), metrics[0])
+            blocks += [
+                f"{'####' if group else '###'} {escape(family.title)}",
+                *_family_table(section, family, by, metrics),
+                *_family_picture(section, family, by, name, files, output),
+            ]
     blocks += [
         "### Cost",
         "Of one cell, means over seeds, on the hardware above; fastest to train first. Memory is the process's highest "
@@ -150,6 +151,55 @@ def _further_tables(section: Section) -> list[str]:
         board.cost(section),
     ]
     return blocks
+
+
+def _family_table(section: Section, family: Family, by: str, shown: Sequence[str]) -> list[str]:
+    options = defaultdict(lambda: "?", _evaluation_options(section))
+    blocks = [
+        family.sentence.format_map(options),
+        board.metric_table(section, by, shown),
+        board.reference(section, family),
+        _meanings(section, shown),
+    ]
+    if family.explains_distances:
+        blocks += [board.judge(section), "What the distances mean:", board.limits(section)]
+    return blocks
+
+
+def _family_picture(
+    section: Section, family: Family, by: str, name: str, files: SideFiles, output: Output
+) -> list[str]:
+    """What is drawn below a family's table, which is sorted by the metric ``by``."""
+    if family.name == "denoising":
+        rows, height = board.best_of_families(section, by), 4.3 if shows_originals(section) else 2.6
+        png = output.drawn(f"Denoising of {name}", figures.sheet, rows, files, DENOISED_FILE, height)
+        caption = _denoised_caption(section, family, by)
+    elif family.name == "compression":
+        rows = board.sorted_rows(section, by)
+        png = output.drawn(f"Compression of {name}", figures.compression, section, rows, files)
+        caption = (
+            "Squared error of test images against the numbers that each is decoded from, the lowest seed of each row; "
+            "a curve ends with the whole code. Dashed, a PCA of the images."
+        )
+    else:
+        return []
+    return _picture(family.title, png, caption, name, output) if png else []
+
+
+def _denoised_caption(section: Section, family: Family, by: str) -> str:
+    noises = ", ".join(escape(metric.label) for metric in family.metrics.values())
+    if shows_originals(section):
+        lines = f"Test images and, for each noise ({noises}), a line of them corrupted over a line of reconstructions."
+    else:
+        lines = (
+            f"Reconstructions of test images and, a line a noise ({noises}), of the same images corrupted. The images "
+            "themselves may not be passed on and are not shown."
+        )
+    return f"{lines} The best row of each family of variants by {escape(section.label(by))}, its lowest seed."
+
+
+def _picture(title: str, png: bytes, caption: str, name: str, output: Output) -> list[str]:
+    return [f"![{title}](figures/{output.picture(f'{name}-{anchor(title)}', png)})", f"*{caption}*"]
 
 
 def _evaluation_options(section: Section) -> dict[str, str]:
@@ -164,7 +214,8 @@ def _evaluation_options(section: Section) -> dict[str, str]:
 def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> list[str]:
     by = board.sort_metric(section)
     rows = board.sorted_rows(section, by)
-    dots, pairs = board.headlines(section), board.plots(section)
+    dots = [metric for group in groups() for metric in board.headlines(section, group)]
+    pairs = board.plots(section)
     lowest = "the lowest seed of each row"
     drawings: list[tuple[str, Callable[[], bytes | None], str]] = [
         ("Samples", lambda: figures.sheet(rows, files, "samples.png", 2.9),
@@ -191,13 +242,19 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     for heading, draw, caption in drawings:
         png = output.drawn(f"{heading} of {name}", draw)
         if png is not None:
-            picture = output.picture(f"{name}-{anchor(heading)}", png)
             if len(rows) > figures.MOST_ROWS:
                 caption += f" The first {figures.MOST_ROWS} of {len(rows):,} rows of the leaderboard."
-            blocks += [f"### {heading}", f"![{heading}](figures/{picture})", f"*{caption}*"]
-        if heading == "Seeds" and (table_of_intervals := board.intervals(section, board.measured(section, dots))):
-            blocks += ["Student's 95% intervals of the means, by the spread over seeds:", table_of_intervals]
+            blocks += [f"### {heading}", *_picture(heading, png, caption, name, output)]
+        if heading == "Seeds":
+            blocks += _intervals(section)
     return blocks
+
+
+def _intervals(section: Section) -> list[str]:
+    """A table of intervals for the questions in no group, and one for each group."""
+    found = [board.intervals(section, board.measured(section, board.headlines(section, group))) for group in groups()]
+    tables = [table_of_intervals for table_of_intervals in found if table_of_intervals]
+    return ["Student's 95% intervals of the means, by the spread over seeds:", *tables] if tables else []
 
 
 def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
@@ -207,14 +264,10 @@ def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _shows_originals(section: Section) -> bool:
-    return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
-
-
 def _sample_caption(section: Section) -> str:
     if section.condition == "label":
         return "Mean images of draws from the prior, a line a class"
-    if section.given and _shows_originals(section):
+    if section.given and shows_originals(section):
         return "A line a test image: what is given of it, and its completions by draws from the prior (mean images)"
     if section.given:
         return "A line a test image: the pixels predicted by draws from the prior (mean images), the given ones white"
@@ -222,7 +275,7 @@ def _sample_caption(section: Section) -> str:
 
 
 def _reconstruction_caption(section: Section) -> str:
-    if _shows_originals(section):
+    if shows_originals(section):
         return "Pairs of lines: the first test images, and under each its reconstruction from the posterior mean."
     return (
         "Reconstructions of the first test images from the posterior mean. The images themselves may not be passed on "
@@ -247,24 +300,23 @@ def _index(
         "of different data sets, protocols or profiles never share a table.",
     ]
     if boards:
-        lines = [
-            _index_line(dataset, parts, number)
+        every = [
+            (section, _index_link(dataset, parts, number))
             for dataset, parts in sorted(boards.items())
-            for number in range(len(parts))
+            for number, section in enumerate(parts)
         ]
         header = ["board", "cells", "failed", "seeds", "finished", "hardware"]
-        blocks += ["## Boards", table(header, [line for line, _ in lines], "left")]
-        of_conditional = [bool(section.given) for _, parts in sorted(boards.items()) for section in parts]
+        blocks += ["## Boards", table(header, [[link, *_index_line(section)] for section, link in every], "left")]
         for heading, conditional, sentence in (
             ("## Winners", False, ""),
             ("## Winners among conditional models", True, f" {CONDITIONAL}"),
         ):
-            winners = [line for (_, line), given in zip(lines, of_conditional, strict=True) if given == conditional]
-            if winners:
+            linked = [(section, link) for section, link in every if bool(section.given) == conditional]
+            if linked:
                 blocks += [
                     heading,
                     f"The best mean for each question, and how many others seeds cannot tell from it.{sentence}",
-                    table(["board", *board.questions(), "speed"], winners, "left"),
+                    *_tables_of_winners(linked),
                 ]
         blocks += ["## Variants", "What each is, and how it did on every board.", _variants_by_family(boards)]
     else:
@@ -294,22 +346,37 @@ def _variants_by_family(boards: dict[str, list[Section]]) -> str:
     return "\n".join(f"- {escape(family)}: {', '.join(names)}" for family, names in links.items())
 
 
-def _index_line(dataset: str, parts: list[Section], number: int) -> tuple[list[str], list[str]]:
-    """A board's line in the table of boards, and in that of winners."""
-    section = parts[number]
+def _index_link(dataset: str, parts: list[Section], number: int) -> str:
+    anchor_of_section = anchor(section_heading(parts, number))
+    return f"[{escape(parts[number].title)}]({board.page_file(dataset)}#{anchor_of_section})"
+
+
+def _index_line(section: Section) -> list[str]:
+    """A board's line in the table of boards, after its link."""
     everything = [*section.records, *section.failed]
     seeds = sorted({len(row.records) for row in section.rows})
-    heading = section_heading(parts, number)
-    link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})"
-    line = [
-        link,
+    return [
         str(len(everything)),
         str(len(section.failed)),
         " to ".join(dict.fromkeys(str(count) for count in (seeds[:1] + seeds[-1:]))) or "–",
         escape(max(record.finished for record in everything)[:10]),
         escape("; ".join(sorted({str(record.environment.get("device", "unknown")) for record in everything}))),
     ]
-    return line, [link, *(_winner(section, metrics) for metrics in board.questions().values()), _fastest(section)]
+
+
+def _tables_of_winners(linked: Sequence[tuple[Section, str]]) -> list[str]:
+    """A line a section: for the questions in no group and, where there is a winner, for those of each group."""
+    tables = []
+    for group in groups():
+        questions = board.questions(group)
+        lines = [[link, *(_winner(section, metrics) for metrics in questions.values())] for section, link in linked]
+        if group is None:
+            speeds = [_fastest(section) for section, _ in linked]
+            lines = [[*line, speed] for line, speed in zip(lines, speeds, strict=True)]
+            tables.append(table(["board", *questions, "speed"], lines, "left"))
+        elif lines := [line for line in lines if any(winner != "–" for winner in line[1:])]:
+            tables += [f"### {escape(group.title)}", table(["board", *questions], lines, "left")]
+    return tables
 
 
 def _winner(section: Section, metrics: tuple[str, ...]) -> str:
