@@ -82,8 +82,8 @@ class Family:
     name fields of the evaluation's configuration in braces. ``headline`` are the metrics that answer for the family,
     the first that a board has: it sorts the table, has winners and is in the pictures of seeds. Families of one
     ``group`` share a section of a board, where the first of them stands, and a table of winners. ``reference`` begins a
-    sentence below the table that goes on with the numbers in the record's detail ``reference_<name>`` (label ->
-    number): what there is without a model.
+    sentence below the table that goes on with the numbers in the record's detail ``reference_<name>`` (metric ->
+    number), each with what its metric's label has after a comma: what there is without a model.
     """
 
     name: str

@@ -335,12 +335,17 @@ def limits(section: Section) -> str:
 
 
 def reference(section: Section, family: Family) -> str:
-    """What the numbers of a family are read against: the same quantity, or a related one, without a model."""
-    found: dict[str, float | None] = next(
-        (known for r in section.records if (known := r.details.get(REFERENCE + family.name))), {}
-    )
-    numbers = [f"{value:.4g} ({escape(label)})" for label, value in found.items() if value is not None]
+    """What the numbers of a family are read against: what there is without a model."""
+    details = [r.details.get(REFERENCE + family.name) for r in section.records]
+    found = next((entry for entry in details if entry), {})
+    known = {name: value for name in family.metrics if (value := found.get(name)) is not None}
+    numbers = [f"{value:.4g} ({escape(setting(name))})" for name, value in known.items()]
     return f"{family.reference} {', '.join(numbers)}." if family.reference and numbers else ""
+
+
+def setting(metric: str) -> str:
+    """What the label of one of several alike metrics has after a comma."""
+    return CATALOGUE[metric].label.partition(", ")[2]
 
 
 def judge(section: Section) -> str:

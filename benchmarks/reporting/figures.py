@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import ScalarFormatter
 from PIL import Image
 
 from benchmarks.records.catalogue import CATALOGUE
@@ -298,7 +297,7 @@ def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> byte
     axis.plot(longest["dimensions"], longest["pca_mse"], color="black", linestyle="--", label="PCA of the images")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
-    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_major_formatter("{x:.0f}")
     axis.set_xlabel("numbers an image")
     axis.set_ylabel("squared error (per pixel channel)")
     if below:

@@ -187,7 +187,7 @@ def _family_picture(
 
 
 def _denoised_caption(section: Section, family: Family, by: str) -> str:
-    noises = ", ".join(escape(metric.label) for metric in family.metrics.values())
+    noises = ", ".join(escape(board.setting(metric)) for metric in family.metrics)
     if shows_originals(section):
         lines = f"Test images and, for each noise ({noises}), a line of them corrupted over a line of reconstructions."
     else:

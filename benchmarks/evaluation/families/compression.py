@@ -50,20 +50,19 @@ def compute(context: Context, result: Evaluation) -> None:
         else:
             result.not_applicable[f"compression_of_pca_{k}"] = reason
     result.tables[COMPRESSION_FILE] = curve_table(errors, pca)
-    result.details["reference_compression"] = {f"{k} numbers": pca[k] for k in SIZES if k in pca}
+    result.details["reference_compression"] = {f"compression_mse_{k}": pca[k] for k in SIZES if k in pca}
 
 
 def _metrics(k: int) -> dict[str, Metric]:
     return {
         f"compression_mse_{k}": Metric(
-            f"MSE, {k} numbers", "per pixel", "lower",
-            f"squared error per pixel channel of test images decoded from the first {k} principal components of codes",
-            4, needs=NEEDS,
+            f"MSE, k = {k}", "per pixel", "lower",
+            f"squared error per pixel channel of images decoded from k = {k} numbers", 4, needs=NEEDS,
         ),
         f"compression_of_pca_{k}": Metric(
-            f"of PCA's, {k} numbers", "ratio", "lower",
-            f"that error over the error of a PCA of the images with {k} components: below 1 the code is the better one",
-            3, needs=NEEDS, summary=k == 8,
+            f"MSE over PCA's, k = {k}", "ratio", "lower",
+            f"the same over that of a PCA of the images with {k} components: below 1 the code is the better one", 3,
+            needs=NEEDS, summary=k == 8,
         ),
     }  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.records.catalogue import CATALOGUE, TASKS, Family, Metric, register
+from benchmarks.records.catalogue import TASKS, Family, Metric, register
 
 if TYPE_CHECKING:
     from benchmarks.evaluation.evaluate import Context, Evaluation
@@ -24,12 +24,12 @@ def compute(context: Context, result: Evaluation) -> None:
     for name in NOISES:
         noisy = corrupted(clean, name)
         result.add(name, psnr_gain(clean, noisy, batched(context.variant.reconstruct, noisy, None)))
-        before[CATALOGUE[name].label] = psnr(clean, noisy, SMALLEST_ERROR)
+        before[name] = psnr(clean, noisy, SMALLEST_ERROR)
     result.details["reference_denoising"] = before
 
 
 def _gain(label: str, noise: str, summary: bool = False) -> Metric:
-    meaning = f"PSNR gained by reconstructing images with {noise}"
+    meaning = f"PSNR gained on images with {noise}"
     return Metric(label, "dB", "higher", meaning, needs=NEEDS, summary=summary)
 
 
@@ -43,25 +43,25 @@ register(
         headline=("denoising_gaussian_50",),
         sentence=f"The first {IMAGES:,} test images are corrupted, encoded and decoded. The PSNR gained is that of the "
         "reconstruction minus that of the corrupted image, both against the clean one, averaged over images; below 0 "
-        "the corrupted image was nearer. The noise is the same for every variant and seed, and no variant is told of "
-        "it. An error below half a grey level counts as half a grey level.",
+        "the corrupted image was nearer. The noise is the same for every variant and seed, and none is told which. An "
+        "error below half a grey level counts as half a grey level.",
         reference="The corrupted images have a PSNR in dB of",
         metrics={
             "denoising_gaussian_20": _gain(
-                "Gaussian 0.2",
+                "PSNR gain, Gaussian 0.2",
                 "normal noise of standard deviation 0.2 in every pixel channel, clipped to [0, 1]",
             ),
             "denoising_gaussian_50": _gain(
-                "Gaussian 0.5",
+                "PSNR gain, Gaussian 0.5",
                 "normal noise of standard deviation 0.5 in every pixel channel, clipped to [0, 1]",
                 summary=True,
             ),
             "denoising_salt_pepper_10": _gain(
-                "salt and pepper 10%",
+                "PSNR gain, salt and pepper 10%",
                 "10% of pixels, drawn at random, made black or white in all channels, with equal chance",
             ),
             "denoising_salt_pepper_30": _gain(
-                "salt and pepper 30%",
+                "PSNR gain, salt and pepper 30%",
                 "30% of pixels, drawn at random, made black or white in all channels, with equal chance",
             ),
         },
