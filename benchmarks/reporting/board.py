@@ -337,9 +337,8 @@ def limits(section: Section) -> str:
 def reference(section: Section, family: Family) -> str:
     """What the numbers of a family are read against: what there is without a model."""
     details = [r.details.get(REFERENCE + family.name) for r in section.records]
-    found = next((entry for entry in details if entry), {})
-    known = {name: value for name in family.metrics if (value := found.get(name)) is not None}
-    numbers = [f"{value:.4g} ({escape(setting(name))})" for name, value in known.items()]
+    known: dict[str, float] = next((entry for entry in details if entry), {})
+    numbers = [f"{known[name]:.4g} ({escape(setting(name))})" for name in family.metrics if known.get(name) is not None]
     return f"{family.reference} {', '.join(numbers)}." if family.reference and numbers else ""
 
 
