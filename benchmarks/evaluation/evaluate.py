@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from benchmarks.evaluation.likelihood import no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
+from benchmarks.records.record import CODES_FILE, HISTORY_FILE
 from benchmarks.seeding import seed_everything
 from variants import PROPERTIES, Variant
 
@@ -34,13 +36,15 @@ BATCH = 500
 class Evaluation:
     """``metrics``: finite numbers. ``not_applicable``: the reason for each one that there is not. ``details``: facts
     that are not metrics but say how one was measured; they go into the record's. ``failed``: the steps that raised an
-    exception, each with its ``reason`` and ``traceback``; the rest was measured all the same."""
+    exception, each with its ``reason`` and ``traceback``; the rest was measured all the same. ``tables``: the text of
+    CSV files to be written beside the record, by their names."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
         """Enter a number, or the fact that it is not finite or too large for a record."""
@@ -56,6 +60,7 @@ class Evaluation:
         self.warnings += other.warnings
         self.details |= other.details
         self.failed |= other.failed
+        self.tables |= other.tables
 
     @property
     def names(self) -> set[str]:
@@ -251,6 +256,10 @@ def _settle(own: Evaluation) -> None:
             wrong.append(f"{name} is no number: a {type(value).__name__}")
     own.not_applicable = {name: str(reason or "no reason given") for name, reason in own.not_applicable.items()}
     own.warnings = [str(warning) for warning in own.warnings]
+    for name in list(own.tables):
+        if not re.fullmatch(r"[\w-]+\.csv", name) or name in (CODES_FILE, HISTORY_FILE):
+            del own.tables[name]
+            wrong.append(f"{name!r} cannot be the name of a table")
     if wrong:
         raise ValueError("; ".join(wrong))
 

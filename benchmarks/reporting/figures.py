@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from benchmarks.records.catalogue import CATALOGUE
-from benchmarks.records.record import CODES_FILE, HISTORY_FILE
+from benchmarks.records.record import CODES_FILE, COMPRESSION_FILE, HISTORY_FILE
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.rows import Row, Section, once
 from benchmarks.reporting.style import Look, in_figure, looks, new_figure
@@ -31,6 +31,8 @@ FRONT_COLUMNS = 6
 MOST_INSIDE = 12
 # Rows on one figure, the best of a board: more cannot be told apart, and take minutes to lay out.
 MOST_ROWS = 60
+# Of the seeds, side by side.
+MOST_PANELS = 5
 # A picture is drawn smaller until it is no larger than this.
 MOST_BYTES = 300_000
 
@@ -131,8 +133,13 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
     labels = {row: textwrap.fill(in_figure(row.label), 24) for row in rows[:MOST_ROWS]}
     style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
-    figure, axes = new_figure(3.4 * len(shown), 0.2 * lines + 0.12 * len(labels) + 1.1, 1, len(shown))
-    for metric, axis in zip(shown, axes, strict=True):
+    stacked = -(-len(shown) // MOST_PANELS)
+    columns = -(-len(shown) // stacked)
+    height = 0.2 * lines + 0.12 * len(labels) + 1.1
+    figure, axes = new_figure(3.4 * columns, height * stacked, stacked, columns)
+    for axis in axes[len(shown) :]:
+        _blank(axis)
+    for metric, axis in zip(shown, axes, strict=False):
         entry = CATALOGUE[metric]
         having = [row for row in section.rows if row in labels and row.mean(metric) is not None]
         having.sort(key=lambda row: row.mean(metric) or 0.0, reverse=entry.better == "lower")
@@ -267,6 +274,36 @@ def training_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> 
         figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     else:
         axis.legend(fontsize=9, ncols=1 if len(labelled) <= 6 else 2)
+    return png(figure, 110)
+
+
+def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
+    """Squared error against the numbers that an image is decoded from, a line each of ``rows``, and that of a PCA."""
+    columns_of_curves = ("dimensions", "mse", "pca_mse")
+    curves = [(row, files.table(row.first.run_id, COMPRESSION_FILE, columns_of_curves, 3)) for row in rows[:MOST_ROWS]]
+    found = [(row, curve[(curve["dimensions"] > 0) & (curve["mse"] > 0)]) for row, curve in curves if curve is not None]
+    found = [(row, curve) for row, curve in found if len(curve)]
+    if not found:
+        return None
+    below = len(found) >= MOST_INSIDE
+    figure, (axis,) = new_figure(8, 6.5 if below else 4.5)
+    style_of = row_looks(section)
+    for row, curve in found:
+        style = style_of[row]
+        axis.plot(curve["dimensions"], curve["mse"], color=style["color"], marker=style["marker"], markersize=5,
+                  linestyle="-", label=in_figure(row.label))  # fmt: skip
+    # The same images for every row: the longest curve has all that the others have.
+    longest = max((curve for _, curve in found), key=len).dropna()
+    axis.plot(longest["dimensions"], longest["pca_mse"], color="black", linestyle="--", label="PCA of the images")
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.xaxis.set_major_formatter("{x:.0f}")
+    axis.set_xlabel("numbers an image")
+    axis.set_ylabel("squared error (per pixel channel)")
+    if below:
+        figure.legend(loc="outside lower center", ncols=4, fontsize=9)
+    else:
+        axis.legend(fontsize=9)
     return png(figure, 110)
 
 
