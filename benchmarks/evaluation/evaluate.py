@@ -145,6 +145,16 @@ class Context:
         return self.variant.discrete_code(self.data.x[:1], condition=given) is not None
 
     @cached_property
+    def test_codes(self) -> Tensor:
+        """Representations (n, d) of the test images, on the CPU."""
+        return self.of_test(self.variant.represent).cpu()
+
+    @cached_property
+    def probe_codes(self) -> Tensor:
+        """Representations (n, d) of the probe images, on the CPU."""
+        return self.of_probe(self.variant.represent).cpu()
+
+    @cached_property
     def reconstructions(self) -> Tensor:
         """Of the test images (n, channels, height, width), from the posterior mean."""
         return self.of_test(self.variant.reconstruct)
