@@ -35,6 +35,7 @@ STATUSES = ("ok", "failed", "diverged")
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 CODES_FILE = "codes.csv"
+ROC_FILE = "roc.csv"
 MISSING_DATA_FILE = "missing_data.json"
 # Below a results folder: a results folder of its own, for the records of paper targets, which no board shows.
 REPRODUCTION = "reproduction"

@@ -178,6 +178,9 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
          f"{_plotted(pairs)}; means over seeds. Rings mark the Pareto front: no other row is at least as good in both "
          "and better in one."),
+        ("Outlier curves", lambda: figures.roc_curves(section, rows, files),
+         "How each score tells outliers from test images, with the AUROC of the best row of each family of variants; "
+         f"all other rows grey; the dotted line is chance; {lowest}."),
         ("Latent space", lambda: figures.codes(rows, files),
          f"Posterior means of the first 1,000 test images on the plane in which they vary most, a colour a class; "
          f"{lowest}."),
