@@ -140,8 +140,12 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
     labels = {row: textwrap.fill(in_figure(row.label), 24) for row in rows[:MOST_ROWS]}
     style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
-    figure, axes = new_figure(3.4 * len(shown), 0.2 * lines + 0.12 * len(labels) + 1.1, 1, len(shown))
-    for metric, axis in zip(shown, axes, strict=True):
+    columns, panel_lines = min(COLUMNS, len(shown)), -(-len(shown) // COLUMNS)
+    height = 0.2 * lines + 0.12 * len(labels) + 1.1
+    figure, axes = new_figure(3.4 * columns, height * panel_lines, panel_lines, columns)
+    for axis in axes[len(shown) :]:
+        _blank(axis)
+    for metric, axis in zip(shown, axes, strict=False):
         entry = CATALOGUE[metric]
         having = [row for row in section.rows if row in labels and row.mean(metric) is not None]
         having.sort(key=lambda row: row.mean(metric) or 0.0, reverse=entry.better == "lower")
@@ -330,7 +334,7 @@ def _roc_panel(axis: Axes, metric: str, curves: Mapping[Row, pd.DataFrame], styl
     axis.set_xlabel("false-positive rate", fontsize=9)
     axis.set_ylabel("true-positive rate", fontsize=9)
     axis.tick_params(labelsize=8)
-    axis.legend(fontsize=8, loc="lower right")
+    axis.legend(fontsize=8, loc="lower right" if min(area.values()) > 0.5 else "upper left")
 
 
 def png(figure: Figure, dpi: float) -> bytes:
