@@ -346,12 +346,24 @@ def protocol(section: Section) -> str:
         ],
         ["importance samples", f"K = {record.importance_samples} an image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
+        *([["outliers", outliers]] if (outliers := _outliers(section)) else []),
         ["hardware", escape(devices)],
         ["versions", escape(versions)],
         ["commits", f"{escape(commits)} (+: with uncommitted changes)" if "+" in commits else escape(commits)],
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _outliers(section: Section) -> str:
+    """Which images were told from test images, by the records' details; "" for none."""
+    named = set()
+    for setting, before in (("dataset", "test images of "), ("class", "test images of the left-out class ")):
+        found = [r.details.get(f"outliers_{setting}") for r in section.records]
+        named |= {
+            f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
+        }
+    return "; ".join(sorted(named))
 
 
 def _other_data(section: Section) -> str:

@@ -222,6 +222,12 @@ def _family_picture(
             f"best row of each family of variants by {escape(section.label(by))}, its lowest seed."
         )
         return _picture(file, heading, lambda: figures.sheet(best, files, DENOISED_FILE, 4.3), output, caption, best)
+    if family.name == "outliers":
+        caption = (
+            "How each score tells outliers from test images, with the AUROC of the best row of each family of variants; "
+            "all other rows grey; the dotted line is chance; the lowest seed of each row."
+        )
+        return _picture(file, heading, lambda: figures.roc_curves(section, rows, files), output, caption, rows)
     if family.name == "compression":
         caption = (
             "Squared error of test images against the numbers that each is decoded from, the lowest seed of each row; "
