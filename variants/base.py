@@ -336,8 +336,7 @@ class Variant(nn.Module):
     @torch.no_grad()
     def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Mean images decoded from the posterior's mean (a discrete one's mode), never from a draw."""
-        z = self.code(self.posterior(x, condition=condition))
-        return self.likelihood(z, condition=condition).mean
+        return self.image(self.code(self.posterior(x, condition=condition)), condition=condition)
 
     @torch.no_grad()
     def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -351,6 +350,11 @@ class Variant(nn.Module):
     def discrete_code(self, x: Tensor, condition: Tensor | None = None) -> Tensor | None:
         """The most probable value of every discrete latent variable, int64 (batch, variables); None without any."""
         return None
+
+    def image(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The reconstruction (*samples, batch, channels, height, width) that ``z`` (*samples, batch, latent) gives: the
+        mean of p(x|z)."""
+        return self.likelihood(z, condition=condition).mean
 
     def code(self, q: Distribution) -> Tensor:
         """The latent value that stands for q when images are reconstructed: its mean (a discrete one's mode)."""

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.records.catalogue import CATALOGUE, Family, families
-from benchmarks.records.record import Record
+from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
+from benchmarks.records.record import REFERENCE, Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
@@ -17,9 +17,15 @@ from benchmarks.reporting.rows import Row, Section, data_title, once
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
-def questions() -> dict[str, tuple[str, ...]]:
-    """Question -> the metrics that answer it, the first that a board has."""
-    return {family.title.lower(): family.headline for family in families() if family.headline}
+def questions(group: Group | None = None) -> dict[str, tuple[str, ...]]:
+    """Question of a group of families, or of those in none -> the metrics that answer it, the first that a board
+    has."""
+    return {f.title.lower(): f.headline for f in families() if f.headline and f.group is group}
+
+
+def all_questions() -> dict[str, tuple[str, ...]]:
+    """The questions of all groups, those in none first."""
+    return {question: metrics for group in groups() for question, metrics in questions(group).items()}
 
 
 def sort_metric(section: Section) -> str:
@@ -69,10 +75,11 @@ def columns(section: Section, family: Family) -> list[str]:
     return [in_unit(section, name) for name in shown]
 
 
-def headlines(section: Section) -> list[str]:
-    """One metric for each question, that of the leaderboard first."""
-    others = [measured(section, family.headline) or family.headline for family in families()[1:]]
-    return [sort_metric(section), *(metrics[0] for metrics in others if metrics)]
+def headlines(section: Section, group: Group | None = None) -> list[str]:
+    """One metric for each question of a group, or of the families in none: then that of the leaderboard first."""
+    members = [family for family in families()[1:] if family.group is group]
+    found = [measured(section, family.headline) or family.headline for family in members]
+    return [*([] if group else [sort_metric(section)]), *(metrics[0] for metrics in found if metrics)]
 
 
 def plots(section: Section) -> list[tuple[str, str]]:
@@ -339,12 +346,24 @@ def protocol(section: Section) -> str:
         ],
         ["importance samples", f"K = {record.importance_samples} an image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
+        *([["outliers", outliers]] if (outliers := _outliers(section)) else []),
         ["hardware", escape(devices)],
         ["versions", escape(versions)],
         ["commits", f"{escape(commits)} (+: with uncommitted changes)" if "+" in commits else escape(commits)],
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _outliers(section: Section) -> str:
+    """Which images were told from test images, by the records' details; "" for none."""
+    named = set()
+    for setting, before in (("dataset", "test images of "), ("class", "test images of the left-out class ")):
+        found = [r.details.get(f"outliers_{setting}") for r in section.records]
+        named |= {
+            f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
+        }
+    return "; ".join(sorted(named))
 
 
 def _other_data(section: Section) -> str:
@@ -396,6 +415,19 @@ def below(section: Section) -> str:
         f"**{len(worse)} of {len(having)} rows are further from the test images than a PCA's reconstructions** "
         f"({line:.2f}): {', '.join(escape(row.label) for row in worse)}."
     )
+
+
+def reference(section: Section, family: Family) -> str:
+    """What the numbers of a family are read against: what there is without a model."""
+    details = [r.details.get(REFERENCE + family.name) for r in section.records]
+    known: dict[str, float] = next((entry for entry in details if entry), {})
+    numbers = [f"{known[name]:.4g} ({escape(setting(name))})" for name in family.metrics if known.get(name) is not None]
+    return f"{family.reference} {', '.join(numbers)}." if family.reference and numbers else ""
+
+
+def setting(metric: str) -> str:
+    """What the label of one of several alike metrics has after a comma."""
+    return CATALOGUE[metric].label.partition(", ")[2]
 
 
 def judge(section: Section) -> str:

@@ -28,7 +28,7 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         "how they differ in the rest. Places of one seed, marked ~, may be chance: only a board with three seeds or "
         "more can tell variants apart.",
     ]
-    for question in [*board.questions(), SPEED]:
+    for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, question, describe))]
         if parts:
             blocks += [
@@ -68,7 +68,7 @@ def _heading(section: Section, question: str) -> str:
 @once
 def answering_metric(section: Section, question: str) -> str | None:
     """The metric that answers a question on this board; None where no row has one."""
-    return next(iter(board.measured(section, board.questions().get(question, ()))), None)
+    return next(iter(board.measured(section, board.all_questions().get(question, ()))), None)
 
 
 @once
@@ -113,7 +113,7 @@ def place(section: Section, row: Row, question: str) -> str:
 
 
 def elsewhere(section: Section, row: Row, question: str) -> str:
-    """The row's place for every other question that it has an answer to."""
+    """The row's place for every other question that it has an answer to; tasks are in the guide."""
     found = [
         f"{escape(other)} {place(section, row, other)}"
         for other in [*board.questions(), SPEED]
@@ -134,7 +134,7 @@ def winners(section: Section) -> list[list[str]]:
     """A line a question: the best row, those that seeds cannot tell from it, what its training takes and its place
     elsewhere. None where a row has too few seeds."""
     lines = []
-    for question in board.questions():
+    for question in board.all_questions():
         metric = answering_metric(section, question)
         rows = answering(section, question)
         if metric is None or not rows or len(rows[0].by_seed(metric)) < FEWEST_SEEDS:

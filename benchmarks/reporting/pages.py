@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.records.catalogue import CATALOGUE, families
-from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
+from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
+from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
 from benchmarks.reporting import board, figures, glossary, guide, reproduction, variant_pages
 from benchmarks.reporting.board import Table
@@ -17,7 +17,7 @@ from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import as_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
-from benchmarks.reporting.rows import Row, Section, data_title, sections
+from benchmarks.reporting.rows import Row, Section, data_title, sections, shows_originals
 from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan
 
@@ -157,7 +157,7 @@ def _section_blocks(section: Section, name: str, files: SideFiles, output: Outpu
             f"↑ higher is better, ↓ lower is better. What each column means: [glossary]({glossary.FILE}). "
             f"{board.ranking_sentence(section)}",
             board.leaderboard(section),
-            *_further_tables(section),
+            *_further_tables(section, name, files, output),
             *pictures,
             "### Run a row again",
             board.commands(section),
@@ -167,22 +167,25 @@ def _section_blocks(section: Section, name: str, files: SideFiles, output: Outpu
     return blocks, every
 
 
-def _further_tables(section: Section) -> list[Block]:
-    """The table of every family but the leaderboard's, where at least one row has a number; cost."""
-    options = defaultdict(lambda: "?", _evaluation_options(section))
+def _further_tables(section: Section, name: str, files: SideFiles, output: Output) -> list[Block]:
+    """The table of every family but the leaderboard's, where at least one row has a number, those of a group under its
+    heading; cost."""
     blocks: list[Block] = []
-    for family in families()[1:]:
-        shown = board.measured(section, board.columns(section, family))
-        if not shown:
-            continue
-        by = next((metric for metric in family.headline if metric in shown), shown[0])
-        blocks += [
-            f"### {escape(family.title)}",
-            family.sentence.format_map(options),
-            board.metric_table(section, by, shown),
+    for group, members in grouped(families()[1:]):
+        shown = [
+            (family, metrics)
+            for family in members
+            if (metrics := board.measured(section, board.columns(section, family)))
         ]
-        if family.explains_distances:
-            blocks += [board.judge(section), "What the distances mean:", board.limits(section), board.below(section)]
+        if group and shown:
+            blocks += [f"### {escape(group.title)}", group.sentence]
+        for family, metrics in shown:
+            by = next((metric for metric in family.headline if metric in metrics), metrics[0])
+            blocks += [
+                f"{'####' if group else '###'} {escape(family.title)}",
+                *_family_table(section, family, by, metrics),
+                *_family_picture(section, family, by, name, files, output),
+            ]
     blocks += [
         "### Cost",
         "Of one run, means over seeds, on the hardware above. Memory is the process's highest on a CPU, the tensors' "
@@ -190,6 +193,48 @@ def _further_tables(section: Section) -> list[Block]:
         board.cost(section),
     ]
     return blocks
+
+
+def _family_table(section: Section, family: Family, by: str, shown: Sequence[str]) -> list[Block]:
+    options = defaultdict(lambda: "?", _evaluation_options(section))
+    blocks: list[Block] = [
+        family.sentence.format_map(options),
+        board.metric_table(section, by, shown),
+        board.reference(section, family),
+    ]
+    if family.explains_distances:
+        blocks += [board.judge(section), "What the distances mean:", board.limits(section), board.below(section)]
+    return blocks
+
+
+def _family_picture(
+    section: Section, family: Family, by: str, name: str, files: SideFiles, output: Output
+) -> list[str]:
+    """What is drawn below a family's table, which is sorted by the metric ``by``."""
+    heading = family.title
+    file = f"{name}-{anchor(heading)}"
+    rows = board.sorted_rows(section, by)
+    if family.name == "denoising" and shows_originals(section):
+        best = board.best_of_each_family(section, by)
+        noises = ", ".join(escape(board.setting(metric)) for metric in family.metrics)
+        caption = (
+            f"Test images and, for each noise ({noises}), a line of them corrupted over a line of reconstructions. The "
+            f"best row of each family of variants by {escape(section.label(by))}, its lowest seed."
+        )
+        return _picture(file, heading, lambda: figures.sheet(best, files, DENOISED_FILE, 4.3), output, caption, best)
+    if family.name == "outliers":
+        caption = (
+            "How each score tells outliers from test images, with the AUROC of the best row of each family of variants; "
+            "all other rows grey; the dotted line is chance; the lowest seed of each row."
+        )
+        return _picture(file, heading, lambda: figures.roc_curves(section, rows, files), output, caption, rows)
+    if family.name == "compression":
+        caption = (
+            "Squared error of test images against the numbers that each is decoded from, the lowest seed of each row; "
+            "a curve ends with the whole code. Dashed, a PCA of the images."
+        )
+        return _picture(file, heading, lambda: figures.compression(section, rows, files), output, caption, rows)
+    return []
 
 
 def _evaluation_options(section: Section) -> dict[str, str]:
@@ -206,7 +251,8 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     by = board.sort_metric(section)
     rows = board.sorted_rows(section, by)
     best = board.best_of_each_family(section, by)
-    dots, pairs = board.headlines(section), board.plots(section)
+    dots = [metric for group in groups() for metric in board.headlines(section, group)]
+    pairs = board.plots(section)
     lowest = "the lowest seed of each row"
 
     def sheet_of(file: str) -> Callable[[Sequence[Row]], bytes | None]:
@@ -237,7 +283,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     blocks: list[Block] = []
     every: list[str] = []
     for heading, draw, caption, on_board in a_row:
-        if heading == "Reconstructions" and not _shows_originals(section):
+        if heading == "Reconstructions" and not shows_originals(section):
             blocks += ["### Reconstructions", HIDDEN_RECONSTRUCTIONS]
             continue
         shown = _picture(f"{name}-{anchor(heading)}", heading, lambda draw=draw: draw(rows), output, caption, rows)  # type: ignore[misc]
@@ -283,14 +329,10 @@ def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _shows_originals(section: Section) -> bool:
-    return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
-
-
 def _sample_caption(section: Section) -> str:
     if section.condition == "label":
         return "Mean images of draws from the prior, a line a class"
-    if section.given and _shows_originals(section):
+    if section.given and shows_originals(section):
         return "A line a test image: what is given of it, and its completions by draws from the prior (mean images)"
     if section.given:
         return "A line a test image: the pixels predicted by draws from the prior (mean images), the given ones white"
@@ -298,7 +340,7 @@ def _sample_caption(section: Section) -> str:
 
 
 def _ends(section: Section) -> str:
-    if _shows_originals(section):
+    if shows_originals(section):
         return "those of two test images, whose reconstructions are the ends"
     return "two draws from the prior"
 

@@ -225,6 +225,11 @@ def data_title(record: Record) -> str:
     return str(record.details.get("data_title") or record.config.get("dataset", {}).get("title") or record.dataset)
 
 
+def shows_originals(section: Section) -> bool:
+    """Whether pictures of the section show images of the data set itself."""
+    return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
+
+
 def _section(dataset: str, profile: str, records: list[Record], data: str) -> Section:
     rows: dict[str, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     # One record a seed, the latest: before titles and paths were left out of run ids, one run could have several.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.catalogue import CATALOGUE, groups
 from benchmarks.records.searches import Search
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, once
+from benchmarks.reporting.rows import Row, Section, once, shows_originals
 
 PICTURES = {
     "samples": "samples.png",
@@ -62,9 +62,7 @@ def _page(
         "## On these boards",
         "Place among the rows that have the number (shared where seeds cannot tell them apart; by the mean alone, "
         "marked ~, where there are fewer than three seeds).",
-        table(
-            ["board", *board.questions()], [line for section, rows in own for line in _places(section, rows)], "left"
-        ),
+        *_tables_of_places(own),
     ]
     for section, rows in own:
         blocks.append(f"## {escape(section.title)}")
@@ -108,7 +106,7 @@ def _tried(search: Search) -> list[str]:
 
 
 def _caption(row: Row, section: Section) -> str:
-    originals = section.any_record.config.get("dataset", {}).get("show_originals", True)
+    originals = shows_originals(section)
     shown = "; test images over their reconstructions" if originals else ""
     ends = "the codes of two test images" if originals else "two draws from the prior"
     return (
@@ -124,12 +122,22 @@ def _number(row: Row, metric: str) -> str:
     return "–" if values is None else board.spread(values, CATALOGUE[metric].decimals)
 
 
-def _places(section: Section, rows: Sequence[Row]) -> list[list[str]]:
+def _tables_of_places(own: Sequence[tuple[Section, list[Row]]]) -> list[str]:
+    """A table of the questions in no group and, where there is a place in it, one of each group."""
+    tables = []
+    for group in groups():
+        lines = [line for section, rows in own for line in _places(section, rows, board.questions(group))]
+        if group is None or any(place != "–" for _, *places in lines for place in places):
+            tables.append(table(["board", *board.questions(group)], lines, "left"))
+    return tables
+
+
+def _places(section: Section, rows: Sequence[Row], questions: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
     link = f"[{escape(section.title)}](../{board.page_file(section.dataset)})"
     lines = []
     for row in rows:
         label = link if row.label == row.variant else f"{link}: {escape(row.label)}"
-        lines.append([label, *(_place(section, row, metrics) for metrics in board.questions().values())])
+        lines.append([label, *(_place(section, row, metrics) for metrics in questions.values())])
     return lines
 
 

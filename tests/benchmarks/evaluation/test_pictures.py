@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from benchmarks.evaluation import latent_pictures, pictures
+from benchmarks.evaluation.denoising import NOISES, corrupted
 from benchmarks.evaluation.latent_pictures import interpolations, plane_points, principal_plane, traversals
 from benchmarks.sweep.cell import build
 
@@ -53,6 +54,35 @@ def test_no_test_image_is_decoded_where_originals_may_not_be_shown(tmp_path, ima
         latent_pictures.write(tmp_path, model, images, None, show_originals=shown)
         assert (torch.cdist(torch.cat(decoded), codes).min() < 1e-4) == shown
         assert (tmp_path / "interpolations.png").exists() == (shown or walks)
+
+
+def test_noise_is_shown_over_what_is_left_of_it_and_no_image_where_none_may_be(tmp_path, images):
+    variant = build(configuration(), (1, 8, 8))
+    noisy = [images[:6], *(corrupted(images[:6], noise) for noise in NOISES)]
+    left = [variant.reconstruct(x) for x in noisy]
+
+    def lines(sheet):
+        """Its lines as images, the white between them left out."""
+        assert sheet.shape[1] == 6 * 9 + 1
+        rows = sheet[1:].reshape(-1, 9, 55)[:, :8, 1:].reshape(-1, 8, 6, 9)[..., :8]
+        return [torch.from_numpy(row.copy()).permute(1, 0, 2) for row in rows]
+
+    def as_shown(x):
+        return x[:, 0].mul(255).round().to(torch.uint8)
+
+    pictures.write_denoised(tmp_path, variant, images, True)
+    expected = [noisy[0], *(line for pair in zip(noisy[1:], left[1:], strict=True) for line in pair)]
+    found = lines(pixels(tmp_path / "denoised.png"))
+    assert len(found) == len(expected)
+    assert all(torch.equal(a, as_shown(b)) for a, b in zip(found, expected, strict=True))
+    pictures.write_denoised(tmp_path, variant, images, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_conditional_model_has_no_denoised_images(tmp_path, images):
+    variant = build(configuration("cvae", 0, "dataset.condition=label"), (1, 8, 8), (10,))
+    pictures.write_denoised(tmp_path, variant, images, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_of_any_size_fit_on_a_sheet():
