@@ -19,6 +19,7 @@ from .latent import (
 )
 from .measuring import Evaluation, Evaluator, evaluate, likelihoods
 from .runs import Run, load_run, save
+from .tasks import auroc, compression, corrupt, denoise, denoising_gain, few_label_accuracy, outlier_scores
 
 __all__ = [
     "Evaluation",
@@ -26,9 +27,15 @@ __all__ = [
     "LatentMap",
     "MixtureSampler",
     "Run",
+    "auroc",
+    "compression",
+    "corrupt",
     "decode",
+    "denoise",
+    "denoising_gain",
     "encode",
     "evaluate",
+    "few_label_accuracy",
     "fit",
     "fit_mixture",
     "image_grid",
@@ -36,6 +43,7 @@ __all__ = [
     "latent_map",
     "likelihoods",
     "load_run",
+    "outlier_scores",
     "reconstruct",
     "represent",
     "sample",

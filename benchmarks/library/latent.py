@@ -25,7 +25,7 @@ from benchmarks.evaluation.representation import fit_mixture as fitted_mixture
 from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, model_of, observation_of
-from variants import Autoencoder, Variant
+from variants import Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,13 +85,8 @@ def decode(model: Run | Variant, z: Tensor, labels: Array | None = None) -> Tens
     if z.is_floating_point():
         z = z.to(next(variant.parameters()).dtype)
 
-    def mean_image(z: Tensor, condition: Tensor | None) -> Tensor:
-        if isinstance(variant, Autoencoder):
-            return variant.image(z, condition=condition)
-        return variant.likelihood(z, condition=condition).mean
-
     try:
-        return batched(mean_image, z, _class_condition(model, labels, len(z))).cpu()
+        return batched(variant.image, z, _class_condition(model, labels, len(z))).cpu()
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the model does not decode {z.dtype} vectors of {z.shape[1]} numbers: {reason}") from error
@@ -170,10 +165,7 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
         >>> fit_mixture(run, images).sample(16, seed=0).shape
         torch.Size([16, 1, 8, 8])
     """
-    continuous = _continuous(model, images)
-    codes = continuous.codes
-    if codes.shape != continuous.means.shape:
-        raise UserError("a mixture of Gaussians needs a continuous latent vector, and a part of this one is discrete")
+    codes = continuous_codes(model, images)
     if len(codes) < components:
         raise UserError(f"a mixture of {components} Gaussians needs as many images, got {len(codes)}")
     found = fitted_mixture(codes, components, seed)
@@ -276,6 +268,15 @@ def image_grid(images: Array, columns: int | None = None) -> np.ndarray:
     pixels = image_bytes(images)
     sheet = pictures.grid(pixels.float() / 255, columns or pictures.columns_for(pixels))
     return sheet.squeeze(-1).numpy()
+
+
+def continuous_codes(model: Run | Variant, images: Array) -> Tensor:
+    """Codes (n, latent) of a model without discrete latent variables and without a condition. Raises
+    :class:`UserError` for another."""
+    found = _continuous(model, images)
+    if found.codes.shape != found.means.shape:
+        raise UserError("a continuous latent vector is needed, and a part of this one is discrete")
+    return found.codes
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import EvaluationConfig
-from benchmarks.data import Dataset, Split, feature_cache
+from benchmarks.data import Dataset, Split, data_root, feature_cache
 from benchmarks.data.dataset import SIDES
 from benchmarks.errors import UserError
-from benchmarks.evaluation.evaluate import Evaluation, EvaluationData
+from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
 from benchmarks.evaluation.evaluate import evaluate as measured
+from benchmarks.evaluation.families.outliers import IMAGES as OUTLIERS
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space_of, judge_space_of
 from benchmarks.evaluation.judges.network import feature_network, shipped_judge
@@ -27,6 +28,7 @@ from benchmarks.library.latent import observed
 from benchmarks.library.randomness import drawn_from, kept_random_numbers
 from benchmarks.library.runs import Run, device_of, loaded_data, model_of
 from benchmarks.sweep.cell import evaluation_data
+from benchmarks.sweep.outliers import outlier_sets
 from benchmarks.training.loop import tensor_float_32
 from benchmarks.training.teacher import teacher
 from variants import Variant
@@ -43,6 +45,7 @@ def evaluate(
     *,
     train_images: Array | None = None,
     train_labels: Array | None = None,
+    outliers: Array | None = None,
     judge: str | None = None,
     inception: bool = False,
     seed: int = 0,
@@ -54,7 +57,7 @@ def evaluate(
     Without ``images`` a run is measured on its data set's test split as on its board, to the numbers of its record.
     With ``images`` it is measured on these: likelihoods, reconstruction, samples beside the images, and with ``labels``
     what codes know of the class. Classifiers and the mixture sampler are fitted on ``train_images``, by default those
-    that the run was trained on where they can be had.
+    that the run was trained on where they can be had. ``outliers`` are images of another kind, to be told from these.
 
     ``judge``: whose features sample quality is measured in: "mnist", "fashion_mnist" or "digits", the judges of these
     boards; "train", a classifier that is trained on the training images and their labels (minutes, once; it is cached);
@@ -78,7 +81,7 @@ def evaluate(
     if images is None:
         if not isinstance(model, Run):
             raise UserError("a model without a run has no data set of its own: give images")
-        if labels is not None or train_images is not None or train_labels is not None or judge is not None:
+        if any(given is not None for given in (labels, train_images, train_labels, outliers, judge)):
             raise UserError("without images a run is measured as on its board: give images, too, or leave out the rest")
         return _on_board(model, config, device)
     x, condition = observed(model, images, labels if variant.conditional else None)
@@ -98,7 +101,9 @@ def evaluate(
             "features": _judge(model, judge, pixels, targets, training, device),
             "inception": _inception(pixels, config, device),
         }
-        data = EvaluationData(x, targets, probe, probe_labels, spaces, condition, probe_condition, count)
+        data = EvaluationData(
+            x, targets, probe, probe_labels, spaces, condition, probe_condition, count, _outliers(model, outliers)
+        )
         found = measured(variant, data, config, seed, short_of_memory=True)
     for space in spaces.values():
         if isinstance(space, FeatureSpace):
@@ -197,8 +202,20 @@ def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evalu
             if which == run.record.details.get("teacher"):
                 run.model.use_teacher(network)
         held_out = evaluation_data(whole, data, feature_cache(), device, result)
+        sets = outlier_sets(whole.dataset, data, data_root(), device)
+        held_out = dataclasses.replace(held_out, outliers=sets)
         result.include(measured(run.model, held_out, config, run.config.seed, short_of_memory=True))
     return result
+
+
+def _outliers(model: Run | Variant, images: Array | None) -> dict[str, Outliers | str]:
+    """The images that are no test images, under the name of another data set."""
+    if images is None:
+        return {"dataset": "no outliers were given", "class": "no class was left out of training"}
+    if model_of(model).conditional:
+        return {}
+    x = observed(model, images)[0][:OUTLIERS]
+    return {"dataset": Outliers(x, {"dataset": "given images", "outliers": len(x)}), "class": "no class was left out"}
 
 
 def _training(model: Run | Variant, images: Array | None, labels: Array | None) -> Split | None:

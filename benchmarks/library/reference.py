@@ -52,6 +52,11 @@ SECTIONS = (
         ),
     ),
     Section(
+        "What a code is good for",
+        "benchmarks",
+        ("few_label_accuracy", "outlier_scores", "auroc", "corrupt", "denoise", "denoising_gain", "compression"),
+    ),
+    Section(
         "Options",
         "benchmarks",
         (

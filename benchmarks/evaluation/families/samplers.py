@@ -51,7 +51,7 @@ register(
                 "FID, mixture sampler", "distance", "lower",
                 f"fid_features of images decoded from a mixture of {MIXTURE_COMPONENTS} Gaussians fitted to training "
                 "codes, in place of the prior",
-                needs=("features", "no_condition"), judged=True,
+                needs=("features", "no_condition", "training_images"), judged=True,
             ),
         },
     )

@@ -26,6 +26,12 @@ def results(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch):
+    """No other data set is there, as for the run of a cell: no outliers."""
+    monkeypatch.setenv("VAE_DATA_ROOT", "unused")
+
+
 @pytest.fixture(scope="module")
 def run_id():
     return configuration().run_id
