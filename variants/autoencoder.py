@@ -35,8 +35,8 @@ class Autoencoder(Variant):
     The squared error is summed over pixels. G(z) is the mean of the observation model, which lies in [0, 1]; with an
     affine network, or where the data set says that outputs are linear, it is the decoder's output itself. Subclasses
     override ``corrupt`` (T, by default the image itself), ``regulariser`` (the penalty, by default none; ``step.x``,
-    ``step.z``), ``reconstruction`` and ``image`` (G). There is no prior and q is a point mass, so no ELBO; a subclass that has a
-    prior says in ``unavailable`` what it lacks.
+    ``step.z``), ``reconstruction`` and ``image`` (G). There is no prior and q is a point mass, so no ELBO;
+    a subclass that has a prior says in ``unavailable`` what it lacks.
     """
 
     Config = AutoencoderConfig
