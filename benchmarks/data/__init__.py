@@ -2,8 +2,9 @@
 
 from .conditions import batches, condition_shape, hide_given, missing, observe_condition, scored
 from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
-from .loading import load
-from .padding import cropped
+from .loading import DOWNLOADED, load
+from .outliers import in_shape
+from .padding import cropped, with_zeros
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
 from .sources import cache_root, data_root
@@ -11,6 +12,7 @@ from .values import check_training_images
 
 __all__ = [
     "CONDITIONS",
+    "DOWNLOADED",
     "Dataset",
     "DatasetConfig",
     "Split",
@@ -21,6 +23,7 @@ __all__ = [
     "cropped",
     "data_root",
     "hide_given",
+    "in_shape",
     "load",
     "missing",
     "observe_condition",
@@ -29,4 +32,5 @@ __all__ = [
     "place",
     "scored",
     "training_images",
+    "with_zeros",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from variants.options import added, between, one_of, positive
+from variants.options import added, between, not_negative, one_of, positive, without_effect
 from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
@@ -26,9 +26,16 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
 # Sources whose images have one size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
 # Options that say how images are observed, not which they are.
-OBSERVED = ("title", "observation", "scale", "binarise", "show_originals", "condition", "loss", "loss_weight", "output")
+OBSERVED = (
+    "title", "observation", "scale", "binarise", "show_originals", "condition", "outliers", "loss", "loss_weight",
+    "output",
+)  # fmt: skip
 # Channels of sources that have no option for them.
 CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3}
+# Sources whose classes are known before they are loaded: how many there are.
+CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10}
+# Source -> the data set whose test images are outliers, where dataset.outliers does not say.
+DEFAULT_OUTLIERS = {"mnist": "fashion_mnist", "fashion_mnist": "mnist", "celeba": "fashion_mnist", "digits": "mnist"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,9 @@ class Split:
 @dataclass(frozen=True)
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
-    the number of classes, or of attributes, in its labels (0 without labels). ``unpadded``: the data set whose images
-    zeros were put around, None where there are none."""
+    the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
+    class that the other splits do not have, where one was left out. ``unpadded``: the data set whose images zeros were
+    put around, None where there are none."""
 
     name: str
     title: str
@@ -57,6 +65,7 @@ class Dataset:
     sha256: str
     classes: int = 0
     unpadded: Dataset | None = None
+    left_out: Split | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,6 +105,10 @@ class DatasetConfig:
     ``pad``: zeros are put around images until they are so many pixels high and wide, evenly on all sides. They are
     pixels like any other: models see them, and likelihoods, errors and bits per dimension count them. The data set's
     own classifier judges the images inside.
+
+    ``outliers`` names the data set whose test images are to be told from those of this one. "default" is Fashion-MNIST
+    for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and none for your own images; "none" is none. ``left_out``
+    is a class whose images are left out of training, validation and test; its test images are outliers, too.
     """
 
     name: str = ""
@@ -118,6 +131,8 @@ class DatasetConfig:
     loss_weight: float = added(1.0)
     output: str = added("sigmoid")
     pad: int | None = added(None)
+    outliers: str = added("default")
+    left_out: int | None = added(None)
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
@@ -143,6 +158,11 @@ class DatasetConfig:
             raise ValueError(f"dataset.condition={self.condition} needs an even {which}, got {self.side}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        if self.left_out is not None:
+            self._check_left_out(self.left_out)
+        if self.condition != "none":
+            why = "images given a condition are not told from outliers"
+            without_effect("dataset.outliers", self.outliers, "default", why)
         positive("dataset.validation_share", self.validation_share)
         positive("dataset.test_share", self.test_share)
         if self.validation_share + self.test_share >= 1:
@@ -164,6 +184,22 @@ class DatasetConfig:
         """What decides which images are loaded: equal where they are the same, however they are observed."""
         options = {option.name: getattr(self, option.name) for option in dataclasses.fields(self)}
         return repr({name: value for name, value in options.items() if name not in OBSERVED})
+
+    @property
+    def outlier_name(self) -> str | None:
+        """The name of the data set whose test images are outliers; None for none."""
+        if self.outliers == "default":
+            return DEFAULT_OUTLIERS.get(self.source)
+        return None if self.outliers == "none" else self.outliers
+
+    def _check_left_out(self, left_out: int) -> None:
+        not_negative("dataset.left_out", left_out)
+        if self.source == "celeba":
+            raise ValueError(f"dataset.left_out={left_out} needs classes, and celeba has attributes")
+        if left_out >= (classes := CLASSES.get(self.source, left_out + 1)):
+            raise ValueError(
+                f"dataset.left_out={left_out} is no class of {self.source}: its classes are 0 to {classes - 1}"
+            )
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.objective import mean_objective
+    from benchmarks.evaluation.evaluate import mean_objective
 
     data = context.data
     try:

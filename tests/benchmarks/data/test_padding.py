@@ -14,6 +14,7 @@ from benchmarks.evaluation.features.spaces import judge_space
 from benchmarks.sweep import runner
 from benchmarks.sweep.cell import build
 from benchmarks.sweep.locks import LockedError
+from benchmarks.sweep.outliers import outlier_sets
 from tests.benchmarks.cells import CPU, configuration, digits, setting
 
 GREY = ("dataset.observation=discretised_logistic", "dataset.binarise=none")
@@ -41,6 +42,27 @@ def test_padded_data_are_other_data_and_know_what_they_were():
     assert padded(plain, 12).sha256 == data.sha256 != padded(plain, 13).sha256
     assert configuration("vae", 0, "dataset.pad=12").dataset.shape == (1, 12, 12)
     assert "pad" not in configuration().resolved()["dataset"]
+
+
+def test_a_class_that_is_left_out_has_zeros_around_its_images_too():
+    config = configuration("vae", 0, "dataset.pad=12", "dataset.left_out=3").dataset
+    data = load(config, Path("unused"))
+    assert data.left_out.images.shape[1:] == (1, 12, 12)
+    assert torch.equal(cropped(data.left_out.images, 8, 8), data.unpadded.left_out.images)
+    assert 3 not in data.train.labels
+    found = outlier_sets(config, data, Path("unused"), CPU)["class"]
+    assert torch.equal((found.x * 255).round().byte() > 0, observe_evaluation(data.left_out.images, config) > 0)
+
+
+def test_outliers_of_another_data_set_have_zeros_where_these_images_have_them(monkeypatch):
+    other = load(DatasetConfig(name="digits", source="digits", observation="discretised_logistic"), Path("unused"))
+    monkeypatch.setattr("benchmarks.sweep.outliers.load", lambda *arguments, **options: other)
+    config = configuration("vae", 0, *GREY, "dataset.pad=12").dataset
+    found = outlier_sets(config, padded(digits(), 12), Path("unused"), CPU)["dataset"]
+    assert found.x.shape[1:] == (1, 12, 12)
+    inside = cropped(found.x, 8, 8)
+    assert torch.equal((inside * 255).round().byte(), other.test.images[: len(inside)])
+    assert found.x.sum().item() == pytest.approx(inside.sum().item(), rel=1e-5)
 
 
 def test_the_data_set_s_own_judge_sees_the_images_without_the_zeros(tmp_path):
