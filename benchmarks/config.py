@@ -159,10 +159,17 @@ class Config:
         self._check_names()
         cls = variants.lookup(self.variant_name)
         cls.check(self.variant, self.network, self.dataset.side)
+        if self.dataset.shape is not None:
+            self.network.check_images(self.dataset.shape)
         if self.training.batch_size < cls.smallest_batch:
             raise ValueError(
                 f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "
                 f"compares the images of a batch, got {self.training.batch_size}"
+            )
+        if self.dataset.output == "linear" and getattr(self.variant, "loss", None) == "cross_entropy":
+            raise ValueError(
+                "variant.loss=cross_entropy needs pixels between 0 and 1, and dataset.output=linear bounds none: set "
+                "variant.loss=squared_error or dataset.output=sigmoid"
             )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":

@@ -24,12 +24,14 @@ from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
 from benchmarks.records.record import CODES_FILE, HISTORY_FILE
 from benchmarks.seeding import seed_everything
-from variants import PROPERTIES, Variant
+from variants import PROPERTIES, Batch, Variant
 
 log = logging.getLogger(__name__)
 
 # Images encoded or decoded at once where no samples multiply them.
 BATCH = 500
+# Images of one loss, which may decode many draws of each.
+LOSS_BATCH = 100
 # How a metric's need for a set of outliers begins.
 OUTLIERS = "outliers_"
 
@@ -325,13 +327,21 @@ def _as_float(value: Any) -> float:
 
 @torch.no_grad()
 def validation_score(
-    variant: Variant, x: Tensor, seed: int, samples: int = 1, condition: Tensor | None = None
+    variant: Variant,
+    x: Tensor,
+    seed: int,
+    samples: int = 1,
+    condition: Tensor | None = None,
+    training_images: int | None = None,
 ) -> dict[str, float]:
     """Named numbers after an epoch, higher is better; epochs are compared by the first one: the mean ELBO in nats per
     image from ``samples`` posterior samples an image, or the mean negative squared error of an image where the ELBO is
-    not defined. With more than one sample, log p(x) stands beside the ELBO."""
+    not defined. With more than one sample, log p(x) stands beside the ELBO. Where the data set trains another loss than
+    the likelihood, whose scale is not fitted yet, it is the negative objective."""
     variant.eval()
     seed_everything(seed, "validation")
+    if not variant.observation.is_trained:
+        return {"validation_negative_objective": -mean_objective(variant, x, condition, training_images)}
     if no_bound(variant):
         reconstructions = batched(variant.reconstruct, x, condition)
         return {"validation_negative_squared_error": -mse(x, reconstructions) * x[0].numel()}
@@ -339,6 +349,20 @@ def validation_score(
     names = ("elbo", "log_likelihood") if samples > 1 else ("elbo",)
     found = per_image(variant, x, samples, max(BATCH, 20 * samples), names, condition)
     return {f"validation_{name}": float(values.mean()) for name, values in found.items()}
+
+
+@torch.no_grad()
+def mean_objective(
+    variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
+) -> float:
+    """The variant's own loss per image on ``x`` (n, channels, height, width) at progress 1, in the mode that it is in;
+    that of the group "model" where there are several. Raises ``ValueError`` where it lacks what its loss needs."""
+    progress = torch.ones((), device=x.device)
+    total = 0.0
+    for part, given in batches(x, condition, LOSS_BATCH):
+        loss = variant.objective(Batch(part, given, training_images=training_images), progress)
+        total += float(loss.by_group["model"]) * len(part)
+    return total / len(x)
 
 
 def batched(function: Callable[..., Tensor], x: Tensor, condition: Tensor | None) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
 from benchmarks.records.record import REFERENCE, Record
@@ -338,6 +339,7 @@ def protocol(section: Section) -> str:
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",
         ],
+        *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
             f"{escape(training.get('epochs'))} epochs, batches of {escape(training.get('batch_size'))}, "
@@ -353,6 +355,11 @@ def protocol(section: Section) -> str:
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _training_loss(dataset: Mapping[str, Any]) -> str:
+    loss = escape(str(dataset["loss"]).replace("_", " "))
+    return f"{loss} of grey pixels, in place of the likelihood: an objective, not comparable with log p(x)"
 
 
 def _outliers(section: Section) -> str:

@@ -35,8 +35,6 @@ FRONT_COLUMNS = 6
 MOST_INSIDE = 12
 # Rows on one figure, the best of a board: more cannot be told apart, and take minutes to lay out.
 MOST_ROWS = 60
-# Of the seeds, side by side.
-MOST_PANELS = 5
 # Metrics that have ROC curves: which outliers, and by which score.
 ROC_METRIC = re.compile(r"outliers_(\w+?)_auroc_(\w+)")
 ROC_RATES = ("false_positive_rate", "true_positive_rate")
@@ -142,10 +140,9 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
     labels = {row: textwrap.fill(in_figure(row.label), 24) for row in rows[:MOST_ROWS]}
     style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
-    stacked = -(-len(shown) // MOST_PANELS)
-    columns = -(-len(shown) // stacked)
+    columns, panel_lines = min(COLUMNS, len(shown)), -(-len(shown) // COLUMNS)
     height = 0.2 * lines + 0.12 * len(labels) + 1.1
-    figure, axes = new_figure(3.4 * columns, height * stacked, stacked, columns)
+    figure, axes = new_figure(3.4 * columns, height * panel_lines, panel_lines, columns)
     for axis in axes[len(shown) :]:
         _blank(axis)
     for metric, axis in zip(shown, axes, strict=False):

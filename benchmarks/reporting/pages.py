@@ -10,13 +10,14 @@ from pathlib import Path
 from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
 from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
-from benchmarks.reporting import board, figures, glossary, guide, reproduction, variant_pages
+from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import as_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
+from benchmarks.reporting.reading import glossary, guide
 from benchmarks.reporting.rows import Row, Section, data_title, sections, shows_originals
 from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan
@@ -224,7 +225,7 @@ def _family_picture(
         return _picture(file, heading, lambda: figures.sheet(best, files, DENOISED_FILE, 4.3), output, caption, best)
     if family.name == "outliers":
         caption = (
-            "How each score tells outliers from test images, with the AUROC of the best row of each family of variants; "
+            "How each score tells outliers from test images, with the AUROC of the best row of each family ; "
             "all other rows grey; the dotted line is chance; the lowest seed of each row."
         )
         return _picture(file, heading, lambda: figures.roc_curves(section, rows, files), output, caption, rows)

@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.reporting import figures, write_reports
 from benchmarks.reporting.boundary.side_files import SideFiles
 
-from .test_reports import pages, record, store
+from .test_reports import NATS, pages, record, store
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -112,7 +112,7 @@ def test_columns_of_known_words_are_read_as_they_are(tmp_path):
 
 
 def test_reports_stand_beside_damaged_files(tmp_path):
-    store(tmp_path / "r", record("vae"), record("iwae"))
+    store(tmp_path / "r", record("vae", 0, NATS | {"outliers_dataset_auroc_mse": 0.9}), record("iwae"))
     folder = tmp_path / "r" / "runs" / record("vae").run_id
     for name in ("samples.png", "history.csv", "codes.csv", "roc.csv"):
         (folder / name).write_bytes(b"garbage")
