@@ -19,6 +19,7 @@ from benchmarks.data import batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
 from benchmarks.seeding import seed_everything
@@ -160,7 +161,7 @@ class Context:
             given = self.data.condition
             parts = [torch.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
             conditions = [None if given is None else given[rows % len(given)] for rows in parts]
-            drawn = zip(parts, conditions, strict=True)
+            drawn = counted_off(zip(parts, conditions, strict=True), count, "images", lambda part: len(part[0]))
             return torch.cat([self.variant.sample(len(rows), condition=one) for rows, one in drawn])
 
     def generated_features(self, space: str) -> Tensor:
@@ -217,7 +218,8 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
                 own.not_applicable[name] = reason
         if own.names != declared.keys():
             seed_everything(context.seed, family.name)
-            family.compute(context, own)
+            with doing(f"evaluating: {family.title[:1].lower()}{family.title[1:]}"):
+                family.compute(context, own)
         _settle(own)
         if unknown := own.names - declared.keys():
             raise ValueError(f"family {family.name!r} entered {', '.join(sorted(unknown))}, which it does not declare")
@@ -282,4 +284,5 @@ def validation_score(
 
 def batched(function: Callable[..., Tensor], x: Tensor, condition: Tensor | None) -> Tensor:
     """``function(x, condition=...)`` of all of ``x`` (n, ...), some at a time."""
-    return torch.cat([function(part, condition=given) for part, given in batches(x, condition, BATCH)])
+    parts = counted_off(batches(x, condition, BATCH), len(x), "images", lambda part: len(part[0]))
+    return torch.cat([function(part, condition=given) for part, given in parts])
