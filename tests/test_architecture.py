@@ -22,8 +22,8 @@ def imports(path):
 # From the lowest: a part may import those before it, and itself. Equal rank: neither imports the other.
 RANKS = {
     "files": 0, "errors": 0, "seeding": 0, "wording": 0, "environment": 0, "variants": 0,
-    "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "progress": 1, "conf_files": 2, "data": 2,
-    "config": 3, "evaluation": 4, "training": 5, "sweep": 6, "reproduction": 7, "reporting": 8, "speed": 9,
+    "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "progress": 1, "conf_files": 2, "data": 2, "config": 3,
+    "evaluation": 4, "training": 5, "sweep": 6, "tuning": 7, "reproduction": 7, "reporting": 8, "speed": 9,
     "__main__": 10,
 }  # fmt: skip
 
@@ -96,7 +96,9 @@ def test_reports_read_records_and_paper_targets_alone():
 
 
 def test_no_folder_has_many_more_than_ten_modules():
-    for folder in {path.parent for path, _ in modules()} - {ROOT / "variants"}:
+    # One file a variant, and one a family of metrics.
+    registries = {ROOT / "variants", ROOT / "benchmarks" / "evaluation" / "families"}
+    for folder in {path.parent for path, _ in modules()} - registries:
         files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
         assert len(files) <= 12, folder
 

@@ -63,9 +63,7 @@ class Autoencoder(Variant):
 
     def image(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """G(z), the reconstruction (*samples, batch, channels, height, width) of ``z`` (*samples, batch, latent)."""
-        if self.affine:
-            return super().decode(z, condition=condition)
-        return self.likelihood(z, condition=condition).mean
+        return super().decode(z, condition=condition) if self.affine else super().image(z, condition=condition)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         output = super().decode(z, condition=condition)
@@ -77,11 +75,6 @@ class Autoencoder(Variant):
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         return step.z.new_zeros(())
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """G(Q(x)) (batch, channels, height, width)."""
-        return self.image(self.code(self.posterior(x, condition=condition)), condition=condition)
 
     def unavailable(self) -> dict[str, str]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -155,6 +155,8 @@ class Variant(nn.Module):
     family: ClassVar[str] = "other"
     # Values that a paper gives for one data set, over the defaults: {"celeba": {"mmd_weight": 100.0}}.
     dataset_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Options whose values the paper leaves open, and values worth trying: what `make tune` searches.
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     # Whether the loss trains the observation model's own parameters (a scale); where it does not, they are fitted
     # after training, by maximum likelihood on training images.
     trains_observation: ClassVar[bool] = True
@@ -334,8 +336,7 @@ class Variant(nn.Module):
     @torch.no_grad()
     def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Mean images decoded from the posterior's mean (a discrete one's mode), never from a draw."""
-        z = self.code(self.posterior(x, condition=condition))
-        return self.likelihood(z, condition=condition).mean
+        return self.image(self.code(self.posterior(x, condition=condition)), condition=condition)
 
     @torch.no_grad()
     def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -349,6 +350,11 @@ class Variant(nn.Module):
     def discrete_code(self, x: Tensor, condition: Tensor | None = None) -> Tensor | None:
         """The most probable value of every discrete latent variable, int64 (batch, variables); None without any."""
         return None
+
+    def image(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The reconstruction (*samples, batch, channels, height, width) that ``z`` (*samples, batch, latent) gives: the
+        mean of p(x|z)."""
+        return self.likelihood(z, condition=condition).mean
 
     def code(self, q: Distribution) -> Tensor:
         """The latent value that stands for q when images are reconstructed: its mean (a discrete one's mode)."""

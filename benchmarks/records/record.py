@@ -35,6 +35,9 @@ STATUSES = ("ok", "failed", "diverged")
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 CODES_FILE = "codes.csv"
+DENOISED_FILE = "denoised.png"
+COMPRESSION_FILE = "compression.csv"
+ROC_FILE = "roc.csv"
 MISSING_DATA_FILE = "missing_data.json"
 # Below a results folder: a results folder of its own, for the records of paper targets, which no board shows.
 REPRODUCTION = "reproduction"
@@ -44,6 +47,8 @@ ERROR_PARTS = ("type", "message", "traceback")
 UNKNOWN_DATA = "unknown"
 # The detail with the digest of a variant's code where its files are the user's own.
 OWN_CODE = "variant_code_sha256"
+# Details that begin with it and end with the name of a family of metrics: what to read its numbers against.
+REFERENCE = "reference_"
 # A record has some 10 kB; one of this size is read in a fraction of a second.
 LARGEST_FILE = 2**22
 MOST = 10**15
@@ -174,7 +179,8 @@ def _check_facts(record: Record) -> None:
             raise RecordError(f"details[{name!r}] must be a text, got {record.details[name]!r:.80}")
     for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):
         _check_measured(f"details[{name!r}]", record.details.get(name))
-    for name in ("limits_features", "limits_inception"):
+    references = [name for name in record.details if name.startswith(REFERENCE)]
+    for name in ("limits_features", "limits_inception", *references):
         limits = record.details.get(name)
         if not isinstance(limits, dict | None):
             raise RecordError(f"details[{name!r}] must be dict, got {limits!r:.80}")

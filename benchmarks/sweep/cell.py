@@ -41,7 +41,7 @@ from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space, judge_space
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
-from benchmarks.files import remove_temporary
+from benchmarks.files import remove_temporary, write_atomically
 from benchmarks.progress.report import doing
 from benchmarks.records.checks import tidy
 from benchmarks.records.record import (
@@ -57,6 +57,7 @@ from benchmarks.records.record import (
 )
 from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
+from benchmarks.sweep.outliers import outlier_sets
 from benchmarks.training.calibration import fit_observation
 from benchmarks.training.checkpoint import Checkpoints, Trained, remove_checkpoints
 from benchmarks.training.identity import identity, own_code_digest
@@ -247,9 +248,15 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
             write_history(checkpoints.folder, trained.progress.history)
         _calibrate(config, data, variant, trained, checkpoints, result)
         held_out = evaluation_data(config, data, setting.cache, setting.device, result)
+        with _alone("outliers", result):
+            sets = outlier_sets(config.dataset, data, setting.data_root, setting.device)
+            held_out = replace(held_out, outliers=sets)
         outcome["evaluated_images"] = len(held_out.x)
         outcome["timing"]["eval_seconds"] = _evaluate(config, variant, held_out, result)
         _draw(config, variant, held_out, checkpoints.folder, result)
+        with _alone("tables", result):
+            for name, text in result.tables.items():
+                write_atomically(checkpoints.folder / name, text.encode())
         # What the run is known by before is not an evaluation's to change.
         details = result.details | details
         if result.failed:
@@ -362,8 +369,12 @@ def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Pa
     seed_everything(config.seed, "pictures")
     with _alone("pictures", result):
         pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
+    with _alone("denoised images", result):
+        pictures.write_denoised(folder, variant, held_out.x, config.dataset.show_originals)
     with _alone("latent pictures", result):
-        latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
+        latent_pictures.write(
+            folder, variant, held_out.x, held_out.labels, held_out.condition, config.dataset.show_originals
+        )
 
 
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:
