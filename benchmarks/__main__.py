@@ -285,9 +285,12 @@ def _check_results(folder: Path, flag: str = "results") -> None:
 
 def _data(options: argparse.Namespace) -> int:
     from benchmarks.config import split_list
+    from benchmarks.progress.screen import TaskScreen
     from benchmarks.sweep.fetch import fetch
 
-    return fetch(split_list(options.datasets, "data set", choices("dataset")))
+    names = split_list(options.datasets, "data set", choices("dataset"))
+    with TaskScreen():
+        return fetch(names)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -356,13 +359,15 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from benchmarks.data import cache_root, data_root
     from benchmarks.environment import choose_device
+    from benchmarks.progress.screen import TaskScreen
     from benchmarks.reproduction.verify import verify
     from benchmarks.sweep.cell import Setting
 
     _check_results(options.results)
     folder = options.results / "verification"
     setting = Setting(folder, data_root(), cache_root() / "features", choose_device("auto"))
-    text, same = verify(options.run, options.results, setting)
+    with TaskScreen():
+        text, same = verify(options.run, options.results, setting)
     print(text)
     return 0 if same else 1
 
@@ -408,9 +413,12 @@ def _judges(options: argparse.Namespace) -> int:
     from benchmarks.data import data_root
     from benchmarks.evaluation.judges.making import make_shipped
     from benchmarks.evaluation.judges.shipped import SOURCES
+    from benchmarks.progress.screen import TaskScreen
 
-    for written in make_shipped(split_list(options.datasets, "data set", SOURCES), data_root()):
-        print(written)
+    names = split_list(options.datasets, "data set", SOURCES)
+    with TaskScreen():
+        written = make_shipped(names, data_root())
+    print("\n".join(map(str, written)))
     return 0
 
 

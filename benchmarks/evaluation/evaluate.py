@@ -20,6 +20,7 @@ from benchmarks.data import batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
 from benchmarks.records.record import CODES_FILE, HISTORY_FILE
@@ -206,7 +207,7 @@ class Context:
             given = self.data.condition
             parts = [torch.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
             conditions = [None if given is None else given[rows % len(given)] for rows in parts]
-            drawn = zip(parts, conditions, strict=True)
+            drawn = counted_off(zip(parts, conditions, strict=True), count, "images", lambda part: len(part[0]))
             return torch.cat([self.variant.sample(len(rows), condition=one) for rows, one in drawn])
 
     @contextlib.contextmanager
@@ -271,7 +272,8 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
                 own.not_applicable[name] = reason
         if own.names != declared.keys():
             seed_everything(context.seed, family.name)
-            family.compute(context, own)
+            with doing(f"evaluating: {family.title[:1].lower()}{family.title[1:]}"):
+                family.compute(context, own)
         _settle(own)
         if unknown := own.names - declared.keys():
             raise ValueError(f"family {family.name!r} entered {', '.join(sorted(unknown))}, which it does not declare")
@@ -362,4 +364,5 @@ def mean_objective(
 
 def batched(function: Callable[..., Tensor], x: Tensor, condition: Tensor | None) -> Tensor:
     """``function(x, condition=...)`` of all of ``x`` (n, ...), some at a time."""
-    return torch.cat([function(part, condition=given) for part, given in batches(x, condition, BATCH)])
+    parts = counted_off(batches(x, condition, BATCH), len(x), "images", lambda part: len(part[0]))
+    return torch.cat([function(part, condition=given) for part, given in parts])

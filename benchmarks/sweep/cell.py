@@ -42,6 +42,7 @@ from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space,
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary, write_atomically
+from benchmarks.progress.report import doing
 from benchmarks.records.checks import tidy
 from benchmarks.records.record import (
     OWN_CODE,
@@ -190,7 +191,8 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
             elif record.status != "ok":
                 held.path.unlink()
         try:
-            data = load()
+            with doing("loading the data"):
+                data = load()
         except UserError as error:
             return write_failure(config, setting, "DataMissing", str(error))
         return run_cell(config, data, setting)
@@ -336,6 +338,7 @@ def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
         trained.progress.notes.append(f"the weights could not be saved: {error.strerror or error}")
 
 
+@doing("fitting the observation model")
 def _calibrate(
     config: Config, data: Dataset, variant: Variant, trained: Trained, checkpoints: Checkpoints, result: Evaluation
 ) -> None:
@@ -364,6 +367,7 @@ def _alone(step: str, result: Evaluation) -> Iterator[None]:
         result.failed[step] = described(error)
 
 
+@doing("drawing pictures")
 def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Path, result: Evaluation) -> None:
     seed_everything(config.seed, "pictures")
     with _alone("pictures", result):
@@ -383,6 +387,7 @@ def prepare(config: Config, data: Dataset, setting: Setting) -> None:
         teacher(data, setting.cache, setting.device)
 
 
+@doing("evaluating")
 def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result: Evaluation) -> float:
     """Add all metrics to ``result``; where the device's memory does not suffice, once more with half as many images
     decoded at a time. The seconds that it took."""
@@ -401,6 +406,7 @@ def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result
     return time.perf_counter() - started
 
 
+@doing("preparing the evaluation")
 def evaluation_data(
     config: Config, data: Dataset, cache: Path, device: torch.device, result: Evaluation | None = None
 ) -> EvaluationData:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from benchmarks import variables
 from benchmarks.config import TrainingConfig
@@ -21,6 +20,7 @@ from benchmarks.files import write_atomically
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.seeding import seed_everything
 from benchmarks.training.checkpoint import Checkpoints, Progress, copied
+from benchmarks.training.pace import Pace
 from benchmarks.training.schedules import learning_rate_factor
 from benchmarks.training.step import make_step
 from variants import Variant
@@ -69,10 +69,7 @@ def train(
     progress = torch.linspace(0, 1, steps, device=device)
     saved_at = time.monotonic()
 
-    # disable=None: no bar where the output is a file.
-    bar = tqdm(
-        total=config.epochs, initial=done.epoch, unit="epoch", disable=None if show_progress else True, leave=False
-    )
+    pace = Pace(config.epochs, steps_per_epoch, config.batch_size, done.epoch, show_progress)
     while done.epoch < config.epochs and not _out_of_patience(done, config):
         seed_everything(seed, "epoch", done.epoch)
         variant.train()
@@ -82,6 +79,7 @@ def train(
             step = done.epoch * steps_per_epoch + i
             factor = learning_rate_factor(config.schedule, step / steps, config.warmup)
             train_on(rows, progress[step], factor)
+            pace.step(done.epoch, i + 1)
         row = train_on.means()
         seconds = time.perf_counter() - started
         done.epoch += 1
@@ -95,6 +93,7 @@ def train(
             **{key: value for key, value in row.items() if not key.startswith("loss_") or len(optimisers) > 1},
         }  # fmt: skip
         if validate is not None and (done.epoch % config.validate_every == 0 or done.epoch == config.epochs):
+            pace.validating(done.epoch - 1)
             score = validate(variant)
             record |= score
             first = next(iter(score.values()))
@@ -104,14 +103,13 @@ def train(
         done.history.append(record)
         if track is not None:
             track(record)
-        bar.update()
-        bar.set_postfix(_shown(record))
+        pace.epoch(done.epoch - 1, record)
         last = done.epoch == config.epochs or _out_of_patience(done, config)
         if checkpoints is not None and (last or time.monotonic() - saved_at >= between):
             checkpoints.save(variant, optimisers, best, done)
             write_history(checkpoints.folder, done.history)
             saved_at = time.monotonic()
-    bar.close()
+    pace.close()
     if best:
         variant.load_state_dict(best)
     return done
@@ -132,11 +130,6 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
 
 def _out_of_patience(done: Progress, config: TrainingConfig) -> bool:
     return config.patience is not None and done.epoch - done.best_epoch >= config.patience
-
-
-def _shown(record: dict[str, float]) -> dict[str, str]:
-    shown = {"loss": f"{record['loss']:.2f}", "images/s": f"{record['images_per_second']:.0f}"}
-    return shown | {key: f"{value:.2f}" for key, value in record.items() if key.startswith("validation_")}
 
 
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:

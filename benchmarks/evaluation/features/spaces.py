@@ -13,6 +13,7 @@ from benchmarks.data import Dataset, cropped
 from benchmarks.evaluation.features.frechet import Statistics, frechet_distance, statistics
 from benchmarks.evaluation.features.inception import Inception, weights_path
 from benchmarks.evaluation.judges.network import Judge, feature_network
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.record import configuration_hash
 from benchmarks.sealed import read_cached, seal, write_cached
 
@@ -37,7 +38,7 @@ class FeatureSpace:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (n, d), on the CPU, of images (n, channels, height, width) in [0, 1], rounded to 8 bits first."""
-        parts = images.split(BATCH)
+        parts = counted_off(images.split(BATCH), len(images), "images", len)
         return torch.cat([self.network((part.clamp(0, 1) * 255).round() / 255).cpu() for part in parts])
 
     def distance(self, features: Tensor) -> float:
@@ -93,12 +94,15 @@ def _space(
     cached = read_cached(path)
     if cached is None:
         images = data.test.images
-        features = torch.cat([on_device(part.float() / 255).cpu() for part in images.split(BATCH)])
+        with doing(f"computing {name} of the test images"):
+            parts = counted_off(images.split(BATCH), len(images), "images", len)
+            features = torch.cat([on_device(part.float() / 255).cpu() for part in parts])
         cached = seal({"features": features}, {})
         write_cached(path, cached)
     reference = cached.tensors["features"]
     space = FeatureSpace(name, on_device, reference, statistics(reference), facts)
-    facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
+    with doing(f"computing {name} of training images and of noise"):
+        facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
     return space
 
 

@@ -249,7 +249,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
         cells = ["--variants", variant, "--datasets", dataset, "--seeds", seeds, "--profile", profile]
         results = ["--results", str(tmp_path / "results" / "reproduction")]
         assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
-        assert "2 cells: 2 done" in capsys.readouterr().out
+        assert "2 runs: 2 done" in capsys.readouterr().out
     assert main([*command, "--budget", "ablation"]) == 0
     assert main([*command, "--budget", "reduced"]) == 0
     assert "0 cells run, 4 already there" in capsys.readouterr().out
@@ -269,12 +269,12 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     assert (tmp_path / "reports" / "reproduction.md").read_text() == page
     # By hand they can be run again, and one that cannot be read has to be.
     assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
-    assert "2 cells: 0 done, 2 to do" in capsys.readouterr().out
+    assert "2 runs: 0 done, 2 to do" in capsys.readouterr().out
     spoilt = next((made / "reference").glob("*-iwae-*-s1-*"))
     shutil.copytree(spoilt, tmp_path / "kept")
     (spoilt / "record.json").write_text("{")
     assert main([*command, "--budget", "reduced", "--dry"]) == 0
-    assert "4 cells: 3 done, 1 to do" in capsys.readouterr().out
+    assert "4 runs: 3 done, 1 to do" in capsys.readouterr().out
     shutil.copytree(tmp_path / "kept", spoilt, dirs_exist_ok=True)
     # Four and the ablation's change; what it is compared with is the reduced budget's own first seed.
     assert len(read_records(tmp_path / "results" / "reproduction")[0]) == 5
