@@ -58,7 +58,7 @@ $(error unknown setting $(refused)$(if $(nearest),; did you mean $(nearest)?,: o
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report results reproduce tune verify publish speed peers judges list test test-slow lint format clean
+.PHONY: help setup data bench report results reproduce tune verify publish speed peers judges api list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -133,6 +133,9 @@ peers: setup     ## make the environment of the peers that `make speed` measures
 judges: DATASETS = all
 judges: setup    ## train the shipped judges and teachers of DATASETS (by default all) again
 	@$(PY) -m benchmarks judges $(call flag,datasets,DATASETS)
+
+api: $(READY)    ## write REPORTS/api.md, the reference of the library, from docstrings
+	@$(PY) -m benchmarks api $(call flag,reports,REPORTS)
 
 list: $(READY)   ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import variants
-from benchmarks.conf_files import check_files, choices, conf_folder, conf_path
+from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
@@ -218,11 +218,16 @@ class Config:
         return earlier_run_id(self.resolved())
 
 
-@cache
 def store_schemas() -> None:
     """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
+    _store_schemas(tuple(variants.names()))
+
+
+@cache
+def _store_schemas(names: tuple[str, ...]) -> None:
+    """Once for all names; again where a variant was registered since, in a notebook."""
     store = ConfigStore.instance()
-    for name in variants.names():
+    for name in names:
         try:
             store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
         except OmegaConfBaseException as error:
@@ -252,8 +257,15 @@ def compose_seeds(
     variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str] = ()
 ) -> list[Config]:
     """As :func:`compose`, for several seeds. They are composed once, unless an option is computed from others."""
-    known = (("variant", variant, _variant_names()), ("data set", dataset, choices("dataset")))
-    for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
+    if dataset not in choices("dataset"):
+        raise UserError(unknown("data set", dataset, choices("dataset")))
+    return _composed_seeds(variant, dataset, profile, seeds, overrides)
+
+
+def _composed_seeds(
+    variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str]
+) -> list[Config]:
+    for kind, name, allowed in (("variant", variant, _variant_names()), ("profile", profile, choices("profile"))):
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
     check_files()
@@ -270,6 +282,15 @@ def compose_seeds(
         if interpolated:
             return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
         return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
+
+
+def compose_for_images(
+    variant: str, dataset: DatasetConfig, profile: str, seed: int, overrides: Sequence[str] = ()
+) -> Config:
+    """As :func:`compose`, for images that are no data set of ``conf/`` but in memory: ``dataset`` says how they are
+    observed, and has the name ``GIVEN_IMAGES``."""
+    ConfigStore.instance().store(group="dataset", name=GIVEN_IMAGES, node=plain(dataset))
+    return _composed_seeds(variant, GIVEN_IMAGES, profile, [seed], overrides)[0]
 
 
 def _check_outliers(config: DatasetConfig) -> None:

@@ -7,7 +7,7 @@ from .outliers import in_shape
 from .padding import cropped, with_zeros
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
-from .sources import cache_root, data_root
+from .sources import cache_root, data_root, feature_cache
 from .values import check_training_images
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "condition_shape",
     "cropped",
     "data_root",
+    "feature_cache",
     "hide_given",
     "in_shape",
     "load",

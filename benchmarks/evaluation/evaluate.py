@@ -86,10 +86,10 @@ class Outliers:
 class EvaluationData:
     """What a model is measured on. ``x``: test images (n, channels, height, width) as its observation model sees them,
     on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
-    seen likewise, on whose codes classifiers and samplers are fitted. ``spaces``: feature spaces by name, or the reason
-    why there is none. ``condition`` and ``probe_condition`` are those of the images, for conditional models: no other
-    model sees a label. ``training_images`` is the size of the training split. ``outliers``: sets of them by name, or
-    the reason why there is none."""
+    seen likewise, on whose codes classifiers and samplers are fitted; there may be none (0, ...). ``spaces``: feature
+    spaces by name, or the reason why there is none. ``condition`` and ``probe_condition`` are those of the images, for
+    conditional models: no other model sees a label. ``training_images`` is the size of the training split.
+    ``outliers``: sets of them by name, or the reason why there is none."""
 
     x: Tensor
     labels: Tensor | None
@@ -116,7 +116,8 @@ class Context:
         ``prior``, ``posterior_density``, ``density_elsewhere`` and ``continuous_latent``: see
         :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
         ``condition``: one that is.
-        ``discrete_latent``: a code by ``discrete_code``. ``classes``: one label an image. ``generated_images``,
+        ``discrete_latent``: a code by ``discrete_code``. ``training_images``: the probe images; ``classes``: one label
+        for each image of both. ``generated_images``,
         ``reconstructions``: finite ones. ``outliers_<name>``: the set of that name. Any other need is the name of a
         feature space.
         """
@@ -128,7 +129,11 @@ class Context:
             return None if self.variant.conditional else "the model is given no condition"
         if need == "discrete_latent":
             return None if self._has_discrete_code else "no discrete latent variable"
+        if need == "training_images":
+            return None if len(self.data.probe) else "no training images were given"
         if need == "classes":
+            if self.data.labels is not None and (reason := self.missing("training_images")):
+                return reason
             both = (self.data.labels, self.data.probe_labels)
             if not all(labels is not None and labels.dim() == 1 for labels in both):
                 return "the data set has no classes"

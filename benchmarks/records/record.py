@@ -47,11 +47,15 @@ ERROR_PARTS = ("type", "message", "traceback")
 UNKNOWN_DATA = "unknown"
 # The detail with the digest of a variant's code where its files are the user's own.
 OWN_CODE = "variant_code_sha256"
+# The detail with the (channels, height, width) of an image; records of earlier versions have none.
+IMAGE_SHAPE = "image_shape"
 # Details that begin with it and end with the name of a family of metrics: what to read its numbers against.
 REFERENCE = "reference_"
 # A record has some 10 kB; one of this size is read in a fraction of a second.
 LARGEST_FILE = 2**22
 MOST = 10**15
+# Pixels: a model for larger images would not fit into memory.
+LONGEST_SIDE = 2**16
 
 
 class RecordError(ValueError):
@@ -177,6 +181,12 @@ def _check_facts(record: Record) -> None:
     for name in ("data_title", "judge", "judge_digest", "teacher", OWN_CODE):
         if not isinstance(record.details.get(name), str | None):
             raise RecordError(f"details[{name!r}] must be a text, got {record.details[name]!r:.80}")
+    shape = record.details.get(IMAGE_SHAPE)
+    if shape is not None:
+        if not isinstance(shape, list) or len(shape) != 3:
+            raise RecordError(f"details[{IMAGE_SHAPE!r}] must be channels, height and width, got {shape!r:.80}")
+        for side in shape:
+            check_whole(f"details[{IMAGE_SHAPE!r}]", side, 1, LONGEST_SIDE)
     for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):
         _check_measured(f"details[{name!r}]", record.details.get(name))
     references = [name for name in record.details if name.startswith(REFERENCE)]

@@ -45,6 +45,7 @@ from benchmarks.files import remove_temporary, write_atomically
 from benchmarks.progress.report import doing
 from benchmarks.records.checks import tidy
 from benchmarks.records.record import (
+    IMAGE_SHAPE,
     OWN_CODE,
     RECORD_FILE,
     UNKNOWN_DATA,
@@ -233,7 +234,7 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
 def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
     started = time.perf_counter()
     reset_peak_memory(setting.device)
-    details = {**_known(config), "data_title": data.title}
+    details = {**_known(config), "data_title": data.title, IMAGE_SHAPE: list(data.shape)}
     outcome: dict[str, Any] = {"timing": {}}
     try:
         # The judge is needed after training; found damaged then, it would cost its metrics.
@@ -303,6 +304,17 @@ def _trained(
                 if which == trained.details.get("teacher"):
                     variant.use_teacher(network)
         return variant, trained, trained.progress.train_seconds
+    trained, earlier = learn(config, data, variant, setting, checkpoints)
+    _keep(checkpoints, variant, trained)
+    return variant, trained, earlier
+
+
+def learn(
+    config: Config, data: Dataset, variant: Variant, setting: Setting, checkpoints: Checkpoints | None = None
+) -> tuple[Trained, float]:
+    """Train ``variant`` in place on the training split, on ``setting``.device: what belongs to its weights, and the
+    seconds that training took in earlier processes. Where there are validation images, every epoch is scored."""
+    device = setting.device
     details: dict[str, Any] = {}
     images = place(training_images(data.train.images, config.dataset), device)
     labels = None if data.train.labels is None else data.train.labels.to(images.device)
@@ -317,16 +329,15 @@ def _trained(
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, setting.cache, device)
         variant.use_teacher(network)
+    track = None if checkpoints is None else tracker(setting.tracker, checkpoints.folder)
     started = time.perf_counter()
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
-            variant, images, config.dataset, config.training, config.seed, validate, checkpoints,
-            setting.show_progress, tracker(setting.tracker, checkpoints.folder), labels,
+            variant, images, config.dataset, config.training, config.seed, validate if len(validation) else None,
+            checkpoints, setting.show_progress, track, labels,
         )  # fmt: skip
     earlier = max(0.0, done.train_seconds - (time.perf_counter() - started)) if done.resumed else 0.0
-    trained = Trained(done, calibrated=variant.trains_observation, details=details)
-    _keep(checkpoints, variant, trained)
-    return variant, trained, earlier
+    return Trained(done, calibrated=variant.trains_observation, details=details), earlier
 
 
 def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
@@ -346,6 +357,13 @@ def _calibrate(
     arbitrary scale, so that a failure here is the run's."""
     if trained.calibrated:
         return
+    calibrate(config, data, variant)
+    trained.calibrated = True
+    _keep(checkpoints, variant, trained)
+
+
+def calibrate(config: Config, data: Dataset, variant: Variant) -> None:
+    """Fit the observation model of a trained ``variant`` to training images, in place."""
     seed_everything(config.seed, "calibration")
     device = next(variant.parameters()).device
     images = training_images(data.train.images, config.dataset)[:CALIBRATION_IMAGES].to(device)
@@ -353,8 +371,6 @@ def _calibrate(
     labels = None if data.train.labels is None else data.train.labels[:CALIBRATION_IMAGES].to(device)
     condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
     fit_observation(variant, shown, condition)
-    trained.calibrated = True
-    _keep(checkpoints, variant, trained)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 IMAGES, FITTED = 2000, 5000
 # Numbers an image that have a column.
 SIZES = (2, 8, 32)
-NEEDS = ("continuous_latent", "no_condition")
+NEEDS = ("continuous_latent", "no_condition", "training_images")
 
 
 def compute(context: Context, result: Evaluation) -> None:
