@@ -183,7 +183,7 @@ def _family_picture(
         )
     else:
         return []
-    return _picture(family.title, png, caption, name, output) if png else []
+    return [] if png is None else _picture(family.title, png, caption, name, output)
 
 
 def _denoised_caption(section: Section, family: Family, by: str) -> str:
