@@ -16,7 +16,8 @@ BATCH = 100
 def compute(context: Context, result: Evaluation) -> None:
     import torch
 
-    from benchmarks.data import batches
+    from benchmarks.data import batches, scored
+    from benchmarks.records.numbers import PIXELS
     from variants import Batch
 
     variant, data = context.variant, context.data
@@ -30,6 +31,8 @@ def compute(context: Context, result: Evaluation) -> None:
             return
         total += float(loss.by_group["model"]) * len(x)
     result.add("objective", total / len(data.x))
+    # What some sources divide it by.
+    result.details[PIXELS] = scored(data.x, data.condition)
 
 
 register(

@@ -25,13 +25,47 @@ function sort(table, column, header) {
   table.tBodies[0].append(...rows);
 }
 
-function filter(text) {
-  const wanted = text.trim().toLowerCase();
-  for (const table of document.querySelectorAll("table.rows")) {
+// The text that is asked for, and the verdict of each table that has verdicts, "" for all.
+let wanted = "";
+const chosen = new Map();
+
+// A row of variants is found by its first cell, a row of targets by any.
+function filter() {
+  for (const table of document.querySelectorAll("table.rows, table.targets")) {
+    const verdict = chosen.get(table) || "";
     for (const row of table.tBodies[0].rows) {
-      row.hidden = wanted !== "" && !row.cells[0].textContent.toLowerCase().includes(wanted);
+      const searched = (table.classList.contains("targets") ? row : row.cells[0]).textContent.toLowerCase();
+      const kept = verdict === "" || row.cells[columnOf(table, "verdict")].textContent.trim() === verdict;
+      row.hidden = !kept || !searched.includes(wanted);
     }
   }
+}
+
+function columnOf(table, name) {
+  return [...table.tHead.rows[0].cells].findIndex((header) => header.textContent.trim() === name);
+}
+
+// A button for every verdict that a table has, in the order of its rows, with how many there are.
+function verdictButtons(table) {
+  const counts = new Map([["", table.tBodies[0].rows.length]]);
+  for (const row of table.tBodies[0].rows) {
+    const verdict = row.cells[columnOf(table, "verdict")].textContent.trim();
+    counts.set(verdict, (counts.get(verdict) || 0) + 1);
+  }
+  const group = document.createElement("p");
+  group.className = "verdicts";
+  for (const [verdict, count] of counts) {
+    const button = document.createElement("button");
+    button.textContent = `${verdict || "all"} (${count})`;
+    button.setAttribute("aria-pressed", verdict === "");
+    button.addEventListener("click", () => {
+      chosen.set(table, verdict);
+      for (const other of group.children) other.setAttribute("aria-pressed", other === button);
+      filter();
+    });
+    group.append(button);
+  }
+  return group;
 }
 
 for (const table of document.querySelectorAll("main table")) {
@@ -41,8 +75,9 @@ for (const table of document.querySelectorAll("main table")) {
   box.append(table);
   const headers = [...table.tHead.rows[0].cells];
   if (headers[0].textContent.trim() === "protocol") { table.classList.add("wide"); continue; }
-  // Only tables of variants are filtered.
+  // Only tables of variants and of verdicts are filtered.
   if (headers[0].textContent.trim() === "variant") table.classList.add("rows");
+  if (columnOf(table, "verdict") >= 0) { table.classList.add("targets"); box.before(verdictButtons(table)); }
   headers.forEach((header, column) => {
     const button = document.createElement("button");
     button.append(...header.childNodes);
@@ -50,7 +85,10 @@ for (const table of document.querySelectorAll("main table")) {
     button.addEventListener("click", () => sort(table, column, header));
   });
 }
-document.querySelector("nav input").addEventListener("input", (event) => filter(event.target.value));
+document.querySelector("nav input").addEventListener("input", (event) => {
+  wanted = event.target.value.trim().toLowerCase();
+  filter();
+});
 // A page chosen from the list closes it.
 document.querySelector("nav details").addEventListener("click", (event) => {
   if (event.target.tagName === "A") event.currentTarget.open = false;
