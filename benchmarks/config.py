@@ -164,6 +164,11 @@ class Config:
                 f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "
                 f"compares the images of a batch, got {self.training.batch_size}"
             )
+        if self.dataset.output == "linear" and getattr(self.variant, "loss", None) == "cross_entropy":
+            raise ValueError(
+                "variant.loss=cross_entropy needs pixels between 0 and 1, and dataset.output=linear bounds none: set "
+                "variant.loss=squared_error or dataset.output=sigmoid"
+            )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
             others = ", ".join(name for name in CONDITIONS if name != "none")

@@ -156,8 +156,8 @@ class Variant(nn.Module):
     # Values that a paper gives for one data set, over the defaults: {"celeba": {"mmd_weight": 100.0}}.
     dataset_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
     # Whether the loss trains the observation model's own parameters (a scale); where it does not, they are fitted
-    # after training, by maximum likelihood on training images.
-    trains_observation: ClassVar[bool] = True
+    # after training, by maximum likelihood on training images. False in models of data sets that train another loss.
+    trains_observation: bool = True
     # Whether the loss compares features of a frozen network, which the suite then hands to use_teacher().
     needs_teacher: ClassVar[bool] = False
     # Whether it models p(x|condition), and so needs a data set with a condition.
@@ -197,6 +197,8 @@ class Variant(nn.Module):
         self.condition_shape = condition_shape
         self.latent_size = network.latent_size
         self.observation = observation
+        if not observation.is_trained:
+            self.trains_observation = False
         self.build(network)
         for key in self.unavailable():
             one_of(f"{kind}.unavailable() key", key, PROPERTIES)
@@ -241,6 +243,12 @@ class Variant(nn.Module):
         return batched(self.decoder, z).to(z.dtype)
 
     # Training
+
+    def objective(self, batch: Batch, progress: Tensor) -> Loss:
+        """What training minimises: :meth:`loss`, where a data set that trains another loss of its pixels has that in
+        the likelihood's place."""
+        with self.observation.in_training():
+            return self.loss(batch, progress)
 
     def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The training objective on a batch; see the class."""

@@ -81,6 +81,11 @@ class DatasetConfig:
     ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
     to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
     bottom right quadrant. Quadrants need images of even sides.
+
+    ``loss`` "cross_entropy" or "squared_error" is trained in place of the likelihood of grey pixels, summed over pixels
+    and times ``loss_weight``, by every variant that would train the likelihood. It is an objective, no likelihood: ELBO
+    and log p(x) are those of ``observation``, its scale fitted after training. ``output`` "linear" takes the decoder's
+    output as pixels, "sigmoid" its sigmoid.
     """
 
     name: str = ""
@@ -99,9 +104,12 @@ class DatasetConfig:
     test_share: float = 0.1
     show_originals: bool = True
     condition: str = added("none")
+    loss: str = added("likelihood")
+    loss_weight: float = added(1.0)
+    output: str = added("sigmoid")
 
     def __post_init__(self) -> None:
-        check_observation(self.observation, self.scale)
+        check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
         one_of("dataset.condition", self.condition, CONDITIONS)
         one_of("dataset.binarise", self.binarise, BINARISATIONS)
         if OBSERVATION_MODELS[self.observation].binary and self.binarise == "none":

@@ -18,6 +18,7 @@ from benchmarks.config import EvaluationConfig
 from benchmarks.data import batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import no_bound, per_image
+from benchmarks.evaluation.objective import mean_objective
 from benchmarks.evaluation.reconstruction import mse
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
@@ -264,13 +265,21 @@ def _as_float(value: Any) -> float:
 
 @torch.no_grad()
 def validation_score(
-    variant: Variant, x: Tensor, seed: int, samples: int = 1, condition: Tensor | None = None
+    variant: Variant,
+    x: Tensor,
+    seed: int,
+    samples: int = 1,
+    condition: Tensor | None = None,
+    training_images: int | None = None,
 ) -> dict[str, float]:
     """Named numbers after an epoch, higher is better; epochs are compared by the first one: the mean ELBO in nats per
     image from ``samples`` posterior samples an image, or the mean negative squared error of an image where the ELBO is
-    not defined. With more than one sample, log p(x) stands beside the ELBO."""
+    not defined. With more than one sample, log p(x) stands beside the ELBO. Where the data set trains another loss than
+    the likelihood, whose scale is not fitted yet, it is the negative objective."""
     variant.eval()
     seed_everything(seed, "validation")
+    if not variant.observation.is_trained:
+        return {"validation_negative_objective": -mean_objective(variant, x, condition, training_images)}
     if no_bound(variant):
         reconstructions = batched(variant.reconstruct, x, condition)
         return {"validation_negative_squared_error": -mse(x, reconstructions) * x[0].numel()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, families
 from benchmarks.records.record import Record
@@ -284,6 +285,7 @@ def protocol(section: Section) -> str:
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",
         ],
+        *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
             f"{escape(training.get('epochs'))} epochs, batches of {escape(training.get('batch_size'))}, "
@@ -298,6 +300,11 @@ def protocol(section: Section) -> str:
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _training_loss(dataset: Mapping[str, Any]) -> str:
+    loss = escape(str(dataset["loss"]).replace("_", " "))
+    return f"{loss} of grey pixels, in place of the likelihood: an objective, not comparable with log p(x)"
 
 
 def _other_data(section: Section) -> str:

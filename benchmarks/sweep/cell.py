@@ -81,7 +81,9 @@ def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[in
     condition has the shape ``condition``."""
     seed_everything(config.seed, "initialisation")
     cls, data = variants.lookup(config.variant_name), config.dataset
-    observation = observation_model(data.observation, image_shape, data.scale, cls.trains_observation)
+    observation = observation_model(
+        data.observation, image_shape, data.scale, cls.trains_observation, data.loss, data.loss_weight, data.output
+    )
     return cls(config.variant, image_shape, config.network, observation, condition)
 
 
@@ -300,7 +302,8 @@ def _trained(
     given = observe_condition(validation, data.validation.labels, config.dataset, variant.condition_shape)
 
     def validate(model: Variant) -> dict[str, float]:
-        return validation_score(model, validation, config.seed, config.training.validation_samples, given)
+        samples = config.training.validation_samples
+        return validation_score(model, validation, config.seed, samples, given, len(data.train))
 
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, setting.cache, device)
