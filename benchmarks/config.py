@@ -159,6 +159,8 @@ class Config:
         self._check_names()
         cls = variants.lookup(self.variant_name)
         cls.check(self.variant, self.network, self.dataset.side)
+        if self.dataset.shape is not None:
+            self.network.check_images(self.dataset.shape)
         if self.training.batch_size < cls.smallest_batch:
             raise ValueError(
                 f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "

@@ -25,6 +25,8 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 # Sources whose images have one size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+# Channels of sources that have no option for them.
+CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3}
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,12 @@ class DatasetConfig:
     def side(self) -> int | None:
         """Height and width of the images in pixels; None where only the images themselves say it."""
         return self.image_size or SIDES.get(self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the images; None where only the images themselves say it."""
+        channels = self.channels or CHANNELS.get(self.source)
+        return None if channels is None or self.side is None else (channels, self.side, self.side)
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)
