@@ -7,34 +7,42 @@ from dataclasses import dataclass
 
 from benchmarks.records.record import Record
 
-PER_PIXEL = "_per_pixel"
 # The detail with what was measured on the way, by name: {"objective@5": 14.8}.
 MEASURED = "measured"
-# The detail with the number of pixel channels of an image that a likelihood or an objective is summed over.
-PIXELS = "pixels"
+# The detail with the terms of the objective on test images, and that with the number of pixel channels of an image that
+# it is summed over.
+TERMS, PIXELS = "objective_terms", "pixels"
+# What was measured on the way may be a mean over training or validation images, too: "training_reconstruction@30".
+ON_THE_WAY = ("training_", "validation_")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """``metric`` of the catalogue; ``at`` the epoch or step that it was measured at, None for the end of training;
-    whether it is divided by the number of ``pixels``."""
+    """``metric`` of the catalogue, or one ``term`` of the objective; ``at`` the epoch or step that it was measured at,
+    None for the end of training; whether it is divided by the number of pixels."""
 
     metric: str
+    term: str | None = None
     at: int | None = None
     per_pixel: bool = False
 
     @property
-    def in_record(self) -> str:
-        """What the number before the division is called in a record."""
-        return self.metric if self.at is None else f"{self.metric}@{self.at}"
+    def measured(self) -> str:
+        """What a number on the way is called in a record."""
+        return f"{self.metric}@{self.at}"
 
 
 def parts(name: str) -> Parts:
-    """ "objective_per_pixel@5" -> objective, 5, per pixel. Raises ``ValueError`` for what is no such name."""
-    found = re.fullmatch(r"([a-z]\w*?)(_per_pixel)?(?:@(\d{1,12}))?", name, re.ASCII)
-    if found is None:
-        raise ValueError(f"a metric must be a name such as elbo, objective@5 or objective_per_pixel, got {name!r}")
-    return Parts(found[1], None if found[3] is None else int(found[3]), found[2] is not None)
+    """ "objective_per_pixel@5" -> objective, at 5, per pixel; "objective.kl" -> that term. Raises ``ValueError`` for
+    what is no such name."""
+    found = re.fullmatch(r"([a-z]\w*?)(?:\.([a-z]\w*?))?(_per_pixel)?(?:@(\d{1,12}))?", name, re.ASCII)
+    term_of = found is not None and found[2] is not None and (found[1] != "objective" or found[4] is not None)
+    if found is None or term_of:
+        raise ValueError(
+            "a metric must be a name such as elbo, objective@5, objective_per_pixel or objective.reconstruction, "
+            f"got {name!r}"
+        )
+    return Parts(found[1], found[2], None if found[4] is None else int(found[4]), found[3] is not None)
 
 
 def number(record: Record, name: str) -> float | None:
@@ -42,24 +50,30 @@ def number(record: Record, name: str) -> float | None:
     if record.status != "ok":
         return None
     wanted = parts(name)
-    value = record.metrics.get(wanted.metric) if wanted.at is None else _measured(record, wanted.in_record)
-    if value is None or not wanted.per_pixel:
-        return value
-    pixels = record.details.get(PIXELS)
-    return value / pixels if isinstance(pixels, int) and pixels > 0 else None
+    if wanted.at is not None:
+        value = _detail(record, MEASURED, wanted.measured)
+    elif wanted.term is not None:
+        value = _detail(record, TERMS, wanted.term)
+    else:
+        value = record.metrics.get(wanted.metric)
+    return _per_pixel(record, value) if wanted.per_pixel else value
 
 
 def standard_error(record: Record, name: str) -> float | None:
     """The standard error over images of the number of that name; None where the record has none."""
     wanted = parts(name)
-    error = record.metrics.get(f"{wanted.metric}_se") if wanted.at is None else None
+    if wanted.at is not None or wanted.term is not None:
+        return None
+    error = record.metrics.get(f"{wanted.metric}_se")
+    return _per_pixel(record, error) if wanted.per_pixel else error
+
+
+def _per_pixel(record: Record, value: float | None) -> float | None:
     pixels = record.details.get(PIXELS)
-    if error is None or not wanted.per_pixel:
-        return error
-    return error / pixels if isinstance(pixels, int) and pixels > 0 else None
+    return value / pixels if value is not None and isinstance(pixels, int) and pixels > 0 else None
 
 
-def _measured(record: Record, name: str) -> float | None:
-    measured = record.details.get(MEASURED)
-    value = measured.get(name) if isinstance(measured, dict) else None
+def _detail(record: Record, detail: str, name: str) -> float | None:
+    numbers = record.details.get(detail)
+    value = numbers.get(name) if isinstance(numbers, dict) else None
     return float(value) if isinstance(value, int | float) else None

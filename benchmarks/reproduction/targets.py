@@ -19,7 +19,7 @@ from yaml import YAMLError
 from benchmarks.arguments import nearest
 from benchmarks.errors import UserError
 from benchmarks.records.catalogue import CATALOGUE
-from benchmarks.records.numbers import parts
+from benchmarks.records.numbers import ON_THE_WAY, parts
 
 BUDGETS = ("full", "reduced", "ablation")
 
@@ -211,8 +211,9 @@ def _check(target: Target) -> None:
 
 
 def _check_metric(where: str, name: str) -> None:
-    metric = parts(name).metric
-    if metric not in CATALOGUE:
+    found = parts(name)
+    metric = found.metric
+    if metric not in CATALOGUE and not (found.at is not None and metric.startswith(ON_THE_WAY)):
         raise ValueError(f"{where}: {metric!r} is no metric{nearest(metric, list(CATALOGUE))}")
 
 

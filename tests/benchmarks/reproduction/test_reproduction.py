@@ -69,6 +69,8 @@ def without(key, part=None):
         ({"full": {"minutes": 0}}, "full.minutes must be above 0"),
         ({"quantities": [{**TOY["quantities"][0], "metric": "elb"}]}, "'elb' is no metric; did you mean 'elbo'"),
         ({"quantities": [{**TOY["quantities"][0], "metric": "elbo@last"}]}, "such as elbo, objective@5"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "elbo.kl"}]}, "such as elbo, objective@5"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "training_kl"}]}, "'training_kl' is no metric"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.0}]}, "spread must be above 0"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.1}], "full": {"seeds": [0]}}, "needs several full.seeds"),
         (without("accept", "quantities"), r"quantities\[0\].accept is not given"),
@@ -246,10 +248,13 @@ def test_an_order_is_measured_from_the_end_of_its_interval_not_from_the_publishe
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("objective", 78.4), ("objective@5", 156.8), ("objective_per_pixel", 0.1), ("objective_per_pixel@5", 0.2),
-     ("objective@6", None), ("elbo_per_pixel", None)],
+     ("objective@6", None), ("elbo_per_pixel", None), ("objective.kl", 7.84), ("objective.kl_per_pixel", 0.01),
+     ("objective.r", None), ("training_reconstruction_per_pixel@5", 0.05)],
 )  # fmt: skip
-def test_a_quantity_is_a_metric_one_measured_on_the_way_or_either_of_them_per_pixel(name, expected):
-    one = record(metrics={"objective": 78.4}, details={"pixels": 784, "measured": {"objective@5": 156.8}})
+def test_a_quantity_is_a_metric_a_term_of_the_objective_or_one_measured_on_the_way_also_per_pixel(name, expected):
+    measured = {"objective@5": 156.8, "training_reconstruction@5": 39.2}
+    details = {"pixels": 784, "measured": measured, "objective_terms": {"kl": 7.84}}
+    one = record(metrics={"objective": 78.4}, details=details)
     assert number(one, name) == (None if expected is None else pytest.approx(expected))
     assert number(dataclasses.replace(one, details={}), "objective_per_pixel") is None
     broken = dataclasses.replace(one, status="failed", error={"type": "E", "message": "m", "traceback": ""})
