@@ -25,6 +25,13 @@ class AutoencoderConfig(VariantConfig):
         super().__post_init__()
         without_effect("variant.samples", self.samples, 1, "the objective takes one z an image")
         without_effect("variant.analytic_kl", self.analytic_kl, True, "the objective has no KL")
+        if not self.has_normal:
+            self.check_no_normals()
+
+    @property
+    def has_normal(self) -> bool:
+        """Whether the code is drawn from a normal of the encoder."""
+        return False
 
 
 class Autoencoder(Variant):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .options import FAMILIES, one_of, positive
+from .options import FAMILIES, added, one_of, positive, without_effect
+from .parts.deviations import Deviation, check_deviation
 from .parts.distributions import DiagonalNormal, StandardNormal, draw, has_closed_form_kl, kl_divergence
 from .parts.networks import Network, batched
 from .parts.observations import CompletedImage, ObservationModel
@@ -116,13 +117,25 @@ class TrainingStep:
 @dataclass
 class VariantConfig:
     """Options that every variant has. ``samples`` is the number of posterior draws inside the mean of the training
-    objective; ``analytic_kl`` uses the closed form where there is one, else the draws."""
+    objective; ``analytic_kl`` uses the closed form where there is one, else the draws.
+
+    ``deviation``: what a normal's sigma is of the number a that a network returns for it: "exp" (sigma^2 = e^a),
+    "exp_deviation" (sigma = e^a), "softplus" (sigma = log(1 + e^a)) or "softplus_variance" (sigma^2 = log(1 + e^a));
+    ``variance_bounds`` [LOW, HIGH] hold sigma^2 between two values."""
 
     samples: int = 1
     analytic_kl: bool = True
+    deviation: str = added("exp")
+    variance_bounds: list[float] | None = added(None)  # noqa: RUF009 - a field, not a list
 
     def __post_init__(self) -> None:
         positive("variant.samples", self.samples)
+        check_deviation(self.deviation, self.variance_bounds)
+
+    def check_no_normals(self) -> None:
+        """Raise ``ValueError`` where options of normals are set, for a variant whose networks make none."""
+        for name, default in (("deviation", "exp"), ("variance_bounds", None)):
+            without_effect(f"variant.{name}", getattr(self, name), default, "no network of it returns a deviation")
 
 
 class Variant(nn.Module):
@@ -197,6 +210,8 @@ class Variant(nn.Module):
         self.condition_shape = condition_shape
         self.latent_size = network.latent_size
         self.observation = observation
+        # log sigma of the numbers that a network returns for it.
+        self.log_sigma = Deviation(config.deviation, config.variance_bounds)
         if not observation.is_trained:
             self.trains_observation = False
         self.build(network)
@@ -225,8 +240,8 @@ class Variant(nn.Module):
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
         """q(z|x), with a batch of ``x.shape[0]``: any of torch's distributions with an event of one dimension."""
         # Back to the input's type: under autocast the bodies return bfloat16, too coarse for densities.
-        loc, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
-        return DiagonalNormal(loc, log_variance / 2)
+        loc, a = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
+        return DiagonalNormal(loc, self.log_sigma(a))
 
     def likelihood(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
         """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch). Given a

@@ -68,15 +68,19 @@ class CVAE(Variant):
 
     def prior(self, condition: Tensor | None = None) -> Distribution:
         read = self.read(condition)
-        return _normal(self.prior_head(read).to(read.dtype))
+        return self._normal(self.prior_head(read).to(read.dtype))
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
         image = self.encoder(x).to(x.dtype)
-        return _normal(self.posterior_head(torch.cat([image, self.read(condition)], dim=-1)).to(x.dtype))
+        return self._normal(self.posterior_head(torch.cat([image, self.read(condition)], dim=-1)).to(x.dtype))
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         given = self.read(condition).expand(*z.shape[:-1], -1)
         return batched(self.decoder, torch.cat([z, given], dim=-1)).to(z.dtype)
+
+    def _normal(self, parameters: Tensor) -> DiagonalNormal:
+        loc, a = parameters.chunk(2, dim=-1)
+        return DiagonalNormal(loc, self.log_sigma(a))
 
     def read(self, condition: Tensor | None) -> Tensor:
         """What the condition (*batch, *condition_shape) says, (*batch, features)."""
@@ -87,8 +91,3 @@ class CVAE(Variant):
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.SiLU(), nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
-
-
-def _normal(parameters: Tensor) -> DiagonalNormal:
-    loc, log_variance = parameters.chunk(2, dim=-1)
-    return DiagonalNormal(loc, log_variance / 2)

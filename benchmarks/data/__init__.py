@@ -3,6 +3,7 @@
 from .conditions import batches, condition_shape, hide_given, missing, observe_condition, scored
 from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
 from .loading import load
+from .padding import cropped
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
 from .sources import cache_root, data_root
@@ -17,6 +18,7 @@ __all__ = [
     "cache_root",
     "check_training_images",
     "condition_shape",
+    "cropped",
     "data_root",
     "hide_given",
     "load",

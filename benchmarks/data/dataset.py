@@ -25,6 +25,8 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 # Sources whose images have one size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+# Options that say how images are observed, not which they are.
+OBSERVED = ("title", "observation", "scale", "binarise", "show_originals", "condition", "loss", "loss_weight", "output")
 # Channels of sources that have no option for them.
 CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3}
 
@@ -44,7 +46,8 @@ class Split:
 @dataclass(frozen=True)
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
-    the number of classes, or of attributes, in its labels (0 without labels)."""
+    the number of classes, or of attributes, in its labels (0 without labels). ``unpadded``: the data set whose images
+    zeros were put around, None where there are none."""
 
     name: str
     title: str
@@ -53,6 +56,7 @@ class Dataset:
     test: Split
     sha256: str
     classes: int = 0
+    unpadded: Dataset | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -88,6 +92,10 @@ class DatasetConfig:
     and times ``loss_weight``, by every variant that would train the likelihood. It is an objective, no likelihood: ELBO
     and log p(x) are those of ``observation``, its scale fitted after training. ``output`` "linear" takes the decoder's
     output as pixels, "sigmoid" its sigmoid.
+
+    ``pad``: zeros are put around images until they are so many pixels high and wide, evenly on all sides. They are
+    pixels like any other: models see them, and likelihoods, errors and bits per dimension count them. The data set's
+    own classifier judges the images inside.
     """
 
     name: str = ""
@@ -109,6 +117,7 @@ class DatasetConfig:
     loss: str = added("likelihood")
     loss_weight: float = added(1.0)
     output: str = added("sigmoid")
+    pad: int | None = added(None)
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
@@ -125,10 +134,13 @@ class DatasetConfig:
             self._check_source_options()
         if self.image_size is not None:
             between("dataset.image_size", self.image_size, 4, 1024)
-            if self.condition.startswith("quadrants") and self.image_size % 2:
-                raise ValueError(f"dataset.condition={self.condition} needs an even image_size, got {self.image_size}")
         if self.crop is not None:
             between("dataset.crop", self.crop, 8, 178)
+        if self.pad is not None:
+            between("dataset.pad", self.pad, self.image_size or SIDES.get(self.source, 4), 1024)
+        if self.condition.startswith("quadrants") and (self.side or 0) % 2:
+            which = "image_size" if self.pad is None else "pad"
+            raise ValueError(f"dataset.condition={self.condition} needs an even {which}, got {self.side}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
         positive("dataset.validation_share", self.validation_share)
@@ -139,13 +151,19 @@ class DatasetConfig:
     @property
     def side(self) -> int | None:
         """Height and width of the images in pixels; None where only the images themselves say it."""
-        return self.image_size or SIDES.get(self.source)
+        return self.pad or self.image_size or SIDES.get(self.source)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
         """(channels, height, width) of the images; None where only the images themselves say it."""
         channels = self.channels or CHANNELS.get(self.source)
         return None if channels is None or self.side is None else (channels, self.side, self.side)
+
+    @property
+    def images(self) -> str:
+        """What decides which images are loaded: equal where they are the same, however they are observed."""
+        options = {option.name: getattr(self, option.name) for option in dataclasses.fields(self)}
+        return repr({name: value for name, value in options.items() if name not in OBSERVED})
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.data.dataset import Dataset, DatasetConfig
+from benchmarks.data.padding import padded
 from benchmarks.data.readers.array import load_array
 from benchmarks.data.readers.celeba import load_celeba
 from benchmarks.data.readers.digits import load_digits
@@ -28,4 +29,5 @@ def load(config: DatasetConfig, root: Path) -> Dataset:
     """Load and verify a data set below ``root``. Raises ``UserError`` where it cannot be had."""
     if config.source not in LOADERS:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
-    return LOADERS[config.source](config, root)
+    data = LOADERS[config.source](config, root)
+    return data if config.pad is None else padded(data, config.pad)

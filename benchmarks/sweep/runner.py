@@ -79,13 +79,13 @@ def run(
         else:
             wanted.append(cell)
     loaded = _load(wanted, setting.data_root, summary)
-    ready = [cell for cell in wanted if cell.dataset.name in loaded]
+    ready = [cell for cell in wanted if cell.dataset.images in loaded]
     # By all cells that were asked for, not by those that are left: the same command, interrupted and started again,
     # gives each run the threads that it would have had.
     side = min(jobs or default_jobs(setting.device), max(1, len(states)))
     count = threads_a_job(side) if side > 1 else min(torch.get_num_threads(), usable_cores())
     jobs = min(side, max(1, len(ready)))
-    names = list(loaded)
+    names = {cell.dataset.name for cell in ready}
     states_of = Counter({"to do": len(ready)})
     with tqdm(total=len(ready), unit="cell", disable=None if len(ready) > 1 else True) as bar:
 
@@ -153,20 +153,21 @@ def _one_by_one(
         started(cell)
         try:
             with threads(count):
-                record = run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.name), retry)
+                record = run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.images), retry)
             yield cell, record
         except LockedError:
             yield cell, None
 
 
 def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[str, Dataset]:
-    """Every data set that the cells need and that can be had, by name; the others go into the summary."""
+    """Every data set that the cells need and that can be had, by :attr:`DatasetConfig.images`: options may make several
+    of one name. The others go into the summary."""
     loaded: dict[str, Dataset] = {}
-    for config in {cell.dataset.name: cell.dataset for cell in cells}.values():
+    for config in {cell.dataset.images: cell.dataset for cell in cells}.values():
         try:
             found = load(config, data_root)
             condition_shape(found, config)
-            loaded[config.name] = found
+            loaded[config.images] = found
         except UserError as error:
             summary.missing_data[config.name] = str(error)
             log.error("%s", error)

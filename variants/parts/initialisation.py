@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
@@ -41,16 +41,30 @@ def initialise(module: nn.Module, line: str) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def check_uniform(where: str, line: str, others: Iterable[str] = ()) -> None:
+    """Raise ``ValueError`` unless ``line`` is "uniform LOW HIGH"; ``others``: what else is allowed there."""
+    if line.split()[:1] != ["uniform"]:
+        raise unknown(where, line, [*others, UNIFORM])
+    _limits(where, line)
+
+
+def initialise_uniform(tensor: Tensor, line: str) -> None:
+    """Draw the values of ``tensor`` in place, by a line "uniform LOW HIGH"."""
+    nn.init.uniform_(tensor, *_limits("initialisation", line))
+
+
 def _drawn_by(where: str, line: str) -> Callable[[Tensor], object] | None:
-    name, *ends = line.split() or [""]
-    if name != "uniform":
-        if line not in INITIALISATIONS:
-            raise unknown(where, line, [*INITIALISATIONS, UNIFORM])
+    if line in INITIALISATIONS:
         return INITIALISATIONS[line]
+    check_uniform(where, line, INITIALISATIONS)
+    return lambda weight: initialise_uniform(weight, line)
+
+
+def _limits(where: str, line: str) -> tuple[float, float]:
     try:
-        low, high = (float(end) for end in ends)
+        low, high = (float(end) for end in line.split()[1:])
     except ValueError:
         low = high = math.nan
     if not (low < high and math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{where} must be written {UNIFORM!r} with LOW below HIGH, got {line!r}")
-    return lambda weight: nn.init.uniform_(weight, low, high)
+    return low, high

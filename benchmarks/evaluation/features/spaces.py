@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.data import Dataset
+from benchmarks.data import Dataset, cropped
 from benchmarks.evaluation.features.frechet import Statistics, frechet_distance, statistics
 from benchmarks.evaluation.features.inception import Inception, weights_path
 from benchmarks.evaluation.judges.network import Judge, feature_network
@@ -46,14 +46,20 @@ class FeatureSpace:
 
 
 def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) -> FeatureSpace:
-    """The data set's own classifier as a judge. Raises ``ValueError`` for data without labels, and :class:`UserError`
-    where its shipped file is damaged."""
-    found = feature_network(data, "judge", cache, device)
-    assert isinstance(found.network, Judge)
+    """The data set's own classifier as a judge, of images without the zeros that were put around them. Raises
+    ``ValueError`` for data without labels, and :class:`UserError` where its shipped file is damaged."""
+    inside = data.unpadded or data
+    found = feature_network(inside, "judge", cache, device)
+    judge = found.network
+    assert isinstance(judge, Judge)
+
+    def features(images: Tensor) -> Tensor:
+        return judge.features(cropped(images, *inside.shape[1:]))
+
     facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
     # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
     identity = f"{found.key}, {found.digest[:16]}"
-    return _space("features", found.network.features, identity, facts, data, cache, device, count)
+    return _space("features", features, identity, facts, data, cache, device, count)
 
 
 def inception_space(
