@@ -22,6 +22,7 @@ from benchmarks.reporting.style import new_figure
 from benchmarks.reporting.verdicts import (
     BOTH_SPREADS,
     LEAST_SHARE,
+    MISSED,
     NOT_RUN,
     ORDER,
     OVER_IMAGES,
@@ -207,9 +208,12 @@ def _details(
     if drawn is not None:
         picture = output.picture(f"reproduction-{target.id}", drawn)
         blocks += [f"![{escape(target.id)}](figures/{picture})", f"*{_caption(plan, records)}*"]
-    blocks += _ablation(plan, records)
+    ablation = _ablation(plan, records)
+    blocks += ablation
     if target.tried:
         blocks.append(f"What was tried: {escape(target.tried, 2000)}")
+    elif not ablation and any(outcome.verdict == MISSED for outcome in outcomes):
+        blocks.append("What explains the miss is not known: no choice of the recipe has been changed yet to see.")
     return blocks
 
 

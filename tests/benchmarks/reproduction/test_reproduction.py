@@ -278,6 +278,7 @@ def test_the_page_begins_with_a_count_and_lists_what_is_reproduced_first(tmp_pat
     rows = re.findall(r"^\| \[(\w+)\].*?\*+([a-z ]+)\*+ +\| 40 ", page, re.MULTILINE)
     assert rows == [("good", "reproduced"), ("bad", "missed"), ("none", "not run")]
     assert page.count("Recipe: little training") == 3
+    assert page.count("What explains the miss is not known") == 1
     assert "`make reproduce TARGETS=none BUDGET=full`" in page
 
 
