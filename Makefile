@@ -28,9 +28,9 @@ LAUNCHER ?=
 HTML ?=
 BASELINE ?=
 TABLE ?= -
-# make reproduce TARGETS=burda-vae-1,jang-gumbel BUDGET=full; make verify RUN=<run-id>
+# make reproduce TARGETS=quick, or burda-vae-1,jang-gumbel BUDGET=full; make verify RUN=<run-id>
 TARGETS ?= all
-BUDGET ?= reduced
+BUDGET ?=
 RUN ?=
 # make tune VARIANTS=vq_vae TRIALS=8 CRITERION=validation_elbo
 TRIALS ?=
@@ -102,7 +102,7 @@ results: $(READY) ## all records as one table, into TABLE (.csv or .parquet)
 	@$(PY) -m benchmarks results $(call flag,results,RESULTS) \
 		$(call flag,$(if $(filter %.parquet,$(TABLE)),parquet,csv),TABLE)
 
-reproduce: setup ## run the recipes of paper TARGETS with BUDGET full, reduced or ablation
+reproduce: setup ## run the recipes of paper TARGETS (all, quick or names) with BUDGET full, reduced or ablation
 	@$(PY) -m benchmarks reproduce $(call flag,targets,TARGETS) $(call flag,budget,BUDGET) $(call flag,jobs,JOBS) \
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry)

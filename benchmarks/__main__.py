@@ -118,8 +118,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     report.set_defaults(command=_report)
 
     reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
-    reproduce.add_argument("--targets", default="all", help="all, or names separated by commas (default: all)")
-    reproduce.add_argument("--budget", default="reduced", help="full, reduced or ablation (default: reduced)")
+    targets = "all, quick (what ends within 10 minutes each), or names separated by commas (default: all)"
+    reproduce.add_argument("--targets", default="all", help=targets)
+    budgets = "full, reduced or ablation (default: reduced for a target that has it, otherwise full)"
+    reproduce.add_argument("--budget", help=budgets)
     _add_running(reproduce)
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
@@ -340,22 +342,27 @@ def _publish(options: argparse.Namespace) -> int:
 def _reproduce(options: argparse.Namespace) -> int:
     from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
-    from benchmarks.records.record import REPRODUCTION
-    from benchmarks.reproduction import recipes
+    from benchmarks.records.record import REPRODUCTION, read_records
+    from benchmarks.reproduction import costs, recipes
     from benchmarks.sweep import plan
     from benchmarks.sweep.cell import Setting
 
-    targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
         options.results / REPRODUCTION, data_root(), feature_cache(), choose_device("auto"),
         skip_published=True,
     )  # fmt: skip
+    asked, left_out = recipes.chosen(options.targets, options.budget, setting, options.jobs)
+    if left_out:
+        print(left_out, file=sys.stderr)
+    cells = recipes.all_cells(asked)
+    states = plan.to_do(cells, setting, options.retry)
+    records, _ = read_records(setting.results)
+    print(costs.describe(asked, states, records, setting.device, options.jobs), flush=True)
     if options.dry:
-        cells = recipes.all_cells(targets, options.budget)
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
     _check_reports(options)
-    summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
+    summary = recipes.run(asked, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)
 

@@ -19,13 +19,14 @@ from benchmarks.config import EvaluationConfig
 from benchmarks.data import batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
+from benchmarks.evaluation.objective import mean_objective
 from benchmarks.evaluation.reconstruction import mse
 from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
 from benchmarks.records.record import CODES_FILE, HISTORY_FILE
 from benchmarks.seeding import seed_everything
-from variants import PROPERTIES, Batch, Variant
+from variants import PROPERTIES, Variant
 
 log = logging.getLogger(__name__)
 
@@ -354,19 +355,6 @@ def validation_score(
 
 
 @torch.no_grad()
-def mean_objective(
-    variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
-) -> float:
-    """The variant's own loss per image on ``x`` (n, channels, height, width) at progress 1, in the mode that it is in;
-    that of the group "model" where there are several. Raises ``ValueError`` where it lacks what its loss needs."""
-    progress = torch.ones((), device=x.device)
-    total = 0.0
-    for part, given in batches(x, condition, LOSS_BATCH):
-        loss = variant.objective(Batch(part, given, training_images=training_images), progress)
-        total += float(loss.by_group["model"]) * len(part)
-    return total / len(x)
-
-
 def batched(function: Callable[..., Tensor], x: Tensor, condition: Tensor | None) -> Tensor:
     """``function(x, condition=...)`` of all of ``x`` (n, ...), some at a time."""
     parts = counted_off(batches(x, condition, BATCH), len(x), "images", lambda part: len(part[0]))
