@@ -44,6 +44,8 @@ ERROR_PARTS = ("type", "message", "traceback")
 UNKNOWN_DATA = "unknown"
 # The detail with the digest of a variant's code where its files are the user's own.
 OWN_CODE = "variant_code_sha256"
+# The detail with numbers of weights on the way: {"objective@5": 14.8}, after 5 epochs, or steps of a budget in steps.
+MEASURED = "measured"
 # A record has some 10 kB; one of this size is read in a fraction of a second.
 LARGEST_FILE = 2**22
 MOST = 10**15
@@ -152,8 +154,8 @@ def _check_config(config: dict[str, Any]) -> None:
     for section in SECTIONS:
         if not isinstance(config.get(section, {}), dict):
             raise RecordError(f"config.{section} must be dict, got {config[section]!r:.80}")
-    epochs = config.get("training", {}).get("epochs", 1)
-    check_whole("config.training.epochs", epochs, 1, MOST)
+    for name in ("epochs", "steps"):
+        check_whole(f"config.training.{name}", config.get("training", {}).get(name, 1), 1, MOST)
     for name in ("title", "name", "labels", "path"):
         if not isinstance(config.get("dataset", {}).get(name, ""), str | None):
             raise RecordError(f"config.dataset.{name} must be a text, got {config['dataset'][name]!r:.80}")
@@ -174,11 +176,11 @@ def _check_facts(record: Record) -> None:
             raise RecordError(f"details[{name!r}] must be a text, got {record.details[name]!r:.80}")
     for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):
         _check_measured(f"details[{name!r}]", record.details.get(name))
-    for name in ("limits_features", "limits_inception"):
-        limits = record.details.get(name)
-        if not isinstance(limits, dict | None):
-            raise RecordError(f"details[{name!r}] must be dict, got {limits!r:.80}")
-        for key, value in (limits or {}).items():
+    for name in ("limits_features", "limits_inception", MEASURED):
+        numbers = record.details.get(name)
+        if not isinstance(numbers, dict | None):
+            raise RecordError(f"details[{name!r}] must be dict, got {numbers!r:.80}")
+        for key, value in (numbers or {}).items():
             _check_measured(f"details[{name!r}][{key!r:.80}]", value)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, families
 from benchmarks.records.record import Record
@@ -286,7 +287,7 @@ def protocol(section: Section) -> str:
         ],
         [
             "budget",
-            f"{escape(training.get('epochs'))} epochs, batches of {escape(training.get('batch_size'))}, "
+            f"{_length(training)}, batches of {escape(training.get('batch_size'))}, "
             f"{escape(training.get('optimiser'))} at {escape(training.get('learning_rate'))} "
             f"({escape(training.get('schedule'))}), {escape(training.get('precision'))}",
         ],
@@ -298,6 +299,11 @@ def protocol(section: Section) -> str:
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _length(training: Mapping[str, Any]) -> str:
+    steps = training.get("steps")
+    return f"{escape(training.get('epochs'))} epochs" if steps is None else f"{escape(steps)} steps"
 
 
 def _other_data(section: Section) -> str:

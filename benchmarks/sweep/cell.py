@@ -35,6 +35,7 @@ from benchmarks.evaluation.evaluate import (
     described,
     evaluate,
     failure,
+    interim,
     validation_score,
 )
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
@@ -44,6 +45,7 @@ from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary
 from benchmarks.records.checks import tidy
 from benchmarks.records.record import (
+    MEASURED,
     OWN_CODE,
     RECORD_FILE,
     UNKNOWN_DATA,
@@ -57,7 +59,7 @@ from benchmarks.records.record import (
 from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
 from benchmarks.training.calibration import fit_observation
-from benchmarks.training.checkpoint import Checkpoints, Trained, remove_checkpoints
+from benchmarks.training.checkpoint import Checkpoints, Trained, copied, remove_checkpoints
 from benchmarks.training.identity import identity, own_code_digest
 from benchmarks.training.loop import DivergenceError, tensor_float_32, train, write_history
 from benchmarks.training.teacher import teacher
@@ -237,7 +239,7 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         details |= trained.details | {"resumed_after_epochs": trained.progress.resumed}
         outcome["timing"] = {
             "train_seconds": trained.progress.train_seconds,
-            "train_images_per_second": trained.progress.epoch * len(data.train) / trained.progress.train_seconds,
+            "train_images_per_second": trained.progress.images / trained.progress.train_seconds,
         }
         outcome["parameters"] = sum(parameter.numel() for parameter in variant.parameters())
         result = Evaluation(warnings=list(trained.progress.notes))
@@ -299,8 +301,15 @@ def _trained(
     validation = validation.to(device)
     given = observe_condition(validation, data.validation.labels, config.dataset, variant.condition_shape)
 
+    samples = config.training.validation_samples
+    size = len(data.train)
+
     def validate(model: Variant) -> dict[str, float]:
-        return validation_score(model, validation, config.seed, config.training.validation_samples, given)
+        by = config.training.select_by
+        return validation_score(model, validation, config.seed, samples, given, size, by)
+
+    def measure(model: Variant) -> dict[str, float]:
+        return _interim(config, data, model)
 
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, setting.cache, device)
@@ -309,12 +318,34 @@ def _trained(
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
             variant, images, config.dataset, config.training, config.seed, validate, checkpoints,
-            setting.show_progress, tracker(setting.tracker, checkpoints.folder), labels,
+            setting.show_progress, tracker(setting.tracker, checkpoints.folder), labels, measure,
         )  # fmt: skip
     earlier = max(0.0, done.train_seconds - (time.perf_counter() - started)) if done.resumed else 0.0
+    if done.measured:
+        details[MEASURED] = done.measured
+    if config.training.select == "validation":
+        details["selected_step"] = done.best_step
     trained = Trained(done, calibrated=variant.trains_observation, details=details)
     _keep(checkpoints, variant, trained)
     return variant, trained, earlier
+
+
+def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float]:
+    """The numbers of a model that is still training, on the test images of the record and with the samples of a
+    validation. An observation model that its loss does not train is fitted for them, and put back."""
+    device = next(variant.parameters()).device
+    x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
+    labels = None if data.test.labels is None else data.test.labels[: len(x)]
+    condition = observe_condition(x, labels, config.dataset, variant.condition_shape)
+    options = replace(config.evaluation, importance_samples=config.training.validation_samples)
+    before = copied(variant.observation.state_dict())
+    # As after training, whatever training itself is allowed.
+    with tensor_float_32(False):
+        if not variant.trains_observation:
+            calibrate(config, data, variant)
+        numbers = interim(variant, x, condition, len(data.train), options, config.seed)
+    variant.observation.load_state_dict(before)
+    return numbers
 
 
 def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
@@ -333,6 +364,13 @@ def _calibrate(
     arbitrary scale, so that a failure here is the run's."""
     if trained.calibrated:
         return
+    calibrate(config, data, variant)
+    trained.calibrated = True
+    _keep(checkpoints, variant, trained)
+
+
+def calibrate(config: Config, data: Dataset, variant: Variant) -> None:
+    """Fit the observation model of a trained ``variant`` to training images, in place."""
     seed_everything(config.seed, "calibration")
     device = next(variant.parameters()).device
     images = training_images(data.train.images, config.dataset)[:CALIBRATION_IMAGES].to(device)
@@ -340,8 +378,6 @@ def _calibrate(
     labels = None if data.train.labels is None else data.train.labels[:CALIBRATION_IMAGES].to(device)
     condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
     fit_observation(variant, shown, condition)
-    trained.calibrated = True
-    _keep(checkpoints, variant, trained)
 
 
 @contextlib.contextmanager

@@ -78,14 +78,16 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
 
 
 def _expected_seconds(cell: Config, records: Sequence[Record]) -> float | None:
-    """The median time of earlier cells of the same variant, data set and profile, had they trained as long."""
+    """The median time of earlier cells of the same variant, data set, profile and unit of the budget, had they trained
+    as long."""
+    length, unit = cell.training.length
     found = [
-        record.timing["total_seconds"]
-        + record.timing["train_seconds"] * (cell.training.epochs / record.config["training"]["epochs"] - 1)
+        record.timing["total_seconds"] + record.timing["train_seconds"] * (length / record.config["training"][unit] - 1)
         for record in records
         if (record.variant, record.dataset, record.profile) == (cell.variant_name, cell.dataset.name, cell.profile)
         and record.status == "ok"
         and record.timing.keys() >= {"total_seconds", "train_seconds"}
+        and ("steps" in record.config["training"]) == (unit == "steps")
     ]
     return statistics.median(found) if found else None
 

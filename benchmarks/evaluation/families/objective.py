@@ -9,27 +9,15 @@ from benchmarks.records.catalogue import Family, Metric, register
 if TYPE_CHECKING:
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
-# Small enough for variants that decode many draws of an image.
-BATCH = 100
-
 
 def compute(context: Context, result: Evaluation) -> None:
-    import torch
+    from benchmarks.evaluation.objective import mean_objective
 
-    from benchmarks.data import batches
-    from variants import Batch
-
-    variant, data = context.variant, context.data
-    progress = torch.ones((), device=data.x.device)
-    total = 0.0
-    for x, condition in batches(data.x, data.condition, BATCH):
-        try:
-            loss = variant.loss(Batch(x, condition, training_images=data.training_images), progress)
-        except ValueError as error:
-            result.not_applicable["objective"] = str(error)
-            return
-        total += float(loss.by_group["model"]) * len(x)
-    result.add("objective", total / len(data.x))
+    data = context.data
+    try:
+        result.add("objective", mean_objective(context.variant, data.x, data.condition, data.training_images))
+    except ValueError as error:
+        result.not_applicable["objective"] = str(error)
 
 
 register(
