@@ -171,19 +171,24 @@ def _variants(plan: Plan, quantity: Quantity) -> str:
 
 
 def _budget_words(plan: Plan, outcome: Outcome) -> str:
-    """The epochs of the records behind an outcome, and how far along the full recipe that is."""
+    """The budget of the records behind an outcome, and how far along the full recipe that is."""
     assert outcome.budget is not None
     if outcome.verdict == STALE:
         return f"{outcome.budget}, earlier recipe"
-    done, full = _epochs(plan, outcome.budget, outcome.quantity), _epochs(plan, "full", outcome.quantity)
+    done, full = _first(plan, outcome.budget, outcome.quantity), _first(plan, "full", outcome.quantity)
     if outcome.budget == "full":
-        return f"full, {done:,} epochs"
-    part = share(plan, outcome.budget, outcome.quantity)
-    return f"reduced, {done:,} of {full:,} epochs ({part:.0%})"
+        return f"full, {_length(done)}"
+    if done.unit != full.unit:
+        return f"reduced, {_length(done)} of {_length(full)}"
+    return f"reduced, {done.length:,} of {_length(full)} ({share(plan, outcome.budget, outcome.quantity):.0%})"
 
 
-def _epochs(plan: Plan, budget: str, quantity: Quantity) -> int:
-    return plan.runs[budget][quantity.arm][0].epochs
+def _first(plan: Plan, budget: str, quantity: Quantity) -> Run:
+    return plan.runs[budget][quantity.arm][0]
+
+
+def _length(run: Run) -> str:
+    return f"{run.length:,} {run.unit}"
 
 
 def _details(
@@ -260,7 +265,7 @@ def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
     seconds = [record.timing.get("total_seconds", 0.0) for record in done]
     return [
         f"{len(done)} of {len(runs)}",
-        f"{runs[0].epochs:,}",
+        f"{runs[0].epochs:,}" if runs[0].steps is None else _length(runs[0]),
         f"{statistics.fmean(map(_decodes, done)):.2g} a seed",
         f"{statistics.fmean(seconds) / 60:,.0f} min a seed",
         escape("; ".join(sorted({_device(record) for record in done}))),
@@ -321,8 +326,10 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
                   label=None if budget in labelled else f"ours, {budget}, validation")  # fmt: skip
         labelled.add(budget)
     if outcome.mean is not None and outcome.budget is not None:
-        epochs = _epochs(plan, outcome.budget, quantity)
-        axis.plot([epochs] * len(outcome.values or {}), list((outcome.values or {}).values()), "o", color="black",
+        # Of a budget in steps, where the curves end.
+        run = _first(plan, outcome.budget, quantity)
+        end = run.epochs if run.steps is None else max(curve.index[-1] for _, curve in lines)
+        axis.plot([end] * len(outcome.values or {}), list((outcome.values or {}).values()), "o", color="black",
                   label="ours, test images")  # fmt: skip
     if quantity.published is not None:
         axis.axhline(quantity.published, color="black", linewidth=1, linestyle=":", label="published")
@@ -335,8 +342,10 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
     axis.axhspan(bottom if low is None else low, top if high is None else high, color="black", alpha=0.08, linewidth=0,
                  label="accepted, full recipe")  # fmt: skip
     axis.set_xscale("log")
-    axis.set_xlim(right=1.1 * _epochs(plan, "full", quantity))
-    axis.set_xlabel("epoch (the axis ends where the full recipe does)", fontsize=9)
+    full = _first(plan, "full", quantity)
+    if full.steps is None:
+        axis.set_xlim(right=1.1 * full.epochs)
+    axis.set_xlabel("epoch (the axis ends where the full recipe does)" if full.steps is None else "epoch", fontsize=9)
     axis.set_ylabel(f"{quantity.name} ({quantity.unit})", fontsize=9)
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8)
@@ -399,10 +408,10 @@ def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
     for number, (what, value) in enumerate(values.items()):
         moved = "–" if number == 0 or base is None or value is None else f"{value - base:+.{decimals}f}"
         lines.append([escape(what), "not run" if value is None else f"{value:.{decimals}f}", moved])
-    epochs = next(iter(runs.values()))[0].epochs
+    length = _length(next(iter(runs.values()))[0])
     return [
-        f"By how much each choice moves the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of {epochs} "
-        "epochs, one seed, that are otherwise the recipe's:",
+        f"By how much each choice moves the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of {length}, "
+        "one seed, that are otherwise the recipe's:",
         table(["changed", escape(quantity.name), "moved by"], lines, "left"),
     ]
 

@@ -113,7 +113,7 @@ def verdict_of(outcomes: Sequence[Outcome]) -> str:
 def share(plan: Plan, budget: str, quantity: Quantity) -> float:
     """How much of the full recipe's training a budget is, as far as the quantity goes."""
     done, full = plan.runs[budget][quantity.arm][0], plan.runs["full"][quantity.arm][0]
-    return done.epochs / full.epochs
+    return done.length / full.length if done.unit == full.unit else 0.0
 
 
 def _outcome(

@@ -106,7 +106,10 @@ def plans() -> list[Plan]:
             target,
             {
                 budget: {
-                    arm: [Run(config.run_id, config.seed, config.training.epochs) for config in configs]
+                    arm: [
+                        Run(config.run_id, config.seed, config.training.epochs, config.training.steps)
+                        for config in configs
+                    ]
                     for arm, configs in cells(target, budget, targets).items()
                 }
                 for budget in BUDGETS

@@ -139,11 +139,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """A cell that a target asks for: its run id, its seed, and what of its budget a report compares."""
+    """A cell that a target asks for: its run id, its seed, and its budget: ``epochs``, unless there are ``steps``."""
 
     run_id: str
     seed: int
     epochs: int
+    steps: int | None = None
+
+    @property
+    def length(self) -> int:
+        """The budget, in its ``unit``."""
+        return self.epochs if self.steps is None else self.steps
+
+    @property
+    def unit(self) -> str:
+        return "epochs" if self.steps is None else "steps"
 
 
 @dataclass(frozen=True)
