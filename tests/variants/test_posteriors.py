@@ -10,8 +10,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 import variants
 from benchmarks.training.step import backward
-from variants import VariantConfig
-from variants.fullcov_vae import FullCovarianceVAE
+from variants.fullcov_vae import FullCovarianceConfig, FullCovarianceVAE
 from variants.parts.conditional import ConditionalNormal
 from variants.parts.distributions import DiagonalNormal, StandardNormal
 from variants.parts.full_normal import FullNormal
@@ -129,9 +128,8 @@ def as_torchs(q):
 @pytest.mark.parametrize("analytic_kl", [True, False])
 def test_without_entries_below_the_diagonal_full_covariance_is_the_vae(analytic_kl):
     model, vae = (double(name, analytic_kl=analytic_kl, samples=2) for name in ("fullcov_vae", "vae"))
-    last = list(model.encoder.children())[-1]
-    for parameter in last.parameters():
-        parameter.data[6:] = 0
+    for parameter in model.entries.parameters():
+        parameter.data.zero_()
     give_encoder(model, vae)
     assert_same_training(model, vae, binary_images(6, dtype=torch.float64))
 
@@ -140,7 +138,8 @@ def test_full_covariance_has_the_factor_mask_times_entries_plus_the_deviations()
     x = binary_images(5, dtype=torch.float64)
     model = double("fullcov_vae")
     output = model.encoder(x)
-    entries, mask = output[:, 6:].reshape(5, 3, 3), torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0]])
+    entries = model.entries(output[:, 6:]).reshape(5, 3, 3) / 3
+    mask = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0]])
     L = mask * entries + torch.diag_embed((output[:, 3:6] / 2).exp())
     q = model.posterior(x)
     assert torch.allclose(q.mean, output[:, :3])
@@ -180,7 +179,7 @@ def test_the_closed_kl_of_a_full_normal_is_torchs_and_the_mean_over_draws():
 @torch.no_grad()
 def test_the_bound_of_full_covariance_reaches_log_p_of_a_linear_gaussian_model():
     """Probabilistic PCA: log p(x) and the posterior are known, and a linear encoder can give its parameters."""
-    config = VariantConfig(analytic_kl=False)
+    config = FullCovarianceConfig(analytic_kl=False, features=1)
     model = FullCovarianceVAE(config, (1, 3, 3), Linear(latent_size=2), FixedGaussian()).double()
     W, mean = model.decoder[0].weight.mul_(2), model.decoder[0].bias
     p = MultivariateNormal(mean, W @ W.T + NOISE**2 * torch.eye(9, dtype=torch.float64))
@@ -191,8 +190,9 @@ def test_the_bound_of_full_covariance_reaches_log_p_of_a_linear_gaussian_model()
     assert L[1, 0].abs() > 0.01
 
     linear = model.encoder[1]
-    linear.weight.copy_(torch.cat([to_loc, torch.zeros(6, 9, dtype=torch.float64)]))
-    linear.bias.copy_(torch.cat([-to_loc @ mean, 2 * L.diagonal().log(), L.flatten()]))
+    linear.weight.copy_(torch.cat([to_loc, torch.zeros(3, 9, dtype=torch.float64)]))
+    linear.bias.copy_(torch.cat([-to_loc @ mean, 2 * L.diagonal().log(), torch.zeros(1, dtype=torch.float64)]))
+    model.entries.bias.copy_(2 * L.flatten())
     images, exact = x.reshape(20, 1, 3, 3), p.log_prob(x)
     weights = model.log_weights(images, model.posterior(images), 7).value
     assert torch.allclose(weights, exact.expand(7, 20), atol=1e-9)
