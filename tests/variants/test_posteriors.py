@@ -75,6 +75,9 @@ def test_samples_have_the_mean_that_the_importance_estimate_of_all_images_gives(
         parameter.mul_(0.3)
     for parameter in model.decoder.parameters():
         parameter.add_(0.5 * torch.randn_like(parameter))
+    if name == "auxiliary_vae":
+        for last in (model.posterior_of_z.last, model.auxiliary_model.last):
+            last.weight.add_(0.3 * torch.randn_like(last.weight))
     if name == "structured_vae":
         list(model.encoder.children())[-1].bias.view(3, 2, 3)[1:, 1] = 3.0  # wide messages
         for prior in model.priors:
@@ -393,13 +396,21 @@ def test_piwae_trains_the_encoder_by_miwae_and_the_decoder_by_iwae_from_one_forw
 # Auxiliary variable
 
 
+def auxiliary_vae(**options):
+    """A small one whose densities of a and z depend on each other, as they do after some training."""
+    model = double("auxiliary_vae", **options)
+    for last in (model.posterior_of_z.last, model.auxiliary_model.last):
+        torch.nn.init.normal_(last.weight)
+    return model
+
+
 def test_the_auxiliary_bound_is_its_formula():
-    model, x = double("auxiliary_vae", samples=3), binary_images(5, dtype=torch.float64)
+    model, x = auxiliary_vae(samples=3), binary_images(5, dtype=torch.float64)
     loss = replay(model, x, seed=2)
     torch.manual_seed(2)
     q = model.posterior(x)
     a, z, _ = q.joint((3,))
-    given_a = model.posterior_of_z(a, q.context)
+    given_a = q.given(a)
     normal = torch.distributions.Normal
     log_q_a = normal(q.auxiliary.loc, q.auxiliary.log_scale.exp()).log_prob(a).sum(-1)
     log_q_z = normal(given_a.loc, given_a.log_scale.exp()).log_prob(z).sum(-1)
@@ -411,7 +422,7 @@ def test_the_auxiliary_bound_is_its_formula():
 
 
 def test_the_decoder_does_not_see_the_auxiliary_variable_and_the_posterior_does(monkeypatch):
-    model, x = double("auxiliary_vae"), binary_images(5, dtype=torch.float64)
+    model, x = auxiliary_vae(), binary_images(5, dtype=torch.float64)
     q = model.posterior(x)
     first = q.joint((4,))
     monkeypatch.setattr(q, "joint", lambda shape: first)
@@ -420,8 +431,21 @@ def test_the_decoder_does_not_see_the_auxiliary_variable_and_the_posterior_does(
     after = model.log_weights(x, q, 4)
     assert torch.equal(before.log_likelihood, after.log_likelihood)
     assert (before.log_prior != after.log_prior).all()
-    J = jacobian(lambda a: model.posterior_of_z(a, q.context).loc.sum(0), first.a[0])
+    J = jacobian(lambda a: q.given(a).loc.sum(0), first.a[0])
     assert (J.abs().sum((0, 2)) > 0).all()
+
+
+def test_training_of_the_auxiliary_vae_begins_where_neither_a_nor_z_says_anything_of_the_other():
+    model, x = double("auxiliary_vae"), binary_images(5, dtype=torch.float64)
+    q = model.posterior(x)
+    a, z = torch.randn(4, 5, 2, dtype=torch.float64), torch.randn(4, 5, 3, dtype=torch.float64)
+    for found, base in ((q.given(a), q.base), (model.auxiliary_given(x, z), None)):
+        assert torch.equal(found.loc, found.loc[:1].expand_as(found.loc))
+        assert base is None or torch.equal(torch.cat([found.loc[0], 2 * found.log_scale[0]], dim=-1), base)
+    # It does not stay so.
+    replay(model, x)
+    assert model.posterior_of_z.last.weight.grad.abs().sum() > 0
+    assert model.auxiliary_model.last.weight.grad.abs().sum() > 0
 
 
 def test_an_auxiliary_variable_that_tells_nothing_leaves_the_weights_of_the_vae():
@@ -430,11 +454,10 @@ def test_an_auxiliary_variable_that_tells_nothing_leaves_the_weights_of_the_vae(
     fixed = torch.randn(4, dtype=torch.float64)
     last = list(model.encoder.children())[-1]
     last.weight.data[:4], last.bias.data[:4] = 0, fixed
-    model.auxiliary_model.last.weight.data.zero_()
-    model.auxiliary_model.last.bias.data.copy_(fixed)
-    model.posterior_of_z.first[0].weight.data.zero_()
+    last = list(model.auxiliary_encoder.children())[-1]
+    last.weight.data[:4], last.bias.data[:4] = 0, fixed
     weights = model.log_weights(x, model.posterior(x), 3)
-    q = model.posterior_of_z(torch.zeros(6, 2, dtype=torch.float64), model.posterior(x).context)
+    q = model.posterior(x).given(torch.zeros(6, 2, dtype=torch.float64))
     expected = model.likelihood(weights.z).log_prob(x) + model.prior().log_prob(weights.z) - q.log_prob(weights.z)
     assert torch.allclose(weights.value, expected, rtol=1e-12)
 
