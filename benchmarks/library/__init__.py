@@ -4,6 +4,7 @@ The calls are also names of ``benchmarks`` itself: ``from benchmarks import fit,
 """
 
 from .fitting import fit
+from .images import load_images
 from .latent import (
     LatentMap,
     MixtureSampler,
@@ -42,6 +43,7 @@ __all__ = [
     "interpolate",
     "latent_map",
     "likelihoods",
+    "load_images",
     "load_run",
     "outlier_scores",
     "reconstruct",

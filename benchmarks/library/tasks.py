@@ -14,7 +14,7 @@ from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_ac
 from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
 from benchmarks.evaluation.tasks.outliers import squared_errors
 from benchmarks.library.images import Array, image_bytes, label_tensor
-from benchmarks.library.latent import continuous_codes, observed, represent
+from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
 from variants import Variant
@@ -121,7 +121,7 @@ def denoise(model: Run | Variant, noisy: Array) -> Tensor:
     """
     _unconditional(model)
     variant = model_of(model)
-    pixels = image_bytes(noisy, variant.image_shape, "noisy images").float() / 255
+    pixels = model_pixels(model, noisy, "noisy images").float() / 255
     return batched(variant.reconstruct, pixels.to(device_of(model)), None).cpu()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import variants
-from benchmarks import Evaluator, evaluate, fit, likelihoods, sample
+from benchmarks import Evaluator, encode, evaluate, fit, likelihoods, sample
 from benchmarks.data import cache_root, feature_cache
 from benchmarks.errors import UserError
 from benchmarks.evaluation.features.frechet import frechet_distance, statistics
@@ -60,6 +60,18 @@ def test_the_judge_of_a_runs_own_data_set_is_used_unless_another_is_named(tmp_pa
     assert evaluate(run, images, **FEW).details["judge"] == "judge-digits"
     # Without images: the whole test split, as on the board.
     assert evaluate(run, **FEW).details["judge"] == "judge-digits"
+
+
+def test_a_model_of_padded_images_takes_them_with_and_without_their_zeros(images):
+    options = {"epochs": 1, "progress": False, "dataset.pad": 12, "network.hidden": [8]}
+    run = fit("vae", dataset="digits", profile="smoke", **options)
+    wide = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    assert torch.equal(encode(run, images), encode(run, wide))
+    found = evaluate(run, images, **FEW)
+    assert found.metrics == evaluate(run, wide, **FEW).metrics
+    assert found.details["judge"] == "judge-digits"
+    with pytest.raises(UserError, match=r"the model takes \(n, 1, 12, 12\)"):
+        encode(run, np.pad(wide, ((0, 0), (1, 1), (1, 1))))
 
 
 def test_a_judge_can_be_trained_on_the_training_images_and_is_then_cached(run, images, labels, monkeypatch, caplog):
