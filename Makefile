@@ -28,9 +28,9 @@ LAUNCHER ?=
 HTML ?=
 BASELINE ?=
 TABLE ?= -
-# make reproduce TARGETS=burda-vae-1,jang-gumbel BUDGET=full; make verify RUN=<run-id>
+# make reproduce TARGETS=quick, or burda-vae-1,jang-gumbel BUDGET=full; make verify RUN=<run-id>
 TARGETS ?= all
-BUDGET ?= reduced
+BUDGET ?=
 RUN ?=
 # make tune VARIANTS=vq_vae TRIALS=8 CRITERION=validation_elbo
 TRIALS ?=
@@ -58,7 +58,7 @@ $(error unknown setting $(refused)$(if $(nearest),; did you mean $(nearest)?,: o
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help no-environment setup data bench report results reproduce tune verify publish speed peers judges list test test-slow lint format clean
+.PHONY: help no-environment setup data bench report results reproduce tune verify publish speed peers judges api list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -114,7 +114,7 @@ results: $(READY) ## all records as one table, into TABLE (.csv or .parquet)
 	@$(PY) -m benchmarks results $(call flag,results,RESULTS) \
 		$(call flag,$(if $(filter %.parquet,$(TABLE)),parquet,csv),TABLE)
 
-reproduce: setup ## run the recipes of paper TARGETS with BUDGET full, reduced or ablation
+reproduce: setup ## run the recipes of paper TARGETS (all, quick or names) with BUDGET full, reduced or ablation
 	@$(PY) -m benchmarks reproduce $(call flag,targets,TARGETS) $(call flag,budget,BUDGET) $(call flag,jobs,JOBS) \
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry)
@@ -145,6 +145,9 @@ peers: setup     ## make the environment of the peers that `make speed` measures
 judges: DATASETS = all
 judges: setup    ## train the shipped judges and teachers of DATASETS (by default all) again
 	@$(PY) -m benchmarks judges $(call flag,datasets,DATASETS)
+
+api: $(READY)    ## write REPORTS/api.md, the reference of the library, from docstrings
+	@$(PY) -m benchmarks api $(call flag,reports,REPORTS)
 
 list: $(READY)   ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list

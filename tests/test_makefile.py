@@ -80,7 +80,8 @@ def test_a_setting_that_is_empty_or_absent_is_not_passed(received):
     ("words", "expected"),
     [
         (["bench", "JOBS=2", "TIMEOUT=600", "RETRY=1"], ["--jobs=2", "--timeout=600", "--retry"]),
-        (["reproduce", "TARGETS=a,b", "JOBS=2", "DRY=1"], ["--targets=a,b", "--budget=reduced", "--jobs=2", "--dry"]),
+        (["reproduce", "TARGETS=quick", "BUDGET=full"], ["--targets=quick", "--budget=full"]),
+        (["reproduce", "TARGETS=a,b", "JOBS=2", "DRY=1"], ["--targets=a,b", "--jobs=2", "--dry"]),
         (["report", "BASELINE=an earlier one", "HTML=1"], ["--baseline=an earlier one", "--html"]),
         (["results", "TABLE=my table.parquet"], ["--parquet=my table.parquet"]),
         (["results"], ["--csv=-"]),

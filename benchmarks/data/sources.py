@@ -56,6 +56,13 @@ def cache_root() -> Path:
     return folder(CACHE_VARIABLE, ".cache")
 
 
+def feature_cache(cache: Path | None = None) -> Path:
+    """The folder of feature networks and reference features: ``features`` below :func:`cache_root`, or ``cache``. The
+    cache itself stands for its folder of features: looked for elsewhere, a network would be trained again."""
+    root = cache_root()
+    return root / "features" if cache is None or cache.absolute() == root.absolute() else cache
+
+
 def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
     """The uncompressed files of a data set, each with its digest, from the folder ``raw`` or the first of ``sources``
     that has them; what a source gave is kept in ``raw``.

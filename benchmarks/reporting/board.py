@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
 from benchmarks.records.record import REFERENCE, Record
@@ -338,9 +339,10 @@ def protocol(section: Section) -> str:
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",
         ],
+        *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{escape(training.get('epochs'))} epochs, batches of {escape(training.get('batch_size'))}, "
+            f"{_length(training)}, batches of {escape(training.get('batch_size'))}, "
             f"{escape(training.get('optimiser'))} at {escape(training.get('learning_rate'))} "
             f"({escape(training.get('schedule'))}), {escape(training.get('precision'))}",
         ],
@@ -355,6 +357,11 @@ def protocol(section: Section) -> str:
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
 
 
+def _training_loss(dataset: Mapping[str, Any]) -> str:
+    loss = escape(str(dataset["loss"]).replace("_", " "))
+    return f"{loss} of grey pixels, in place of the likelihood: an objective, not comparable with log p(x)"
+
+
 def _outliers(section: Section) -> str:
     """Which images were told from test images, by the records' details; "" for none."""
     named = set()
@@ -364,6 +371,11 @@ def _outliers(section: Section) -> str:
             f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
         }
     return "; ".join(sorted(named))
+
+
+def _length(training: Mapping[str, Any]) -> str:
+    steps = training.get("steps")
+    return f"{escape(training.get('epochs'))} epochs" if steps is None else f"{escape(steps)} steps"
 
 
 def _other_data(section: Section) -> str:

@@ -25,7 +25,7 @@ class Expected:
 
 
 def expected(config: Config, records: Sequence[Record], device: str | None = None) -> Expected | None:
-    """The time to expect of a run, had the most similar records trained for as many epochs; None where no record is of
+    """The time to expect of a run, had the most similar records trained for as long; None where no record is of
     its data set.
 
     Similar are, in this order, records of the same variant under the same profile, of other variants under the same
@@ -33,6 +33,9 @@ def expected(config: Config, records: Sequence[Record], device: str | None = Non
     name of the one that will be used: where it has any records of the data set, those of other devices do not count.
     """
     usable = [record for record in records if record.dataset == config.dataset.name and _timed(record)]
+    # Steps and epochs do not compare.
+    _, unit = config.training.length
+    usable = [record for record in usable if ("steps" in record.config.get("training", {})) == (unit == "steps")]
     usable = [record for record in usable if record.environment.get("device") == device] or usable
     for similar in SIMILAR:
         found = [_scaled(config, record) for record in usable if similar(config, record)]
@@ -55,10 +58,11 @@ def _timed(record: Record) -> bool:
 
 
 def _scaled(config: Config, record: Record) -> tuple[float, float]:
-    """Seconds of training and of the rest, had the record's run had as many epochs and importance samples. A run that
-    went on after an interruption has its earlier training in both of its times."""
-    epochs = config.training.epochs / record.config.get("training", {}).get("epochs", config.training.epochs)
+    """Seconds of training and of the rest, had the record's run had as long a budget and as many importance samples. A
+    run that went on after an interruption has its earlier training in both of its times."""
+    length, unit = config.training.length
+    longer = length / record.config.get("training", {}).get(unit, length)
     samples = config.evaluation.importance_samples / max(1, record.importance_samples)
     train = record.timing["train_seconds"]
     rest = max(0.0, record.timing["total_seconds"] - train)
-    return train * epochs, rest * (1.0 if record.profile == config.profile else samples)
+    return train * longer, rest * (1.0 if record.profile == config.profile else samples)

@@ -90,11 +90,11 @@ def run(
     overview = Overview(wanted, records, side, device)
     with Screen(overview.lines) as screen, listening(partial(overview.hear, None)):
         loaded = _load(wanted, setting.data_root, summary)
-        names = list(loaded)
-        ready = [cell for cell in wanted if cell.dataset.name in loaded]
+        ready = [cell for cell in wanted if cell.dataset.images in loaded]
+        names = {cell.dataset.name for cell in ready}
         jobs = min(side, max(1, len(ready)))
         for cell in wanted:
-            if cell.dataset.name not in loaded:
+            if cell.dataset.images not in loaded:
                 overview.drop(cell.run_id)
 
         def started(cell: Config) -> None:
@@ -161,21 +161,22 @@ def _one_by_one(
         started(cell)
         try:
             with threads(count), listening(partial(hear, cell.run_id)):
-                record = run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.name), retry)
+                record = run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.images), retry)
             yield cell, record
         except LockedError:
             yield cell, None
 
 
 def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[str, Dataset]:
-    """Every data set that the cells need and that can be had, by name; the others go into the summary."""
+    """Every data set that the cells need and that can be had, by :attr:`DatasetConfig.images`: options may make several
+    of one name. The others go into the summary."""
     loaded: dict[str, Dataset] = {}
-    for config in {cell.dataset.name: cell.dataset for cell in cells}.values():
+    for config in {cell.dataset.images: cell.dataset for cell in cells}.values():
         try:
             with doing(f"loading {config.name}"):
                 found = load(config, data_root)
             condition_shape(found, config)
-            loaded[config.name] = found
+            loaded[config.images] = found
             download_outliers(config, data_root)
         except UserError as error:
             summary.missing_data[config.name] = str(error)

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.data import Dataset
-from benchmarks.evaluation.judges.shipped import Role, shipped
+from benchmarks.data import Dataset, feature_cache
+from benchmarks.data.dataset import SIDES
+from benchmarks.evaluation.judges.shipped import Role, shipped, shipped_file
 from benchmarks.files import locked
 from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.record import configuration_hash
@@ -119,7 +120,19 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
     if data.classes == 1 and data.train.labels.dim() == 1:
         raise ValueError(f"{data.name} has a single class, which teaches a feature network nothing")
     key, content = shipped(role, data.sha256) or _cached(data, role, cache, device)
-    network = untrained(data, role)
+    return _network(key, content, untrained(data, role), device)
+
+
+def shipped_judge(source: str, device: torch.device) -> FeatureNetwork:
+    """The judge that comes with the suite for the data set ``source``, one of ``SOURCES``, whose images are grey and
+    ``SIDES[source]`` pixels a side. Raises :class:`UserError` for a damaged file."""
+    key, content = shipped_file("judge", source)
+    side, classes = SIDES[source], len(content.tensors["classifier.bias"])
+    return _network(key, content, Judge((1, side, side), classes), device)
+
+
+def _network(key: str, content: Content, network: Judge | Teacher, device: torch.device) -> FeatureNetwork:
+    """The trained network in a file, ready to be asked for features."""
     network.load_state_dict(dict(content.tensors))
     network = network.to(device).eval().requires_grad_(False)
     if isinstance(network, Judge):
@@ -131,11 +144,18 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
 def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tuple[str, Content]:
     """The name and the content of a network from ``cache``, where it is trained if it is not there."""
     key = f"{role}-{configuration_hash({'data': data.sha256, 'n': len(data.train), 'version': VERSION})}"
-    path = cache / f"{key}.safetensors"
+    path = feature_cache(cache) / f"{key}.safetensors"
     # Cells side by side need the same network at the same time: one trains it, the others wait.
     with locked(path.with_suffix(".lock")):
         content = read_cached(path)
         if content is None:
+            log.warning(
+                "%s: training its %s network, %s steps; it is kept in %s",
+                data.name,
+                role,
+                f"{_steps(data, role):,}",
+                path,
+            )
             network = untrained(data, role).to(device)
             with doing(f"training the {role} of {data.name}"):
                 train(network, data, role, device)
@@ -163,7 +183,7 @@ def recipe(data: Dataset, role: Role) -> dict[str, Any]:
 
 
 def _steps(data: Dataset, role: Role) -> int:
-    return min(BUDGET[role], PASSES * len(data.train)) // BATCH
+    return max(1, min(BUDGET[role], PASSES * len(data.train)) // BATCH)
 
 
 def train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.device) -> None:

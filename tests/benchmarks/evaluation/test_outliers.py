@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from benchmarks.config import EvaluationConfig
 from benchmarks.evaluation import evaluate as evaluation
-from benchmarks.evaluation import outliers
-from benchmarks.evaluation.evaluate import EvaluationData, Outliers, evaluate
+from benchmarks.evaluation.evaluate import Context, EvaluationData, Outliers, evaluate
 from benchmarks.evaluation.families import outliers as family
-from benchmarks.evaluation.outliers import auroc, curve_table, roc, squared_errors
+from benchmarks.evaluation.tasks import outliers
+from benchmarks.evaluation.tasks.outliers import auroc, curve_table, roc, squared_errors
 
 from .test_families import measured
 
@@ -220,3 +220,16 @@ def test_likelihoods_are_computed_once_for_both_families_from_the_stream_of_the_
     assert len(encoded) == before + 2
     assert found.metrics["log_likelihood"] == without.metrics["log_likelihood"]
     assert found.metrics["elbo"] == without.metrics["elbo"]
+
+
+@pytest.mark.parametrize("shared", ["likelihoods", "samples"])
+def test_what_families_share_does_not_depend_on_which_of_them_asks_first(shared):
+    variant, data, config = measured()
+    drawn = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found = getattr(Context(variant, data, config, 0), shared)
+        drawn.append(found["elbo"] if shared == "likelihoods" else found)
+    assert torch.equal(*drawn)
+    found = getattr(Context(variant, data, config, 1), shared)
+    assert not torch.equal(found["elbo"] if shared == "likelihoods" else found, drawn[0])

@@ -47,6 +47,7 @@ def trained(make, name, config, device=CPU):
     done, means = 0, []
     while done < STEPS:
         torch.manual_seed(done)
+        step.begin()
         for rows in torch.randperm(len(given), device=device).split(config.batch_size):
             step(rows, progress[done], config.learning_rate * learning_rate_factor("cosine", done / STEPS))
             done += 1
