@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from benchmarks.records.record import Record
+from benchmarks.records.record import MEASURED, Record
 
-# The detail with what was measured on the way, by name: {"objective@5": 14.8}.
-MEASURED = "measured"
 # The detail with the terms of the objective on test images, and that with the number of pixel channels of an image that
 # it is summed over.
 TERMS, PIXELS = "objective_terms", "pixels"

@@ -74,12 +74,14 @@ def _of_recipe(cell: Config, records: Sequence[Record]) -> float | None:
 
 
 def _of_model(cell: Config, records: Sequence[Record]) -> float | None:
-    """The median time of records of the same model, data and batches, had they trained as many epochs."""
+    """The median time of records of the same model, data, batches and unit of the budget, had they trained as long."""
     wanted = cell.resolved()
+    length, unit = cell.training.length
     found = []
     for record in records:
-        if _model(record.config) == _model(wanted):
-            longer = wanted["training"]["epochs"] / record.config["training"]["epochs"]
+        same_unit = ("steps" in record.config["training"]) == (unit == "steps")
+        if same_unit and _model(record.config) == _model(wanted):
+            longer = length / record.config["training"][unit]
             found.append(record.timing["total_seconds"] + (longer - 1) * record.timing["train_seconds"])
     return statistics.median(found) if found else None
 
