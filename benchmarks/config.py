@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import variants
-from benchmarks.conf_files import check_files, choices, conf_folder, conf_path
+from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
@@ -242,10 +242,17 @@ class Config:
         self._check_names()
         cls = variants.lookup(self.variant_name)
         cls.check(self.variant, self.network, self.dataset.side)
+        if self.dataset.shape is not None:
+            self.network.check_images(self.dataset.shape)
         if self.training.batch_size < cls.smallest_batch:
             raise ValueError(
                 f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "
                 f"compares the images of a batch, got {self.training.batch_size}"
+            )
+        if self.dataset.output == "linear" and getattr(self.variant, "loss", None) == "cross_entropy":
+            raise ValueError(
+                "variant.loss=cross_entropy needs pixels between 0 and 1, and dataset.output=linear bounds none: set "
+                "variant.loss=squared_error or dataset.output=sigmoid"
             )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
@@ -294,11 +301,16 @@ class Config:
         return earlier_run_id(self.resolved())
 
 
-@cache
 def store_schemas() -> None:
     """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
+    _store_schemas(tuple(variants.names()))
+
+
+@cache
+def _store_schemas(names: tuple[str, ...]) -> None:
+    """Once for all names; again where a variant was registered since, in a notebook."""
     store = ConfigStore.instance()
-    for name in variants.names():
+    for name in names:
         try:
             store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
         except OmegaConfBaseException as error:
@@ -328,8 +340,15 @@ def compose_seeds(
     variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str] = ()
 ) -> list[Config]:
     """As :func:`compose`, for several seeds. They are composed once, unless an option is computed from others."""
-    known = (("variant", variant, _variant_names()), ("data set", dataset, choices("dataset")))
-    for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
+    if dataset not in choices("dataset"):
+        raise UserError(unknown("data set", dataset, choices("dataset")))
+    return _composed_seeds(variant, dataset, profile, seeds, overrides)
+
+
+def _composed_seeds(
+    variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str]
+) -> list[Config]:
+    for kind, name, allowed in (("variant", variant, _variant_names()), ("profile", profile, choices("profile"))):
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
     check_files()
@@ -342,9 +361,40 @@ def compose_seeds(
             raise UserError(unknown("network", name, networks))
     with _refusals(variant):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
+        _check_outliers(first.dataset)
         if interpolated:
             return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
         return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
+
+
+def compose_for_images(
+    variant: str, dataset: DatasetConfig, profile: str, seed: int, overrides: Sequence[str] = ()
+) -> Config:
+    """As :func:`compose`, for images that are no data set of ``conf/`` but in memory: ``dataset`` says how they are
+    observed, and has the name ``GIVEN_IMAGES``."""
+    ConfigStore.instance().store(group="dataset", name=GIVEN_IMAGES, node=plain(dataset))
+    return _composed_seeds(variant, GIVEN_IMAGES, profile, [seed], overrides)[0]
+
+
+def _check_outliers(config: DatasetConfig) -> None:
+    """Raises ``ValueError`` for outliers that are no data set, or the same images."""
+    name = config.outliers
+    if name in ("default", "none"):
+        return
+    one_of("dataset.outliers", name, ["default", "none", *choices("dataset")])
+    other = outlier_dataset(config, name)
+    if (other.source, other.path) == (config.source, config.path):
+        raise ValueError(f"dataset.outliers={name} has the same images as {config.name}")
+
+
+def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
+    """The configuration of the data set ``name``, whose images are outliers for the one of ``config``. Raises
+    :class:`UserError` for one that is not known here."""
+    if config.outliers == "default":
+        # A source of the suite, of which nothing but the images is wanted: composing takes longer than loading them.
+        return DatasetConfig(name=name, source=name, observation="discretised_logistic")
+    # Any variant will do.
+    return compose("vae", name, "smoke", 0).dataset
 
 
 def _variant_names() -> list[str]:

@@ -97,16 +97,16 @@ class AuxiliaryVAE(Variant):
             self.latent_size, self.config.auxiliary, self.config.context, self.config.hidden,
         )  # fmt: skip
         self.encoder = network.encoder(self.image_shape, 2 * auxiliary + context)
-        self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d)
+        self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d, self.log_sigma)
         # p(a|x, z) belongs to the model: it has an encoder of the image of its own.
         self.auxiliary_encoder = network.encoder(self.image_shape, context)
-        self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary)
+        self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary, self.log_sigma)
         self.decoder = network.decoder(d, self.image_shape)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> AuxiliaryPosterior:
         sizes = [self.config.auxiliary, self.config.auxiliary, self.config.context]
-        loc, log_variance, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
-        q_a = DiagonalNormal(loc, log_variance / 2)
+        loc, a, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
+        q_a = DiagonalNormal(loc, self.log_sigma(a))
         return AuxiliaryPosterior(q_a, self.posterior_of_z, context, self.latent_size)
 
     def auxiliary_given(self, x: Tensor, z: Tensor) -> DiagonalNormal:

@@ -75,8 +75,8 @@ class FlowVAE(Variant):
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> FlowPosterior:
         d = self.latent_size
-        loc, log_variance, context = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
-        return FlowPosterior(DiagonalNormal(loc, log_variance / 2), self.flow, context)
+        loc, a, context = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
+        return FlowPosterior(DiagonalNormal(loc, self.log_sigma(a)), self.flow, context)
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         if not self.config.annealing:

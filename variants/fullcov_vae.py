@@ -40,5 +40,5 @@ class FullCovarianceVAE(Variant):
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> FullNormal:
         d = self.latent_size
-        loc, log_variance, entries = self.encoder(x).to(x.dtype).split([d, d, d * d], dim=-1)
-        return FullNormal(loc, log_variance / 2, entries.unflatten(-1, (d, d)))
+        loc, a, entries = self.encoder(x).to(x.dtype).split([d, d, d * d], dim=-1)
+        return FullNormal(loc, self.log_sigma(a), entries.unflatten(-1, (d, d)))

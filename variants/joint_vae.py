@@ -65,6 +65,7 @@ class JointVAE(Variant):
 
     Config = JointConfig
     family = "disentangling"
+    search = {"gamma": (10.0, 30.0, 100.0)}
     batch_statistics = ("capacity_penalty",)
 
     def build(self, network: Network) -> None:
@@ -79,8 +80,8 @@ class JointVAE(Variant):
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> Concatenated:
         sizes = [self.config.continuous, self.config.continuous, self.config.categories]
-        loc, log_variance, logits = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
-        return Concatenated(DiagonalNormal(loc, log_variance / 2), Categoricals(logits.unsqueeze(-2)))
+        loc, a, logits = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
+        return Concatenated(DiagonalNormal(loc, self.log_sigma(a)), Categoricals(logits.unsqueeze(-2)))
 
     def loss(self, batch: Batch, progress: Tensor) -> Loss:
         x = batch.images

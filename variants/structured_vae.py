@@ -128,7 +128,9 @@ class StructuredVAE(Variant):
         d, levels = self.latent_size, self.config.levels
         self.encoder = network.encoder(self.image_shape, 2 * d * levels)
         self.decoder = network.decoder(d, self.image_shape)
-        self.priors = nn.ModuleList(ConditionalNormal([d], self.config.hidden, d) for _ in range(levels - 1))
+        self.priors = nn.ModuleList(
+            ConditionalNormal([d], self.config.hidden, d, self.log_sigma) for _ in range(levels - 1)
+        )
 
     def units(self, u: Tensor) -> Tensor:
         """z of u."""
@@ -141,7 +143,7 @@ class StructuredVAE(Variant):
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalNormal | TopDownPosterior:
         pieces = self.encoder(x).to(x.dtype).split(2 * self.latent_size, dim=-1)
         halves = (piece.chunk(2, dim=-1) for piece in pieces)
-        top, *messages = (DiagonalNormal(loc, log_variance / 2) for loc, log_variance in halves)
+        top, *messages = (DiagonalNormal(loc, self.log_sigma(a)) for loc, a in halves)
         return self._top_down(top, messages) if messages else top
 
     def _top_down(self, top: DiagonalNormal, messages: Sequence[DiagonalNormal]) -> TopDownPosterior:

@@ -12,15 +12,24 @@ from variants import Batch, Variant
 BATCH = 100
 
 
-@torch.no_grad()
 def mean_objective(
     variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
 ) -> float:
     """The variant's own loss per image on ``x`` (n, channels, height, width) at progress 1, in the mode that it is in;
     that of the group "model" where there are several. Raises ``ValueError`` where it lacks what its loss needs."""
+    return mean_terms(variant, x, condition, training_images)[0]
+
+
+@torch.no_grad()
+def mean_terms(
+    variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
+) -> tuple[float, dict[str, float]]:
+    """:func:`mean_objective`, and the mean of each term that the loss names, of a batch's statistic over batches."""
     progress = torch.ones((), device=x.device)
-    total = 0.0
+    total, terms = 0.0, dict[str, float]()
     for part, given in batches(x, condition, BATCH):
-        loss = variant.loss(Batch(part, given, training_images=training_images), progress)
+        loss = variant.objective(Batch(part, given, training_images=training_images), progress)
         total += float(loss.by_group["model"]) * len(part)
-    return total / len(x)
+        for name, term in loss.terms.items():
+            terms[name] = terms.get(name, 0.0) + float(term.mean()) * len(part)
+    return total / len(x), {name: value / len(x) for name, value in terms.items()}

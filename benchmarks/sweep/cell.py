@@ -42,9 +42,11 @@ from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space, judge_space
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
-from benchmarks.files import remove_temporary
+from benchmarks.files import remove_temporary, write_atomically
+from benchmarks.progress.report import doing
 from benchmarks.records.checks import tidy
 from benchmarks.records.record import (
+    IMAGE_SHAPE,
     MEASURED,
     OWN_CODE,
     RECORD_FILE,
@@ -58,6 +60,7 @@ from benchmarks.records.record import (
 )
 from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
+from benchmarks.sweep.outliers import outlier_sets
 from benchmarks.training.calibration import fit_observation
 from benchmarks.training.checkpoint import Checkpoints, Trained, copied, remove_checkpoints
 from benchmarks.training.identity import identity, own_code_digest
@@ -83,7 +86,9 @@ def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[in
     condition has the shape ``condition``."""
     seed_everything(config.seed, "initialisation")
     cls, data = variants.lookup(config.variant_name), config.dataset
-    observation = observation_model(data.observation, image_shape, data.scale, cls.trains_observation)
+    observation = observation_model(
+        data.observation, image_shape, data.scale, cls.trains_observation, data.loss, data.loss_weight, data.output
+    )
     return cls(config.variant, image_shape, config.network, observation, condition)
 
 
@@ -189,7 +194,8 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
             elif record.status != "ok":
                 held.path.unlink()
         try:
-            data = load()
+            with doing("loading the data"):
+                data = load()
         except UserError as error:
             return write_failure(config, setting, "DataMissing", str(error))
         return run_cell(config, data, setting)
@@ -230,7 +236,7 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
 def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
     started = time.perf_counter()
     reset_peak_memory(setting.device)
-    details = {**_known(config), "data_title": data.title}
+    details = {**_known(config), "data_title": data.title, IMAGE_SHAPE: list(data.shape)}
     outcome: dict[str, Any] = {"timing": {}}
     try:
         # The judge is needed after training; found damaged then, it would cost its metrics.
@@ -247,9 +253,15 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
             write_history(checkpoints.folder, trained.progress.history)
         _calibrate(config, data, variant, trained, checkpoints, result)
         held_out = evaluation_data(config, data, setting.cache, setting.device, result)
+        with _alone("outliers", result):
+            sets = outlier_sets(config.dataset, data, setting.data_root, setting.device)
+            held_out = replace(held_out, outliers=sets)
         outcome["evaluated_images"] = len(held_out.x)
         outcome["timing"]["eval_seconds"] = _evaluate(config, variant, held_out, result)
         _draw(config, variant, held_out, checkpoints.folder, result)
+        with _alone("tables", result):
+            for name, text in result.tables.items():
+                write_atomically(checkpoints.folder / name, text.encode())
         # What the run is known by before is not an evaluation's to change.
         details = result.details | details
         if result.failed:
@@ -294,6 +306,17 @@ def _trained(
                 if which == trained.details.get("teacher"):
                     variant.use_teacher(network)
         return variant, trained, trained.progress.train_seconds
+    trained, earlier = learn(config, data, variant, setting, checkpoints)
+    _keep(checkpoints, variant, trained)
+    return variant, trained, earlier
+
+
+def learn(
+    config: Config, data: Dataset, variant: Variant, setting: Setting, checkpoints: Checkpoints | None = None
+) -> tuple[Trained, float]:
+    """Train ``variant`` in place on the training split, on ``setting``.device: what belongs to its weights, and the
+    seconds that training took in earlier processes. Where there are validation images, every epoch is scored."""
+    device = setting.device
     details: dict[str, Any] = {}
     images = place(training_images(data.train.images, config.dataset), device)
     labels = None if data.train.labels is None else data.train.labels.to(images.device)
@@ -314,20 +337,19 @@ def _trained(
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, setting.cache, device)
         variant.use_teacher(network)
+    track = None if checkpoints is None else tracker(setting.tracker, checkpoints.folder)
     started = time.perf_counter()
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
-            variant, images, config.dataset, config.training, config.seed, validate, checkpoints,
-            setting.show_progress, tracker(setting.tracker, checkpoints.folder), labels, measure,
+            variant, images, config.dataset, config.training, config.seed, validate if len(validation) else None,
+            checkpoints, setting.show_progress, track, labels, measure,
         )  # fmt: skip
     earlier = max(0.0, done.train_seconds - (time.perf_counter() - started)) if done.resumed else 0.0
     if done.measured:
         details[MEASURED] = done.measured
     if config.training.select == "validation":
         details["selected_step"] = done.best_step
-    trained = Trained(done, calibrated=variant.trains_observation, details=details)
-    _keep(checkpoints, variant, trained)
-    return variant, trained, earlier
+    return Trained(done, calibrated=variant.trains_observation, details=details), earlier
 
 
 def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float]:
@@ -357,6 +379,7 @@ def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
         trained.progress.notes.append(f"the weights could not be saved: {error.strerror or error}")
 
 
+@doing("fitting the observation model")
 def _calibrate(
     config: Config, data: Dataset, variant: Variant, trained: Trained, checkpoints: Checkpoints, result: Evaluation
 ) -> None:
@@ -390,12 +413,17 @@ def _alone(step: str, result: Evaluation) -> Iterator[None]:
         result.failed[step] = described(error)
 
 
+@doing("drawing pictures")
 def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Path, result: Evaluation) -> None:
     seed_everything(config.seed, "pictures")
     with _alone("pictures", result):
         pictures.write(folder, variant, held_out.x, config.dataset.show_originals, held_out.condition)
+    with _alone("denoised images", result):
+        pictures.write_denoised(folder, variant, held_out.x, config.dataset.show_originals)
     with _alone("latent pictures", result):
-        latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
+        latent_pictures.write(
+            folder, variant, held_out.x, held_out.labels, held_out.condition, config.dataset.show_originals
+        )
 
 
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:
@@ -405,6 +433,7 @@ def prepare(config: Config, data: Dataset, setting: Setting) -> None:
         teacher(data, setting.cache, setting.device)
 
 
+@doing("evaluating")
 def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result: Evaluation) -> float:
     """Add all metrics to ``result``; where the device's memory does not suffice, once more with half as many images
     decoded at a time. The seconds that it took."""
@@ -423,6 +452,7 @@ def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result
     return time.perf_counter() - started
 
 
+@doing("preparing the evaluation")
 def evaluation_data(
     config: Config, data: Dataset, cache: Path, device: torch.device, result: Evaluation | None = None
 ) -> EvaluationData:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from benchmarks import variables
 from benchmarks.config import TrainingConfig
@@ -22,6 +21,7 @@ from benchmarks.records.record import HISTORY_FILE
 from benchmarks.seeding import seed_everything
 from benchmarks.training.budget import budget_of
 from benchmarks.training.checkpoint import Checkpoints, Progress
+from benchmarks.training.pace import Pace
 from benchmarks.training.schedules import learning_rate_factor
 from benchmarks.training.step import make_step
 from benchmarks.training.watch import Numbers, Watch
@@ -75,9 +75,8 @@ def train(
     if done.step == 0 and watch.due(0):
         watch.look(done, {})
 
-    # disable=None: no bar where the output is a file.
     epochs = math.ceil(budget.steps / budget.steps_per_epoch)
-    bar = tqdm(total=epochs, initial=done.epoch, unit="epoch", disable=None if show_progress else True, leave=False)
+    pace = Pace(epochs, budget.steps_per_epoch, config.batch_size, done.epoch, show_progress, budget.steps)
     while done.step < budget.steps and not watch.out_of_patience(done):
         seed_everything(seed, "epoch", done.epoch)
         variant.train()
@@ -86,16 +85,18 @@ def train(
         scores: dict[str, float] = {}
         seen, seconds, started = 0, 0.0, time.perf_counter()
         # A budget in steps may end within an epoch.
-        for rows in order.split(config.batch_size)[: budget.steps - done.step]:
+        for i, rows in enumerate(order.split(config.batch_size)[: budget.steps - done.step]):
             factor = learning_rate_factor(
                 config.schedule, done.step / budget.steps, config.warmup, budget.milestones, config.gamma
             )
             train_on(rows, progress[done.step], factor)
             done.step += 1
             seen += len(rows)
+            pace.step(done.epoch, i + 1)
             if watch.due(done.step):
                 means = _finite(train_on.means(), done)
                 seconds += time.perf_counter() - started
+                pace.validating(done.epoch)
                 scores |= watch.look(done, means)
                 started = time.perf_counter()
                 if watch.out_of_patience(done):
@@ -114,14 +115,13 @@ def train(
         done.history.append(record)
         if track is not None:
             track(record)
-        bar.update()
-        bar.set_postfix(_shown(record))
+        pace.epoch(done.epoch - 1, record)
         last = done.step == budget.steps or watch.out_of_patience(done)
         if checkpoints is not None and (last or time.monotonic() - saved_at >= between):
             checkpoints.save(variant, optimisers, watch.best, done)
             write_history(checkpoints.folder, done.history)
             saved_at = time.monotonic()
-    bar.close()
+    pace.close()
     if watch.best:
         variant.load_state_dict(watch.best)
     return done
@@ -149,11 +149,6 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
-
-
-def _shown(record: dict[str, float]) -> dict[str, str]:
-    shown = {"loss": f"{record['loss']:.2f}", "images/s": f"{record['images_per_second']:.0f}"}
-    return shown | {key: f"{value:.2f}" for key, value in record.items() if key.startswith("validation_")}
 
 
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:

@@ -86,7 +86,7 @@ class Step:
     def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> dict[str, Tensor]:
         """The step itself: nothing here asks the device for a value."""
         with autocast(self.config.precision, self.device):
-            loss = self.variant.loss(self._batch(rows), progress)
+            loss = self.variant.objective(self._batch(rows), progress)
         values = loss.by_group
         if values.keys() != self.groups.keys():
             raise ValueError(
