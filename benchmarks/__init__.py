@@ -28,11 +28,13 @@ if TYPE_CHECKING:
         interpolate,
         latent_map,
         likelihoods,
+        load_images,
         load_run,
         outlier_scores,
         reconstruct,
         represent,
         sample,
+        sample_quality,
         save,
     )
 
@@ -58,11 +60,13 @@ __all__ = [
     "interpolate",
     "latent_map",
     "likelihoods",
+    "load_images",
     "load_run",
     "outlier_scores",
     "reconstruct",
     "represent",
     "sample",
+    "sample_quality",
     "save",
 ]
 

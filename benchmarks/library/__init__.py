@@ -4,6 +4,7 @@ The calls are also names of ``benchmarks`` itself: ``from benchmarks import fit,
 """
 
 from .fitting import fit
+from .images import load_images
 from .latent import (
     LatentMap,
     MixtureSampler,
@@ -17,7 +18,7 @@ from .latent import (
     represent,
     sample,
 )
-from .measuring import Evaluation, Evaluator, evaluate, likelihoods
+from .measuring import Evaluation, Evaluator, evaluate, likelihoods, sample_quality
 from .runs import Run, load_run, save
 from .tasks import auroc, compression, corrupt, denoise, denoising_gain, few_label_accuracy, outlier_scores
 
@@ -42,10 +43,12 @@ __all__ = [
     "interpolate",
     "latent_map",
     "likelihoods",
+    "load_images",
     "load_run",
     "outlier_scores",
     "reconstruct",
     "represent",
     "sample",
+    "sample_quality",
     "save",
 ]

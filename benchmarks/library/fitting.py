@@ -16,6 +16,7 @@ import variants
 from benchmarks.conf_files import GIVEN_IMAGES
 from benchmarks.config import Config, EvaluationConfig, TrainingConfig, compose, compose_for_images
 from benchmarks.data import Dataset, DatasetConfig, Split, condition_shape, data_root, feature_cache, load
+from benchmarks.data.dataset import OBSERVED
 from benchmarks.errors import UserError
 from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.randomness import kept_random_numbers
@@ -29,7 +30,7 @@ from variants.parts.networks import NETWORKS
 from variants.parts.observations import OBSERVATION_MODELS
 
 # Options of a data set that mean something for images in memory.
-_OBSERVING = ("observation", "scale", "binarise", "condition", "title")
+_OBSERVING = tuple(name for name in OBSERVED if name not in ("show_originals", "outliers"))
 
 
 def fit(

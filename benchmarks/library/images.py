@@ -8,11 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.config import compose
+from benchmarks.data import data_root, load
 from benchmarks.data.values import as_images, channels_first
 from benchmarks.errors import UserError
+from variants.options import unknown
 
 # What a call accepts as images or labels; a tensor may lie on any device.
 Array = Tensor | np.ndarray
+SPLITS = ("train", "validation", "test")
+
+
+def load_images(dataset: str = "mnist", split: str = "train") -> tuple[Tensor, Tensor | None]:
+    """The images of a data set by its name, bytes (n, channels, height, width), and their labels (n,) or (n,
+    attributes), None where there are none; ``split``: "train", "validation" or "test". Downloaded and verified where
+    that is allowed. Raises :class:`UserError` where they cannot be had.
+
+    Example:
+        >>> pixels, classes = load_images("digits", "test")
+        >>> pixels.shape, classes.shape
+        (torch.Size([300, 1, 8, 8]), torch.Size([300]))
+    """
+    if split not in SPLITS:
+        raise UserError(unknown("split", split, SPLITS))
+    # Any variant will do; the profile does not say which images there are.
+    found = getattr(load(compose("vae", dataset, "quick", 0).dataset, data_root()), split)
+    return found.images, found.labels
 
 
 def image_bytes(images: Array, shape: tuple[int, int, int] | None = None, name: str = "images") -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from benchmarks.data import observe_condition, observe_evaluation
+from benchmarks.data import observe_condition, observe_evaluation, with_zeros
 from benchmarks.data.conditions import shows_pixels
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
@@ -38,10 +38,17 @@ def observed(model: Run | Variant, images: Array, labels: Array | None = None) -
     For a model of binary pixels, grey images are drawn binary once, from a fixed seed, as on the boards; pixels of 0
     and 1 stay as they are. Raises :class:`UserError` for images or labels that the model cannot be given.
     """
-    variant = model_of(model)
-    pixels = image_bytes(images, variant.image_shape)
-    x = observe_evaluation(pixels, observation_of(model)).to(device_of(model))
+    x = observe_evaluation(model_pixels(model, images), observation_of(model)).to(device_of(model))
     return x, _condition(model, x, labels)
+
+
+def model_pixels(model: Run | Variant, images: Array, name: str = "images") -> Tensor:
+    """Images as bytes of the shape that the model takes, uint8 (n, channels, height, width), on the CPU: with zeros
+    around them where its data set has them (``dataset.pad``). Raises :class:`UserError` for another shape."""
+    shape, pad = model_of(model).image_shape, observation_of(model).pad
+    if pad is not None and max(images.shape[-2:]) < pad:
+        images = with_zeros(image_bytes(images, name=name), pad)
+    return image_bytes(images, shape, name)
 
 
 def encode(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:

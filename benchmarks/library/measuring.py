@@ -17,14 +17,17 @@ from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
 from benchmarks.evaluation.evaluate import evaluate as measured
 from benchmarks.evaluation.families.outliers import IMAGES as OUTLIERS
+from benchmarks.evaluation.families.sample_quality import MANIFOLD_IMAGES
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
+from benchmarks.evaluation.features.kid import kid
+from benchmarks.evaluation.features.manifold import NEIGHBOURS, manifold
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space_of, judge_space_of
 from benchmarks.evaluation.judges.network import feature_network, shipped_judge
 from benchmarks.evaluation.judges.shipped import SOURCES
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.representation import subset
 from benchmarks.library.images import Array, image_bytes, label_tensor
-from benchmarks.library.latent import observed
+from benchmarks.library.latent import model_pixels, observed
 from benchmarks.library.randomness import drawn_from, kept_random_numbers
 from benchmarks.library.runs import Run, device_of, loaded_data, model_of
 from benchmarks.sweep.cell import evaluation_data
@@ -85,7 +88,7 @@ def evaluate(
             raise UserError("without images a run is measured as on its board: give images, too, or leave out the rest")
         return _on_board(model, config, device)
     x, condition = observed(model, images, labels if variant.conditional else None)
-    pixels = image_bytes(images, variant.image_shape)
+    pixels = model_pixels(model, images)
     targets = None if labels is None else label_tensor(labels, len(pixels))
     if len(pixels) < 2:
         raise UserError(f"two images or more are needed, got {len(pixels)}")
@@ -125,13 +128,13 @@ class Evaluator:
     """
 
     def __init__(self, model: Run | Variant, **options: Any) -> None:
+        model_of(model)
         self.model, self.options = model, options
-        self._variant = model_of(model)
         self.reset()
 
     def update(self, images: Array, labels: Array | None = None) -> None:
         """Add a batch; either all batches have labels or none has."""
-        pixels = image_bytes(images, self._variant.image_shape)
+        pixels = model_pixels(self.model, images)
         targets = None if labels is None else label_tensor(labels, len(pixels))
         if self._images and (targets is None) != (not self._labels):
             raise UserError("either all batches have labels or none has")
@@ -174,6 +177,33 @@ def likelihoods(
     with drawn_from(seed, x.device, "likelihood"):
         found = per_image(variant, x, samples, decodes, tuple(PER_IMAGE), condition)
     return {name: values.cpu() for name, values in found.items()}
+
+
+def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, float]:
+    """How close any generated images are to ``images``, in the features of a ``judge``, "mnist", "fashion_mnist" or
+    "digits": ``fid`` and ``kid``, distances; ``precision`` and ``density``, fidelity; ``recall`` and ``coverage``,
+    diversity. The four need more than five images of each. For the samples of a model, and in Inception's features, see
+    `evaluate`.
+
+    Example:
+        >>> found = sample_quality(sample(run, 50, seed=0), images, judge="digits")
+        >>> found["fid"] > sample_quality(images, images, judge="digits")["fid"]
+        True
+    """
+    if judge not in SOURCES:
+        raise UserError(unknown("judge", judge, SOURCES))
+    shape = (1, SIDES[judge], SIDES[judge])
+    reference, fakes = image_bytes(images, shape), image_bytes(generated, shape, "generated images")
+    if min(len(reference), len(fakes)) < 2:
+        raise UserError(f"two images or more of each are needed, got {len(fakes)} generated and {len(reference)}")
+    cpu = torch.device("cpu")
+    space = judge_space_of(reference, shipped_judge(judge, cpu), shape, cpu)
+    features = space(fakes.float() / 255)
+    found = {"fid": space.distance(features), "kid": kid(features, space.reference)[0]}
+    size = min(MANIFOLD_IMAGES, len(features), len(space.reference))
+    if size > NEIGHBOURS:
+        found |= manifold(space.reference[:size], features[:size])._asdict()
+    return found
 
 
 def _options(model: Run | Variant, options: dict[str, Any]) -> EvaluationConfig:
@@ -221,7 +251,7 @@ def _outliers(model: Run | Variant, images: Array | None) -> dict[str, Outliers 
 def _training(model: Run | Variant, images: Array | None, labels: Array | None) -> Split | None:
     """The images on which classifiers are fitted: those given, or those of the run; None where there are none."""
     if images is not None:
-        pixels = image_bytes(images, model_of(model).image_shape, "train_images")
+        pixels = model_pixels(model, images, "train_images")
         return Split(pixels, None if labels is None else label_tensor(labels, len(pixels), "train_labels"))
     if labels is not None:
         raise UserError("train_labels need train_images")
@@ -246,7 +276,7 @@ def _judge(
         if training is None or training.labels is None or labels is None:
             raise UserError("judge='train' needs labels, train_images and train_labels to train a classifier on")
         found = feature_network(_as_dataset(training, pixels, labels), "judge", feature_cache(), device)
-        return judge_space_of(pixels, found, device)
+        return judge_space_of(pixels, found, model_of(model).image_shape, device)
     if judge is not None and judge not in SOURCES:
         raise UserError(unknown("judge", judge, [*SOURCES, TRAIN]))
     if judge is None:
@@ -255,9 +285,10 @@ def _judge(
             return f"no judge was named for these images (judge={', '.join(map(repr, [*SOURCES, TRAIN]))})"
         judge = source
     shape = (1, SIDES[judge], SIDES[judge])
-    if tuple(pixels.shape[1:]) != shape:
+    is_padded = isinstance(model, Run) and model.config.dataset.pad is not None
+    if tuple(pixels.shape[1:]) != shape and not (is_padded and pixels.shape[1] == 1):
         raise UserError(f"judge {judge!r} takes images of {shape}, and these are {tuple(pixels.shape[1:])}")
-    return judge_space_of(pixels, shipped_judge(judge, device), device)
+    return judge_space_of(pixels, shipped_judge(judge, device), shape, device)
 
 
 def _as_dataset(training: Split, pixels: Tensor, labels: Tensor) -> Dataset:

@@ -36,13 +36,13 @@ SECTIONS = (
     Section(
         "Train, load, save",
         "benchmarks",
-        ("fit", "load_run", "save", "Run"),
+        ("fit", "load_run", "save", "Run", "load_images"),
         "`from benchmarks import fit, load_run, evaluate`: each name is imported when it is first used. A call that "
         "takes a `model` takes what `fit` and `load_run` return, or a `variants.Variant` that was built by hand. "
         "Errors that the caller can mend are `benchmarks.errors.UserError`, a `ValueError` of one line. An `Array` is "
         "a tensor or a NumPy array.",
     ),
-    Section("Measure", "benchmarks", ("evaluate", "Evaluation", "Evaluator", "likelihoods")),
+    Section("Measure", "benchmarks", ("evaluate", "Evaluation", "Evaluator", "likelihoods", "sample_quality")),
     Section(
         "Use a model",
         "benchmarks",

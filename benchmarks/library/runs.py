@@ -23,8 +23,6 @@ from variants import Variant
 
 # Below a results folder: where runs lie, those with weights first.
 _PLACES = ("runs", f"{REPRODUCTION}/runs", "verification/runs", "reference", f"{REPRODUCTION}/reference")
-# Sources whose images have one shape whatever their files are.
-_CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3}
 # The fact of a file of weights that says that `save` wrote it.
 _SAVED = "saved_model"
 
@@ -211,12 +209,7 @@ def _shapes(config: Config, record: Record) -> tuple[tuple[int, int, int], tuple
     """The shapes of an image and of its condition: from the record, the data set's configuration, or the data."""
     dataset = config.dataset
     stated = record.details.get(IMAGE_SHAPE)
-    side, channels = dataset.side, _CHANNELS.get(dataset.source, dataset.channels)
-    shape = None
-    if stated is not None:
-        shape = (stated[0], stated[1], stated[2])
-    elif side is not None and channels is not None:
-        shape = (channels, side, side)
+    shape = dataset.shape if stated is None else (stated[0], stated[1], stated[2])
     if shape is None or dataset.condition == "label":
         data = load(dataset, data_root())
         return data.shape, condition_shape(data, dataset)

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from benchmarks.evaluation.compression import code_errors, dimensions, pca_errors
-from benchmarks.evaluation.denoising import gaussian, psnr_gain, salt_and_pepper
 from benchmarks.evaluation.evaluate import batched
-from benchmarks.evaluation.few_labels import balanced_draws, few_labels_accuracy
 from benchmarks.evaluation.likelihood import no_bound
-from benchmarks.evaluation.outliers import auroc as area_under_the_curve
-from benchmarks.evaluation.outliers import squared_errors
+from benchmarks.evaluation.tasks.compression import code_errors, dimensions, pca_errors
+from benchmarks.evaluation.tasks.denoising import gaussian, psnr_gain, salt_and_pepper
+from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_accuracy
+from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
+from benchmarks.evaluation.tasks.outliers import squared_errors
 from benchmarks.library.images import Array, image_bytes, label_tensor
-from benchmarks.library.latent import continuous_codes, observed, represent
+from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
 from variants import Variant
@@ -121,7 +121,7 @@ def denoise(model: Run | Variant, noisy: Array) -> Tensor:
     """
     _unconditional(model)
     variant = model_of(model)
-    pixels = image_bytes(noisy, variant.image_shape, "noisy images").float() / 255
+    pixels = model_pixels(model, noisy, "noisy images").float() / 255
     return batched(variant.reconstruct, pixels.to(device_of(model)), None).cpu()
 
 

@@ -44,6 +44,7 @@ Listener = Callable[[Status], None]
 class _Channel:
     def __init__(self, listener: Listener) -> None:
         self.listener, self.current, self.due = listener, Status("starting"), 0.0
+        self.depth = 0
 
     def send(self, status: Status) -> None:
         self.current, self.due = status, time.monotonic() + INTERVAL
@@ -76,17 +77,20 @@ def report(status: Status) -> None:
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Report that the block does ``what``, and at its end what was done before."""
+    """Report that the block does ``what``, and at its end what the block around it does."""
     channel = _channel.get()
     if channel is None:
         yield
         return
     before = channel.current
     channel.send(Status(what))
+    channel.depth += 1
     try:
         yield
     finally:
-        channel.send(before)
+        channel.depth -= 1
+        if channel.depth:
+            channel.send(before)
 
 
 def counted_off(parts: Iterable[T], total: int, unit: str, size: Callable[[T], int] = lambda part: 1) -> Iterator[T]:

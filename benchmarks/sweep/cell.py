@@ -527,6 +527,7 @@ def _store(setting: Setting, config: Config, record: Record) -> Record:
     return record
 
 
+@doing("writing the record")
 def _record(
     config: Config,
     device: torch.device,

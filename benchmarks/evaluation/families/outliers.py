@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.outliers import auroc, curve_table, roc
+    from benchmarks.evaluation.tasks.outliers import auroc, curve_table, roc
 
     scores = [score for score, (_, _, needs) in SCORES.items() if not any(map(context.missing, needs))]
     inside = _of_test_images(context, scores)
@@ -50,7 +50,7 @@ def compute(context: Context, result: Evaluation) -> None:
 
 def _of_test_images(context: Context, scores: list[str]) -> dict[str, Tensor]:
     """Scores of the first test images (n,), from what other families compute of them."""
-    from benchmarks.evaluation.outliers import squared_errors
+    from benchmarks.evaluation.tasks.outliers import squared_errors
 
     found = {}
     for score in scores:
@@ -65,7 +65,7 @@ def _of_outliers(context: Context, x: Tensor, scores: list[str]) -> dict[str, Te
     """The same scores of outliers ``x`` (m, channels, height, width)."""
     from benchmarks.evaluation.evaluate import batched
     from benchmarks.evaluation.likelihood import per_image
-    from benchmarks.evaluation.outliers import squared_errors
+    from benchmarks.evaluation.tasks.outliers import squared_errors
 
     variant, config = context.variant, context.config
     found = {"mse": squared_errors(x, batched(variant.reconstruct, x, None))} if "mse" in scores else {}

@@ -51,16 +51,21 @@ def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) ->
     ``ValueError`` for data without labels, and :class:`UserError` where its shipped file is damaged."""
     inside = data.unpadded or data
     found = feature_network(inside, "judge", cache, device)
+    facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
+    # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
+    identity = f"{found.key}, {found.digest[:16]}"
+    return _space("features", _inside(found, inside.shape), identity, facts, data, cache, device, count)
+
+
+def _inside(found: FeatureNetwork, shape: tuple[int, int, int]) -> Callable[[Tensor], Tensor]:
+    """A judge's features of the middle of images, of the ``shape`` that it takes."""
     judge = found.network
     assert isinstance(judge, Judge)
 
     def features(images: Tensor) -> Tensor:
-        return judge.features(cropped(images, *inside.shape[1:]))
+        return judge.features(cropped(images, *shape[1:]))
 
-    facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
-    # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
-    identity = f"{found.key}, {found.digest[:16]}"
-    return _space("features", features, identity, facts, data, cache, device, count)
+    return features
 
 
 def inception_space(
@@ -101,12 +106,13 @@ def _space(
     return space
 
 
-def judge_space_of(images: Tensor, found: FeatureNetwork, device: torch.device) -> FeatureSpace:
+def judge_space_of(
+    images: Tensor, found: FeatureNetwork, shape: tuple[int, int, int], device: torch.device
+) -> FeatureSpace:
     """A judge's features, and those of other ``images`` than a data set's test split: bytes (m, channels, height,
-    width). Nothing is cached."""
-    assert isinstance(found.network, Judge)
+    width), of which the judge sees the middle, of its own ``shape``. Nothing is cached."""
     facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
-    return _space_of(images, "features", found.network.features, facts, device)
+    return _space_of(images, "features", _inside(found, shape), facts, device)
 
 
 def inception_space_of(images: Tensor, device: torch.device, precision: str = "fp32") -> FeatureSpace:

@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from benchmarks.config import EvaluationConfig
 from benchmarks.evaluation import evaluate as evaluation
-from benchmarks.evaluation import outliers
 from benchmarks.evaluation.evaluate import Context, EvaluationData, Outliers, evaluate
 from benchmarks.evaluation.families import outliers as family
-from benchmarks.evaluation.outliers import auroc, curve_table, roc, squared_errors
+from benchmarks.evaluation.tasks import outliers
+from benchmarks.evaluation.tasks.outliers import auroc, curve_table, roc, squared_errors
 
 from .test_families import measured
 

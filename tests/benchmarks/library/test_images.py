@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import load_images
 from benchmarks.errors import UserError
 from benchmarks.library.images import image_bytes, label_tensor
 
@@ -80,3 +81,14 @@ def test_labels_may_be_columns_truth_values_or_whole_floats():
     for wrong in ([0.5, 1], [-1, 1], [1, 2, 3], [[[1]], [[2]]]):
         with pytest.raises(UserError, match="labels"):
             label_tensor(np.array(wrong), 2)
+
+
+def test_images_of_a_data_set_are_those_of_its_split():
+    train, labels = load_images("digits")
+    assert (train.dtype, len(train)) == (torch.uint8, len(labels))
+    test, _ = load_images("digits", "test")
+    assert len(train) > len(test)
+    with pytest.raises(UserError, match="unknown split 'tests'; did you mean 'test'"):
+        load_images("digits", "tests")
+    with pytest.raises(UserError, match="unknown data set 'digit'"):
+        load_images("digit")

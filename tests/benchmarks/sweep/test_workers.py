@@ -13,6 +13,8 @@ from ..cells import SMALL, configuration, run, setting, threads_of_two_workers
 
 def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(screen, "MINUTE", 0.2)
+    # The same folder without data as that of the runs alone: outliers are looked for there.
+    monkeypatch.setenv("VAE_DATA_ROOT", str(setting(tmp_path).data_root))
     with threads_of_two_workers():
         alone = [run(tmp_path / "alone", name).metrics for name in ("vae", "iwae")]
     options = ["--results", str(tmp_path / "both"), "--no-report", "--jobs", "2"]
