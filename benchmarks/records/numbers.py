@@ -60,10 +60,9 @@ def number(record: Record, name: str) -> float | None:
 def standard_error(record: Record, name: str) -> float | None:
     """The standard error over images of the number of that name; None where the record has none."""
     wanted = parts(name)
-    if wanted.at is not None or wanted.term is not None:
+    if wanted.term is not None:
         return None
-    error = record.metrics.get(f"{wanted.metric}_se")
-    return _per_pixel(record, error) if wanted.per_pixel else error
+    return number(record, name.replace(wanted.metric, f"{wanted.metric}_se", 1))
 
 
 def _per_pixel(record: Record, value: float | None) -> float | None:

@@ -93,7 +93,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 def _model(config: Mapping[str, Any]) -> list[Any]:
     same = identity(config)
     training = {name: same["training"].get(name) for name in ("batch_size", "precision")}
-    return [same["variant"], same["network"], same["dataset"], training]
+    return [same["variant"], same["network"], same["dataset"], training, "steps" in same["training"]]
 
 
 def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs: int | None) -> bool:

@@ -115,7 +115,7 @@ def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_eval
     assert text.startswith(f"{longer.run_id}: run, about 7 min 10 s")
     # Steps are not compared with epochs, and with steps by their number.
     steps = configuration("vae", 1, "training.steps=40")
-    assert "about" not in plan.describe_plan([steps], setting(tmp_path), retry=False, jobs=1)
+    assert ", about" not in plan.describe_plan([steps], setting(tmp_path), retry=False, jobs=1)
     timed = replace(slow, config=configuration("vae", 0, "training.steps=10").resolved())
     assert plan.longest_first([configuration("vae", 1, "training.steps=10"), steps], [timed])[0] == steps
 
