@@ -24,7 +24,7 @@ TIMEOUT ?=
 TRACKER ?=
 # LAUNCHER=processes, slurm, slurm_local or ray_cluster: who runs the cells, in place of JOBS.
 LAUNCHER ?=
-# make report HTML=1 writes one self-contained page, too; BASELINE=folder marks what changed against earlier results.
+# make report HTML=1 writes every page as HTML, too; BASELINE=folder marks what changed against earlier results.
 HTML ?=
 BASELINE ?=
 TABLE ?= -
@@ -32,6 +32,9 @@ TABLE ?= -
 TARGETS ?= all
 BUDGET ?= reduced
 RUN ?=
+# make tune VARIANTS=vq_vae TRIALS=8 CRITERION=validation_elbo
+TRIALS ?=
+CRITERION ?=
 PEERS ?= .venv-peers/bin/python
 
 export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
@@ -43,7 +46,7 @@ flag = $(if $(strip $($(2))),--$(1)=$(call quoted,$($(2))))
 
 # Settings that may stand on the command line of make; another one is refused, because make itself would ignore it.
 SETTINGS := VARIANTS DATASETS SEEDS PROFILE JOBS RESULTS REPORTS DATA_ROOT OVERRIDES RETRY DRY TIMEOUT TRACKER LAUNCHER \
-	HTML BASELINE TABLE TARGETS BUDGET RUN PEERS
+	HTML BASELINE TABLE TARGETS BUDGET RUN PEERS TRIALS CRITERION
 OF_MAKE := VENV PYTHON PY SHELL MAKE MAKEFLAGS GNUMAKEFLAGS MAKEFILES
 given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 refused := $(firstword $(sort $(filter-out $(SETTINGS) $(OF_MAKE) MAKEOVERRIDES -%,$(given))))
@@ -55,7 +58,7 @@ $(error unknown setting $(refused)$(if $(nearest),; did you mean $(nearest)?,: o
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report results reproduce verify publish speed peers judges list test test-slow lint format clean
+.PHONY: help setup data bench report results reproduce tune verify publish speed peers judges list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -72,7 +75,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # What the tests need beyond that: the optional launchers, trackers and formats.
 $(VENV)/.tested: $(VENV)/.installed
-	$(EDITABLE) ".[dev,joblib,slurm,tensorboard,parquet]"
+	$(EDITABLE) ".[dev,joblib,slurm,tensorboard,parquet,tune]"
 	@touch $@
 
 INSTALLED := $(if $(filter command,$(firstword $(origin PY))),,$(VENV)/.installed)
@@ -103,6 +106,12 @@ reproduce: setup ## run the recipes of paper TARGETS with BUDGET full, reduced o
 	@$(PY) -m benchmarks reproduce $(call flag,targets,TARGETS) $(call flag,budget,BUDGET) $(call flag,jobs,JOBS) \
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry)
+
+tune: setup      ## search options that papers leave open, of VARIANTS, with at most TRIALS runs each
+	@$(PY) -c "import optuna" 2>/dev/null || $(EDITABLE) ".[tune]"
+	@$(PY) -m benchmarks tune $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,profile,PROFILE) \
+		$(call flag,trials,TRIALS) $(call flag,criterion,CRITERION) $(call flag,results,RESULTS) \
+		$(if $(RETRY),--retry) $(call flag,overrides,OVERRIDES)
 
 verify: setup    ## train and evaluate the record RUN again and compare
 	@$(PY) -m benchmarks verify $(call quoted,$(or $(RUN),$(error which record? make verify RUN=<run-id>))) \

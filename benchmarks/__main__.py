@@ -112,7 +112,9 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     report = commands.add_parser("report", help="write the reports again from the records")
     _add_folders(report)
     report.add_argument("--baseline", type=path, help="mark what changed since this earlier results folder")
-    report.add_argument("--html", action="store_true", help="also write index.html, all pages in one file")
+    report.add_argument(
+        "--html", action="store_true", help="also write every page as an HTML file, beginning with index.html"
+    )
     report.set_defaults(command=_report)
 
     reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
@@ -121,6 +123,19 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     _add_running(reproduce)
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
+
+    tune = commands.add_parser("tune", help="search options that a paper leaves open, on validation data")
+    tune.add_argument("--variants", default="all", help=which)
+    tune.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
+    tune.add_argument("--profile", default="quick", help="the budget of a trial (default: quick)")
+    tune.add_argument("--trials", type=whole, default=8, help="how many runs at most for each variant (default: 8)")
+    scores = "validation_elbo, validation_log_likelihood or validation_negative_squared_error"
+    tune.add_argument("--criterion", help=f"{scores} (default: the first that the variant has)")
+    tune.add_argument("--retry", action="store_true", help="repeat trials that failed or diverged")
+    tune.add_argument("--results", type=path, default=Path("results"), help="folder of records (default: results)")
+    tune.add_argument("--overrides", dest="listed", type=overrides, default=[], metavar="OVERRIDES", help=separated)
+    tune.add_argument("overrides", nargs="*", help="Hydra overrides of every trial, e.g. training.epochs=3")
+    tune.set_defaults(command=_tune)
 
     verify = commands.add_parser("verify", help="repeat the run of a record and compare the metrics")
     verify.add_argument("run", help="the run id of a record")
@@ -214,6 +229,26 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.no_report:
         _report(options)
     return _summarise(summary)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    import variants
+    from benchmarks.config import choices, split_list, variant_families
+    from benchmarks.data import cache_root, data_root
+    from benchmarks.environment import choose_device
+    from benchmarks.sweep.cell import Setting
+    from benchmarks.tuning.search import check_criterion, describe_search, searchable, tune
+
+    check_criterion(options.criterion)
+    names = searchable(split_list(options.variants, "variant", variants.names(), variant_families()))
+    datasets = split_list(options.datasets, "data set", choices("dataset"))
+    own, _ = check_overrides(options.overrides, None)
+    setting = Setting(options.results, data_root(), cache_root() / "features", choose_device("auto"))
+    for dataset in datasets:
+        for name in names:
+            found = tune(name, dataset, options.profile, setting, options.trials, options.criterion, own, options.retry)
+            print(describe_search(found))
+    return 0
 
 
 def _check_reports(options: argparse.Namespace) -> None:

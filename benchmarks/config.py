@@ -259,9 +259,31 @@ def compose_seeds(
             raise UserError(unknown("network", name, networks))
     with _refusals(variant):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
+        _check_outliers(first.dataset)
         if interpolated:
             return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
         return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
+
+
+def _check_outliers(config: DatasetConfig) -> None:
+    """Raises ``ValueError`` for outliers that are no data set, or the same images."""
+    name = config.outliers
+    if name in ("default", "none"):
+        return
+    one_of("dataset.outliers", name, ["default", "none", *choices("dataset")])
+    other = outlier_dataset(config, name)
+    if (other.source, other.path) == (config.source, config.path):
+        raise ValueError(f"dataset.outliers={name} has the same images as {config.name}")
+
+
+def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
+    """The configuration of the data set ``name``, whose images are outliers for the one of ``config``. Raises
+    :class:`UserError` for one that is not known here."""
+    if config.outliers == "default":
+        # A source of the suite, of which nothing but the images is wanted: composing takes longer than loading them.
+        return DatasetConfig(name=name, source=name, observation="discretised_logistic")
+    # Any variant will do.
+    return compose("vae", name, "smoke", 0).dataset
 
 
 def _variant_names() -> list[str]:

@@ -23,7 +23,8 @@ def imports(path):
 RANKS = {
     "files": 0, "errors": 0, "seeding": 0, "wording": 0, "environment": 0, "variants": 0,
     "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "conf_files": 2, "data": 2, "config": 3,
-    "evaluation": 4, "training": 5, "sweep": 6, "reproduction": 7, "reporting": 8, "speed": 9, "__main__": 10,
+    "evaluation": 4, "training": 5, "sweep": 6, "tuning": 7, "reproduction": 7, "reporting": 8, "speed": 9,
+    "__main__": 10,
 }  # fmt: skip
 
 

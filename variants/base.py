@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -155,6 +155,8 @@ class Variant(nn.Module):
     family: ClassVar[str] = "other"
     # Values that a paper gives for one data set, over the defaults: {"celeba": {"mmd_weight": 100.0}}.
     dataset_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Options whose values the paper leaves open, and values worth trying: what `make tune` searches.
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     # Whether the loss trains the observation model's own parameters (a scale); where it does not, they are fitted
     # after training, by maximum likelihood on training images.
     trains_observation: ClassVar[bool] = True

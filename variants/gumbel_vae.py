@@ -61,6 +61,7 @@ class GumbelVAE(Variant):
 
     Config = GumbelConfig
     family = "discrete"
+    search = {"rate": (0.5, 1.0, 3.0), "lowest_temperature": (0.3, 0.5, 1.0)}
     forms = ({"straight_through": True},)
     small = {"variables": 3, "categories": 4}
 

@@ -65,6 +65,7 @@ class JointVAE(Variant):
 
     Config = JointConfig
     family = "disentangling"
+    search = {"gamma": (10.0, 30.0, 100.0)}
     batch_statistics = ("capacity_penalty",)
 
     def build(self, network: Network) -> None:

@@ -76,6 +76,7 @@ class VQVAE(Variant):
 
     Config = VQConfig
     family = "discrete"
+    search = {"codes": (64, 128, 256, 512), "commitment": (0.25, 1.0)}
     forms = ({"codebook": "gradient"},)
     small = {"codes": 8, "code_size": 3, "prior_channels": 4, "prior_layers": 1}
     codebook: Tensor

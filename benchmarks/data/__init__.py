@@ -2,7 +2,8 @@
 
 from .conditions import batches, condition_shape, hide_given, missing, observe_condition, scored
 from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
-from .loading import load
+from .loading import DOWNLOADED, load
+from .outliers import in_shape
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
 from .sources import cache_root, data_root
@@ -10,6 +11,7 @@ from .values import check_training_images
 
 __all__ = [
     "CONDITIONS",
+    "DOWNLOADED",
     "Dataset",
     "DatasetConfig",
     "Split",
@@ -19,6 +21,7 @@ __all__ = [
     "condition_shape",
     "data_root",
     "hide_given",
+    "in_shape",
     "load",
     "missing",
     "observe_condition",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from variants.options import added, between, one_of, positive
+from variants.options import added, between, not_negative, one_of, positive, without_effect
 from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
@@ -25,6 +25,10 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 # Sources whose images have one size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+# Sources whose classes are known before they are loaded: how many there are.
+CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10}
+# Source -> the data set whose test images are outliers, where dataset.outliers does not say.
+DEFAULT_OUTLIERS = {"mnist": "fashion_mnist", "fashion_mnist": "mnist", "celeba": "fashion_mnist", "digits": "mnist"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Split:
 @dataclass(frozen=True)
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
-    the number of classes, or of attributes, in its labels (0 without labels)."""
+    the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
+    class that the other splits do not have, where one was left out."""
 
     name: str
     title: str
@@ -51,6 +56,7 @@ class Dataset:
     test: Split
     sha256: str
     classes: int = 0
+    left_out: Split | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,6 +87,10 @@ class DatasetConfig:
     ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
     to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
     bottom right quadrant. Quadrants need images of even sides.
+
+    ``outliers`` names the data set whose test images are to be told from those of this one. "default" is Fashion-MNIST
+    for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and none for your own images; "none" is none. ``left_out``
+    is a class whose images are left out of training, validation and test; its test images are outliers, too.
     """
 
     name: str = ""
@@ -99,6 +109,8 @@ class DatasetConfig:
     test_share: float = 0.1
     show_originals: bool = True
     condition: str = added("none")
+    outliers: str = added("default")
+    left_out: int | None = added(None)
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale)
@@ -121,6 +133,11 @@ class DatasetConfig:
             between("dataset.crop", self.crop, 8, 178)
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        if self.left_out is not None:
+            self._check_left_out(self.left_out)
+        if self.condition != "none":
+            why = "images given a condition are not told from outliers"
+            without_effect("dataset.outliers", self.outliers, "default", why)
         positive("dataset.validation_share", self.validation_share)
         positive("dataset.test_share", self.test_share)
         if self.validation_share + self.test_share >= 1:
@@ -130,6 +147,22 @@ class DatasetConfig:
     def side(self) -> int | None:
         """Height and width of the images in pixels; None where only the images themselves say it."""
         return self.image_size or SIDES.get(self.source)
+
+    @property
+    def outlier_name(self) -> str | None:
+        """The name of the data set whose test images are outliers; None for none."""
+        if self.outliers == "default":
+            return DEFAULT_OUTLIERS.get(self.source)
+        return None if self.outliers == "none" else self.outliers
+
+    def _check_left_out(self, left_out: int) -> None:
+        not_negative("dataset.left_out", left_out)
+        if self.source == "celeba":
+            raise ValueError(f"dataset.left_out={left_out} needs classes, and celeba has attributes")
+        if left_out >= (classes := CLASSES.get(self.source, left_out + 1)):
+            raise ValueError(
+                f"dataset.left_out={left_out} is no class of {self.source}: its classes are 0 to {classes - 1}"
+            )
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)

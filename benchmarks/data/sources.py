@@ -65,7 +65,7 @@ def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[s
     tried: list[str] = []
     complete = all((raw / name).exists() for name in digests)
     # A folder that already has every file may be shared and read-only: nothing is left there, not even a lock.
-    with nullcontext() if complete else locked(raw / ".lock"):
+    with nullcontext() if complete or not sources else locked(raw / ".lock"):
         for name, source in chain.items():
             try:
                 files = _verified(source(), digests)

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.config import EvaluationConfig
 from benchmarks.data import batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
-from benchmarks.evaluation.likelihood import no_bound, per_image
+from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.reconstruction import mse
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # Images encoded or decoded at once where no samples multiply them.
 BATCH = 500
+# How a metric's need for a set of outliers begins.
+OUTLIERS = "outliers_"
 
 
 @dataclass
@@ -69,12 +71,22 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Outliers:
+    """Images that are not of the data set, ``x`` (n, channels, height, width), as a model observes the test images, on
+    its device. ``facts`` say in the record which ones they are."""
+
+    x: Tensor
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class EvaluationData:
     """What a model is measured on. ``x``: test images (n, channels, height, width) as its observation model sees them,
     on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
     seen likewise, on whose codes classifiers and samplers are fitted. ``spaces``: feature spaces by name, or the reason
     why there is none. ``condition`` and ``probe_condition`` are those of the images, for conditional models: no other
-    model sees a label. ``training_images`` is the size of the training split."""
+    model sees a label. ``training_images`` is the size of the training split. ``outliers``: sets of them by name, or
+    the reason why there is none."""
 
     x: Tensor
     labels: Tensor | None
@@ -84,6 +96,7 @@ class EvaluationData:
     condition: Tensor | None = None
     probe_condition: Tensor | None = None
     training_images: int | None = None
+    outliers: Mapping[str, Outliers | str] = field(default_factory=dict)
 
 
 class Context:
@@ -101,7 +114,8 @@ class Context:
         :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
         ``condition``: one that is.
         ``discrete_latent``: a code by ``discrete_code``. ``classes``: one label an image. ``generated_images``,
-        ``reconstructions``: finite ones. Any other need is the name of a feature space.
+        ``reconstructions``: finite ones. ``outliers_<name>``: the set of that name. Any other need is the name of a
+        feature space.
         """
         if need in PROPERTIES:
             return self.variant.unavailable().get(need)
@@ -123,6 +137,9 @@ class Context:
             return None if self.samples.isfinite().all() else "generated images are not finite"
         if need == "reconstructions":
             return None if self.reconstructions.isfinite().all() else "reconstructed images are not finite"
+        if need.startswith(OUTLIERS):
+            found = self.data.outliers.get(need.removeprefix(OUTLIERS), "no outliers were given")
+            return found if isinstance(found, str) else None
         space = self.data.spaces.get(need, f"no feature space {need!r} was given")
         return space if isinstance(space, str) else None
 
@@ -130,6 +147,11 @@ class Context:
     def spaces(self) -> dict[str, FeatureSpace]:
         """The feature spaces that there are, by name."""
         return {name: space for name, space in self.data.spaces.items() if not isinstance(space, str)}
+
+    @property
+    def outliers(self) -> dict[str, Outliers]:
+        """The sets of outliers that there are, by name."""
+        return {name: found for name, found in self.data.outliers.items() if not isinstance(found, str)}
 
     @property
     def pixels_of_8_bits(self) -> int | None:
@@ -150,23 +172,48 @@ class Context:
         return self.variant.discrete_code(self.data.x[:1], condition=given) is not None
 
     @cached_property
+    def test_codes(self) -> Tensor:
+        """Representations (n, d) of the test images, on the CPU."""
+        return self.of_test(self.variant.represent).cpu()
+
+    @cached_property
+    def probe_codes(self) -> Tensor:
+        """Representations (n, d) of the probe images, on the CPU."""
+        return self.of_probe(self.variant.represent).cpu()
+
+    @cached_property
     def reconstructions(self) -> Tensor:
         """Of the test images (n, channels, height, width), from the posterior mean."""
         return self.of_test(self.variant.reconstruct)
 
     @cached_property
+    def likelihoods(self) -> dict[str, Tensor]:
+        """All of :data:`PER_IMAGE` for every test image (n,), from a stream of their own."""
+        data, config = self.data, self.config
+        with self._stream("likelihood"):
+            return per_image(
+                self.variant, data.x, config.importance_samples, config.decodes, tuple(PER_IMAGE), data.condition
+            )
+
+    @cached_property
     def samples(self) -> Tensor:
         """Mean images of draws from the prior (generated_images, channels, height, width), given the conditions of the
-        test images in turn, from a stream of their own: that of the family which asks first goes on as if nothing had
-        been drawn."""
-        count, device = self.config.generated_images, self.data.x.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            seed_everything(self.seed, "samples")
+        test images in turn, from a stream of their own."""
+        count = self.config.generated_images
+        with self._stream("samples"):
             given = self.data.condition
             parts = [torch.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
             conditions = [None if given is None else given[rows % len(given)] for rows in parts]
             drawn = zip(parts, conditions, strict=True)
             return torch.cat([self.variant.sample(len(rows), condition=one) for rows, one in drawn])
+
+    @contextlib.contextmanager
+    def _stream(self, purpose: str) -> Iterator[None]:
+        """Draw from a stream of its own: that of the family which asks first goes on as if nothing had been drawn."""
+        device = self.data.x.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seed_everything(self.seed, purpose)
+            yield
 
     def generated_features(self, space: str) -> Tensor:
         """Features (generated_images, d) of the samples in a feature space."""

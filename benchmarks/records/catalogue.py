@@ -45,6 +45,8 @@ class Metric:
     judged: bool = False
     # Whether it is a column of its family's table on a board, in the order of the family's metrics.
     column: bool = True
+    # Whether the tables in Markdown leave it out, which have room for few columns; the HTML page shows it.
+    wide: bool = False
     # Tables of other families that show it, too: family -> at which column.
     also_in: Mapping[str, int] = field(default_factory=dict)
     # Whether it is defined for pixels of 8 bits alone: a record of binary images does not name it.

@@ -13,6 +13,7 @@ from benchmarks.records.record import (
     DENOISED_FILE,
     HISTORY_FILE,
     RECORD_FILE,
+    ROC_FILE,
     Record,
     read_records,
 )
@@ -23,7 +24,7 @@ PUBLISHED_FILES = (HISTORY_FILE,)
 # Reports show the lowest seed's.
 PICTURES = (
     "samples.png", "reconstructions.png", "plane.png", "traversals.png", "interpolations.png", CODES_FILE,
-    DENOISED_FILE, COMPRESSION_FILE,
+    DENOISED_FILE, COMPRESSION_FILE, ROC_FILE,
 )  # fmt: skip
 
 

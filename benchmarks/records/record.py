@@ -37,6 +37,7 @@ HISTORY_FILE = "history.csv"
 CODES_FILE = "codes.csv"
 DENOISED_FILE = "denoised.png"
 COMPRESSION_FILE = "compression.csv"
+ROC_FILE = "roc.csv"
 MISSING_DATA_FILE = "missing_data.json"
 # Below a results folder: a results folder of its own, for the records of paper targets, which no board shows.
 REPRODUCTION = "reproduction"

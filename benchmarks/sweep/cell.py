@@ -56,6 +56,7 @@ from benchmarks.records.record import (
 )
 from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
+from benchmarks.sweep.outliers import outlier_sets
 from benchmarks.training.calibration import fit_observation
 from benchmarks.training.checkpoint import Checkpoints, Trained, remove_checkpoints
 from benchmarks.training.identity import identity, own_code_digest
@@ -245,6 +246,9 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
             write_history(checkpoints.folder, trained.progress.history)
         _calibrate(config, data, variant, trained, checkpoints, result)
         held_out = evaluation_data(config, data, setting.cache, setting.device, result)
+        with _alone("outliers", result):
+            sets = outlier_sets(config.dataset, data, setting.data_root, setting.device)
+            held_out = replace(held_out, outliers=sets)
         outcome["evaluated_images"] = len(held_out.x)
         outcome["timing"]["eval_seconds"] = _evaluate(config, variant, held_out, result)
         _draw(config, variant, held_out, checkpoints.folder, result)
@@ -364,7 +368,9 @@ def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Pa
     with _alone("denoised images", result):
         pictures.write_denoised(folder, variant, held_out.x, config.dataset.show_originals)
     with _alone("latent pictures", result):
-        latent_pictures.write(folder, variant, held_out.x, held_out.labels, held_out.condition)
+        latent_pictures.write(
+            folder, variant, held_out.x, held_out.labels, held_out.condition, config.dataset.show_originals
+        )
 
 
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:

@@ -23,6 +23,7 @@ from benchmarks.files import ABANDONED_SECONDS, remove_temporary
 from benchmarks.records.record import Record, read_records, write_missing_data
 from benchmarks.sweep.cell import FAILED_STEPS, Setting, clean_up, finished, run_once
 from benchmarks.sweep.locks import LockedError
+from benchmarks.sweep.outliers import download_outliers
 from benchmarks.sweep.plan import longest_first, to_do
 from benchmarks.sweep.workers import default_jobs, side_by_side, threads_a_job
 from benchmarks.training.identity import code_digest, own_code_digest
@@ -167,6 +168,7 @@ def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[st
             found = load(config, data_root)
             condition_shape(found, config)
             loaded[config.name] = found
+            download_outliers(config, data_root)
         except UserError as error:
             summary.missing_data[config.name] = str(error)
             log.error("%s", error)

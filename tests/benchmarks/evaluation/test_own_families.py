@@ -88,3 +88,14 @@ def test_a_metric_that_its_family_forgets_has_a_reason():
     found = measured(lambda context, result: result.add("one", 1.0))
     assert found.metrics == {"one": 1.0}
     assert found.not_applicable == {"two": "family 'own' entered neither a number nor a reason"}
+
+
+def test_a_table_goes_beside_the_record_unless_its_name_is_anothers():
+    def compute(context, result):
+        result.metrics |= {"one": 1.0, "two": 2.0}
+        result.tables |= dict.fromkeys(("mine.csv", "codes.csv", "history.csv", "record.json", "../x.csv"), "a\n1\n")
+
+    result = measured(compute)
+    assert result.tables == {"mine.csv": "a\n1\n"}
+    assert result.metrics == {"one": 1.0, "two": 2.0}
+    assert "'../x.csv' cannot be the name of a table" in result.failed["metrics of own"]["reason"]
