@@ -118,8 +118,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     report.set_defaults(command=_report)
 
     reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
-    reproduce.add_argument("--targets", default="all", help="all, or names separated by commas (default: all)")
-    reproduce.add_argument("--budget", default="reduced", help="full, reduced or ablation (default: reduced)")
+    targets = "all, quick (what ends within 10 minutes each), or names separated by commas (default: all)"
+    reproduce.add_argument("--targets", default="all", help=targets)
+    budgets = "full, reduced or ablation (default: reduced for a target that has it, otherwise full)"
+    reproduce.add_argument("--budget", help=budgets)
     _add_running(reproduce)
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
@@ -289,9 +291,12 @@ def _check_results(folder: Path, flag: str = "results") -> None:
 
 def _data(options: argparse.Namespace) -> int:
     from benchmarks.config import split_list
+    from benchmarks.progress.screen import TaskScreen
     from benchmarks.sweep.fetch import fetch
 
-    return fetch(split_list(options.datasets, "data set", choices("dataset")))
+    names = split_list(options.datasets, "data set", choices("dataset"))
+    with TaskScreen():
+        return fetch(names)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -337,22 +342,27 @@ def _publish(options: argparse.Namespace) -> int:
 def _reproduce(options: argparse.Namespace) -> int:
     from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
-    from benchmarks.records.record import REPRODUCTION
-    from benchmarks.reproduction import recipes
+    from benchmarks.records.record import REPRODUCTION, read_records
+    from benchmarks.reproduction import costs, recipes
     from benchmarks.sweep import plan
     from benchmarks.sweep.cell import Setting
 
-    targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
         options.results / REPRODUCTION, data_root(), feature_cache(), choose_device("auto"),
         skip_published=True,
     )  # fmt: skip
+    asked, left_out = recipes.chosen(options.targets, options.budget, setting, options.jobs)
+    if left_out:
+        print(left_out, file=sys.stderr)
+    cells = recipes.all_cells(asked)
+    states = plan.to_do(cells, setting, options.retry)
+    records, _ = read_records(setting.results)
+    print(costs.describe(asked, states, records, setting.device, options.jobs), flush=True)
     if options.dry:
-        cells = recipes.all_cells(targets, options.budget)
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
     _check_reports(options)
-    summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
+    summary = recipes.run(asked, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)
 
@@ -360,13 +370,15 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
+    from benchmarks.progress.screen import TaskScreen
     from benchmarks.reproduction.verify import verify
     from benchmarks.sweep.cell import Setting
 
     _check_results(options.results)
     folder = options.results / "verification"
     setting = Setting(folder, data_root(), feature_cache(), choose_device("auto"))
-    text, same = verify(options.run, options.results, setting)
+    with TaskScreen():
+        text, same = verify(options.run, options.results, setting)
     print(text)
     return 0 if same else 1
 
@@ -412,9 +424,12 @@ def _judges(options: argparse.Namespace) -> int:
     from benchmarks.data import data_root
     from benchmarks.evaluation.judges.making import make_shipped
     from benchmarks.evaluation.judges.shipped import SOURCES
+    from benchmarks.progress.screen import TaskScreen
 
-    for written in make_shipped(split_list(options.datasets, "data set", SOURCES), data_root()):
-        print(written)
+    names = split_list(options.datasets, "data set", SOURCES)
+    with TaskScreen():
+        written = make_shipped(names, data_root())
+    print("\n".join(map(str, written)))
     return 0
 
 

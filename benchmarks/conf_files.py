@@ -89,7 +89,8 @@ def files(group: str) -> dict[str, Path]:
             name = path.stem
             if path.suffix != ".yaml":
                 raise UserError(f"{_shown(path)} would not be read: call it {name}.yaml")
-            if not NAME.fullmatch(name) or name.lower() in TAKEN or not isinstance(yaml.safe_load(name), str):
+            taken = name.lower() in TAKEN or (group == "paper" and name == "quick")
+            if not NAME.fullmatch(name) or taken or not isinstance(yaml.safe_load(name), str):
                 raise UserError(
                     f"{_shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: take letters, digits, _ and -, "
                     f"a letter first, at most {LONGEST_NAME}, and no word with a meaning of its own"

@@ -22,7 +22,7 @@ def imports(path):
 # From the lowest: a part may import those before it, and itself. Equal rank: neither imports the other.
 RANKS = {
     "files": 0, "errors": 0, "seeding": 0, "wording": 0, "environment": 0, "variants": 0,
-    "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "conf_files": 2, "data": 2, "config": 3,
+    "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "progress": 1, "conf_files": 2, "data": 2, "config": 3,
     "evaluation": 4, "training": 5, "sweep": 6, "tuning": 7, "reproduction": 7, "reporting": 8, "speed": 9,
     "library": 9, "__main__": 10,
 }  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .options import FAMILIES, added, one_of, positive, without_effect
+from .options import FAMILIES, added, between, one_of, positive, without_effect
 from .parts.deviations import Deviation, check_deviation
 from .parts.distributions import DiagonalNormal, StandardNormal, draw, has_closed_form_kl, kl_divergence
 from .parts.networks import Network, batched
@@ -117,7 +117,8 @@ class TrainingStep:
 @dataclass
 class VariantConfig:
     """Options that every variant has. ``samples`` is the number of posterior draws inside the mean of the training
-    objective; ``analytic_kl`` uses the closed form where there is one, else the draws.
+    objective; ``analytic_kl`` uses the closed form where there is one, else the draws. ``kl_warmup`` is the fraction of
+    the budget over which the weight of the KL rises linearly from 0 to 1, for variants whose loss is r + KL.
 
     ``deviation``: what a normal's sigma is of the number a that a network returns for it: "exp" (sigma^2 = e^a),
     "exp_deviation" (sigma = e^a), "softplus" (sigma = log(1 + e^a)) or "softplus_variance" (sigma^2 = log(1 + e^a));
@@ -125,11 +126,13 @@ class VariantConfig:
 
     samples: int = 1
     analytic_kl: bool = True
+    kl_warmup: float = added(0.0)
     deviation: str = added("exp")
-    variance_bounds: list[float] | None = added(None)  # noqa: RUF009 - a field, not a list
+    variance_bounds: list[float] | None = added(None)
 
     def __post_init__(self) -> None:
         positive("variant.samples", self.samples)
+        between("variant.kl_warmup", self.kl_warmup, 0, 1)
         check_deviation(self.deviation, self.variance_bounds)
 
     def check_no_normals(self) -> None:
@@ -227,6 +230,8 @@ class Variant(nn.Module):
         when it is composed, a model when it is made. Override for further checks, and call this one."""
         if side is not None and side < cls.smallest_side:
             raise ValueError(f"{cls.__name__} needs images of {cls.smallest_side} pixels a side or more, got {side}")
+        if cls.loss is not Variant.loss or cls.regulariser is not Variant.regulariser:
+            without_effect("variant.kl_warmup", config.kl_warmup, 0, f"the loss of {cls.__name__} is not r + KL")
 
     def build(self, network: Network) -> None:
         """Make the bodies. Override for other sizes, or call it and add modules."""
@@ -299,7 +304,9 @@ class Variant(nn.Module):
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         """What is added to r: (batch,), or a scalar. ``step.log(name, term)`` has a further term in the history."""
-        return step.kl
+        if not self.config.kl_warmup:
+            return step.kl
+        return (step.progress / self.config.kl_warmup).clamp(max=1) * step.kl
 
     def parameter_groups(self) -> dict[str, ParameterGroup]:
         """Which parameters minimise which loss. By default all minimise the one of ``loss``, the group "model"; see

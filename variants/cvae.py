@@ -54,7 +54,7 @@ class CVAE(Variant):
 
     References:
         Sohn, Lee & Yan, *Learning Structured Output Representation using Deep Conditional Generative Models*, NeurIPS
-        2015, eq. 4. https://papers.nips.cc/paper/5775
+        2015. https://papers.nips.cc/paper/5775
 
     Deviations:
         1. One body reads the condition for the prior, the posterior and the decoder; the paper has three networks, as

@@ -26,6 +26,7 @@ import torch
 from benchmarks.data.readers.idx import write_idx
 from benchmarks.errors import UserError
 from benchmarks.files import locked, write_atomically
+from benchmarks.progress.report import doing
 from benchmarks.variables import folder
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[s
     with nullcontext() if complete or not sources else locked(raw / ".lock"):
         for name, source in chain.items():
             try:
-                files = _verified(source(), digests)
+                with doing(f"{title}: {'downloading from' if name in sources else 'reading'} {name}"):
+                    files = _verified(source(), digests)
             except Exception as error:
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 tried.append(f"{name}: {reason}")

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from benchmarks.evaluation.compression import code_errors, dimensions, pca_errors
-from benchmarks.evaluation.denoising import gaussian, psnr_gain, salt_and_pepper
 from benchmarks.evaluation.evaluate import batched
-from benchmarks.evaluation.few_labels import balanced_draws, few_labels_accuracy
 from benchmarks.evaluation.likelihood import no_bound
-from benchmarks.evaluation.outliers import auroc as area_under_the_curve
-from benchmarks.evaluation.outliers import squared_errors
+from benchmarks.evaluation.tasks.compression import code_errors, dimensions, pca_errors
+from benchmarks.evaluation.tasks.denoising import gaussian, psnr_gain, salt_and_pepper
+from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_accuracy
+from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
+from benchmarks.evaluation.tasks.outliers import squared_errors
 from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent
 from benchmarks.library.measuring import likelihoods

@@ -51,6 +51,8 @@ OWN_CODE = "variant_code_sha256"
 IMAGE_SHAPE = "image_shape"
 # Details that begin with it and end with the name of a family of metrics: what to read its numbers against.
 REFERENCE = "reference_"
+# The detail with numbers of weights on the way: {"objective@5": 14.8}, after 5 epochs, or steps of a budget in steps.
+MEASURED = "measured"
 # A record has some 10 kB; one of this size is read in a fraction of a second.
 LARGEST_FILE = 2**22
 MOST = 10**15
@@ -161,8 +163,8 @@ def _check_config(config: dict[str, Any]) -> None:
     for section in SECTIONS:
         if not isinstance(config.get(section, {}), dict):
             raise RecordError(f"config.{section} must be dict, got {config[section]!r:.80}")
-    epochs = config.get("training", {}).get("epochs", 1)
-    check_whole("config.training.epochs", epochs, 1, MOST)
+    for name in ("epochs", "steps"):
+        check_whole(f"config.training.{name}", config.get("training", {}).get(name, 1), 1, MOST)
     for name in ("title", "name", "labels", "path"):
         if not isinstance(config.get("dataset", {}).get(name, ""), str | None):
             raise RecordError(f"config.dataset.{name} must be a text, got {config['dataset'][name]!r:.80}")
@@ -190,11 +192,11 @@ def _check_facts(record: Record) -> None:
     for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):
         _check_measured(f"details[{name!r}]", record.details.get(name))
     references = [name for name in record.details if name.startswith(REFERENCE)]
-    for name in ("limits_features", "limits_inception", *references):
-        limits = record.details.get(name)
-        if not isinstance(limits, dict | None):
-            raise RecordError(f"details[{name!r}] must be dict, got {limits!r:.80}")
-        for key, value in (limits or {}).items():
+    for name in ("limits_features", "limits_inception", MEASURED, *references):
+        numbers = record.details.get(name)
+        if not isinstance(numbers, dict | None):
+            raise RecordError(f"details[{name!r}] must be dict, got {numbers!r:.80}")
+        for key, value in (numbers or {}).items():
             _check_measured(f"details[{name!r}][{key!r:.80}]", value)
 
 

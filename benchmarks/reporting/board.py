@@ -342,7 +342,7 @@ def protocol(section: Section) -> str:
         *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{escape(training.get('epochs'))} epochs, batches of {escape(training.get('batch_size'))}, "
+            f"{_length(training)}, batches of {escape(training.get('batch_size'))}, "
             f"{escape(training.get('optimiser'))} at {escape(training.get('learning_rate'))} "
             f"({escape(training.get('schedule'))}), {escape(training.get('precision'))}",
         ],
@@ -371,6 +371,11 @@ def _outliers(section: Section) -> str:
             f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
         }
     return "; ".join(sorted(named))
+
+
+def _length(training: Mapping[str, Any]) -> str:
+    steps = training.get("steps")
+    return f"{escape(training.get('epochs'))} epochs" if steps is None else f"{escape(steps)} steps"
 
 
 def _other_data(section: Section) -> str:

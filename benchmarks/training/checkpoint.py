@@ -36,15 +36,21 @@ T = TypeVar("T")
 @dataclass
 class Progress:
     """What training has done so far, and what a checkpoint holds beside the weights. ``resumed``: the epochs after
-    which it was interrupted and went on. ``notes``: what is worth a warning in the record."""
+    which it was interrupted and went on. ``notes``: what is worth a warning in the record. ``step`` and ``images``: how
+    many it has trained on. ``no_better``: validations since the one after ``best_step``. ``measured``: numbers at
+    points on the way, "objective@5"."""
 
     epoch: int = 0
     train_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_score: float = -math.inf
-    best_epoch: int = 0
+    best_step: int = 0
     resumed: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    step: int = 0
+    images: int = 0
+    no_better: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

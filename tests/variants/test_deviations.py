@@ -70,8 +70,8 @@ def test_the_kl_and_the_density_are_those_of_torchs_normal_with_that_deviation(k
 
 def test_a_full_covariance_has_the_deviations_on_its_diagonal():
     vae, x = small("fullcov_vae", dtype=torch.float64, deviation="softplus"), binary_images(5).double()
-    loc, a, entries = vae.encoder(x).split([3, 3, 9], -1)
-    scale_tril = entries.unflatten(-1, (3, 3)).tril(-1) + F.softplus(a).diag_embed()
+    loc, a, h = vae.encoder(x).tensor_split([3, 6], -1)
+    scale_tril = (vae.entries(h) / 3).unflatten(-1, (3, 3)).tril(-1) + F.softplus(a).diag_embed()
     expected = MultivariateNormal(loc, scale_tril=scale_tril)
     q = vae.posterior(x)
     z = q.sample()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import variants
-from benchmarks.evaluation.evaluate import mean_objective
+from benchmarks.evaluation.objective import mean_objective
 from benchmarks.training.calibration import fit_observation
 from variants import Batch
 from variants.parts.distributions import StandardNormal

@@ -117,7 +117,7 @@ class MLP(Network):
     initialisation: str = "xavier"
     # Height and width of the grid of codes, for vector-quantised models.
     grid_size: int = 4
-    decoder_hidden: list[int] | None = added(None)  # noqa: RUF009 - a field, not a list
+    decoder_hidden: list[int] | None = added(None)
     decoder_initialisation: str | None = added(None)
     last_activation: bool = added(True)
     bias: bool = added(True)

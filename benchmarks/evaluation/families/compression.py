@@ -18,8 +18,8 @@ NEEDS = ("continuous_latent", "no_condition", "training_images")
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.compression import code_errors, curve_table, dimensions, pca_errors
     from benchmarks.evaluation.evaluate import batched
+    from benchmarks.evaluation.tasks.compression import code_errors, curve_table, dimensions, pca_errors
 
     variant, x, probe = context.variant, context.data.x[:IMAGES], context.data.probe[:FITTED]
     names = [name for k in SIZES for name in (f"compression_mse_{k}", f"compression_of_pca_{k}")]
@@ -61,8 +61,8 @@ def _metrics(k: int) -> dict[str, Metric]:
         ),
         f"compression_of_pca_{k}": Metric(
             f"MSE over PCA's, k = {k}", "ratio", "lower",
-            f"the same over that of a PCA of the images with {k} components: below 1 the code is the better one", 3,
-            needs=NEEDS, summary=k == 8,
+            f"squared error of images decoded from k = {k} numbers over that of a PCA of the images with as many "
+            "components: below 1 the code is the better one", 3, needs=NEEDS, summary=k == 8,
         ),
     }  # fmt: skip
 
@@ -76,9 +76,10 @@ register(
         compute=compute,
         headline=("compression_of_pca_8",),
         sentence=f"The first {IMAGES:,} test images, decoded from k numbers each: their codes (posterior means) "
-        "projected on the first k principal components of training images' codes; all numbers of a code are the plain "
-        "reconstruction. Beside it the same projection of the pixels. Both components are fitted on "
-        f"{FITTED:,} training images at most. A code may be larger than the image; no number is rounded.",
+        "projected on the first k principal components of training images' codes. All numbers of a code are the plain "
+        "reconstruction; what varies most in a code need not be what its decoder needs most. A PCA does the same with "
+        f"the pixels themselves. Both are fitted on the first {FITTED:,} of the training images that classifiers are "
+        "fitted on; no number is rounded.",
         reference="A PCA of the images has a squared error per pixel channel of",
         metrics={name: metric for k in SIZES for name, metric in _metrics(k).items()},
     )

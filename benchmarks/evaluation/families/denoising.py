@@ -15,9 +15,9 @@ NEEDS = ("no_condition",)
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.denoising import NOISES, SMALLEST_ERROR, corrupted, psnr_gain
     from benchmarks.evaluation.evaluate import batched
     from benchmarks.evaluation.reconstruction import psnr
+    from benchmarks.evaluation.tasks.denoising import NOISES, SMALLEST_ERROR, corrupted, psnr_gain
 
     clean = context.data.x[:IMAGES]
     before = {}
@@ -43,8 +43,8 @@ register(
         headline=("denoising_gaussian_50",),
         sentence=f"The first {IMAGES:,} test images are corrupted, encoded and decoded. The PSNR gained is that of the "
         "reconstruction minus that of the corrupted image, both against the clean one, averaged over images; below 0 "
-        "the corrupted image was nearer. The noise is the same for every variant and seed, and none is told which. An "
-        "error below half a grey level counts as half a grey level.",
+        "the corrupted image was nearer. The noise is the same for every variant and seed, and no variant is told "
+        "which. An error below half a grey level counts as half a grey level.",
         reference="The corrupted images have a PSNR in dB of",
         metrics={
             "denoising_gaussian_20": _gain(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from benchmarks.records.catalogue import Family, Metric, register
@@ -11,13 +12,20 @@ if TYPE_CHECKING:
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.evaluate import mean_objective
+    from benchmarks.data import scored
+    from benchmarks.evaluation.objective import mean_terms
+    from benchmarks.records.numbers import PIXELS, TERMS
 
     data = context.data
     try:
-        result.add("objective", mean_objective(context.variant, data.x, data.condition, data.training_images))
+        objective, terms = mean_terms(context.variant, data.x, data.condition, data.training_images)
     except ValueError as error:
         result.not_applicable["objective"] = str(error)
+        return
+    result.add("objective", objective)
+    result.details[TERMS] = {name: value for name, value in terms.items() if math.isfinite(value)}
+    # What some sources divide it by.
+    result.details[PIXELS] = scored(data.x, data.condition)
 
 
 register(

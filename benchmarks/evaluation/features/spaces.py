@@ -13,6 +13,7 @@ from benchmarks.data import Dataset, cropped, feature_cache
 from benchmarks.evaluation.features.frechet import Statistics, frechet_distance, statistics
 from benchmarks.evaluation.features.inception import Inception, weights_path
 from benchmarks.evaluation.judges.network import FeatureNetwork, Judge, feature_network
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.record import configuration_hash
 from benchmarks.sealed import read_cached, seal, write_cached
 
@@ -37,7 +38,7 @@ class FeatureSpace:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (n, d), on the CPU, of images (n, channels, height, width) in [0, 1], rounded to 8 bits first."""
-        parts = images.split(BATCH)
+        parts = counted_off(images.split(BATCH), len(images), "images", len)
         return torch.cat([self.network((part.clamp(0, 1) * 255).round() / 255).cpu() for part in parts])
 
     def distance(self, features: Tensor) -> float:
@@ -94,11 +95,14 @@ def _space(
     path = cache / f"{stem}.safetensors"
     cached = read_cached(path)
     if cached is None:
-        cached = seal({"features": _features(on_device, data.test.images)}, {})
+        with doing(f"computing {name} of the test images"):
+            features = _features(on_device, data.test.images)
+        cached = seal({"features": features}, {})
         write_cached(path, cached)
     reference = cached.tensors["features"]
     space = FeatureSpace(name, on_device, reference, statistics(reference), facts)
-    facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
+    with doing(f"computing {name} of training images and of noise"):
+        facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
     return space
 
 
@@ -135,7 +139,8 @@ def _on_device(network: Callable[[Tensor], Tensor], device: torch.device) -> Cal
 
 def _features(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Features (n, d), on the CPU, of bytes (n, channels, height, width)."""
-    return torch.cat([network(part.float() / 255).cpu() for part in images.split(BATCH)])
+    parts = counted_off(images.split(BATCH), len(images), "images", len)
+    return torch.cat([network(part.float() / 255).cpu() for part in parts])
 
 
 def _limits(space: FeatureSpace, data: Dataset, path: Path, count: int) -> dict[str, float]:

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from benchmarks.data import Dataset, feature_cache
 from benchmarks.data.dataset import SIDES
 from benchmarks.evaluation.judges.shipped import Role, shipped, shipped_file
 from benchmarks.files import locked
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.record import configuration_hash
 from benchmarks.sealed import Content, read_cached, seal, write_cached
 from benchmarks.seeding import seed_everything
@@ -157,8 +157,9 @@ def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tup
                 path,
             )
             network = untrained(data, role).to(device)
-            train(network, data, role, device)
-            found = accuracy(network, data, device)
+            with doing(f"training the {role} of {data.name}"):
+                train(network, data, role, device)
+                found = accuracy(network, data, device)
             content = seal(network.state_dict(), {"accuracy": found, "recipe": recipe(data, role)})
             write_cached(path, content)
             log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * found)
@@ -196,7 +197,7 @@ def train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.dev
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     network.train()
-    for _ in tqdm(range(steps), desc=f"{data.name}: {role} network", unit="step", leave=False, disable=None):
+    for _ in counted_off(range(steps), steps, "steps"):
         rows = torch.randint(len(data.train), (BATCH,))
         x, y = data.train.images[rows].to(device).float() / 255, data.train.labels[rows].to(device)
         loss = _loss(network(x), y)

@@ -19,7 +19,7 @@ from benchmarks import (
     reconstruct,
 )
 from benchmarks.errors import UserError
-from benchmarks.evaluation.denoising import NOISES
+from benchmarks.evaluation.tasks.denoising import NOISES
 
 
 def test_the_boards_evaluation_and_the_calls_give_the_same_numbers(trained, images, labels):
