@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution as TorchDistribution
 
 from .base import Batch, LogWeights, TrainingStep, Variant, VariantConfig
-from .options import between, positive
+from .options import added, positive
 from .parts.conditional import ConditionalNormal
 from .parts.distributions import ONE_DRAW, DiagonalNormal, Distribution, Shape, StandardNormal, kl_divergence
 from .parts.networks import Network
@@ -21,18 +21,17 @@ from .registry import register
 @dataclass
 class StructuredConfig(VariantConfig):
     """``levels`` L of latent variables, ``hidden`` units in each network from one level to the next; ``rectified``:
-    z = max(0, 1 + u); ``warm_up``: the fraction of training over which the KL's weight rises from 0 to 1."""
+    z = max(0, 1 + u)."""
 
     levels: int = 3
     hidden: int = 128
     rectified: bool = True
-    warm_up: float = 0.1
+    kl_warmup: float = added(0.1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("variant.levels", self.levels)
         positive("variant.hidden", self.hidden)
-        between("variant.warm_up", self.warm_up, 0, 1)
 
 
 def product(p: DiagonalNormal, message: DiagonalNormal) -> DiagonalNormal:
@@ -97,9 +96,9 @@ class StructuredVAE(Variant):
         q(u_L|x) = encoder(x),   q(u_l|z_{l+1}, x)  proportional to  p(u_l|z_{l+1}) N(u_l; m_l(x), s_l^2(x))
         loss = r + w sum_l E KL(q(u_l|z_{l+1}, x) || p(u_l|z_{l+1})),   r = -E log p(x|z_1)
 
-    Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``warm_up``), and 1 without a warm-up. With
-    ``rectified`` = false z_l = u_l. One level without rectified units is the VAE, once w is 1. Evaluation's latent vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated
-    by weights of all levels together.
+    Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``kl_warmup``), and 1 without a warm-up. With
+    ``rectified`` = false z_l = u_l. One level without rectified units is the VAE, once w is 1. Evaluation's latent
+    vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated by weights of all levels together.
 
     References:
         Salimans, *A Structured Variational Auto-encoder for Learning Deep Hierarchies of Sparse Features*, 2016.
@@ -114,9 +113,9 @@ class StructuredVAE(Variant):
            the board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and messages that
            all come from the last layer of one encoder.
         4. Reconstructions and representations take every level's mean given that of the level above.
-        5. z_l = max(0, 1 + u_l) in place of max(0, u_l): below the top the same model, whose mu_l takes up the 1; but at
-           first most units are above 0, where they have a gradient. This and the warm-up of the KL are choices of this
-           suite, without which levels and units were given up at the beginning.
+        5. z_l = max(0, 1 + u_l) in place of max(0, u_l): below the top the same model, whose mu_l takes up the 1; but
+           at first most units are above 0, where they have a gradient. This and the warm-up of the KL are choices of
+           this suite, without which levels and units were given up at the beginning.
     """
 
     Config = StructuredConfig
@@ -184,11 +183,6 @@ class StructuredVAE(Variant):
         log_q = torch.stack([level.q.log_prob(level.u) for level in levels]).sum(0)
         u = levels[-1].u
         return LogWeights(self.likelihood(u).log_prob(x), log_p, log_q, u)
-
-    def regulariser(self, step: TrainingStep) -> Tensor:
-        if not self.config.warm_up:
-            return step.kl
-        return (step.progress / self.config.warm_up).clamp(max=1) * step.kl
 
     @torch.no_grad()
     def sample(self, count: int, condition: Tensor | None = None) -> Tensor:
