@@ -42,9 +42,9 @@ class FullCovarianceVAE(Variant):
     Deviations:
         1. The KL is in closed form; Algorithm 2 estimates it by the draw, as ``analytic_kl`` = false does.
         2. The reference runs no experiment, so the sizes are the board's.
-        3. L' is a linear map of h, ``features`` numbers, divided by the number d of latent dimensions; Algorithm 2 takes
-           it from the encoder. With d^2 more outputs, drawn like the others, training began with so much noise in z
-           that the decoder learned to do without most of it.
+        3. L' is a linear map of h, ``features`` numbers, divided by the number d of latent dimensions; Algorithm 2
+           takes it from the encoder. With d^2 more outputs, drawn like the others, training began with so much noise
+           in z that the decoder learned to do without most of it.
     """
 
     Config = FullCovarianceConfig

@@ -98,8 +98,8 @@ class StructuredVAE(Variant):
         loss = r + w sum_l E KL(q(u_l|z_{l+1}, x) || p(u_l|z_{l+1})),   r = -E log p(x|z_1)
 
     Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``warm_up``), and 1 without a warm-up. With
-    ``rectified`` = false z_l = u_l. One level without rectified units is the VAE, once w is 1. Evaluation's latent vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated
-    by weights of all levels together.
+    ``rectified`` = false z_l = u_l. One level without rectified units is the VAE, once w is 1. Evaluation's latent
+    vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated by weights of all levels together.
 
     References:
         Salimans, *A Structured Variational Auto-encoder for Learning Deep Hierarchies of Sparse Features*, 2016.
@@ -114,9 +114,9 @@ class StructuredVAE(Variant):
            the board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and messages that
            all come from the last layer of one encoder.
         4. Reconstructions and representations take every level's mean given that of the level above.
-        5. z_l = max(0, 1 + u_l) in place of max(0, u_l): below the top the same model, whose mu_l takes up the 1; but at
-           first most units are above 0, where they have a gradient. This and the warm-up of the KL are choices of this
-           suite, without which levels and units were given up at the beginning.
+        5. z_l = max(0, 1 + u_l) in place of max(0, u_l): below the top the same model, whose mu_l takes up the 1; but
+           at first most units are above 0, where they have a gradient. This and the warm-up of the KL are choices of
+           this suite, without which levels and units were given up at the beginning.
     """
 
     Config = StructuredConfig
