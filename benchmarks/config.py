@@ -24,20 +24,39 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import variants
-from benchmarks.conf_files import check_files, choices, conf_folder, conf_path
+from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
 from benchmarks.records.identity import earlier_run_id, run_id
-from variants.options import between, not_negative, one_of, plain, positive, unknown
+from variants.options import (
+    added,
+    between,
+    increasing,
+    not_negative,
+    one_of,
+    plain,
+    positive,
+    unknown,
+    without_effect,
+)
 from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
 
-OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
-SCHEDULES = ("constant", "cosine", "burda")
+# Each with those options that not every optimiser has.
+OPTIMISERS = {
+    "adam": ("beta1", "beta2", "epsilon"),
+    "adamw": ("beta1", "beta2", "epsilon"),
+    "adamax": ("beta1", "beta2", "epsilon"),
+    "rmsprop": ("smoothing", "centred", "momentum", "epsilon"),
+    "adagrad": ("epsilon",),
+    "sgd": ("momentum",),
+}
+SCHEDULES = ("constant", "cosine", "burda", "multi_step")
 PRECISIONS = ("fp32", "tf32", "bf16")
 INCEPTION_PRECISIONS = ("fp32", "bf16")
 SELECTIONS = ("last", "validation")
+SELECTED_BY = ("elbo", "objective")
 
 # No count and no seed is larger, and torch takes no number above 2^63.
 LARGEST_WHOLE = 2**32 - 1
@@ -56,11 +75,27 @@ T = TypeVar("T")
 
 @dataclass
 class TrainingConfig:
-    """The budget and the optimiser. ``gradient_clip`` is a global norm, None for none; ``warmup`` the fraction of the
-    budget over which the learning rate rises from 0. ``select`` "validation" reports the weights of the epoch with the
-    best validation ELBO instead of the last ones; ``patience`` then ends training after so many epochs without a better
-    one. Validation takes ``validation_images`` images every ``validate_every`` epochs, and
-    ``validation_samples`` posterior samples an image: more than one also gives log p(x)."""
+    """The budget, the optimiser, and when a run is looked at.
+
+    Budget: ``epochs``; or ``steps``, which then decides alone, and the last epoch may be a part of one.
+
+    Optimiser: ``weight_decay`` is added to the gradient (L2), but taken from the weights themselves by "adamw".
+    "rmsprop" divides by sqrt(E[g^2]), averaged with ``smoothing``, or if ``centred`` by the deviation
+    sqrt(E[g^2] - E[g]^2), plus ``epsilon``; ``momentum`` is that of "rmsprop" and "sgd". ``gradient_clip`` is a global
+    norm, None for none.
+
+    Rate: ``warmup`` is the fraction of the budget over which it rises from 0. ``schedule`` "multi_step" multiplies it
+    by ``gamma`` after each of ``milestones`` epochs.
+
+    Validation: every ``validate_every`` epochs, or every ``validate_every_steps`` steps, and at the end, on
+    ``validation_images`` images with ``validation_samples`` posterior samples each: more than one also gives log p(x).
+    ``select`` "validation" reports the weights with the best validation instead of the last ones: the highest ELBO, or
+    by ``select_by`` "objective" the lowest loss of the variant's own. ``patience`` then ends training after so many
+    validations without a better one.
+
+    ``measure_at``: after how many epochs, or steps where ``steps`` is given, the weights of that time are measured on
+    test images, for the record; 0 is before training.
+    """
 
     epochs: int = 12
     batch_size: int = 100
@@ -79,16 +114,28 @@ class TrainingConfig:
     validate_every: int = 1
     validation_images: int = 2000
     validation_samples: int = 1
+    steps: int | None = added(None)
+    smoothing: float = added(0.99)
+    centred: bool = added(False)
+    momentum: float = added(0.0)
+    milestones: list[int] | None = added(None)
+    gamma: float = added(0.1)
+    validate_every_steps: int | None = added(None)
+    select_by: str = added("elbo")
+    measure_at: list[int] | None = added(None)
 
     def __post_init__(self) -> None:
         positive("training.epochs", self.epochs)
         positive("training.batch_size", self.batch_size)
         one_of("training.optimiser", self.optimiser, OPTIMISERS)
         positive("training.learning_rate", self.learning_rate)
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "smoothing"):
             between(f"training.{name}", getattr(self, name), 0, 1)
             if getattr(self, name) == 1:
                 raise ValueError(f"training.{name} must be below 1: at 1 the average never moves")
+        between("training.momentum", self.momentum, 0, 1)
+        if self.momentum == 1:
+            raise ValueError("training.momentum must be below 1: at 1 every gradient moves all later steps alike")
         positive("training.epsilon", self.epsilon)
         not_negative("training.weight_decay", self.weight_decay)
         one_of("training.schedule", self.schedule, SCHEDULES)
@@ -97,6 +144,7 @@ class TrainingConfig:
             positive("training.gradient_clip", self.gradient_clip)
         one_of("training.precision", self.precision, PRECISIONS)
         one_of("training.select", self.select, SELECTIONS)
+        one_of("training.select_by", self.select_by, SELECTED_BY)
         if self.patience is not None:
             positive("training.patience", self.patience)
             if self.select != "validation":
@@ -104,6 +152,41 @@ class TrainingConfig:
         positive("training.validate_every", self.validate_every)
         positive("training.validation_images", self.validation_images)
         positive("training.validation_samples", self.validation_samples)
+        for name in ("steps", "validate_every_steps"):
+            if getattr(self, name) is not None:
+                positive(f"training.{name}", getattr(self, name))
+        positive("training.gamma", self.gamma)
+        for name, least in (("milestones", 1), ("measure_at", 0)):
+            if getattr(self, name) is not None:
+                increasing(f"training.{name}", getattr(self, name), least)
+        self._check_together()
+
+    @property
+    def length(self) -> tuple[int, str]:
+        """The budget and its unit."""
+        return (self.epochs, "epochs") if self.steps is None else (self.steps, "steps")
+
+    def _check_together(self) -> None:
+        """Raise ``ValueError`` for what has no effect beside the other options."""
+        for name in dict.fromkeys(name for options in OPTIMISERS.values() for name in options):
+            if name not in OPTIMISERS[self.optimiser]:
+                self._stays(name, f"{self.optimiser} has no such option")
+        if self.schedule != "multi_step":
+            for name in ("milestones", "gamma"):
+                self._stays(name, f"it belongs to training.schedule=multi_step, not to {self.schedule}")
+        elif self.milestones is None:
+            raise ValueError("training.schedule=multi_step needs training.milestones, such as [200,350]")
+        if self.select != "validation":
+            self._stays("select_by", "it belongs to training.select=validation")
+        if self.validate_every_steps is not None:
+            self._stays("validate_every", "training.validate_every_steps is given in its place")
+        budget, unit = self.length
+        if self.measure_at is not None and self.measure_at[-1] > budget:
+            raise ValueError(f"training.measure_at must end by training.{unit}={budget}, got {self.measure_at}")
+
+    def _stays(self, name: str, reason: str) -> None:
+        defaults = {option.name: option.default for option in dataclasses.fields(self)}
+        without_effect(f"training.{name}", getattr(self, name), defaults[name], reason)
 
 
 @dataclass
@@ -159,10 +242,17 @@ class Config:
         self._check_names()
         cls = variants.lookup(self.variant_name)
         cls.check(self.variant, self.network, self.dataset.side)
+        if self.dataset.shape is not None:
+            self.network.check_images(self.dataset.shape)
         if self.training.batch_size < cls.smallest_batch:
             raise ValueError(
                 f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "
                 f"compares the images of a batch, got {self.training.batch_size}"
+            )
+        if self.dataset.output == "linear" and getattr(self.variant, "loss", None) == "cross_entropy":
+            raise ValueError(
+                "variant.loss=cross_entropy needs pixels between 0 and 1, and dataset.output=linear bounds none: set "
+                "variant.loss=squared_error or dataset.output=sigmoid"
             )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
@@ -211,11 +301,16 @@ class Config:
         return earlier_run_id(self.resolved())
 
 
-@cache
 def store_schemas() -> None:
     """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
+    _store_schemas(tuple(variants.names()))
+
+
+@cache
+def _store_schemas(names: tuple[str, ...]) -> None:
+    """Once for all names; again where a variant was registered since, in a notebook."""
     store = ConfigStore.instance()
-    for name in variants.names():
+    for name in names:
         try:
             store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
         except OmegaConfBaseException as error:
@@ -245,8 +340,15 @@ def compose_seeds(
     variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str] = ()
 ) -> list[Config]:
     """As :func:`compose`, for several seeds. They are composed once, unless an option is computed from others."""
-    known = (("variant", variant, _variant_names()), ("data set", dataset, choices("dataset")))
-    for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
+    if dataset not in choices("dataset"):
+        raise UserError(unknown("data set", dataset, choices("dataset")))
+    return _composed_seeds(variant, dataset, profile, seeds, overrides)
+
+
+def _composed_seeds(
+    variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str]
+) -> list[Config]:
+    for kind, name, allowed in (("variant", variant, _variant_names()), ("profile", profile, choices("profile"))):
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
     check_files()
@@ -259,9 +361,40 @@ def compose_seeds(
             raise UserError(unknown("network", name, networks))
     with _refusals(variant):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
+        _check_outliers(first.dataset)
         if interpolated:
             return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
         return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
+
+
+def compose_for_images(
+    variant: str, dataset: DatasetConfig, profile: str, seed: int, overrides: Sequence[str] = ()
+) -> Config:
+    """As :func:`compose`, for images that are no data set of ``conf/`` but in memory: ``dataset`` says how they are
+    observed, and has the name ``GIVEN_IMAGES``."""
+    ConfigStore.instance().store(group="dataset", name=GIVEN_IMAGES, node=plain(dataset))
+    return _composed_seeds(variant, GIVEN_IMAGES, profile, [seed], overrides)[0]
+
+
+def _check_outliers(config: DatasetConfig) -> None:
+    """Raises ``ValueError`` for outliers that are no data set, or the same images."""
+    name = config.outliers
+    if name in ("default", "none"):
+        return
+    one_of("dataset.outliers", name, ["default", "none", *choices("dataset")])
+    other = outlier_dataset(config, name)
+    if (other.source, other.path) == (config.source, config.path):
+        raise ValueError(f"dataset.outliers={name} has the same images as {config.name}")
+
+
+def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
+    """The configuration of the data set ``name``, whose images are outliers for the one of ``config``. Raises
+    :class:`UserError` for one that is not known here."""
+    if config.outliers == "default":
+        # A source of the suite, of which nothing but the images is wanted: composing takes longer than loading them.
+        return DatasetConfig(name=name, source=name, observation="discretised_logistic")
+    # Any variant will do.
+    return compose("vae", name, "smoke", 0).dataset
 
 
 def _variant_names() -> list[str]:

@@ -105,16 +105,16 @@ class AuxiliaryVAE(Variant):
             self.latent_size, self.config.auxiliary, self.config.context, self.config.hidden,
         )  # fmt: skip
         self.encoder = network.encoder(self.image_shape, 2 * auxiliary + 2 * d + context)
-        self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d).silent()
+        self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d, self.log_sigma).silent()
         # p(a|x, z) belongs to the model: it has an encoder of the image of its own.
         self.auxiliary_encoder = network.encoder(self.image_shape, 2 * auxiliary + context)
-        self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary).silent()
+        self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary, self.log_sigma).silent()
         self.decoder = network.decoder(d, self.image_shape)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> AuxiliaryPosterior:
         sizes = [self.config.auxiliary, self.config.auxiliary, 2 * self.latent_size, self.config.context]
-        loc, log_variance, base, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
-        return AuxiliaryPosterior(DiagonalNormal(loc, log_variance / 2), self.posterior_of_z, base, context)
+        loc, a, base, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
+        return AuxiliaryPosterior(DiagonalNormal(loc, self.log_sigma(a)), self.posterior_of_z, base, context)
 
     def auxiliary_given(self, x: Tensor, z: Tensor) -> DiagonalNormal:
         """p(a|x, z) for ``z`` (*samples, batch, latent)."""

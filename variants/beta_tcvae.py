@@ -104,6 +104,7 @@ class BetaTCVAE(Variant):
 
     Config = BetaTCVAEConfig
     family = "disentangling"
+    search = {"beta": (1.0, 3.0, 6.0, 10.0)}
     forms = ({"sampling": "stratified"},)
     batch_statistics = ("mutual_information", "total_correlation", "dimension_kl")
 

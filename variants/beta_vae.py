@@ -51,6 +51,7 @@ class BetaVAE(Variant):
 
     Config = BetaVAEConfig
     family = "disentangling"
+    search = {"beta": (1.0, 2.0, 4.0, 8.0)}
     forms = ({"form": "capacity"},)
 
     def regulariser(self, step: TrainingStep) -> Tensor:

@@ -61,6 +61,7 @@ class DIPVAE(Variant):
 
     Config = DIPVAEConfig
     family = "disentangling"
+    search = {"off_diagonal": (1.0, 10.0, 100.0), "diagonal": (1.0, 10.0)}
     forms = ({"form": "i"},)
     batch_statistics = ("dip",)
 

@@ -60,6 +60,6 @@ class FullCovarianceVAE(Variant):
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> FullNormal:
         d = self.latent_size
-        loc, log_variance, h = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
+        loc, a, h = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
         entries = self.entries(h).to(x.dtype) / d
-        return FullNormal(loc, log_variance / 2, entries.unflatten(-1, (d, d)))
+        return FullNormal(loc, self.log_sigma(a), entries.unflatten(-1, (d, d)))

@@ -54,6 +54,7 @@ class InfoVAE(Variant):
 
     Config = InfoVAEConfig
     family = "disentangling"
+    search = {"alpha": (0.0, 0.5), "scale": (10.0, 100.0, 1000.0)}
     forms = ({"alpha": 1.0},)
     batch_statistics = ("mmd",)
     smallest_batch = 2

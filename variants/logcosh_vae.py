@@ -43,6 +43,7 @@ class LogCoshVAE(Variant):
 
     Config = LogCoshConfig
     family = "reconstruction losses"
+    search = {"sharpness": (1.0, 10.0, 100.0), "beta": (0.1, 1.0)}
     trains_observation = False
 
     def reconstruction(self, step: TrainingStep) -> Tensor:

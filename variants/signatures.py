@@ -22,7 +22,7 @@ MISSPELT = {"regularizer": "regulariser", "regularization": "regulariser", "regu
 # Methods that the suite calls with condition=...; a model without one need not name it.
 CONDITIONED = (
     "prior", "posterior", "likelihood", "decode", "log_weights", "sample", "reconstruct", "represent", "latent_means",
-    "discrete_code",
+    "discrete_code", "image",
 )  # fmt: skip
 
 

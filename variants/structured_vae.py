@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution as TorchDistribution
 
 from .base import Batch, LogWeights, TrainingStep, Variant, VariantConfig
-from .options import between, positive
+from .options import added, positive
 from .parts.conditional import ConditionalNormal
 from .parts.distributions import ONE_DRAW, DiagonalNormal, Distribution, Shape, StandardNormal, kl_divergence
 from .parts.networks import Network
@@ -21,18 +21,17 @@ from .registry import register
 @dataclass
 class StructuredConfig(VariantConfig):
     """``levels`` L of latent variables, ``hidden`` units in each network from one level to the next; ``rectified``:
-    z = max(0, 1 + u); ``warm_up``: the fraction of training over which the KL's weight rises from 0 to 1."""
+    z = max(0, 1 + u)."""
 
     levels: int = 3
     hidden: int = 128
     rectified: bool = True
-    warm_up: float = 0.1
+    kl_warmup: float = added(0.1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("variant.levels", self.levels)
         positive("variant.hidden", self.hidden)
-        between("variant.warm_up", self.warm_up, 0, 1)
 
 
 def product(p: DiagonalNormal, message: DiagonalNormal) -> DiagonalNormal:
@@ -97,7 +96,7 @@ class StructuredVAE(Variant):
         q(u_L|x) = encoder(x),   q(u_l|z_{l+1}, x)  proportional to  p(u_l|z_{l+1}) N(u_l; m_l(x), s_l^2(x))
         loss = r + w sum_l E KL(q(u_l|z_{l+1}, x) || p(u_l|z_{l+1})),   r = -E log p(x|z_1)
 
-    Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``warm_up``), and 1 without a warm-up. With
+    Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``kl_warmup``), and 1 without a warm-up. With
     ``rectified`` = false z_l = u_l. One level without rectified units is the VAE, once w is 1. Evaluation's latent
     vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated by weights of all levels together.
 
@@ -133,7 +132,9 @@ class StructuredVAE(Variant):
         d, levels = self.latent_size, self.config.levels
         self.encoder = network.encoder(self.image_shape, 2 * d * levels)
         self.decoder = network.decoder(d, self.image_shape)
-        self.priors = nn.ModuleList(ConditionalNormal([d], self.config.hidden, d) for _ in range(levels - 1))
+        self.priors = nn.ModuleList(
+            ConditionalNormal([d], self.config.hidden, d, self.log_sigma) for _ in range(levels - 1)
+        )
 
     def units(self, u: Tensor) -> Tensor:
         """z of u."""
@@ -146,7 +147,7 @@ class StructuredVAE(Variant):
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalNormal | TopDownPosterior:
         pieces = self.encoder(x).to(x.dtype).split(2 * self.latent_size, dim=-1)
         halves = (piece.chunk(2, dim=-1) for piece in pieces)
-        top, *messages = (DiagonalNormal(loc, log_variance / 2) for loc, log_variance in halves)
+        top, *messages = (DiagonalNormal(loc, self.log_sigma(a)) for loc, a in halves)
         return self._top_down(top, messages) if messages else top
 
     def _top_down(self, top: DiagonalNormal, messages: Sequence[DiagonalNormal]) -> TopDownPosterior:
@@ -182,11 +183,6 @@ class StructuredVAE(Variant):
         log_q = torch.stack([level.q.log_prob(level.u) for level in levels]).sum(0)
         u = levels[-1].u
         return LogWeights(self.likelihood(u).log_prob(x), log_p, log_q, u)
-
-    def regulariser(self, step: TrainingStep) -> Tensor:
-        if not self.config.warm_up:
-            return step.kl
-        return (step.progress / self.config.warm_up).clamp(max=1) * step.kl
 
     @torch.no_grad()
     def sample(self, count: int, condition: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from variants.options import added, between, one_of, positive
+from variants.options import added, between, not_negative, one_of, positive, without_effect
 from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
@@ -25,6 +25,17 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 # Sources whose images have one size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+# Options that say how images are observed, not which they are.
+OBSERVED = (
+    "title", "observation", "scale", "binarise", "show_originals", "condition", "outliers", "loss", "loss_weight",
+    "output",
+)  # fmt: skip
+# Channels of sources that have no option for them.
+CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3}
+# Sources whose classes are known before they are loaded: how many there are.
+CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10}
+# Source -> the data set whose test images are outliers, where dataset.outliers does not say.
+DEFAULT_OUTLIERS = {"mnist": "fashion_mnist", "fashion_mnist": "mnist", "celeba": "fashion_mnist", "digits": "mnist"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,9 @@ class Split:
 @dataclass(frozen=True)
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
-    the number of classes, or of attributes, in its labels (0 without labels)."""
+    the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
+    class that the other splits do not have, where one was left out. ``unpadded``: the data set whose images zeros were
+    put around, None where there are none."""
 
     name: str
     title: str
@@ -51,6 +64,8 @@ class Dataset:
     test: Split
     sha256: str
     classes: int = 0
+    unpadded: Dataset | None = None
+    left_out: Split | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,6 +96,19 @@ class DatasetConfig:
     ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
     to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
     bottom right quadrant. Quadrants need images of even sides.
+
+    ``loss`` "cross_entropy" or "squared_error" is trained in place of the likelihood of grey pixels, summed over pixels
+    and times ``loss_weight``, by every variant that would train the likelihood. It is an objective, no likelihood: ELBO
+    and log p(x) are those of ``observation``, its scale fitted after training. ``output`` "linear" takes the decoder's
+    output as pixels, "sigmoid" its sigmoid.
+
+    ``pad``: zeros are put around images until they are so many pixels high and wide, evenly on all sides. They are
+    pixels like any other: models see them, and likelihoods, errors and bits per dimension count them. The data set's
+    own classifier judges the images inside.
+
+    ``outliers`` names the data set whose test images are to be told from those of this one. "default" is Fashion-MNIST
+    for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and none for your own images; "none" is none. ``left_out``
+    is a class whose images are left out of training, validation and test; its test images are outliers, too.
     """
 
     name: str = ""
@@ -99,9 +127,15 @@ class DatasetConfig:
     test_share: float = 0.1
     show_originals: bool = True
     condition: str = added("none")
+    loss: str = added("likelihood")
+    loss_weight: float = added(1.0)
+    output: str = added("sigmoid")
+    pad: int | None = added(None)
+    outliers: str = added("default")
+    left_out: int | None = added(None)
 
     def __post_init__(self) -> None:
-        check_observation(self.observation, self.scale)
+        check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
         one_of("dataset.condition", self.condition, CONDITIONS)
         one_of("dataset.binarise", self.binarise, BINARISATIONS)
         if OBSERVATION_MODELS[self.observation].binary and self.binarise == "none":
@@ -115,12 +149,20 @@ class DatasetConfig:
             self._check_source_options()
         if self.image_size is not None:
             between("dataset.image_size", self.image_size, 4, 1024)
-            if self.condition.startswith("quadrants") and self.image_size % 2:
-                raise ValueError(f"dataset.condition={self.condition} needs an even image_size, got {self.image_size}")
         if self.crop is not None:
             between("dataset.crop", self.crop, 8, 178)
+        if self.pad is not None:
+            between("dataset.pad", self.pad, self.image_size or SIDES.get(self.source, 4), 1024)
+        if self.condition.startswith("quadrants") and (self.side or 0) % 2:
+            which = "image_size" if self.pad is None else "pad"
+            raise ValueError(f"dataset.condition={self.condition} needs an even {which}, got {self.side}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        if self.left_out is not None:
+            self._check_left_out(self.left_out)
+        if self.condition != "none":
+            why = "images given a condition are not told from outliers"
+            without_effect("dataset.outliers", self.outliers, "default", why)
         positive("dataset.validation_share", self.validation_share)
         positive("dataset.test_share", self.test_share)
         if self.validation_share + self.test_share >= 1:
@@ -129,7 +171,35 @@ class DatasetConfig:
     @property
     def side(self) -> int | None:
         """Height and width of the images in pixels; None where only the images themselves say it."""
-        return self.image_size or SIDES.get(self.source)
+        return self.pad or self.image_size or SIDES.get(self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the images; None where only the images themselves say it."""
+        channels = self.channels or CHANNELS.get(self.source)
+        return None if channels is None or self.side is None else (channels, self.side, self.side)
+
+    @property
+    def images(self) -> str:
+        """What decides which images are loaded: equal where they are the same, however they are observed."""
+        options = {option.name: getattr(self, option.name) for option in dataclasses.fields(self)}
+        return repr({name: value for name, value in options.items() if name not in OBSERVED})
+
+    @property
+    def outlier_name(self) -> str | None:
+        """The name of the data set whose test images are outliers; None for none."""
+        if self.outliers == "default":
+            return DEFAULT_OUTLIERS.get(self.source)
+        return None if self.outliers == "none" else self.outliers
+
+    def _check_left_out(self, left_out: int) -> None:
+        not_negative("dataset.left_out", left_out)
+        if self.source == "celeba":
+            raise ValueError(f"dataset.left_out={left_out} needs classes, and celeba has attributes")
+        if left_out >= (classes := CLASSES.get(self.source, left_out + 1)):
+            raise ValueError(
+                f"dataset.left_out={left_out} is no class of {self.source}: its classes are 0 to {classes - 1}"
+            )
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)

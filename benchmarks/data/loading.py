@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.data.dataset import Dataset, DatasetConfig
+from benchmarks.data.outliers import leave_out
+from benchmarks.data.padding import padded
 from benchmarks.data.readers.array import load_array
 from benchmarks.data.readers.celeba import load_celeba
 from benchmarks.data.readers.digits import load_digits
@@ -14,7 +16,7 @@ from benchmarks.data.readers.idx_images import load_fashion_mnist, load_mnist
 from benchmarks.errors import UserError
 from variants.options import unknown
 
-LOADERS: dict[str, Callable[[DatasetConfig, Path], Dataset]] = {
+LOADERS: dict[str, Callable[..., Dataset]] = {
     "mnist": load_mnist,
     "fashion_mnist": load_fashion_mnist,
     "digits": load_digits,
@@ -22,10 +24,17 @@ LOADERS: dict[str, Callable[[DatasetConfig, Path], Dataset]] = {
     "folder": load_folder,
     "array": load_array,
 }
+# Those of LOADERS that download what is not below the root.
+DOWNLOADED = ("mnist", "fashion_mnist")
 
 
-def load(config: DatasetConfig, root: Path) -> Dataset:
-    """Load and verify a data set below ``root``. Raises ``UserError`` where it cannot be had."""
+def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
+    """Load and verify a data set below ``root``, without the class that is left out. Raises ``UserError`` where it
+    cannot be had: with ``download`` false, where it does not lie there."""
     if config.source not in LOADERS:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
-    return LOADERS[config.source](config, root)
+    options = {"download": download} if config.source in DOWNLOADED else {}
+    data = LOADERS[config.source](config, root, **options)
+    if config.left_out is not None:
+        data = leave_out(data, config.left_out)
+    return data if config.pad is None else padded(data, config.pad)

@@ -37,12 +37,20 @@ class Plane:
 
 
 @torch.no_grad()
-def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> None:
+def write(
+    folder: Path,
+    variant: Variant,
+    x: Tensor,
+    labels: Tensor | None,
+    condition: Tensor | None = None,
+    show_originals: bool = True,
+) -> None:
     """codes.csv, plane.png, traversals.png and interpolations.png for test images ``x`` (n, channels, height, width).
 
     Nothing is written for a model without continuous latent variables; a discrete one beside them keeps its mode. No
     image of the data set itself is shown, only decoded ones. A conditional model decodes all of them given the first
-    image's condition; pixels that this shows are painted over.
+    image's condition; pixels that this shows are painted over. Where originals may not be shown, no reconstruction of
+    one is: traversals begin at the mean code, and interpolations run between draws from the prior.
     """
     if "continuous_latent" in variant.unavailable():
         return
@@ -68,8 +76,17 @@ def write(folder: Path, variant: Variant, x: Tensor, labels: Tensor | None, cond
 
     steps = torch.linspace(-REACH, REACH, columns, device=x.device)
     save_png(folder / "plane.png", grid(decoded(plane_points(plane, steps)), columns))
-    save_png(folder / "traversals.png", grid(decoded(traversals(continuous, steps)), columns))
-    ends = continuous[: 2 * columns]
+    start = continuous[0] if show_originals else continuous.mean(0)
+    save_png(folder / "traversals.png", grid(decoded(traversals(continuous, steps, start)), columns))
+    if show_originals:
+        ends = continuous[: 2 * columns]
+    elif "prior" not in variant.unavailable():
+        ends = variant.prior(condition=first).sample(torch.Size([2 * columns])).reshape(2 * columns, -1)
+        ends = ends[:, : means.shape[1]]
+    else:
+        # Of an earlier version, which showed reconstructions.
+        (folder / "interpolations.png").unlink(missing_ok=True)
+        return
     save_png(folder / "interpolations.png", grid(decoded(interpolations(ends, columns)), columns))
 
 
@@ -96,12 +113,12 @@ def plane_points(plane: Plane, steps: Tensor) -> Tensor:
     return (plane.origin + right + up).flatten(0, 1)
 
 
-def traversals(means: Tensor, steps: Tensor) -> Tensor:
-    """Latent vectors (r * k, d): the first image's code with one dimension at a time set to ``steps`` (k,) standard
+def traversals(means: Tensor, steps: Tensor, start: Tensor) -> Tensor:
+    """Latent vectors (r * k, d): the code ``start`` (d,) with one dimension at a time set to ``steps`` (k,) standard
     deviations of the posterior means (n, d), for the r dimensions that vary most, most first."""
     spread = means.std(0, correction=0)
     chosen = spread.argsort(descending=True, stable=True)[:TRAVERSED]
-    lines = means[0].repeat(len(chosen), len(steps), 1)
+    lines = start.repeat(len(chosen), len(steps), 1)
     for line, dimension in zip(lines, chosen.tolist(), strict=True):
         line[:, dimension] = means[:, dimension].mean() + steps * spread[dimension]
     return lines.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""The pictures beside a record: draws from the prior, and reconstructions."""
+"""The pictures beside a record: draws from the prior, reconstructions, and what is left of noise."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.data import hide_given, missing
+from benchmarks.evaluation.tasks.denoising import NOISES, corrupted
 from benchmarks.files import write_atomically
+from benchmarks.records.record import DENOISED_FILE
 from variants import Variant
 
 # A sheet is at most so many images, and about so many pixels, wide.
 MOST_COLUMNS, SHEET_WIDTH = 8, 400
 # Lines of samples by class.
 MOST_CLASSES = 10
+# Images whose noise is shown.
+MOST_NOISY = 6
 
 
 @torch.no_grad()
 def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condition: Tensor | None = None) -> None:
     """samples.png: mean images of draws from the prior. reconstructions.png: the first images of ``x`` (n, channels,
-    height, width), lines of them over lines of their reconstructions from the posterior mean; the reconstructions alone
-    where the originals may not be shown. A model without a prior has no samples. A conditional one is given the
-    ``condition`` (n, ...) of the images; for its samples see :func:`samples_given`. Where the originals may not be
-    shown, neither are the pixels of them that a condition gives."""
+    height, width), lines of them over lines of their reconstructions from the posterior mean. A model without a prior
+    has no samples. A conditional one is given the ``condition`` (n, ...) of the images; for its samples see
+    :func:`samples_given`. Where the originals may not be shown, neither are reconstructions, in which people could be
+    recognised, nor the pixels of the images that a condition gives."""
     variant.eval()
     columns = columns_for(x)
     count = columns * columns
@@ -35,15 +39,29 @@ def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condi
         else:
             drawn = samples_given(variant, x, condition, columns, show_originals)
         save_png(folder / "samples.png", grid(drawn, columns))
-    originals = x[: columns // 2 * columns if show_originals else count]
-    given = None if condition is None else condition[: len(originals)]
-    shown = variant.reconstruct(originals, condition=given)
-    if show_originals:
-        lines = zip(originals.split(columns), shown.split(columns), strict=True)
-        shown = torch.cat([line for pair in lines for line in pair])
-    else:
-        shown = hide_given(shown, given)
-    save_png(folder / "reconstructions.png", grid(shown, columns))
+    if not show_originals:
+        # Of an earlier version, which showed them.
+        (folder / "reconstructions.png").unlink(missing_ok=True)
+        return
+    originals = x[: columns // 2 * columns]
+    shown = variant.reconstruct(originals, condition=None if condition is None else condition[: len(originals)])
+    lines = zip(originals.split(columns), shown.split(columns), strict=True)
+    save_png(folder / "reconstructions.png", grid(torch.cat([line for pair in lines for line in pair]), columns))
+
+
+@torch.no_grad()
+def write_denoised(folder: Path, variant: Variant, x: Tensor, show_originals: bool) -> None:
+    """denoised.png: the first images of ``x`` (n, channels, height, width) in a line and, under it, for each noise of
+    :mod:`benchmarks.evaluation.tasks.denoising` a line of them corrupted over a line of their reconstructions. Not
+    where the originals may not be shown, and not of a conditional model."""
+    if variant.conditional or not show_originals:
+        (folder / DENOISED_FILE).unlink(missing_ok=True)
+        return
+    variant.eval()
+    x = x[: min(MOST_NOISY, columns_for(x))]
+    noisy = [corrupted(x, noise) for noise in NOISES]
+    lines = [x, *(line for images in noisy for line in (images, variant.reconstruct(images)))]
+    save_png(folder / DENOISED_FILE, grid(torch.cat(lines), len(x)))
 
 
 def samples_given(variant: Variant, x: Tensor, condition: Tensor, columns: int, show_originals: bool) -> Tensor:

@@ -22,9 +22,10 @@ def mse(x: Tensor, reconstruction: Tensor) -> float:
     return float((x - reconstruction).double().square().mean())
 
 
-def psnr(x: Tensor, reconstruction: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, of each image, averaged over images; an image without error counts 100 dB."""
-    errors = (x - reconstruction).double().square().flatten(1).mean(1).clamp(min=1e-10)
+def psnr(x: Tensor, reconstruction: Tensor, smallest: float = 1e-10) -> float:
+    """Peak signal-to-noise ratio in dB, of each image, averaged over images. A squared error per pixel channel below
+    ``smallest`` counts as that: an image without error has 100 dB by default."""
+    errors = (x - reconstruction).double().square().flatten(1).mean(1).clamp(min=smallest)
     return float((-10 * errors.log10()).mean())
 
 

@@ -13,7 +13,7 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -45,6 +45,8 @@ class Metric:
     judged: bool = False
     # Whether it is a column of its family's table on a board, in the order of the family's metrics.
     column: bool = True
+    # Whether the tables in Markdown leave it out, which have room for few columns; the HTML page shows it.
+    wide: bool = False
     # Tables of other families that show it, too: family -> at which column.
     also_in: Mapping[str, int] = field(default_factory=dict)
     # Whether it is defined for pixels of 8 bits alone: a record of binary images does not name it.
@@ -58,6 +60,20 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Families that stand together on a board, under the heading ``title`` and a ``sentence``."""
+
+    title: str
+    sentence: str
+
+
+TASKS = Group(
+    "Tasks",
+    "What codes and reconstructions are good for. Every variant is measured alike; none is trained again for a task.",
+)
+
+
+@dataclass(frozen=True)
 class Family:
     """Metrics that are computed together and share a table on a board.
 
@@ -66,7 +82,10 @@ class Family:
     It is called unless all of them lack something that they need, after torch was seeded for the family's name.
     ``order`` sorts the families; the first one's table is the leaderboard. ``sentence`` stands above the table and may
     name fields of the evaluation's configuration in braces. ``headline`` are the metrics that answer for the family,
-    the first that a board has: it sorts the table, has winners and is in the pictures of seeds.
+    the first that a board has: it sorts the table, has winners and is in the pictures of seeds. Families of one
+    ``group`` share a section of a board, where the first of them stands, and a table of winners. ``reference`` begins a
+    sentence below the table that goes on with the numbers in the record's detail ``reference_<name>`` (metric ->
+    number), each with what its metric's label has after a comma: what there is without a model.
     """
 
     name: str
@@ -78,6 +97,8 @@ class Family:
     headline: tuple[str, ...] = ()
     # Whether a board explains its distances below the table.
     explains_distances: bool = False
+    group: Group | None = None
+    reference: str = ""
 
 
 _families: dict[str, Family] = {}
@@ -127,6 +148,19 @@ def _indexed() -> _Index:
 def families() -> list[Family]:
     """All families, in their order."""
     return list(_indexed().ordered)
+
+
+def grouped(members: Iterable[Family]) -> list[tuple[Group | None, list[Family]]]:
+    """Families in their order, each by itself (None) or, where the first of its group stands, with the others of it."""
+    found: dict[Group | str, list[Family]] = {}
+    for family in members:
+        found.setdefault(family.group or family.name, []).append(family)
+    return [(together[0].group, together) for together in found.values()]
+
+
+def groups() -> list[Group | None]:
+    """None, for the families that are in no group, and every group that there is."""
+    return [None, *dict.fromkeys(family.group for family in families() if family.group)]
 
 
 def discover() -> None:

@@ -7,13 +7,25 @@ from pathlib import Path
 from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
 from benchmarks.records.identity import configuration_hash, identity
-from benchmarks.records.record import CODES_FILE, HISTORY_FILE, RECORD_FILE, Record, read_records
+from benchmarks.records.record import (
+    CODES_FILE,
+    COMPRESSION_FILE,
+    DENOISED_FILE,
+    HISTORY_FILE,
+    RECORD_FILE,
+    ROC_FILE,
+    Record,
+    read_records,
+)
 
 # What a committed record brings along; weights and checkpoints stay behind.
 PUBLISHED_FILES = (HISTORY_FILE,)
 
 # Reports show the lowest seed's.
-PICTURES = ("samples.png", "reconstructions.png", "plane.png", "traversals.png", "interpolations.png", CODES_FILE)
+PICTURES = (
+    "samples.png", "reconstructions.png", "plane.png", "traversals.png", "interpolations.png", CODES_FILE,
+    DENOISED_FILE, COMPRESSION_FILE, ROC_FILE,
+)  # fmt: skip
 
 
 def publish(results: Path, source: Path) -> tuple[list[str], list[str]]:

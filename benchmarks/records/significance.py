@@ -46,26 +46,24 @@ def differ(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
 
 
 def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int] | None:
-    """The rank of each variant: one more than the number of variants that are better by more than noise.
+    """Competition ranks (1, 2, 2, 4): in the order of their means, a variant shares the rank of the best one of the
+    group before it where seeds cannot tell the two apart, and else begins a group at its own place.
 
-    ``values``: seed -> value for each; ``better`` is "higher" or "lower". Those that seeds cannot tell from any better
-    one share rank 1. None where no two of them have ``FEWEST_SEEDS`` seeds in common: then nothing can be told.
+    ``values``: seed -> value for each; ``better`` is "higher" or "lower". None where no two of them have
+    ``FEWEST_SEEDS`` seeds in common: then nothing can be told.
     """
     if not _some_pair_shares_seeds(values):
         return None
-    sign = 1 if better == "higher" else -1
-    ranks = np.ones(len(values), dtype=int)
-    # A column a seed, missing ones are nan: each variant is compared with all after it at once. One pair at a time, a
-    # thousand variants would take minutes.
-    seeds = sorted({seed for by_seed in values for seed in by_seed})
-    numbers = np.array([[by_seed.get(seed, math.nan) for seed in seeds] for by_seed in values])
-    for i in range(len(values) - 1):
-        shared = ~np.isnan(numbers[i])
-        gaps = sign * (numbers[i, shared] - numbers[i + 1 :, shared])
-        above, below = _beyond_noise(gaps)
-        ranks[i] += int(below.sum())
-        ranks[i + 1 :] += above
-    return [int(rank) for rank in ranks]
+    sign = -1 if better == "higher" else 1
+    means = [float(np.mean(list(by_seed.values()))) for by_seed in values]
+    ranks = [1] * len(values)
+    first: int | None = None
+    for place, i in enumerate(sorted(range(len(values)), key=lambda i: sign * means[i]), 1):
+        if first is None or differ(values[first], values[i]):
+            first, ranks[i] = i, place
+        else:
+            ranks[i] = ranks[first]
+    return ranks
 
 
 def _some_pair_shares_seeds(values: Sequence[Mapping[int, float]]) -> bool:
@@ -74,18 +72,3 @@ def _some_pair_shares_seeds(values: Sequence[Mapping[int, float]]) -> bool:
     if any(len(seeds) >= FEWEST_SEEDS and count > 1 for seeds, count in counts.items()):
         return True
     return any(len(one & other) >= FEWEST_SEEDS for one, other in combinations(counts, 2))
-
-
-def _beyond_noise(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each line of paired differences (nan: no pair), whether Student's interval of its mean lies above zero, and
-    whether it lies below."""
-    count = (~np.isnan(gaps)).sum(axis=1)
-    above, below = np.zeros(len(gaps), dtype=bool), np.zeros(len(gaps), dtype=bool)
-    for n in np.unique(count[count >= FEWEST_SEEDS]):
-        lines = np.flatnonzero(count == n)
-        pairs = gaps[lines]
-        pairs = pairs[~np.isnan(pairs)].reshape(len(lines), n)
-        mean = pairs.mean(axis=1)
-        half = _quantile(int(n) - 1) * pairs.std(axis=1, ddof=1) / math.sqrt(n)
-        above[lines], below[lines] = mean - half > 0, mean + half < 0
-    return above, below

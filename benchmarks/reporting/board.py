@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.records.catalogue import CATALOGUE, Family, families
-from benchmarks.records.record import Record
-from benchmarks.records.significance import FEWEST_SEEDS, differ, interval, shared_ranks
+from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
+from benchmarks.records.record import REFERENCE, Record
+from benchmarks.records.significance import FEWEST_SEEDS, differ, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.rows import Row, Section, data_title, once
@@ -16,9 +18,15 @@ from benchmarks.reporting.rows import Row, Section, data_title, once
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
-def questions() -> dict[str, tuple[str, ...]]:
-    """Question -> the metrics that answer it, the first that a board has."""
-    return {family.title.lower(): family.headline for family in families() if family.headline}
+def questions(group: Group | None = None) -> dict[str, tuple[str, ...]]:
+    """Question of a group of families, or of those in none -> the metrics that answer it, the first that a board
+    has."""
+    return {f.title.lower(): f.headline for f in families() if f.headline and f.group is group}
+
+
+def all_questions() -> dict[str, tuple[str, ...]]:
+    """The questions of all groups, those in none first."""
+    return {question: metrics for group in groups() for question, metrics in questions(group).items()}
 
 
 def sort_metric(section: Section) -> str:
@@ -27,12 +35,29 @@ def sort_metric(section: Section) -> str:
 
 
 # Names of other pages, and of what else stands beside a board.
-_RESERVED = {"readme", "reproduction", "speed", "variants", "figures", "index", "manifest"}
+_RESERVED = {
+    "readme",
+    "reproduction",
+    "speed",
+    "variants",
+    "figures",
+    "index",
+    "manifest",
+    "guide",
+    "glossary",
+    "api",
+    "pictures",
+}
 
 
 def page_file(dataset: str) -> str:
     """The name of a data set's page; one that is the name of another page gets its own hash."""
     return f"{file_name(dataset, unlike=_RESERVED)}.md"
+
+
+def pictures_file(dataset: str) -> str:
+    """The path of the page with the pictures of every row of a data set."""
+    return f"pictures/{page_file(dataset)}"
 
 
 @once
@@ -51,10 +76,11 @@ def columns(section: Section, family: Family) -> list[str]:
     return [in_unit(section, name) for name in shown]
 
 
-def headlines(section: Section) -> list[str]:
-    """One metric for each question, that of the leaderboard first."""
-    others = [measured(section, family.headline) or family.headline for family in families()[1:]]
-    return [sort_metric(section), *(metrics[0] for metrics in others if metrics)]
+def headlines(section: Section, group: Group | None = None) -> list[str]:
+    """One metric for each question of a group, or of the families in none: then that of the leaderboard first."""
+    members = [family for family in families()[1:] if family.group is group]
+    found = [measured(section, family.headline) or family.headline for family in members]
+    return [*([] if group else [sort_metric(section)]), *(metrics[0] for metrics in found if metrics)]
 
 
 def plots(section: Section) -> list[tuple[str, str]]:
@@ -76,8 +102,8 @@ def sorted_rows(section: Section, metric: str) -> list[Row]:
     return sorted(section.rows, key=key)
 
 
-def leaderboard(section: Section) -> str:
-    """The table of likelihoods and cost, and its footnotes."""
+def leaderboard(section: Section) -> Table:
+    """The table of likelihoods and cost."""
     by = sort_metric(section)
     ranks = ranks_of(section, by)
     return metric_table(
@@ -85,83 +111,117 @@ def leaderboard(section: Section) -> str:
         by,
         columns(section, families()[0]),
         before=[
-            *([("rank", lambda row: str(ranks.get(row.label, "–")))] if ranks else []),
-            ("parameters", lambda row: f"{row.first.parameters:,}"),
+            *([Extra("rank", lambda row: str(ranks.get(row.label, "–")))] if ranks else []),
+            Extra("parameters", lambda row: f"{row.first.parameters:,}", wide=True),
         ],
         after=[
-            ("train s", lambda row: _timing(row, "train_seconds")),
-            ("images/s", lambda row: _timing(row, "train_images_per_second")),
-            ("seeds", lambda row: str(len(row.records))),
+            Extra("train s", lambda row: _timing(row, "train_seconds")),
+            Extra("images/s", lambda row: _timing(row, "train_images_per_second"), wide=True),
+            Extra("seeds", lambda row: str(len(row.records))),
         ],
     )
 
 
 def ranking_sentence(section: Section) -> str:
-    """What ranks and bold numbers mean here."""
-    ranks = ranks_of(section, sort_metric(section))
-    if not ranks:
-        return (
-            "The best mean in bold. No ranks: fewer than three seeds cannot tell variants apart."
-            if len(section.rows) > 1
-            else ""
-        )
+    """What ranks, bold and italic numbers mean here."""
+    if len(section.rows) < 2:
+        return ""
+    several = len({row.family for row in section.rows}) > 1
+    italic = " The best of each family by its mean is in *italics*." if several else ""
+    if not ranks_of(section, sort_metric(section)):
+        return f"No ranks and nothing in bold: fewer than three seeds cannot tell variants apart.{italic}"
     return (
-        "The best in bold, with all that seeds cannot tell from it. A rank is one more than the number of variants "
-        "that are better beyond noise (paired over seeds: Student's 95% interval of the mean difference leaves out "
-        "zero); variants that cannot be told apart share it."
+        "**Bold**: the best mean, and all that the seeds cannot tell from it (paired over seeds: Student's 95% "
+        f"interval of the mean difference includes zero). Variants of one rank cannot be told from the best of them."
+        f"{italic}"
     )
 
 
 @once
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
-    """Rank by label, for rows that have the metric; empty where seeds are too few to tell rows apart, or where a number
-    is only a bound."""
+    """Rank by label, for rows that have the metric for enough seeds; empty where seeds are too few to tell any two
+    apart, or where a number is only a bound."""
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
     if any(is_bound(row, metric) for row in rows):
         return {}
+    rows = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
     ranks = shared_ranks([row.by_seed(metric) for row in rows], better) if better else None
     return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False)}
 
 
-Extra = tuple[str, Callable[[Row], str]]
+# Columns of a table in Markdown: more cannot be read beside one another. The HTML page has them all.
+MOST_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A column beside the metrics: its heading, and what it shows of a row. ``wide``: in the HTML page alone."""
+
+    heading: str
+    show: Callable[[Row], str]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of rows. ``markdown`` is grouped by families of variants and has at most ``MOST_COLUMNS`` columns;
+    ``html`` (Markdown too, for the HTML page) has all columns and one order, for its readers sort and filter it."""
+
+    markdown: str
+    html: str
 
 
 def metric_table(
     section: Section, by: str, metrics: Sequence[str], before: Sequence[Extra] = (), after: Sequence[Extra] = ()
-) -> str:
-    """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, the best in bold, a footnote with
-    the reason for every number that there is not, and marks on every number that the evaluation warned of and on every
-    one that is only a bound."""
-    header = [
-        "variant",
-        *(name for name, _ in before),
-        *(_heading(section, metric) for metric in metrics),
-        *(name for name, _ in after),
-    ]
+) -> Table:
+    """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, a footnote with the reason for
+    every number that there is not, and marks on every number that the evaluation warned of and on every one that is
+    only a bound."""
     best = {metric: best_labels(section, metric) for metric in metrics}
+    of_family = {metric: best_of_families(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
     warned: dict[str, None] = {}
-    lines = []
-    for row in sorted_rows(section, by):
-        cells = [row_link(row), *(show(row) for _, show in before)]
-        for metric in metrics:
-            values = row.values(metric)
-            if values is None:
-                number = notes.setdefault(row.reason(metric), len(notes) + 1)
-                cells.append(f"– <sup>{number}</sup>")
-                continue
-            text = spread(values, CATALOGUE[metric].decimals)
-            text = f"**{text}**" if row.label in best[metric] else text
-            found = row.warnings(metric)
-            warned |= dict.fromkeys(found)
-            marks = [*(["†"] if found else []), *([MARK] if is_bound(row, metric) else [])]
-            cells.append(" ".join([text, *marks]))
-        lines.append([*cells, *(show(row) for _, show in after)])
+
+    def value(row: Row, metric: str) -> str:
+        values = row.values(metric)
+        if values is None:
+            return f"– <sup>{notes.setdefault(row.reason(metric), len(notes) + 1)}</sup>"
+        text = spread(values, CATALOGUE[metric].decimals)
+        if row.label in best[metric]:
+            text = f"**{text}**"
+        elif row.label in of_family[metric]:
+            text = f"*{text}*"
+        found = row.warnings(metric)
+        warned.update(dict.fromkeys(found))
+        return " ".join([text, *(["†"] if found else []), *([MARK] if is_bound(row, metric) else [])])
+
+    rows = sorted_rows(section, by)
+    cells = {
+        row: [*(one.show(row) for one in before), *(value(row, m) for m in metrics), *(one.show(row) for one in after)]
+        for row in rows
+    }
+    headings = [
+        *(one.heading for one in before), *(_heading(section, m) for m in metrics), *(one.heading for one in after),
+    ]  # fmt: skip
+    wide = [*(one.wide for one in before), *(CATALOGUE[m].wide for m in metrics), *(one.wide for one in after)]
+    narrow = [i for i, is_wide in enumerate(wide) if not is_wide][: MOST_COLUMNS - 1]
+    header = ["variant", *(headings[i] for i in narrow)]
+    groups = by_family(rows)
+    lines: list[list[str]] = []
+    for family, members in groups.items():
+        if len(groups) > 1:
+            lines.append([f"**{escape(family)}**", *[""] * len(narrow)])
+        lines += [[row_link(row), *(cells[row][i] for i in narrow)] for row in members]
     footnotes = [f"<sup>{number}</sup> {escape(reason)}" for reason, number in notes.items()]
     footnotes += [f"† {escape(warning)}" for warning in warned]
     footnotes += explain(section.rows, metrics)
-    return "\n\n".join([table(header, lines), *(["  \n".join(footnotes)] if footnotes else [])])
+    below = ["  \n".join(footnotes)] if footnotes else []
+    flat = [[row_link(row), escape(row.family), *cells[row]] for row in rows]
+    return Table(
+        "\n\n".join([table(header, lines), *below]),
+        "\n\n".join([table(["variant", "family", *headings], flat, left=2), *below]),
+    )
 
 
 def row_link(row: Row) -> str:
@@ -185,60 +245,54 @@ def _heading(section: Section, metric: str) -> str:
     return f"{escape(section.label(metric))}{ARROWS[CATALOGUE[metric].better]}"
 
 
-def by_family(section: Section) -> str:
-    """The rows of every family of variants, best first; "" where all are of one family."""
-    lines: dict[str, list[str]] = {}
-    for row in sorted_rows(section, sort_metric(section)):
-        lines.setdefault(row.family, []).append(row_link(row))
-    order = sorted(lines, key=lambda family: (family == "other", family))
-    rows = [[escape(family), ", ".join(lines[family])] for family in order]
-    return table(["family", "variants, best first"], rows, "left") if len(rows) > 1 else ""
+def by_family(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Family of variants -> its rows, in the order of ``rows``; the family of the first row first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.family, []).append(row)
+    return groups
+
+
+@once
+def best_of_families(section: Section, metric: str) -> set[str]:
+    """The row with the best mean of every family that has several with the metric; as :func:`best_labels`, none where
+    a number is only a bound."""
+    if CATALOGUE[metric].better is None or any(is_bound(row, metric) for row in section.rows):
+        return set()
+    having = [row for row in sorted_rows(section, metric) if row.mean(metric) is not None]
+    return {rows[0].label for rows in by_family(having).values() if len(rows) > 1}
+
+
+@once
+def best_of_each_family(section: Section, metric: str) -> list[Row]:
+    """One row a family: its best by ``metric``, or the first by name where none has it; best families first."""
+    return [rows[0] for rows in by_family(sorted_rows(section, metric)).values()]
 
 
 @once
 def best_labels(section: Section, metric: str) -> set[str]:
-    """The row with the best mean and those that seeds cannot tell from it; none where all are equal, where neither
-    direction is better, or where a number is only a bound: any other may be better or worse than what it stands for."""
+    """The row with the best mean and those that seeds cannot tell from it. None where seeds are too few, where all are
+    equal, where neither direction is better, or where a number is only a bound: any other may be better or worse than
+    what it stands for."""
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
+    if better is None or any(is_bound(row, metric) for row in rows):
+        return set()
+    # A row with too few seeds to be told from the best one is not called the best for that.
+    rows = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
     means = {row.label: row.mean(metric) or 0.0 for row in rows}
-    if better is None or len(set(means.values())) < 2 or any(is_bound(row, metric) for row in rows):
+    if len(set(means.values())) < 2:
         return set()
     best = (max if better == "higher" else min)(rows, key=lambda row: means[row.label])
-    values = best.by_seed(metric)
-    if len(values) < FEWEST_SEEDS:
-        return {row.label for row in rows if means[row.label] == means[best.label]}
-    # A row with too few seeds to be told from the best one is not called the best for that.
-    return {
-        row.label
-        for row in rows
-        if row is best or (len(values.keys() & row.by_seed(metric).keys()) >= FEWEST_SEEDS
-                           and not differ(values, row.by_seed(metric)))
-    }  # fmt: skip
+    return {row.label for row in rows if row is best or not differ(best.by_seed(metric), row.by_seed(metric))}
 
 
-def intervals(section: Section, metrics: Sequence[str]) -> str:
-    """Student's 95% interval of every row's mean over its seeds, for rows with two seeds or more; "" without any."""
-    lines = []
-    for row in sorted_rows(section, metrics[0]) if metrics else ():
-        found = [interval(row.values(metric) or []) for metric in metrics]
-        if any(found):
-            shown = [_between(ends, CATALOGUE[m].decimals) for ends, m in zip(found, metrics, strict=True)]
-            lines.append([row_link(row), *shown, str(len(row.records))])
-    header = ["variant", *(f"{escape(section.label(m))} ({CATALOGUE[m].unit})" for m in metrics), "seeds"]
-    return table(header, lines) if lines else ""
-
-
-def _between(ends: tuple[float, float] | None, decimals: int) -> str:
-    return "–" if ends is None else f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}"
-
-
-def cost(section: Section) -> str:
+def cost(section: Section) -> Table:
     """Time and memory of every row, fastest first."""
     rows = sorted(
         section.rows, key=lambda row: (statistics.fmean(row.timing("train_seconds") or [math.inf]), row.label)
     )
-    header = ["variant", "parameters", "train s ↓", "images/s ↑", "evaluation s ↓", "whole cell s ↓", "peak memory ↓"]
+    header = ["variant", "parameters", "train s ↓", "images/s ↑", "evaluation s ↓", "whole run s ↓", "peak memory ↓"]
     lines = [
         [
             row_link(row), f"{row.first.parameters:,}",
@@ -248,7 +302,8 @@ def cost(section: Section) -> str:
         ]
         for row in rows
     ]  # fmt: skip
-    return table(header, lines)
+    flat = [[line[0], escape(row.family), *line[1:]] for row, line in zip(rows, lines, strict=True)]
+    return Table(table(header, lines), table(["variant", "family", *header[1:]], flat, left=2))
 
 
 def _memory(row: Row) -> str:
@@ -284,20 +339,43 @@ def protocol(section: Section) -> str:
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",
         ],
+        *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{escape(training.get('epochs'))} epochs, batches of {escape(training.get('batch_size'))}, "
+            f"{_length(training)}, batches of {escape(training.get('batch_size'))}, "
             f"{escape(training.get('optimiser'))} at {escape(training.get('learning_rate'))} "
             f"({escape(training.get('schedule'))}), {escape(training.get('precision'))}",
         ],
         ["importance samples", f"K = {record.importance_samples} an image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
+        *([["outliers", outliers]] if (outliers := _outliers(section)) else []),
         ["hardware", escape(devices)],
         ["versions", escape(versions)],
         ["commits", f"{escape(commits)} (+: with uncommitted changes)" if "+" in commits else escape(commits)],
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _training_loss(dataset: Mapping[str, Any]) -> str:
+    loss = escape(str(dataset["loss"]).replace("_", " "))
+    return f"{loss} of grey pixels, in place of the likelihood: an objective, not comparable with log p(x)"
+
+
+def _outliers(section: Section) -> str:
+    """Which images were told from test images, by the records' details; "" for none."""
+    named = set()
+    for setting, before in (("dataset", "test images of "), ("class", "test images of the left-out class ")):
+        found = [r.details.get(f"outliers_{setting}") for r in section.records]
+        named |= {
+            f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
+        }
+    return "; ".join(sorted(named))
+
+
+def _length(training: Mapping[str, Any]) -> str:
+    steps = training.get("steps")
+    return f"{escape(training.get('epochs'))} epochs" if steps is None else f"{escape(steps)} steps"
 
 
 def _other_data(section: Section) -> str:
@@ -316,11 +394,52 @@ def limits(section: Section) -> str:
         found = [r.details.get(f"limits_{space}") for r in section.records]
         known = next((entry for entry in found if isinstance(entry, dict)), None)
         if known is not None:
-            values = [known.get(name) for name in ("train", "pca_32_reconstruction", "noise")]
+            values = [known.get(name) for name in ("train", PCA, "noise")]
             shown = [f"{v:.2f}" if isinstance(v, int | float) else "–" for v in values]
             lines.append([f"FID, {label}", *shown])
     header = ["distance to test images", "training images", "32-component PCA of test images", "uniform noise"]
     return table(header, lines) if lines else ""
+
+
+PCA = "pca_32_reconstruction"
+
+
+@once
+def pca_distance(section: Section) -> float | None:
+    """The distance of a PCA's reconstructions in the features of the data set's own classifier."""
+    for record in section.records:
+        found = record.details.get("limits_features")
+        if isinstance(found, dict) and isinstance(value := found.get(PCA), int | float):
+            return float(value)
+    return None
+
+
+def below(section: Section) -> str:
+    """How many rows generate images that are further from the data than a PCA's reconstructions."""
+    line = pca_distance(section)
+    having = [row for row in section.rows if row.mean("fid_features") is not None]
+    if line is None or not having:
+        return ""
+    worse = [row for row in sorted_rows(section, "fid_features") if (row.mean("fid_features") or 0.0) > line]
+    if not worse:
+        return f"Every row is closer to the test images than a PCA's reconstructions ({line:.2f})."
+    return (
+        f"**{len(worse)} of {len(having)} rows are further from the test images than a PCA's reconstructions** "
+        f"({line:.2f}): {', '.join(escape(row.label) for row in worse)}."
+    )
+
+
+def reference(section: Section, family: Family) -> str:
+    """What the numbers of a family are read against: what there is without a model."""
+    details = [r.details.get(REFERENCE + family.name) for r in section.records]
+    known: dict[str, float] = next((entry for entry in details if entry), {})
+    numbers = [f"{known[name]:.4g} ({escape(setting(name))})" for name in family.metrics if known.get(name) is not None]
+    return f"{family.reference} {', '.join(numbers)}." if family.reference and numbers else ""
+
+
+def setting(metric: str) -> str:
+    """What the label of one of several alike metrics has after a comma."""
+    return CATALOGUE[metric].label.partition(", ")[2]
 
 
 def judge(section: Section) -> str:
@@ -345,16 +464,22 @@ def measured(section: Section, metrics: Sequence[str]) -> list[str]:
 
 
 def commands(section: Section) -> str:
-    """How to run each row again."""
+    """How to run a row again: one line for rows of default settings, one each for the others."""
     rows = sorted_rows(section, sort_metric(section))
-    return "\n".join(f"- {escape(row.label)}: {command(section, row)}" for row in rows)
+    plain = [row for row in rows if not row.overrides]
+    lines = []
+    if plain:
+        most = max(plain, key=lambda row: len(row.records))
+        lines.append(f"- a row of a variant's default settings, with its name: {command(section, most, 'NAME')}")
+    lines += [f"- {escape(row.label)}: {command(section, row)}" for row in rows if row.overrides]
+    return "\n".join(lines)
 
 
-def command(section: Section, row: Row) -> str:
-    """The command that repeats a row, as code."""
+def command(section: Section, row: Row, variant: str | None = None) -> str:
+    """The command that repeats a row, as code; with a placeholder ``variant`` in place of the row's own."""
     seeds = ",".join(str(record.seed) for record in row.records)
     text = (
-        f"make bench VARIANTS={argument(row.variant)} DATASETS={argument(section.dataset)} SEEDS={seeds} "
+        f"make bench VARIANTS={variant or argument(row.variant)} DATASETS={argument(section.dataset)} SEEDS={seeds} "
         f"PROFILE={argument(section.profile)}"
     )
     if row.overrides:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.catalogue import CATALOGUE, groups
 from benchmarks.records.judged import same_judge
 from benchmarks.records.record import UNKNOWN_DATA
 from benchmarks.records.significance import FEWEST_SEEDS, differ
@@ -27,15 +27,19 @@ def compared(section: Section, before: list[Section]) -> list[str]:
     rows = [row for row in board.sorted_rows(section, by) if row.label in earlier]
     if not rows:
         return []
-    metrics = board.measured(section, board.headlines(section))
-    header = ["variant", *(escape(section.label(metric)) for metric in metrics)]
-    lines = [[board.row_link(row), *(change(row, earlier[row.label], metric) for metric in metrics)] for row in rows]
+    tables = []
+    for group in groups():
+        metrics = board.measured(section, board.headlines(section, group))
+        header = ["variant", *(escape(section.label(metric)) for metric in metrics)]
+        lines = [[board.row_link(row), *(change(row, earlier[row.label], m) for m in metrics)] for row in rows]
+        if metrics or group is None:
+            tables.append(table(header, lines, "left"))
     return [
         "### Against the baseline",
         "Mean now minus mean then. Better or worse: the seeds in common (three or more) differ beyond noise; with "
         "fewer, the difference is over twice its standard error over test images. Rows of the same name are compared, "
         "whatever was set otherwise.",
-        table(header, lines, "left"),
+        *tables,
     ]
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
+import re
 import statistics
 import textwrap
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -19,7 +23,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from benchmarks.records.catalogue import CATALOGUE
-from benchmarks.records.record import CODES_FILE, HISTORY_FILE
+from benchmarks.records.record import CODES_FILE, COMPRESSION_FILE, HISTORY_FILE, ROC_FILE
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.rows import Row, Section, once
 from benchmarks.reporting.style import Look, in_figure, looks, new_figure
@@ -31,20 +35,25 @@ FRONT_COLUMNS = 6
 MOST_INSIDE = 12
 # Rows on one figure, the best of a board: more cannot be told apart, and take minutes to lay out.
 MOST_ROWS = 60
+# Metrics that have ROC curves: which outliers, and by which score.
+ROC_METRIC = re.compile(r"outliers_(\w+?)_auroc_(\w+)")
+ROC_RATES = ("false_positive_rate", "true_positive_rate")
+# Where the AUROC of all curves with a name is above this, rates down to the lowest are on a logarithmic axis.
+NEARLY_PERFECT, LOWEST_RATE = 0.95, 1e-3
 # A picture is drawn smaller until it is no larger than this.
 MOST_BYTES = 300_000
 
 
 @once
 def row_looks(section: Section) -> dict[Row, Look]:
-    """The look of every row on every figure of a board. A variant's first row has the variant's own look; its rows with
-    other settings each have another."""
+    """The look of every row on every figure of a board: the colour of its family. A variant's first row has the
+    variant's own look; its rows with other settings each have another."""
     names: dict[Row, str] = {}
     variants = set()
     for row in sorted(section.rows, key=lambda row: (row.label, row.first.run_id)):
         names[row] = row.label if row.variant in variants else row.variant
         variants.add(row.variant)
-    found = looks(names.values())
+    found = looks({name: row.family for row, name in names.items()})
     return {row: found[name] for row, name in names.items()}
 
 
@@ -103,8 +112,8 @@ def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
         _blank(axis)
     for (row, points), axis in zip(found, axes, strict=False):
         classes = sorted(points["class"].dropna().unique())
-        # Evenly spaced in lightness: told apart in grey print as far as ten classes can be.
-        colours = sns.color_palette("viridis", max(1, len(classes)))
+        # Classes have no order: colours of their own as far as there are ten, and their labels for grey print.
+        colours = sns.color_palette("tab10" if len(classes) <= 10 else "husl", max(1, len(classes)))
         groups = [(name, points[points["class"] == name]) for name in classes] or [(None, points)]
         for (name, group), colour in zip(groups, colours, strict=True):
             label = None if name is None else f"{name:g}"
@@ -131,8 +140,12 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
     labels = {row: textwrap.fill(in_figure(row.label), 24) for row in rows[:MOST_ROWS]}
     style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
-    figure, axes = new_figure(3.4 * len(shown), 0.2 * lines + 0.12 * len(labels) + 1.1, 1, len(shown))
-    for metric, axis in zip(shown, axes, strict=True):
+    columns, panel_lines = min(COLUMNS, len(shown)), -(-len(shown) // COLUMNS)
+    height = 0.2 * lines + 0.12 * len(labels) + 1.1
+    figure, axes = new_figure(3.4 * columns, height * panel_lines, panel_lines, columns)
+    for axis in axes[len(shown) :]:
+        _blank(axis)
+    for metric, axis in zip(shown, axes, strict=False):
         entry = CATALOGUE[metric]
         having = [row for row in section.rows if row in labels and row.mean(metric) is not None]
         having.sort(key=lambda row: row.mean(metric) or 0.0, reverse=entry.better == "lower")
@@ -268,6 +281,90 @@ def training_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> 
     else:
         axis.legend(fontsize=9, ncols=1 if len(labelled) <= 6 else 2)
     return png(figure, 110)
+
+
+def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
+    """Squared error against the numbers that an image is decoded from, a line each of ``rows``, and that of a PCA."""
+    columns_of_curves = ("dimensions", "mse", "pca_mse")
+    curves = [(row, files.table(row.first.run_id, COMPRESSION_FILE, columns_of_curves, 3)) for row in rows[:MOST_ROWS]]
+    found = [(row, curve[(curve["dimensions"] > 0) & (curve["mse"] > 0)]) for row, curve in curves if curve is not None]
+    found = [(row, curve) for row, curve in found if len(curve)]
+    if not found:
+        return None
+    below = len(found) >= MOST_INSIDE
+    figure, (axis,) = new_figure(8, 6.5 if below else 4.5)
+    style_of = row_looks(section)
+    for row, curve in found:
+        style = style_of[row]
+        axis.plot(curve["dimensions"], curve["mse"], color=style["color"], marker=style["marker"], markersize=5,
+                  linestyle="-", label=in_figure(row.label))  # fmt: skip
+    # The same images for every row: the longest curve has all that the others have.
+    longest = max((curve for _, curve in found), key=len).dropna()
+    axis.plot(longest["dimensions"], longest["pca_mse"], color="black", linestyle="--", label="PCA of the images")
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.xaxis.set_major_formatter("{x:.0f}")
+    axis.set_xlabel("numbers an image")
+    axis.set_ylabel("squared error (per pixel channel)")
+    if below:
+        figure.legend(loc="outside lower center", ncols=4, fontsize=9)
+    else:
+        axis.legend(fontsize=9)
+    return png(figure, 110)
+
+
+def roc_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
+    """A line of panels a kind of outliers, a panel a score: the ROC curve of every row's lowest seed, that of the best
+    row of each family of variants in the variant's look and with its AUROC, the others grey."""
+    panels = {tuple(found.groups()): metric for metric in CATALOGUE if (found := ROC_METRIC.fullmatch(metric))}
+    settings, scores = (dict.fromkeys(names) for names in zip(*panels, strict=True))
+    curves: dict[str, dict[Row, pd.DataFrame]] = defaultdict(dict)
+    for row in rows[:MOST_ROWS]:
+        known = {"setting": settings, "score": scores}
+        table = files.table(row.first.run_id, ROC_FILE, ROC_RATES, 2, known)
+        for (setting, score), metric in panels.items():
+            # A file of an earlier evaluation may hold curves that the record has no number for.
+            if table is not None and metric in row.first.metrics:
+                curves[metric][row] = table[(table["setting"] == setting) & (table["score"] == score)]
+    drawn = [key for key, metric in panels.items() if curves[metric]]
+    if not drawn:
+        return None
+    lines, columns = ([name for name in names if any(name in key for key in drawn)] for names in (settings, scores))
+    figure, axes = new_figure(4.4 * len(columns), 4.2 * len(lines), len(lines), len(columns))
+    for key, axis in zip(itertools.product(lines, columns), axes, strict=True):
+        if key in drawn:
+            _roc_panel(axis, panels[key], curves[panels[key]], row_looks(section))
+        else:
+            _blank(axis)
+    return png(figure, 110)
+
+
+def _roc_panel(axis: Axes, metric: str, curves: Mapping[Row, pd.DataFrame], style_of: Mapping[Row, Look]) -> None:
+    area = {row: row.first.metrics[metric] for row in curves}
+    best: dict[str, Row] = {}
+    for row in sorted(area, key=lambda row: (-area[row], row.label)):
+        best.setdefault(row.family, row)
+    false, true = ROC_RATES
+    chance = np.concatenate([[0], np.geomspace(LOWEST_RATE, 1, 50)])
+    axis.plot(chance, chance, color="black", linewidth=0.8, linestyle=":")
+    for row, points in curves.items():
+        if row not in best.values():
+            axis.plot(points[false], points[true], color="0.8", linewidth=1, zorder=1)
+    for row in best.values():
+        points, style = curves[row], style_of[row]
+        axis.plot(
+            points[false], points[true], color=style["color"], linestyle=style["linestyle"], marker=style["marker"],
+            markersize=4, markevery=max(1, len(points) // 6), label=in_figure(f"{row.label}: {area[row]:.3f}", 40),
+        )  # fmt: skip
+    # Curves in the corner alone can only be told apart at low rates.
+    if min(area[row] for row in best.values()) > NEARLY_PERFECT:
+        axis.set_xscale("log")
+        axis.set_xlim(LOWEST_RATE, 1)
+    axis.set_title(CATALOGUE[metric].label, fontsize=10)
+    axis.set_xlabel("false-positive rate", fontsize=9)
+    axis.set_ylabel("true-positive rate", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=8, loc="lower right" if min(area.values()) > 0.5 else "upper left")
 
 
 def png(figure: Figure, dpi: float) -> bytes:

@@ -71,7 +71,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "right") -> str:
-    """A pipe table of strings; the first column stands to the left, the others to ``align``."""
-    columns = ("left", *[align] * (len(header) - 1))
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "right", left: int = 1) -> str:
+    """A pipe table of strings; the first columns, ``left`` of them, stand to the left, the others to ``align``."""
+    columns = (*["left"] * left, *[align] * (len(header) - left))
     return tabulate(rows, header, tablefmt="pipe", colalign=columns if rows else None, disable_numparse=True)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.records.catalogue import CATALOGUE, families
-from benchmarks.records.record import REPRODUCTION, read_missing_data, read_records
+from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
+from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
+from benchmarks.records.searches import read_searches
 from benchmarks.reporting import board, figures, reproduction, variant_pages
+from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import as_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
-from benchmarks.reporting.rows import Section, data_title, sections
+from benchmarks.reporting.reading import glossary, guide
+from benchmarks.reporting.rows import Row, Section, data_title, sections, shows_originals
 from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan
 
@@ -26,6 +28,15 @@ CONDITIONAL = (
     "These models are given a part of what others model: their likelihoods are of x given the condition, and not "
     "comparable with log p(x)."
 )
+
+
+# Why a board shows no reconstructions of some data.
+HIDDEN_RECONSTRUCTIONS = (
+    "Not shown: people could be recognised in reconstructions of test images. How close they are is in the table of "
+    "reconstructions above."
+)
+# A block of a page; a table has another form in the HTML page.
+Block = str | Table
 
 
 @own_settings()
@@ -40,10 +51,10 @@ def write_reports(
     """Write ``reports``/README.md, one page a data set and one a variant, with their pictures, and one of paper targets
     where there are ``plans``; returns messages about records, files and pictures that were left out.
 
-    With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes index.html too, all
-    pages in one file. ``describe`` gives a variant's docstring by its name. A pure function of the records: the same
-    ones give the same bytes. Raises :class:`UserError`, before anything is written, where a file of the user's is in
-    the way or ``reports`` cannot be written.
+    With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes an HTML file for
+    each page, too. ``describe`` gives a variant's docstring by its name. A pure function of the records: the same ones
+    give the same bytes. Raises :class:`UserError`, before anything is written, where a file of the user's is in the way
+    or ``reports`` cannot be written.
     """
     output, files = Output(reports), SideFiles(results)
     records, messages = read_records(results)
@@ -61,12 +72,28 @@ def write_reports(
     if plans:
         messages += reproduction.add_page(results / REPRODUCTION, output, plans)
     measured = _measured(reports)
+    # The boards that can tell variants apart first.
+    boards = dict(sorted(boards.items(), key=lambda entry: (-_most_seeds(entry[1]), entry[0])))
     output.page("README.md", _index(boards, read_missing_data(results), SPEED in measured, bool(plans)))
-    for dataset, parts in sorted(boards.items()):
-        output.page(board.page_file(dataset), _board_page(dataset, parts, before, files, output))
-    variant_pages.add_pages(every, files, output, describe)
-    output.write(as_html(output.pages | measured, output.pictures | _pictures_of(reports, measured)) if html else None)
+    if every:
+        output.page(guide.FILE, guide.page(every, describe))
+        output.page(glossary.FILE, glossary.page(every))
+    wide = {}
+    for dataset, parts in boards.items():
+        name = board.page_file(dataset)
+        blocks = _board_blocks(dataset, parts, before, files, output)
+        output.page(name, _page([block.markdown if isinstance(block, Table) else block for block in blocks]))
+        wide[name] = _page([block.html if isinstance(block, Table) else block for block in blocks])
+    searches, more = read_searches(results)
+    messages += more
+    variant_pages.add_pages(every, files, output, describe, searches)
+    pictures = output.pictures.keys() | _pictures_of(reports, measured)
+    output.write(as_html(output.pages | wide | measured, pictures) if html else None)
     return messages + files.messages + output.messages
+
+
+def _most_seeds(parts: list[Section]) -> int:
+    return max((len(row.records) for section in parts for row in section.rows), default=0)
 
 
 def _measured(reports: Path) -> dict[str, str]:
@@ -78,21 +105,34 @@ def _measured(reports: Path) -> dict[str, str]:
         return {}
 
 
-def _pictures_of(reports: Path, measured: dict[str, str]) -> dict[str, bytes]:
+def _pictures_of(reports: Path, measured: dict[str, str]) -> set[str]:
     """The pictures that a measured page shows and that are there."""
     names = {name for text in measured.values() for name in re.findall(r"\]\((figures/[\w.-]+\.png)\)", text)}
-    return {name: (reports / name).read_bytes() for name in sorted(names) if (reports / name).is_file()}
+    return {name for name in names if (reports / name).is_file()}
 
 
-def _board_page(dataset: str, parts: list[Section], before: list[Section], files: SideFiles, output: Output) -> str:
-    blocks = [GENERATED, f"# {escape(data_title(parts[0].any_record))}", "[All boards](README.md)"]
+def _page(blocks: Sequence[str]) -> str:
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _board_blocks(
+    dataset: str, parts: list[Section], before: list[Section], files: SideFiles, output: Output
+) -> list[Block]:
+    """The blocks of a data set's page. A page of all rows' pictures is added beside it."""
+    blocks: list[Block] = [GENERATED, f"# {escape(data_title(parts[0].any_record))}", "[All boards](README.md)"]
+    every: list[str] = []
     for number, section in enumerate(parts):
         # Only a data set measured under several profiles or budgets needs headings to tell them apart.
         name = f"{dataset}-{section.profile}" + (f"-{number}" if number else "")
-        blocks.append(f"## {escape(section_heading(parts, number))}")
-        blocks += [board.protocol(section), *_section_blocks(section, name, files, output)]
-        blocks += compared(section, before)
-    return "\n\n".join(block for block in blocks if block) + "\n"
+        heading = f"## {escape(section_heading(parts, number))}"
+        shown, of_all = _section_blocks(section, name, files, output)
+        blocks += [heading, board.protocol(section), *shown, *compared(section, before)]
+        every += [heading, *of_all] if of_all else []
+    if every:
+        title = f"# {escape(data_title(parts[0].any_record))}: pictures of every row"
+        back = f"[The board](../{board.page_file(dataset)})"
+        output.page(board.pictures_file(dataset), _page([GENERATED, title, back, *every]))
+    return blocks
 
 
 def section_heading(parts: list[Section], number: int) -> str:
@@ -104,52 +144,98 @@ def section_heading(parts: list[Section], number: int) -> str:
     return title + (f", {same.index(number) + 1}" if len(same) > 1 else "")
 
 
-def _section_blocks(section: Section, name: str, files: SideFiles, output: Output) -> list[str]:
-    blocks: list[str] = []
+def _section_blocks(section: Section, name: str, files: SideFiles, output: Output) -> tuple[list[Block], list[str]]:
+    """The blocks of a section, and those of the page of its pictures."""
+    blocks: list[Block] = []
+    every: list[str] = []
     if section.rows:
         by = board.sort_metric(section)
+        pictures, every = _pictures(section, name, files, output)
         blocks += [
             "### Leaderboard",
             CONDITIONAL if section.given else "",
             f"Sorted by {escape(section.label(by))} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds; "
-            f"↑ higher is better, ↓ lower is better. {board.ranking_sentence(section)}",
+            f"↑ higher is better, ↓ lower is better. What each column means: [glossary]({glossary.FILE}). "
+            f"{board.ranking_sentence(section)}",
             board.leaderboard(section),
-            _meanings(section, board.columns(section, families()[0])),
-            board.by_family(section),
+            *_further_tables(section, name, files, output),
+            *pictures,
+            "### Run a row again",
+            board.commands(section),
         ]
-        blocks += _further_tables(section)
-        blocks += _pictures(section, name, files, output)
-        blocks += ["### Run a row again", board.commands(section)]
     if section.failed:
-        blocks += ["### Cells that ended badly", board.failures(section.failed)]
-    return blocks
+        blocks += ["### Runs that ended badly", board.failures(section.failed)]
+    return blocks, every
 
 
-def _further_tables(section: Section) -> list[str]:
-    """The table of every family but the leaderboard's, where at least one row has a number; cost."""
-    options = defaultdict(lambda: "?", _evaluation_options(section))
-    blocks = []
-    for family in families()[1:]:
-        shown = board.measured(section, board.columns(section, family))
-        if not shown:
-            continue
-        by = next((metric for metric in family.headline if metric in shown), shown[0])
-        table_of_metrics = board.metric_table(section, by, shown)
-        blocks += [
-            f"### {escape(family.title)}",
-            family.sentence.format_map(options),
-            table_of_metrics,
-            _meanings(section, shown),
+def _further_tables(section: Section, name: str, files: SideFiles, output: Output) -> list[Block]:
+    """The table of every family but the leaderboard's, where at least one row has a number, those of a group under its
+    heading; cost."""
+    blocks: list[Block] = []
+    for group, members in grouped(families()[1:]):
+        shown = [
+            (family, metrics)
+            for family in members
+            if (metrics := board.measured(section, board.columns(section, family)))
         ]
-        if family.explains_distances:
-            blocks += [board.judge(section), "What the distances mean:", board.limits(section)]
+        if group and shown:
+            blocks += [f"### {escape(group.title)}", group.sentence]
+        for family, metrics in shown:
+            by = next((metric for metric in family.headline if metric in metrics), metrics[0])
+            blocks += [
+                f"{'####' if group else '###'} {escape(family.title)}",
+                *_family_table(section, family, by, metrics),
+                *_family_picture(section, family, by, name, files, output),
+            ]
     blocks += [
         "### Cost",
-        "Of one cell, means over seeds, on the hardware above; fastest to train first. Memory is the process's highest "
-        "on a CPU, the tensors' on a GPU.",
+        "Of one run, means over seeds, on the hardware above. Memory is the process's highest on a CPU, the tensors' "
+        "on a GPU.",
         board.cost(section),
     ]
     return blocks
+
+
+def _family_table(section: Section, family: Family, by: str, shown: Sequence[str]) -> list[Block]:
+    options = defaultdict(lambda: "?", _evaluation_options(section))
+    blocks: list[Block] = [
+        family.sentence.format_map(options),
+        board.metric_table(section, by, shown),
+        board.reference(section, family),
+    ]
+    if family.explains_distances:
+        blocks += [board.judge(section), "What the distances mean:", board.limits(section), board.below(section)]
+    return blocks
+
+
+def _family_picture(
+    section: Section, family: Family, by: str, name: str, files: SideFiles, output: Output
+) -> list[str]:
+    """What is drawn below a family's table, which is sorted by the metric ``by``."""
+    heading = family.title
+    file = f"{name}-{anchor(heading)}"
+    rows = board.sorted_rows(section, by)
+    if family.name == "denoising" and shows_originals(section):
+        best = board.best_of_each_family(section, by)
+        noises = ", ".join(escape(board.setting(metric)) for metric in family.metrics)
+        caption = (
+            f"Test images and, for each noise ({noises}), a line of them corrupted over a line of reconstructions. The "
+            f"best row of each family of variants by {escape(section.label(by))}, its lowest seed."
+        )
+        return _picture(file, heading, lambda: figures.sheet(best, files, DENOISED_FILE, 4.3), output, caption, best)
+    if family.name == "outliers":
+        caption = (
+            "How each score tells outliers from test images, with the AUROC of the best row of each family; "
+            "all other rows grey; the dotted line is chance; the lowest seed of each row."
+        )
+        return _picture(file, heading, lambda: figures.roc_curves(section, rows, files), output, caption, rows)
+    if family.name == "compression":
+        caption = (
+            "Squared error of test images against the numbers that each is decoded from, the lowest seed of each row; "
+            "a curve ends with the whole code. Dashed, a PCA of the images."
+        )
+        return _picture(file, heading, lambda: figures.compression(section, rows, files), output, caption, rows)
+    return []
 
 
 def _evaluation_options(section: Section) -> dict[str, str]:
@@ -161,16 +247,32 @@ def _evaluation_options(section: Section) -> dict[str, str]:
     return {name: escape(", ".join(sorted(values))) for name, values in found.items()}
 
 
-def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> list[str]:
+def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> tuple[list[Block], list[str]]:
+    """The pictures of a board, of the best row of each family where they show images; and those of all rows."""
     by = board.sort_metric(section)
     rows = board.sorted_rows(section, by)
-    dots, pairs = board.headlines(section), board.plots(section)
+    best = board.best_of_each_family(section, by)
+    dots = [metric for group in groups() for metric in board.headlines(section, group)]
+    pairs = board.plots(section)
     lowest = "the lowest seed of each row"
-    drawings: list[tuple[str, Callable[[], bytes | None], str]] = [
-        ("Samples", lambda: figures.sheet(rows, files, "samples.png", 2.9),
-         f"{_sample_caption(section)}, {lowest}; not selected."),
-        ("Reconstructions", lambda: figures.sheet(rows, files, "reconstructions.png", 2.9),
-         _reconstruction_caption(section)),
+
+    def sheet_of(file: str) -> Callable[[Sequence[Row]], bytes | None]:
+        return lambda of: figures.sheet(of, files, file, 2.9)
+
+    # What shows a picture a row: on the board of the best of each family, where it says so, and of all on their page.
+    a_row: list[tuple[str, Callable[[Sequence[Row]], bytes | None], str, bool]] = [
+        ("Samples", sheet_of("samples.png"), f"{_sample_caption(section)}, {lowest}; not selected.", True),
+        ("Reconstructions", sheet_of("reconstructions.png"),
+         "Pairs of lines: the first test images, and under each its reconstruction from the posterior mean.", True),
+        ("Latent space", lambda of: figures.codes(of, files),
+         f"Posterior means of the first 1,000 test images on the plane in which they vary most, a colour a class; "
+         f"{lowest}.", False),
+        ("Latent plane", sheet_of("plane.png"),
+         f"Images decoded on a grid over that plane, three standard deviations to each side; {lowest}.", False),
+        ("Interpolations", sheet_of("interpolations.png"),
+         f"Each line runs straight between two codes: {_ends(section)}; {lowest}.", False),
+    ]  # fmt: skip
+    a_board: list[tuple[str, Callable[[], bytes | None], str]] = [
         ("Training", lambda: figures.training_curves(section, rows, files),
          "Validation ELBO (one posterior sample an image) after every epoch, one line a seed."),
         ("Seeds", lambda: figures.seeds(section, rows, dots),
@@ -178,26 +280,47 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
          f"{_plotted(pairs)}; means over seeds. Rings mark the Pareto front: no other row is at least as good in both "
          "and better in one."),
-        ("Latent space", lambda: figures.codes(rows, files),
-         f"Posterior means of the first 1,000 test images on the plane in which they vary most, a colour a class; "
-         f"{lowest}."),
-        ("Latent plane", lambda: figures.sheet(rows, files, "plane.png", 2.9),
-         f"Images decoded on a grid over that plane, three standard deviations to each side; {lowest}."),
-        ("Interpolations", lambda: figures.sheet(rows, files, "interpolations.png", 2.9),
-         "Each line runs straight between the codes of two test images; the ends are reconstructions, not the images "
-         f"themselves; {lowest}."),
     ]  # fmt: skip
-    blocks = []
-    for heading, draw, caption in drawings:
-        png = output.drawn(f"{heading} of {name}", draw)
-        if png is not None:
-            picture = output.picture(f"{name}-{anchor(heading)}", png)
-            if len(rows) > figures.MOST_ROWS:
-                caption += f" The first {figures.MOST_ROWS} of {len(rows):,} rows of the leaderboard."
-            blocks += [f"### {heading}", f"![{heading}](figures/{picture})", f"*{caption}*"]
-        if heading == "Seeds" and (table_of_intervals := board.intervals(section, board.measured(section, dots))):
-            blocks += ["Student's 95% intervals of the means, by the spread over seeds:", table_of_intervals]
-    return blocks
+    blocks: list[Block] = []
+    every: list[str] = []
+    for heading, draw, caption, on_board in a_row:
+        if heading == "Reconstructions" and not shows_originals(section):
+            blocks += ["### Reconstructions", HIDDEN_RECONSTRUCTIONS]
+            continue
+        shown = _picture(f"{name}-{anchor(heading)}", heading, lambda draw=draw: draw(rows), output, caption, rows)  # type: ignore[misc]
+        if not shown:
+            continue
+        every += [f"### {heading}", shown[0].replace("](figures/", "](../figures/"), *shown[1:]]
+        if on_board and len(best) < len(rows):
+            page = f"[All rows]({board.pictures_file(section.dataset)})."
+            shown = _picture(
+                f"{name}-{anchor(heading)}-best", heading, lambda draw=draw: draw(best), output,  # type: ignore[misc]
+                f"The best of each family. {caption}", best,
+            )  # fmt: skip
+            blocks += [f"### {heading}", *shown, page] if shown else []
+        elif on_board:
+            blocks += [f"### {heading}", *shown]
+    for heading, draw_board, caption in a_board:
+        if shown := _picture(f"{name}-{anchor(heading)}", heading, draw_board, output, caption, rows):
+            blocks += [f"### {heading}", *shown]
+    if every:
+        blocks.append(
+            f"More pictures: latent spaces, interpolations and samples of every row are on "
+            f"[a page of their own]({board.pictures_file(section.dataset)})."
+        )
+    return blocks, every
+
+
+def _picture(
+    name: str, heading: str, draw: Callable[[], bytes | None], output: Output, caption: str, rows: Sequence[Row]
+) -> list[str]:
+    """A picture and its caption; nothing where there is none."""
+    png = output.drawn(f"picture {name}", draw)
+    if png is None:
+        return []
+    if len(rows) > figures.MOST_ROWS:
+        caption += f" The first {figures.MOST_ROWS} of {len(rows):,} rows of the leaderboard."
+    return [f"![{heading}](figures/{output.picture(name, png)})", f"*{caption}*"]
 
 
 def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
@@ -207,33 +330,20 @@ def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _shows_originals(section: Section) -> bool:
-    return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
-
-
 def _sample_caption(section: Section) -> str:
     if section.condition == "label":
         return "Mean images of draws from the prior, a line a class"
-    if section.given and _shows_originals(section):
+    if section.given and shows_originals(section):
         return "A line a test image: what is given of it, and its completions by draws from the prior (mean images)"
     if section.given:
         return "A line a test image: the pixels predicted by draws from the prior (mean images), the given ones white"
     return "Mean images of draws from the prior"
 
 
-def _reconstruction_caption(section: Section) -> str:
-    if _shows_originals(section):
-        return "Pairs of lines: the first test images, and under each its reconstruction from the posterior mean."
-    return (
-        "Reconstructions of the first test images from the posterior mean. The images themselves may not be passed on "
-        "and are not shown."
-    )
-
-
-def _meanings(section: Section, metrics: Sequence[str]) -> str:
-    return "\n".join(
-        f"- **{escape(section.label(m))}** ({CATALOGUE[m].unit}): {escape(CATALOGUE[m].meaning)}." for m in metrics
-    )
+def _ends(section: Section) -> str:
+    if shows_originals(section):
+        return "those of two test images, whose reconstructions are the ends"
+    return "two draws from the prior"
 
 
 def _index(
@@ -242,31 +352,25 @@ def _index(
     blocks = [
         GENERATED,
         "# Reports",
-        "Every number here is computed by one evaluation code from the weights at the end of a fixed budget, and "
-        "stands in a record under `results/` with the configuration, the commit and the hardware that made it. Numbers "
-        "of different data sets, protocols or profiles never share a table.",
+        "Every number here comes from one evaluation code, applied to the weights at the end of a fixed training "
+        "budget. Each is stored in a record under `results/`, with the configuration, the commit and the hardware that "
+        "produced it. Numbers of different data sets, protocols or profiles never share a table.",
     ]
     if boards:
         lines = [
-            _index_line(dataset, parts, number)
-            for dataset, parts in sorted(boards.items())
-            for number in range(len(parts))
+            _index_line(dataset, parts, number) for dataset, parts in boards.items() for number in range(len(parts))
         ]
-        header = ["board", "cells", "failed", "seeds", "finished", "hardware"]
-        blocks += ["## Boards", table(header, [line for line, _ in lines], "left")]
-        of_conditional = [bool(section.given) for _, parts in sorted(boards.items()) for section in parts]
-        for heading, conditional, sentence in (
-            ("## Winners", False, ""),
-            ("## Winners among conditional models", True, f" {CONDITIONAL}"),
-        ):
-            winners = [line for (_, line), given in zip(lines, of_conditional, strict=True) if given == conditional]
-            if winners:
-                blocks += [
-                    heading,
-                    f"The best mean for each question, and how many others seeds cannot tell from it.{sentence}",
-                    table(["board", *board.questions(), "speed"], winners, "left"),
-                ]
-        blocks += ["## Variants", "What each is, and how it did on every board.", _variants_by_family(boards)]
+        header = ["board", "runs", "failed", "seeds", "hours", "on", "finished"]
+        blocks += [
+            "## Boards",
+            table(header, lines, "left"),
+            "Hours: training and evaluation of all runs, one after the other.",
+            f"**Which variant for what: [the guide]({guide.FILE}).** What a metric means: [glossary]({glossary.FILE}).",
+            *_winners(boards),
+            "## Variants",
+            "What each is, and how it did on every board.",
+            _variants_by_family(boards),
+        ]
     else:
         blocks.append("There are no records yet: `make bench` makes some.")
     present = []
@@ -281,8 +385,37 @@ def _index(
         missing = [f"- {escape(name)}: **data missing**: {escape(why)}" for name, why in sorted(missing_data.items())]
         blocks += ["## Asked for and not run", "\n".join(missing)]
     if failed:
-        blocks += ["## Cells that ended badly", board.failures(failed)]
+        blocks += ["## Runs that ended badly", board.failures(failed)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _winners(boards: dict[str, list[Section]]) -> list[str]:
+    """The best row for each question of each board that has seeds enough to tell, beside what it costs elsewhere; those
+    of conditional models apart."""
+    plain: list[str] = []
+    conditional: list[str] = []
+    for dataset, parts in boards.items():
+        seen = set()
+        for number, section in enumerate(parts):
+            # The first section of a condition is that of the largest budget.
+            if section.condition in seen or not section.rows:
+                continue
+            seen.add(section.condition)
+            link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(section_heading(parts, number))})"
+            lines = guide.winners(section)
+            header = ["question", "best", "not told apart from it", "training", "its place elsewhere"]
+            first = board.sorted_rows(section, board.sort_metric(section))[0]
+            (conditional if section.given else plain).extend([
+                f"### {link}",
+                table(header, lines, "left") if lines else "No winners: fewer than three seeds cannot tell variants "
+                "apart.",
+                f"To run the first row of the leaderboard again: {board.command(section, first)}",
+            ])  # fmt: skip
+    sentence = "The best mean for each question, how sure it is, and what it costs on the other questions."
+    return [
+        *(["## Winners", sentence, *plain] if plain else []),
+        *(["## Winners among conditional models", CONDITIONAL, *conditional] if conditional else []),
+    ]
 
 
 def _variants_by_family(boards: dict[str, list[Section]]) -> str:
@@ -294,37 +427,19 @@ def _variants_by_family(boards: dict[str, list[Section]]) -> str:
     return "\n".join(f"- {escape(family)}: {', '.join(names)}" for family, names in links.items())
 
 
-def _index_line(dataset: str, parts: list[Section], number: int) -> tuple[list[str], list[str]]:
-    """A board's line in the table of boards, and in that of winners."""
+def _index_line(dataset: str, parts: list[Section], number: int) -> list[str]:
+    """A board's line in the table of boards."""
     section = parts[number]
     everything = [*section.records, *section.failed]
     seeds = sorted({len(row.records) for row in section.rows})
     heading = section_heading(parts, number)
-    link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})"
-    line = [
-        link,
+    hours = sum(record.timing.get("total_seconds", 0.0) for record in everything) / 3600
+    return [
+        f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})",
         str(len(everything)),
         str(len(section.failed)),
         " to ".join(dict.fromkeys(str(count) for count in (seeds[:1] + seeds[-1:]))) or "–",
-        escape(max(record.finished for record in everything)[:10]),
+        f"{hours:.1f}",
         escape("; ".join(sorted({str(record.environment.get("device", "unknown")) for record in everything}))),
+        escape(max(record.finished for record in everything)[:10]),
     ]
-    return line, [link, *(_winner(section, metrics) for metrics in board.questions().values()), _fastest(section)]
-
-
-def _winner(section: Section, metrics: tuple[str, ...]) -> str:
-    for name in metrics:
-        if any(row.mean(name) is not None for row in section.rows):
-            best = board.sorted_rows(section, name)[0]
-            tied = len(board.best_labels(section, name)) - 1
-            text = f"{board.row_link(best)}: {board.spread(best.values(name) or [], CATALOGUE[name].decimals)}"
-            return text + (f" (and {tied} more)" if tied > 0 else "")
-    return "–"
-
-
-def _fastest(section: Section) -> str:
-    rates = {row: statistics.fmean(values) for row in section.rows if (values := row.timing("train_images_per_second"))}
-    if not rates:
-        return "–"
-    best = max(rates, key=lambda row: rates[row])
-    return f"{board.row_link(best)}: {rates[best]:,.0f} images/s"

@@ -163,8 +163,8 @@ class Section:
 
 
 def sections(records: Iterable[Record]) -> list[Section]:
-    """Group records; the order depends on their content alone. The largest section of a data set comes first, those of
-    conditional models last."""
+    """Group records; the order depends on their content alone. The section of a data set's largest budget comes first,
+    those of conditional models last."""
     groups: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda r: (r.dataset, r.profile, r.variant, r.seed, r.run_id)):
         groups[(record.dataset, record.profile, _setting_hash(record))][_data(record)].append(record)
@@ -176,7 +176,10 @@ def sections(records: Iterable[Record]) -> list[Section]:
 
     def place(section: Section) -> tuple[Any, ...]:
         known = (bool(section.given), section.condition)
-        return (section.dataset, *known, -len(section.rows), section.profile, protocol_hash(section.any_record))
+        # The larger budget first: that is the board to quote.
+        epochs = section.any_record.config.get("training", {}).get("epochs")
+        budget = -epochs if isinstance(epochs, int | float) else 0
+        return (section.dataset, *known, budget, -len(section.rows), section.profile, protocol_hash(section.any_record))
 
     return sorted(made, key=place)
 
@@ -220,6 +223,11 @@ def _code(record: Record) -> str:
 def data_title(record: Record) -> str:
     """What the images were, in words: a sample of a data set says so, and shares no table with the whole."""
     return str(record.details.get("data_title") or record.config.get("dataset", {}).get("title") or record.dataset)
+
+
+def shows_originals(section: Section) -> bool:
+    """Whether pictures of the section show images of the data set itself."""
+    return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
 
 
 def _section(dataset: str, profile: str, records: list[Record], data: str) -> Section:

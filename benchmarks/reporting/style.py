@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import seaborn as sns
@@ -18,55 +18,65 @@ from benchmarks.reporting.markdown import one_line
 Look = dict[str, str]
 
 # Okabe & Ito's colours, safe for colour-blind eyes; a brown in place of their yellow, which is hard to see on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A6D3B")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# One a family of variants, those from outside with the last.
+_COLOURS = {
+    "bounds": "#0072B2", "posteriors and priors": "#56B4E9", "discrete": "#009E73", "disentangling": "#D55E00",
+    "reconstruction losses": "#E69F00", "autoencoders": "#000000", "conditional": "#CC79A7", "other": "#8A6D3B",
+}  # fmt: skip
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 _LINES = ("-", "--", ":", "-.")
 # The variants that come with the suite. A new one goes at the end, so that the others keep their looks; a name that is
 # not here is treated as one from outside.
-_BUILT_IN = (
-    "vae", "beta_vae", "iwae", "wae_mmd", "info_vae", "dip_vae", "vq_vae", "dfc_vae", "gumbel_vae", "joint_vae",
-    "logcosh_vae", "iaf_vae", "ae", "denoising_ae", "sparse_ae", "contractive_ae", "fullcov_vae", "flow_vae", "miwae",
-    "swae", "beta_tcvae", "msssim_vae", "cvae", "auxiliary_vae", "structured_vae", "factor_vae",
-)  # fmt: skip
-# Places kept for built-in variants. Names from outside get the rest of those with a colour and mark of their own, then
-# those that differ in their lines alone.
-_RESERVED = 32
-_DISTINCT = len(_COLOURS) * len(_MARKERS)
-_PLACES = _DISTINCT * len(_LINES)
+_BUILT_IN = {
+    "bounds": ("vae", "iwae", "miwae"),
+    "posteriors and priors": ("iaf_vae", "fullcov_vae", "flow_vae", "auxiliary_vae", "structured_vae"),
+    "discrete": ("vq_vae", "gumbel_vae"),
+    "disentangling": ("beta_vae", "info_vae", "dip_vae", "joint_vae", "beta_tcvae", "factor_vae"),
+    "reconstruction losses": ("dfc_vae", "logcosh_vae", "msssim_vae"),
+    "autoencoders": ("wae_mmd", "ae", "denoising_ae", "sparse_ae", "contractive_ae", "swae"),
+    "conditional": ("cvae",),
+}
+_PLACES = len(_MARKERS) * len(_LINES)
 
 
-def looks(names: Iterable[str]) -> dict[str, Look]:
-    """Colour, line style and marker for each of the names on one figure or board.
+def looks(families: Mapping[str, str]) -> dict[str, Look]:
+    """Colour, line style and marker for each name on one figure or board; ``families``: name -> family of variants.
 
-    A built-in variant has the same look on every board. Any other name takes the place that its hash points to or, if
-    another name here has that one, the next free one. The result depends on the set of names alone, not on their order.
+    A family has a colour, its members differ in marker and line. A built-in variant has the same look on every board.
+    Any other name takes the place that its hash points to or, if another name of its family here has that one, the
+    next free one. The result depends on the names alone, not on their order.
     """
-    unique = sorted(set(names))
-    places = {name: _BUILT_IN.index(name) for name in unique if name in _BUILT_IN}
-    taken: set[int] = set()
-    for name in unique:
-        if name not in places:
-            places[name] = next((place for place in _choices(name) if place not in taken), _RESERVED)
-            taken.add(places[name])
-    return {name: _look(place) for name, place in places.items()}
+    found: dict[str, Look] = {}
+    by_family: dict[str, list[str]] = {}
+    for name in sorted(families):
+        by_family.setdefault(families[name] if families[name] in _COLOURS else "other", []).append(name)
+    for family, names in by_family.items():
+        known = _BUILT_IN.get(family, ())
+        places = {name: known.index(name) for name in names if name in known}
+        taken: set[int] = set()
+        for name in names:
+            if name not in places:
+                places[name] = next((place for place in _choices(name, len(known)) if place not in taken), _PLACES - 1)
+                taken.add(places[name])
+        found |= {name: _look(family, place) for name, place in places.items()}
+    return found
 
 
-def _choices(name: str) -> Iterator[int]:
-    """The places that a name from outside may have, best first."""
-    count = _DISTINCT - _RESERVED
-    start = int(hashlib.sha256(name.encode()).hexdigest(), 16) % count
-    yield from (_RESERVED + (start + step) % count for step in range(count))
-    yield from range(_DISTINCT, _PLACES)
+def _choices(name: str, reserved: int) -> Iterator[int]:
+    """The places that a name from outside may have beside ``reserved`` ones, best first: with a marker of its own,
+    then those that share one and differ in their lines."""
+    start = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+    for first, end in ((reserved, len(_MARKERS)), (len(_MARKERS), _PLACES)):
+        count = end - first
+        yield from (first + (start + step) % count for step in range(count))
 
 
-def _look(place: int) -> Look:
-    # One round of colours after the other. Marks are shifted by 3, which has no divisor in common with their number:
-    # in 8 rounds a colour meets every mark once. After that the lines are shifted.
-    rounds, turns = place // len(_COLOURS), place // _DISTINCT
+def _look(family: str, place: int) -> Look:
+    turns, marker = divmod(place, len(_MARKERS))
     return {
-        "color": _COLOURS[place % len(_COLOURS)],
-        "linestyle": _LINES[(rounds + turns) % len(_LINES)],
-        "marker": _MARKERS[(place + 3 * rounds) % len(_MARKERS)],
+        "color": _COLOURS[family],
+        "linestyle": _LINES[(marker + turns) % len(_LINES)],
+        "marker": _MARKERS[marker],
     }
 
 

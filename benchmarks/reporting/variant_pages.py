@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.catalogue import CATALOGUE, groups
+from benchmarks.records.searches import Search
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
-from benchmarks.reporting.markdown import GENERATED, escape, file_name, table
-from benchmarks.reporting.rows import Row, Section, once
+from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, table
+from benchmarks.reporting.rows import Row, Section, once, shows_originals
 
 PICTURES = {
     "samples": "samples.png",
@@ -30,15 +32,19 @@ def page_file(variant: str) -> str:
     return f"variants/{file_name(variant)}.md"
 
 
-def add_pages(sections: Sequence[Section], files: SideFiles, output: Output, describe: Describe) -> None:
-    """Add the page of every variant that has a row, with its pictures, to ``output``."""
+def add_pages(
+    sections: Sequence[Section], files: SideFiles, output: Output, describe: Describe, searches: Sequence[Search] = ()
+) -> None:
+    """Add the page of every variant that has a row, with its pictures and the searches for its options, to
+    ``output``."""
     found: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for number, section in enumerate(sections):
         for row in section.rows:
             found[row.variant][number].append(row)
     for name, own in sorted(found.items()):
         rows = [(sections[number], rows) for number, rows in own.items()]
-        output.page(page_file(name), _page(name, rows, files, output, describe(name)))
+        of_variant = [search for search in searches if search.variant == name]
+        output.page(page_file(name), _page(name, rows, files, output, describe(name), of_variant))
 
 
 def _page(
@@ -47,16 +53,16 @@ def _page(
     files: SideFiles,
     output: Output,
     documentation: str | None,
+    searches: Sequence[Search],
 ) -> str:
     blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)"]
     blocks.append(as_markdown(documentation) if documentation else "This variant is not registered here.")
+    blocks += [block for search in searches for block in _tried(search)]
     blocks += [
         "## On these boards",
         "Place among the rows that have the number (shared where seeds cannot tell them apart; by the mean alone, "
         "marked ~, where there are fewer than three seeds).",
-        table(
-            ["board", *board.questions()], [line for section, rows in own for line in _places(section, rows)], "left"
-        ),
+        *_tables_of_places(own),
     ]
     for section, rows in own:
         blocks.append(f"## {escape(section.title)}")
@@ -77,14 +83,37 @@ def _page(
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def _tried(search: Search) -> list[str]:
+    """What a search for better options tried, best first."""
+    words = {"best": search.best, "default": search.default}
+    trials = sorted(search.trials, key=lambda trial: -math.inf if trial.score is None else -trial.score)
+    lines = [
+        [
+            ", ".join(f"{escape(name)} = {escape(value)}" for name, value in trial.options.items()),
+            "ended badly" if trial.score is None else f"{trial.score:.2f}",
+            ", ".join(word for word, options in words.items() if options == trial.options),
+        ]
+        for trial in trials
+    ]
+    command = f"make tune VARIANTS={argument(search.variant)} DATASETS={argument(search.dataset)}"
+    return [
+        f"## Options searched on {escape(search.dataset)}",
+        f"{len(trials)} runs of the profile {code(search.profile)}, seed 0. The "
+        f"{escape(search.criterion.replace('_', ' '))} after the last epoch decides, higher is better. A default "
+        f"changes by hand alone: what a variant is made for is not always what this measures. Again: {code(command)}",
+        table(["options", "score", ""], lines, "left"),
+    ]
+
+
 def _caption(row: Row, section: Section) -> str:
-    originals = section.any_record.config.get("dataset", {}).get("show_originals", True)
-    shown = "test images over their reconstructions" if originals else "reconstructions of test images"
+    originals = shows_originals(section)
+    shown = "; test images over their reconstructions" if originals else ""
+    ends = "the codes of two test images" if originals else "two draws from the prior"
     return (
         f"{escape(row.label)}, seed {row.first.seed}: mean images of draws from the prior"
-        f"{f' given {escape(section.given)}' if section.given else ''}; {shown}; where the latent "
+        f"{f' given {escape(section.given)}' if section.given else ''}{shown}; where the latent "
         "space is continuous, the eight dimensions that vary most, a line each, from -3 to 3 standard deviations, and "
-        "straight lines between the codes of two test images. Nothing is selected."
+        f"straight lines between {ends}. Nothing is selected."
     )
 
 
@@ -93,12 +122,22 @@ def _number(row: Row, metric: str) -> str:
     return "–" if values is None else board.spread(values, CATALOGUE[metric].decimals)
 
 
-def _places(section: Section, rows: Sequence[Row]) -> list[list[str]]:
+def _tables_of_places(own: Sequence[tuple[Section, list[Row]]]) -> list[str]:
+    """A table of the questions in no group and, where there is a place in it, one of each group."""
+    tables = []
+    for group in groups():
+        lines = [line for section, rows in own for line in _places(section, rows, board.questions(group))]
+        if group is None or any(place != "–" for _, *places in lines for place in places):
+            tables.append(table(["board", *board.questions(group)], lines, "left"))
+    return tables
+
+
+def _places(section: Section, rows: Sequence[Row], questions: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
     link = f"[{escape(section.title)}](../{board.page_file(section.dataset)})"
     lines = []
     for row in rows:
         label = link if row.label == row.variant else f"{link}: {escape(row.label)}"
-        lines.append([label, *(_place(section, row, metrics) for metrics in board.questions().values())])
+        lines.append([label, *(_place(section, row, metrics) for metrics in questions.values())])
     return lines
 
 

@@ -20,6 +20,7 @@ from benchmarks.records.judged import same_judge, without_judged
 from benchmarks.records.publishing import seedless
 from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, read_records
 from benchmarks.sweep.cell import Setting, prepare, run_once
+from benchmarks.sweep.outliers import download_outliers
 from benchmarks.sweep.runner import check_writable
 from benchmarks.training.checkpoint import WEIGHTS_FILE
 from variants.options import unknown
@@ -80,6 +81,7 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     data = load(config.dataset, setting.data_root)
     if data.sha256 != record.data_sha256:
         raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")
+    download_outliers(config.dataset, setting.data_root)
     for earlier in {config.run_id, config.earlier_run_id}:
         folder = setting.results / "runs" / earlier
         if (folder / RECORD_FILE).exists():

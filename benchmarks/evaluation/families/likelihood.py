@@ -13,12 +13,9 @@ BOUND = ("prior", "posterior_density")
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.likelihood import PER_IMAGE, in_units, per_image
+    from benchmarks.evaluation.likelihood import in_units
 
-    x, config = context.data.x, context.config
-    found = per_image(
-        context.variant, x, config.importance_samples, config.decodes, tuple(PER_IMAGE), context.data.condition
-    )
+    found = context.likelihoods
     for bound in ("elbo", "log_likelihood"):
         for name, value in in_units(bound, found[bound], context.pixels_of_8_bits).items():
             result.add(name, value)
@@ -67,6 +64,7 @@ register(
             ),
             "kl": Metric(
                 "KL", "nats/image", None, "KL(q(z|x) ‖ p(z)), the ELBO's rate, by Monte Carlo", needs=BOUND,
+                wide=True,
             ),
         },
     )

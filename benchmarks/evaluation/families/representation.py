@@ -19,7 +19,7 @@ def compute(context: Context, result: Evaluation) -> None:
     if not context.missing("classes") and not context.missing("no_condition"):
         assert data.labels is not None
         assert data.probe_labels is not None
-        train, test = context.of_probe(variant.represent).cpu(), context.of_test(variant.represent).cpu()
+        train, test = context.probe_codes, context.test_codes
         result.add("knn_accuracy", knn_accuracy(train, data.probe_labels, test, data.labels))
         result.add("linear_probe_accuracy", linear_probe_accuracy(train, data.probe_labels, test, data.labels))
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ParamSpec
 
@@ -16,13 +16,12 @@ from benchmarks.files import ABANDONED_SECONDS, locked, write_atomically
 from benchmarks.reporting.markdown import GENERATED, file_name, one_line
 
 MANIFEST = "manifest.json"
-INDEX = "index.html"
 _ABOUT = (
     "What `make report` wrote here, with the SHA-256 of each file; nothing else in this folder is replaced or removed."
 )
 # How files of ours begin, in this version and in earlier ones.
 _PAGE_START = GENERATED.partition(" from ")[0].encode()
-_HTML_TITLE = b"<title>VAE benchmark reports</title>"
+_HTML_MARKS = (b'content="vae-bench-suite reports">', b"<title>VAE benchmark reports</title>")
 _MANIFEST_START = _ABOUT.partition(",")[0].encode()
 _Arguments = ParamSpec("_Arguments")
 
@@ -77,19 +76,20 @@ class Output:
                 "move it, or choose another folder with REPORTS (--reports)"
             )
 
-    def write(self, index: str | None = None) -> None:
-        """Write everything, and ``index`` as index.html where it is given; remove what the suite wrote earlier and no
-        record supports any more. Raises :class:`UserError` for a file of the user's, and where writing fails."""
+    def write(self, in_html: Mapping[str, str] | None = None) -> None:
+        """Write everything, and the HTML files ``in_html`` (path -> text) where they are given; remove what the suite
+        wrote earlier and no record supports any more, and earlier HTML files where new ones are given. Raises
+        :class:`UserError` for a file of the user's, and where writing fails."""
         # Pages come before their pictures: what one of our pages shows is ours, even where a kill left no manifest.
         files = {name: text.encode() for name, text in self.pages.items()} | self.pictures
-        extra = {} if index is None else {INDEX: index.encode()}
+        extra = {name: text.encode() for name, text in (in_html or {}).items()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Another sweep may be writing its reports here.
             with locked(self.folder):
                 self._look()
                 self.check([*files, *extra, MANIFEST])
-                stale = self._stale(files)
+                stale = self._stale([*files, *extra], bool(extra))
                 for name, data in (files | extra).items():
                     self._replace(name, data)
                 for name in stale:
@@ -123,8 +123,8 @@ class Output:
             return False
         if name == MANIFEST:
             return _MANIFEST_START in data[:500]
-        if name == INDEX:
-            return _HTML_TITLE in data[:2000]
+        if name.endswith(".html"):
+            return any(mark in data[:2000] for mark in _HTML_MARKS)
         if name.endswith(".md") and data.startswith(_PAGE_START):
             return True
         return name in self._shown or self._manifest.get(name) == _digest(data)
@@ -140,7 +140,7 @@ class Output:
         """The pages that are there and begin with the suite's first line."""
         found = {
             path.relative_to(self.folder).as_posix(): _read(path)
-            for pattern in ("*.md", "variants/*.md")
+            for pattern in ("*.md", "variants/*.md", "pictures/*.md")
             for path in sorted(self.folder.glob(pattern))
         }
         return {name: data for name, data in found.items() if data is not None and data.startswith(_PAGE_START)}
@@ -153,13 +153,15 @@ class Output:
         )
         return {link.decode() for link in links}
 
-    def _stale(self, files: Iterable[str]) -> list[str]:
+    def _stale(self, files: Iterable[str], has_html: bool) -> list[str]:
         earlier = {*self._manifest, *self._our_pages(), *self._shown}
+        if has_html:
+            earlier |= {path.relative_to(self.folder).as_posix() for path in self.folder.glob("**/*.html")}
         return sorted(name for name in earlier - set(files) if self._is_ours(name))
 
     def _remove_abandoned(self) -> None:
         """Remove what killed runs left half written: hidden files that atomic writing makes."""
-        for part in ("", "figures", "variants"):
+        for part in ("", "figures", "variants", "pictures"):
             for path in (self.folder / part).glob(".*.tmp"):
                 is_ours = re.fullmatch(r"\..+\.(?:md|png|json|html)\.\w{8}\.tmp", path.name)
                 if is_ours and path.is_file() and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
@@ -168,7 +170,7 @@ class Output:
 
 def check_folder(folder: Path) -> None:
     """Raises :class:`UserError` where reports cannot be written below ``folder``."""
-    for path in (folder, folder / "figures", folder / "variants"):
+    for path in (folder, folder / "figures", folder / "variants", folder / "pictures"):
         try:
             existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
             if not existing.is_dir():
@@ -180,7 +182,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _is_inside(name: str) -> bool:
-    return bool(re.fullmatch(r"(?:(?:figures|variants)/)?[\w-][\w.-]*", name))
+    return bool(re.fullmatch(r"(?:(?:figures|variants|pictures)/)?[\w-][\w.-]*", name))
 
 
 def _read(path: Path) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +41,22 @@ class SideFiles:
             self._leave_out(run_id, name, str(reason))
             return None
 
-    def table(self, run_id: str, name: str, columns: Sequence[str], needed: int = 1) -> pd.DataFrame | None:
+    def table(
+        self,
+        run_id: str,
+        name: str,
+        columns: Sequence[str],
+        needed: int = 1,
+        words: Mapping[str, Collection[str]] | None = None,
+    ) -> pd.DataFrame | None:
         """Those of ``columns`` that a CSV file has, as numbers; what is not finite is missing. Every file has the first
-        ``needed`` of them. None where there is no such file or it cannot be used."""
+        ``needed`` of them. ``words``: columns of text, which every file has too, and what may stand in each. None where
+        there is no such file or it cannot be used."""
         data = self._bytes(run_id, name)
         if data is None:
             return None
         try:
-            return _numbers(data, columns, needed)
+            return _numbers(data, columns, needed, words or {})
         except _UnusableError as reason:
             self._leave_out(run_id, name, str(reason))
             return None
@@ -101,7 +109,7 @@ def _pixels(data: bytes) -> np.ndarray:
         raise _UnusableError(f"damaged ({' '.join(str(error).split())[:80]})") from None
 
 
-def _numbers(data: bytes, columns: Sequence[str], needed: int) -> pd.DataFrame:
+def _numbers(data: bytes, columns: Sequence[str], needed: int, words: Mapping[str, Collection[str]]) -> pd.DataFrame:
     if not data.strip():
         raise _UnusableError("empty")
     # Every line that the suite writes ends; one that does not may have lost digits.
@@ -111,10 +119,14 @@ def _numbers(data: bytes, columns: Sequence[str], needed: int) -> pd.DataFrame:
         table = pd.read_csv(io.BytesIO(data), encoding="utf-8", index_col=False)
     except (ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise _UnusableError(f"not a table ({' '.join(str(error).split())[:80]})") from None
-    lacking = [name for name in columns[:needed] if name not in table]
+    lacking = [name for name in (*words, *columns[:needed]) if name not in table]
     if lacking:
         raise _UnusableError(f"has no column {lacking[0]!r}")
     numbers = {}
+    for name, known in words.items():
+        if not table[name].isin(list(known)).all():
+            raise _UnusableError(f"column {name!r} holds something else than {', '.join(known)}")
+        numbers[name] = table[name]
     for name in (column for column in columns if column in table):
         try:
             found = pd.to_numeric(table[name]).astype(float)

@@ -72,7 +72,30 @@ def test_a_family_that_ends_the_process_fails_alone():
     assert measured(compute).not_applicable == dict.fromkeys(("one", "two"), "failed: SystemExit: 3")
 
 
+@pytest.mark.parametrize("name", ["history.csv", "codes.csv", "../up.csv", "record.json", ".csv"])
+def test_a_table_that_would_replace_another_file_of_the_run_is_left_out_and_named(name):
+    def compute(context, result):
+        result.metrics |= {"one": 1.0, "two": 2.0}
+        result.tables |= {name: "a\n1\n", "own.csv": "b\n2\n"}
+
+    result = measured(compute)
+    assert result.tables == {"own.csv": "b\n2\n"}
+    assert result.metrics == {"one": 1.0, "two": 2.0}
+    assert repr(name) in result.failed["metrics of own"]["reason"]
+
+
 def test_a_metric_that_its_family_forgets_has_a_reason():
     found = measured(lambda context, result: result.add("one", 1.0))
     assert found.metrics == {"one": 1.0}
     assert found.not_applicable == {"two": "family 'own' entered neither a number nor a reason"}
+
+
+def test_a_table_goes_beside_the_record_unless_its_name_is_anothers():
+    def compute(context, result):
+        result.metrics |= {"one": 1.0, "two": 2.0}
+        result.tables |= dict.fromkeys(("mine.csv", "codes.csv", "history.csv", "record.json", "../x.csv"), "a\n1\n")
+
+    result = measured(compute)
+    assert result.tables == {"mine.csv": "a\n1\n"}
+    assert result.metrics == {"one": 1.0, "two": 2.0}
+    assert "'../x.csv' cannot be the name of a table" in result.failed["metrics of own"]["reason"]

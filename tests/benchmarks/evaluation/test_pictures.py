@@ -9,6 +9,7 @@ from PIL import Image
 
 from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.latent_pictures import interpolations, plane_points, principal_plane, traversals
+from benchmarks.evaluation.tasks.denoising import NOISES, corrupted
 from benchmarks.sweep.cell import build
 
 from ..cells import configuration
@@ -24,16 +25,64 @@ def pixels(path):
         return np.asarray(image)
 
 
-def test_originals_are_shown_over_their_reconstructions_unless_they_may_not_be(tmp_path, images):
+def test_originals_are_shown_over_their_reconstructions_and_neither_where_they_may_not_be(tmp_path, images):
     variant = build(configuration(), (1, 8, 8))
-    first = images[0, 0].mul(255).to(torch.uint8).numpy()
-    for shown in (True, False):
-        pictures.write(tmp_path, variant, images.repeat(2, 1, 1, 1), shown)
-        sheet = pixels(tmp_path / "reconstructions.png")
-        assert (sheet[1:9, 1:9] == first).all() == shown
-        assert sheet.shape == (73, 73)
+    pictures.write(tmp_path, variant, images.repeat(2, 1, 1, 1), True)
+    sheet = pixels(tmp_path / "reconstructions.png")
+    assert sheet.shape == (73, 73)
+    assert (sheet[1:9, 1:9] == images[0, 0].mul(255).to(torch.uint8).numpy()).all()
     reconstruction = variant.reconstruct(images[:1])[0, 0].mul(255).round().to(torch.uint8).numpy()
-    assert (sheet[1:9, 1:9] == reconstruction).all()
+    assert (sheet[10:18, 1:9] == reconstruction).all()
+    pictures.write(tmp_path, variant, images, False)
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.png"]
+
+
+@pytest.mark.parametrize(("variant", "walks"), [("vae", True), ("iaf_vae", True), ("ae", False)])
+def test_no_test_image_is_decoded_where_originals_may_not_be_shown(tmp_path, images, variant, walks, monkeypatch):
+    model = build(configuration(variant), (1, 8, 8))
+    codes = model.code(model.posterior(images))
+    decoded = []
+    likelihood = model.likelihood
+
+    def noted(z, condition=None):
+        decoded.append(z)
+        return likelihood(z, condition=condition)
+
+    for shown in (True, False):
+        decoded.clear()
+        monkeypatch.setattr(model, "likelihood", noted)
+        latent_pictures.write(tmp_path, model, images, None, show_originals=shown)
+        assert (torch.cdist(torch.cat(decoded), codes).min() < 1e-4) == shown
+        assert (tmp_path / "interpolations.png").exists() == (shown or walks)
+
+
+def test_noise_is_shown_over_what_is_left_of_it_and_no_image_where_none_may_be(tmp_path, images):
+    variant = build(configuration(), (1, 8, 8))
+    noisy = [images[:6], *(corrupted(images[:6], noise) for noise in NOISES)]
+    left = [variant.reconstruct(x) for x in noisy]
+
+    def lines(sheet):
+        """Its lines as images, the white between them left out."""
+        assert sheet.shape[1] == 6 * 9 + 1
+        rows = sheet[1:].reshape(-1, 9, 55)[:, :8, 1:].reshape(-1, 8, 6, 9)[..., :8]
+        return [torch.from_numpy(row.copy()).permute(1, 0, 2) for row in rows]
+
+    def as_shown(x):
+        return x[:, 0].mul(255).round().to(torch.uint8)
+
+    pictures.write_denoised(tmp_path, variant, images, True)
+    expected = [noisy[0], *(line for pair in zip(noisy[1:], left[1:], strict=True) for line in pair)]
+    found = lines(pixels(tmp_path / "denoised.png"))
+    assert len(found) == len(expected)
+    assert all(torch.equal(a, as_shown(b)) for a, b in zip(found, expected, strict=True))
+    pictures.write_denoised(tmp_path, variant, images, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_conditional_model_has_no_denoised_images(tmp_path, images):
+    variant = build(configuration("cvae", 0, "dataset.condition=label"), (1, 8, 8), (10,))
+    pictures.write_denoised(tmp_path, variant, images, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_of_any_size_fit_on_a_sheet():
@@ -71,7 +120,7 @@ def test_a_plane_runs_from_left_to_right_and_from_bottom_to_top():
 
 def test_a_traversal_changes_one_dimension_the_one_that_varies_most_first():
     codes = torch.tensor([[0.5, 1.0, 5.0], [0.5, -1.0, -5.0]])
-    lines = traversals(codes, torch.tensor([-1.0, 0.0, 1.0])).reshape(3, 3, 3)
+    lines = traversals(codes, torch.tensor([-1.0, 0.0, 1.0]), codes[0]).reshape(3, 3, 3)
     assert lines[0].tolist() == [[0.5, 1, -5], [0.5, 1, 0], [0.5, 1, 5]]
     assert lines[1].tolist() == [[0.5, -1, 5], [0.5, 0, 5], [0.5, 1, 5]]
 

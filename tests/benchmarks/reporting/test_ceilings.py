@@ -26,7 +26,7 @@ def informed(variant, mutual, rest, images=200, seeds=3, noted=None):
 
 def table(*records):
     (section,) = sections([entry for group in records for entry in group])
-    return section, board.metric_table(section, "mse", METRICS)
+    return section, board.metric_table(section, "mse", METRICS).markdown
 
 
 def cells(page, variant):
@@ -86,5 +86,5 @@ def test_rows_from_different_numbers_of_images_are_told_apart():
 
 def test_a_table_without_such_a_column_says_nothing_of_ceilings():
     section, _ = table(informed("vae", math.log(200), 9.0))
-    assert "‡" not in board.metric_table(section, "mse", ("mse", "elbo"))
-    assert "ceiling" not in board.metric_table(section, "mse", ("mse", "elbo"))
+    assert "‡" not in board.metric_table(section, "mse", ("mse", "elbo")).markdown
+    assert "ceiling" not in board.metric_table(section, "mse", ("mse", "elbo")).markdown

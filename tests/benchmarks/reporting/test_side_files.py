@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.reporting import figures, write_reports
 from benchmarks.reporting.boundary.side_files import SideFiles
 
-from .test_reports import pages, record, store
+from .test_reports import NATS, pages, record, store
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,6 +42,10 @@ DAMAGED = {
                     b"validation_elbo\n-1.0\n", b'"', b"\x00\x01\n", b"<html>\n"],
     "codes.csv": [b"", b"axis_1\n", b"garbage\n", CODES[:-4], b"axis_1,axis_2,class\n1,2,three\n"],
 }  # fmt: skip
+ROC = b"setting,score,false_positive_rate,true_positive_rate\nclass,mse,0.0,0.5\n"
+WORDS = {"setting": ("dataset", "class"), "score": ("mse", "elbo")}
+DAMAGED["roc.csv"] = [ROC.replace(b"class", b"$x$"), ROC.replace(b"class", b""), ROC.replace(b"mse", b"1"), ROC[:-3],
+                      ROC.replace(b"score", b"scores"), ROC.replace(b"0.5", b"half")]  # fmt: skip
 CASES = [(name, data) for name, found in DAMAGED.items() for data in found]
 
 
@@ -52,9 +56,12 @@ def test_a_damaged_file_is_left_out_and_named(tmp_path, name, data):
     (folder / "record.json").touch()
     (folder / name).write_bytes(data)
     files = SideFiles(tmp_path)
-    columns = ("epoch", "validation_elbo") if name == "history.csv" else ("axis_1", "axis_2", "class")
-    needed = 1 if name == "history.csv" else 3
-    found = files.picture("run", name) if name.endswith(".png") else files.table("run", name, columns, needed)
+    tables = {
+        "history.csv": (("epoch", "validation_elbo"), 1),
+        "codes.csv": (("axis_1", "axis_2", "class"), 3),
+        "roc.csv": (("false_positive_rate", "true_positive_rate"), 2, WORDS),
+    }
+    found = files.picture("run", name) if name.endswith(".png") else files.table("run", name, *tables[name])
     assert found is None
     (message,) = files.messages
     assert message.startswith(f"left out: {name} of run: ")
@@ -91,13 +98,26 @@ def test_whole_files_are_read_and_numbers_that_are_not_finite_are_missing(tmp_pa
     assert files.messages == []
 
 
+def test_columns_of_known_words_are_read_as_they_are(tmp_path):
+    folder = tmp_path / "runs" / "run"
+    folder.mkdir(parents=True)
+    (folder / "record.json").touch()
+    (folder / "roc.csv").write_bytes(ROC)
+    files = SideFiles(tmp_path)
+    table = files.table("run", "roc.csv", ("false_positive_rate", "true_positive_rate"), 2, WORDS)
+    assert table.to_dict("records") == [
+        {"setting": "class", "score": "mse", "false_positive_rate": 0.0, "true_positive_rate": 0.5}
+    ]
+    assert files.messages == []
+
+
 def test_reports_stand_beside_damaged_files(tmp_path):
-    store(tmp_path / "r", record("vae"), record("iwae"))
+    store(tmp_path / "r", record("vae", 0, NATS | {"outliers_dataset_auroc_mse": 0.9}), record("iwae"))
     folder = tmp_path / "r" / "runs" / record("vae").run_id
-    for name in ("samples.png", "history.csv", "codes.csv"):
+    for name in ("samples.png", "history.csv", "codes.csv", "roc.csv"):
         (folder / name).write_bytes(b"garbage")
     messages = write_reports(tmp_path / "r", tmp_path / "reports")
-    assert len(messages) == 3
+    assert len(messages) == 4
     assert all(message.startswith("left out: ") and record("vae").run_id in message for message in messages)
     written = pages(tmp_path / "reports")
     assert {"mnist.md", "README.md", "variants/vae.md", "figures/mnist-quick-samples.png"} <= written.keys()
@@ -111,7 +131,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figures, "seeds", broken)
     messages = write_reports(tmp_path / "r", tmp_path / "reports")
-    assert messages == ["left out: Seeds of mnist-quick: OverflowError: too large to draw"]
+    assert messages == ["left out: picture mnist-quick-seeds: OverflowError: too large to draw"]
     assert (tmp_path / "reports" / "figures" / "mnist-quick-samples.png").exists()
 
 

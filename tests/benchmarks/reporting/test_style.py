@@ -11,7 +11,11 @@ from benchmarks.reporting.style import looks
 
 from .test_reports import record
 
-BUILT_IN = [name for name in variants.names() if variants.lookup(name).__module__.startswith("variants.")]
+BUILT_IN = {
+    name: variants.lookup(name).family
+    for name in variants.names()
+    if variants.lookup(name).__module__.startswith("variants.")
+}
 WORDS = ("vae", "beta", "my", "deep", "new", "flow", "hier", "nvae", "vq", "test", "big", "tc", "ladder", "gan", "mine")
 
 
@@ -20,17 +24,19 @@ def triples(found):
 
 
 def random_names(generator, count):
-    """Names such as people give, some of them built-in ones."""
-    names = set(generator.sample(BUILT_IN, generator.randint(0, min(12, count))))
+    """Names such as people give, each with a family, some of them built-in ones."""
+    names = {name: BUILT_IN[name] for name in generator.sample(sorted(BUILT_IN), generator.randint(0, min(12, count)))}
     while len(names) < count:
-        names.add("_".join(generator.choices(WORDS, k=generator.randint(1, 4))) + generator.choice(["", "2", "_v3"]))
-    return sorted(names)
+        name = "_".join(generator.choices(WORDS, k=generator.randint(1, 4))) + generator.choice(["", "2", "_v3"])
+        names.setdefault(name, BUILT_IN.get(name) or generator.choice(["other", "other", "bounds", "no such family"]))
+    return names
 
 
-def test_built_in_variants_differ_in_colour_and_mark_and_in_colour_and_line():
+def test_a_family_has_a_colour_and_its_built_in_variants_differ_in_mark_and_in_line_or_mark():
     found = looks(BUILT_IN)
-    assert len({(entry["color"], entry["marker"]) for entry in found.values()}) == len(BUILT_IN)
-    assert len({(entry["color"], entry["linestyle"]) for entry in found.values()}) == len(BUILT_IN)
+    assert len({(look["color"], look["marker"]) for look in found.values()}) == len(BUILT_IN)
+    assert len({(BUILT_IN[name], look["color"]) for name, look in found.items()}) == len(set(BUILT_IN.values()))
+    assert len({look["color"] for look in found.values()}) == len(set(BUILT_IN.values()))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -39,22 +45,20 @@ def test_thirty_names_never_share_a_look_whatever_they_are_and_in_whatever_order
     for _ in range(100):
         names = random_names(generator, 30)
         found = looks(names)
-        assert found.keys() == set(names)
-        # Even without lines, as in a figure of points.
-        assert len({(entry["color"], entry["marker"]) for entry in found.values()}) == 30
-        shuffled = generator.sample(names, 30)
-        assert looks(shuffled) == looks(shuffled * 2) == found
-        for name in set(names) & set(BUILT_IN):
-            assert found[name] == looks([name])[name]
+        assert found.keys() == names.keys()
+        assert len(set(triples(found))) == 30
+        assert looks(dict(generator.sample(sorted(names.items()), 30))) == found
+        for name in names.keys() & BUILT_IN.keys():
+            assert found[name] == looks({name: BUILT_IN[name]})[name]
 
 
-def test_many_names_from_outside_differ_in_colour_mark_or_line():
-    names = [f"mine_{number}" for number in range(200)]
-    assert len(set(triples(looks([*names, *BUILT_IN])))) == 200 + len(BUILT_IN)
+def test_as_many_names_from_outside_as_marks_and_lines_allow_differ():
+    names = {f"mine_{number}": "other" for number in range(48)}
+    assert len(set(triples(looks(names | BUILT_IN)))) == 48 + len(BUILT_IN)
 
 
 def test_a_name_from_outside_keeps_its_look_beside_any_built_in_variant():
-    assert looks(["mine", *BUILT_IN])["mine"] == looks(["mine"])["mine"]
+    assert looks({"mine": "bounds"} | BUILT_IN)["mine"] == looks({"mine": "bounds"})["mine"]
 
 
 def test_settings_of_one_variant_are_told_apart_and_the_plain_one_looks_as_ever():
@@ -66,4 +70,4 @@ def test_settings_of_one_variant_are_told_apart_and_the_plain_one_looks_as_ever(
     (section,) = sections(given)
     found = {row.label: look for row, look in row_looks(section).items()}
     assert len(set(triples(found))) == 4
-    assert {name: found[name] for name in ("beta_vae", "vae")} == looks(["beta_vae", "vae"])
+    assert {name: found[name] for name in ("beta_vae", "vae")} == looks({"beta_vae": "disentangling", "vae": "bounds"})

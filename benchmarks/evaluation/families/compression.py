@@ -1,0 +1,86 @@
+"""How well an image is remembered by a few numbers of its code, beside a PCA of the images with as many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records.catalogue import TASKS, Family, Metric, register
+from benchmarks.records.record import COMPRESSION_FILE
+
+if TYPE_CHECKING:
+    from benchmarks.evaluation.evaluate import Context, Evaluation
+
+# The first test images; the first probe images, on which principal components are fitted.
+IMAGES, FITTED = 2000, 5000
+# Numbers an image that have a column.
+SIZES = (2, 8, 32)
+NEEDS = ("continuous_latent", "no_condition", "training_images")
+
+
+def compute(context: Context, result: Evaluation) -> None:
+    from benchmarks.evaluation.evaluate import batched
+    from benchmarks.evaluation.tasks.compression import code_errors, curve_table, dimensions, pca_errors
+
+    variant, x, probe = context.variant, context.data.x[:IMAGES], context.data.probe[:FITTED]
+    names = [name for k in SIZES for name in (f"compression_mse_{k}", f"compression_of_pca_{k}")]
+    if not context.missing("discrete_latent"):
+        result.not_applicable |= dict.fromkeys(names, "a discrete variable stands beside the continuous ones")
+        return
+    codes, of_probe = (
+        batched(lambda part, condition: variant.code(variant.posterior(part)), images, None) for images in (x, probe)
+    )
+    if not (codes.isfinite().all() and of_probe.isfinite().all()):
+        result.not_applicable |= dict.fromkeys(names, "codes are not finite")
+        return
+    counts = dimensions(codes.shape[1])
+    errors = code_errors(lambda z: batched(variant.image, z, None), codes, x, of_probe, counts)
+    pca = pca_errors(x, probe, sorted({*counts, *SIZES}))
+    few = f"{len(probe):,} training images have fewer principal components"
+    for k in SIZES:
+        if k > codes.shape[1]:
+            reason = f"the code has {codes.shape[1]} numbers"
+        else:
+            reason = few if k >= len(probe) else f"a PCA loses nothing with {k} numbers"
+        if k in errors:
+            result.add(f"compression_mse_{k}", errors[k])
+        else:
+            result.not_applicable[f"compression_mse_{k}"] = reason
+        if k in errors and pca.get(k):
+            result.add(f"compression_of_pca_{k}", errors[k] / pca[k])
+        else:
+            result.not_applicable[f"compression_of_pca_{k}"] = reason
+    result.tables[COMPRESSION_FILE] = curve_table(errors, pca)
+    result.details["reference_compression"] = {f"compression_mse_{k}": pca[k] for k in SIZES if k in pca}
+
+
+def _metrics(k: int) -> dict[str, Metric]:
+    return {
+        f"compression_mse_{k}": Metric(
+            f"MSE, k = {k}", "per pixel", "lower",
+            f"squared error per pixel channel of images decoded from k = {k} numbers", 4, needs=NEEDS,
+        ),
+        f"compression_of_pca_{k}": Metric(
+            f"MSE over PCA's, k = {k}", "ratio", "lower",
+            f"squared error of images decoded from k = {k} numbers over that of a PCA of the images with as many "
+            "components: below 1 the code is the better one", 3, needs=NEEDS, summary=k == 8,
+        ),
+    }  # fmt: skip
+
+
+register(
+    Family(
+        name="compression",
+        title="Compression",
+        order=68,
+        group=TASKS,
+        compute=compute,
+        headline=("compression_of_pca_8",),
+        sentence=f"The first {IMAGES:,} test images, decoded from k numbers each: their codes (posterior means) "
+        "projected on the first k principal components of training images' codes. All numbers of a code are the plain "
+        "reconstruction; what varies most in a code need not be what its decoder needs most. A PCA does the same with "
+        f"the pixels themselves. Both are fitted on the first {FITTED:,} of the training images that classifiers are "
+        "fitted on; no number is rounded.",
+        reference="A PCA of the images has a squared error per pixel channel of",
+        metrics={name: metric for k in SIZES for name, metric in _metrics(k).items()},
+    )
+)

@@ -1,0 +1,110 @@
+"""How well a model's scores tell images that it was not made for from test images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records.catalogue import TASKS, Family, Metric, register
+from benchmarks.records.record import ROC_FILE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmarks.evaluation.evaluate import Context, Evaluation
+
+# At most so many test images, and as many outliers: the standard error of an AUROC is at most 0.013 then.
+IMAGES = 1000
+BOUND = ("prior", "posterior_density")
+# Score -> its label, its meaning, and what of the model it needs.
+SCORES = {
+    "mse": ("squared error", "the squared reconstruction error", ("reconstructions",)),
+    "elbo": ("-ELBO", "the negative ELBO", BOUND),
+    "log_likelihood": ("-log p(x)", "the negative log p(x) by importance sampling", BOUND),
+}
+# Setting -> its label, and which images are outliers.
+SETTINGS = {
+    "dataset": ("other data", "of another data set, resized and observed like test images"),
+    "class": ("left-out class", "of the class that was left out of training"),
+}
+
+
+def compute(context: Context, result: Evaluation) -> None:
+    from benchmarks.evaluation.tasks.outliers import auroc, curve_table, roc
+
+    count = len(context.data.x[:IMAGES])
+    scores = [score for score, (_, _, needs) in SCORES.items() if not any(map(context.missing, needs))]
+    inside = _of_test_images(context, scores)
+    curves = []
+    for setting, found in context.outliers.items():
+        if setting not in SETTINGS:
+            continue
+        # No more than test images: an evaluation of few is meant to be short.
+        x = found.x[:count]
+        outliers = _of_outliers(context, x, scores)
+        for score in scores:
+            area = auroc(inside[score], outliers[score])
+            result.add(f"outliers_{setting}_auroc_{score}", area)
+            # Not where it is not finite.
+            if area >= 0:
+                curves.append((setting, score, roc(inside[score], outliers[score])))
+        result.details[f"outliers_{setting}"] = {**found.facts, "test_images": count, "outliers": len(x)}
+    result.tables[ROC_FILE] = curve_table(curves)
+
+
+def _of_test_images(context: Context, scores: list[str]) -> dict[str, Tensor]:
+    """Scores of the first test images (n,), from what other families compute of them."""
+    from benchmarks.evaluation.tasks.outliers import squared_errors
+
+    found = {}
+    for score in scores:
+        if score == "mse":
+            found[score] = squared_errors(context.data.x[:IMAGES], context.reconstructions[:IMAGES])
+        else:
+            found[score] = -context.likelihoods[score][:IMAGES]
+    return found
+
+
+def _of_outliers(context: Context, x: Tensor, scores: list[str]) -> dict[str, Tensor]:
+    """The same scores of outliers ``x`` (m, channels, height, width)."""
+    from benchmarks.evaluation.evaluate import batched
+    from benchmarks.evaluation.likelihood import per_image
+    from benchmarks.evaluation.tasks.outliers import squared_errors
+
+    variant, config = context.variant, context.config
+    found = {"mse": squared_errors(x, batched(variant.reconstruct, x, None))} if "mse" in scores else {}
+    if bounds := [score for score in scores if score != "mse"]:
+        likelihoods = per_image(variant, x, config.importance_samples, config.decodes, bounds)
+        found |= {score: -values for score, values in likelihoods.items()}
+    return found
+
+
+def _metrics() -> dict[str, Metric]:
+    return {
+        f"outliers_{setting}_auroc_{score}": Metric(
+            f"{where}: {label}", "AUROC", "higher",
+            f"AUROC of {meaning}: the first {IMAGES:,} test images, or all that are evaluated, against at most as many "
+            f"{which}", 3,
+            needs=("no_condition", f"outliers_{setting}", *needs),
+        )
+        for setting, (where, which) in SETTINGS.items()
+        for score, (label, meaning, needs) in SCORES.items()
+    }  # fmt: skip
+
+
+register(
+    Family(
+        name="outliers",
+        title="Outliers",
+        order=64,
+        group=TASKS,
+        compute=compute,
+        sentence="AUROC is the share of pairs of a test image and an outlier in which the outlier has the higher "
+        "score, ties counting one half: 0.5 is chance, and below it outliers look more usual than test images. The "
+        "scores are those of each image by itself, higher for an outlier, and nothing is fitted or chosen on outliers. "
+        "They disagree, so all that a variant has are shown. The protocol names the other data set and the class.",
+        headline=(
+            "outliers_dataset_auroc_log_likelihood", "outliers_dataset_auroc_mse", "outliers_class_auroc_mse",
+        ),
+        metrics=_metrics(),
+    )
+)  # fmt: skip

@@ -1,0 +1,56 @@
+"""How well a score tells outliers from images of the data set. Every score is higher for what is more of an outlier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+# Of a curve that is kept.
+POINTS = 100
+
+
+def squared_errors(x: Tensor, reconstructions: Tensor) -> Tensor:
+    """Squared error of each image (n,), summed over pixel channels, float64."""
+    return (x - reconstructions).double().square().flatten(1).sum(1)
+
+
+def auroc(inside: Tensor, outliers: Tensor) -> float:
+    """The area under the curve of :func:`roc`: the share of pairs of an image and an outlier, with scores ``inside``
+    (n,) and ``outliers`` (m,), in which the outlier has the higher score; a tie counts one half. NaN where a score
+    is."""
+    n, m = len(inside), len(outliers)
+    # Mann and Whitney's U from ranks, of which equal scores share the mean.
+    ranks = rankdata(torch.cat([inside, outliers]).cpu().double().numpy())[n:]
+    return float((ranks.sum() - m * (m + 1) / 2) / (n * m))
+
+
+def roc(inside: Tensor, outliers: Tensor) -> Tensor:
+    """The curve (k, 2) of false-positive and true-positive rates at falling thresholds, from (0, 0) to (1, 1): its
+    corners, and evenly chosen ones where there are more than :data:`POINTS`. Scores are finite or infinite."""
+    scores = torch.cat([inside, outliers]).cpu().double()
+    is_outlier = torch.cat([torch.zeros(len(inside)), torch.ones(len(outliers))]).double()
+    order = scores.argsort(descending=True, stable=True)
+    scores, is_outlier = scores[order], is_outlier[order]
+    # What has one score is above or below a threshold together.
+    last = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])
+    true, false = is_outlier.cumsum(0)[last], (1 - is_outlier).cumsum(0)[last]
+    start = torch.zeros(1, dtype=torch.double)
+    counts = torch.stack([torch.cat([start, false]), torch.cat([start, true])], dim=1)
+    steps = counts.diff(dim=0)
+    turns = steps[1:, 0] * steps[:-1, 1] != steps[1:, 1] * steps[:-1, 0]
+    end = torch.tensor([True])
+    corners = counts[torch.cat([end, turns, end])]
+    if len(corners) > POINTS:
+        corners = corners[torch.linspace(0, len(corners) - 1, POINTS).round().long()]
+    return corners / torch.tensor([len(inside), len(outliers)])
+
+
+def curve_table(curves: Sequence[tuple[str, str, Tensor]]) -> str:
+    """Curves of :func:`roc`, each of a setting and a score, as the text of a CSV file."""
+    lines = ["setting,score,false_positive_rate,true_positive_rate"]
+    for setting, score, points in curves:
+        lines += [f"{setting},{score},{false:.4f},{true:.4f}" for false, true in points.tolist()]
+    return "\n".join(lines) + "\n"

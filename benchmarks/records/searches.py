@@ -1,0 +1,86 @@
+"""What a search for a variant's options found: one JSON file a variant and data set, below ``results/tuning``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from benchmarks.files import write_atomically
+
+# Below a results folder: what searches found, and a results folder of its own for the records of their trials.
+TUNING = "tuning"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run: the ``options`` that were tried, the ``score`` after its last epoch (None where it ended badly or has
+    none), and its run id."""
+
+    options: dict[str, Any]
+    score: float | None
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was searched, at which budget, and what came out. ``criterion``: the score of an epoch on validation data
+    that decided, higher is better; ``space``: option -> values that could be tried; ``default``: the values of the
+    variant's own defaults; ``best``: those with the highest score."""
+
+    variant: str
+    dataset: str
+    profile: str
+    criterion: str
+    space: dict[str, list[Any]]
+    default: dict[str, Any]
+    trials: list[Trial]
+    best: dict[str, Any]
+    finished: str
+    commit: str
+
+    def score(self, options: dict[str, Any]) -> float | None:
+        """The score of a trial with these options; None where there was none."""
+        return next((trial.score for trial in self.trials if trial.options == options), None)
+
+
+def write_search(results: Path, search: Search) -> Path:
+    """Write what a search found below ``results``, in place of what an earlier one did; the file."""
+    path = results / TUNING / f"{search.dataset}-{search.variant}.json"
+    write_atomically(path, (json.dumps(asdict(search), indent=2) + "\n").encode())
+    return path
+
+
+def read_searches(results: Path) -> tuple[list[Search], list[str]]:
+    """The searches below ``results`` in the order of their files' names, and a message for each file that cannot be
+    used."""
+    found: list[Search] = []
+    messages: list[str] = []
+    for path in _files(results):
+        try:
+            found.append(_search(json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            messages.append(f"left out: {path}: {type(error).__name__}: {' '.join(str(error).split())[:100]}")
+    return found, messages
+
+
+def _files(results: Path) -> Iterator[Path]:
+    yield from sorted(path for path in (results / TUNING).glob("*.json") if path.is_file() and not path.is_symlink())
+
+
+def _search(data: dict[str, Any]) -> Search:
+    if data.keys() != {field.name for field in fields(Search)}:
+        raise ValueError(f"its fields are not those of a search: {', '.join(sorted(data))}")
+    for name in ("variant", "dataset", "profile", "criterion", "finished", "commit"):
+        if not isinstance(data[name], str):
+            raise TypeError(f"{name} must be text")
+    trials = [Trial(dict(one["options"]), _number(one["score"]), str(one["run_id"])) for one in data["trials"]]
+    space = {str(name): list(values) for name, values in data["space"].items()}
+    return Search(**data | {"trials": trials, "space": space, "default": dict(data["default"]),
+                            "best": dict(data["best"])})  # fmt: skip
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,61 @@
+"""Which images are the outliers of a cell: another data set's, and those of a class that was left out of training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.config import outlier_dataset
+from benchmarks.data import DOWNLOADED, Dataset, DatasetConfig, in_shape, load, observe_evaluation, with_zeros
+from benchmarks.errors import UserError
+from benchmarks.evaluation.evaluate import Outliers
+from benchmarks.evaluation.families.outliers import IMAGES
+
+log = logging.getLogger(__name__)
+
+
+def outlier_sets(config: DatasetConfig, data: Dataset, root: Path, device: torch.device) -> dict[str, Outliers | str]:
+    """The sets "dataset" and "class" of outliers for ``data``, or why there is none. Another data set is only looked
+    for below ``root``, see :func:`download_outliers`."""
+
+    def observed(images: Tensor, facts: Mapping[str, Any]) -> Outliers:
+        shown = observe_evaluation(images[:IMAGES], config).to(device)
+        return Outliers(shown, facts)
+
+    found: dict[str, Outliers | str] = {
+        "dataset": "no other data set was named: set dataset.outliers",
+        "class": "no class was left out of training: set dataset.left_out",
+    }
+    if data.left_out is not None:
+        found["class"] = observed(data.left_out.images, {"class": config.left_out})
+    name = config.outlier_name
+    if config.outliers == "none":
+        found["dataset"] = "dataset.outliers is none"
+    elif name is not None:
+        try:
+            other = load(outlier_dataset(config, name), root, download=False)
+            images = in_shape(other.test.images[:IMAGES], (data.unpadded or data).shape)
+            if data.unpadded is not None:
+                images = with_zeros(images, data.shape[-1])
+            found["dataset"] = observed(images, {"dataset": name, "sha256": other.sha256})
+        except UserError as error:
+            log.info("outliers for %s: %s", config.name, error)
+            found["dataset"] = f"the data set {name} could not be loaded: run make data DATASETS={name}"
+    return found
+
+
+def download_outliers(config: DatasetConfig, root: Path) -> None:
+    """Have the other data set below ``root`` before its images are needed. Nothing is downloaded for a data set that
+    itself needs no download: its runs work without a network."""
+    name = config.outlier_name
+    if name is None or config.source not in DOWNLOADED or config.condition != "none":
+        return
+    try:
+        load(outlier_dataset(config, name), root)
+    except UserError as error:
+        log.warning("no outliers for %s: %s", config.name, error)

@@ -1,0 +1,153 @@
+"""A small search over the options that a variant's paper leaves open, on validation data: ``make tune``.
+
+Optuna proposes the values, from a fixed seed. Every trial is an ordinary run of the sweep with a record of its own, in
+``results/tuning/runs``. Test data decide nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import variants
+from benchmarks.config import Config, compose
+from benchmarks.environment import describe
+from benchmarks.errors import UserError
+from benchmarks.records.record import HISTORY_FILE
+from benchmarks.records.searches import TUNING, Search, Trial, write_search
+from benchmarks.sweep import runner
+from benchmarks.sweep.cell import Setting, finished
+from variants.options import unknown
+
+MOST_TRIALS = 8
+SEED = 0
+# What a trial measures beside its validation scores, which are all that counts: as little as can be.
+LEAST_EVALUATION = (
+    "evaluation.images=200", "evaluation.importance_samples=1", "evaluation.generated_images=200",
+    "evaluation.probe_images=500", "evaluation.inception=false",
+)  # fmt: skip
+# The scores of an epoch that can decide, higher is better, by preference: not every variant has every one.
+CRITERIA = ("validation_elbo", "validation_log_likelihood", "validation_negative_squared_error")
+
+
+def searchable(names: Sequence[str]) -> list[str]:
+    """Those of the variants that have options to search. Raises :class:`UserError` where none has."""
+    having = [name for name in names if variants.lookup(name).search]
+    if not having:
+        every = ", ".join(name for name in variants.names() if variants.lookup(name).search)
+        raise UserError(f"nothing to tune: {', '.join(names)} declares no `search` (variants that do: {every})")
+    return having
+
+
+def check_criterion(name: str | None) -> None:
+    """Raises :class:`UserError` for a score that no epoch has."""
+    if name is not None and name not in CRITERIA:
+        raise UserError(unknown("criterion", name, CRITERIA))
+
+
+def tune(
+    variant: str,
+    dataset: str,
+    profile: str,
+    setting: Setting,
+    trials: int = MOST_TRIALS,
+    criterion: str | None = None,
+    overrides: Sequence[str] = (),
+    retry: bool = False,
+    jobs: int | None = None,
+) -> Search:
+    """Search the options that a variant declares in ``search``, with at most ``trials`` runs, the default values first,
+    and write what came out. ``criterion``: one of ``CRITERIA``, by default the first that the variant has. A trial that
+    has its record is not run again. Raises :class:`UserError`."""
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("tuning needs Optuna: pip install 'optuna>=4'") from None
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    check_criterion(criterion)
+    more = ["training.validation_samples=10"] if criterion == "validation_log_likelihood" else []
+    fixed = [*LEAST_EVALUATION, *more, *overrides]
+    declared = variants.lookup(variant).search
+    configured = compose(variant, dataset, profile, SEED, fixed).variant
+    default = {name: getattr(configured, name) for name in declared}
+    space = {name: list(dict.fromkeys([default[name], *values])) for name, values in declared.items()}
+    cells = _cells(variant, dataset, profile, fixed, space)
+    inner = replace(setting, results=setting.results / TUNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        name: optuna.distributions.CategoricalDistribution(range(len(values))) for name, values in space.items()
+    }
+    study.enqueue_trial(dict.fromkeys(space, 0))
+    found: dict[tuple[int, ...], Trial] = {}
+    # What was tried already costs nothing when it is proposed again; a small space is searched whole.
+    for _ in range(50 * trials):
+        if len(found) >= min(trials, len(cells)):
+            break
+        proposed = study.ask(distributions)
+        place = tuple(proposed.params[name] for name in space)
+        if place not in found:
+            runner.run([cells[place]], inner, retry, jobs)
+            criterion, score = _score(inner, cells[place], criterion)
+            options = {name: space[name][i] for name, i in zip(space, place, strict=True)}
+            found[place] = Trial(options, score, cells[place].run_id)
+        told = found[place].score
+        failed = optuna.trial.TrialState.FAIL if told is None else None
+        study.tell(proposed, told, state=failed)
+    scored = [trial for trial in found.values() if trial.score is not None]
+    if not scored or criterion is None:
+        raise UserError(f"{variant}: no trial ended well (see the records below {inner.results / 'runs'})")
+    best = max(scored, key=lambda trial: trial.score if trial.score is not None else -math.inf)
+    search = Search(
+        variant, dataset, profile, criterion, space, default, list(found.values()), best.options,
+        datetime.now(UTC).isoformat(timespec="seconds"), str(describe(setting.device).get("commit", "unknown")),
+    )  # fmt: skip
+    write_search(setting.results, search)
+    return search
+
+
+def _cells(
+    variant: str, dataset: str, profile: str, fixed: Sequence[str], space: Mapping[str, Sequence[Any]]
+) -> dict[tuple[int, ...], Config]:
+    """Place in the grid -> its configuration. All are composed before the first one runs."""
+    places = itertools.product(*(range(len(values)) for values in space.values()))
+    return {place: compose(variant, dataset, profile, SEED, [*fixed, *_overrides(space, place)]) for place in places}
+
+
+def _overrides(space: Mapping[str, Sequence[Any]], place: Sequence[int]) -> list[str]:
+    return [f"variant.{name}={values[i]}" for (name, values), i in zip(space.items(), place, strict=True)]
+
+
+def _score(setting: Setting, cell: Config, criterion: str | None) -> tuple[str | None, float | None]:
+    """The criterion, found where it was not given, and its value after the last epoch; None where the run ended badly
+    or has no such score."""
+    record = finished(cell, setting)
+    path = setting.run_folder(cell) / HISTORY_FILE
+    if record is None or record.status != "ok" or not path.is_file():
+        return criterion, None
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for name in CRITERIA if criterion is None else (criterion,):
+        values = [row[name] for row in rows if row.get(name)]
+        if values and math.isfinite(score := float(values[-1])):
+            return name, score
+    return criterion, None
+
+
+def describe_search(search: Search) -> str:
+    """What a search found, in lines for a terminal."""
+    lines = [
+        f"{search.variant} on {search.dataset}, {search.profile}: {search.criterion} of {len(search.trials)} trials"
+    ]
+    for trial in sorted(search.trials, key=lambda one: -math.inf if one.score is None else -one.score):
+        shown = ", ".join(f"{name}={value}" for name, value in trial.options.items())
+        known = (("best", search.best), ("default", search.default))
+        marks = ", ".join(mark for mark, options in known if options == trial.options)
+        score = "ended badly" if trial.score is None else f"{trial.score:.3f}"
+        lines.append(f"  {shown}: {score}{f' ({marks})' if marks else ''}")
+    return "\n".join(lines)

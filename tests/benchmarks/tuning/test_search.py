@@ -1,0 +1,120 @@
+"""make tune: few runs, the default first, validation data alone, and what it found can be read back."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+import variants
+from benchmarks.__main__ import main
+from benchmarks.errors import UserError
+from benchmarks.records.searches import read_searches, write_search
+from benchmarks.reporting import write_reports
+from benchmarks.tuning import search as module
+from benchmarks.tuning.search import describe_search, searchable, tune
+
+pytest.importorskip("optuna")
+
+FAST = ["training.epochs=1", "network.hidden=[8]", "network.latent_size=2", "training.validation_images=50"]
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    import torch
+
+    from benchmarks.data import cache_root, data_root
+    from benchmarks.sweep.cell import Setting
+
+    folder = tmp_path_factory.mktemp("tuned")
+    return Setting(folder, data_root(), cache_root() / "features", torch.device("cpu"), show_progress=False)
+
+
+@pytest.fixture(scope="module")
+def found(setting):
+    return tune("beta_vae", "digits", "smoke", setting, trials=3, overrides=FAST)
+
+
+def test_the_default_is_tried_first_and_no_trial_twice(found):
+    assert found.trials[0].options == found.default == {"beta": 4.0}
+    tried = [trial.options["beta"] for trial in found.trials]
+    assert len(tried) == len(set(tried)) == 3
+    assert set(tried) <= set(found.space["beta"]) == {4.0, *variants.lookup("beta_vae").search["beta"]}
+
+
+def test_the_best_has_the_highest_validation_score_of_its_last_epoch(found, setting):
+    for trial in found.trials:
+        with (setting.results / "tuning" / "runs" / trial.run_id / "history.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert trial.score == float(rows[-1]["validation_elbo"])
+    assert found.score(found.best) == max(trial.score for trial in found.trials)
+    assert found.criterion == "validation_elbo"
+
+
+def test_what_was_found_is_read_back_and_a_damaged_file_costs_itself(found, setting):
+    write_search(setting.results, found)
+    (setting.results / "tuning" / "broken.json").write_text('{"variant": 1}')
+    read, messages = read_searches(setting.results)
+    assert read == [found]
+    assert len(messages) == 1
+    assert "broken.json" in messages[0]
+    (setting.results / "tuning" / "broken.json").unlink()
+
+
+def test_a_search_that_is_repeated_trains_nothing(found, setting, monkeypatch):
+    monkeypatch.setattr("benchmarks.sweep.cell.train", None)
+    again = tune("beta_vae", "digits", "smoke", setting, trials=3, overrides=FAST)
+    assert again.trials == found.trials
+
+
+def test_a_space_smaller_than_the_trials_is_searched_whole(setting):
+    found = tune("beta_vae", "digits", "smoke", setting, trials=50, overrides=FAST)
+    assert {trial.options["beta"] for trial in found.trials} == set(found.space["beta"])
+
+
+def test_a_trial_that_ends_badly_is_named_and_never_the_best(setting, monkeypatch):
+    score = module._score
+
+    def failing(inner, cell, criterion):
+        return (criterion, None) if cell.variant.beta == 4.0 else score(inner, cell, criterion)
+
+    monkeypatch.setattr(module, "_score", failing)
+    found = tune("beta_vae", "digits", "smoke", setting, trials=2, overrides=FAST)
+    assert found.trials[0].score is None
+    assert found.best != {"beta": 4.0}
+    assert "beta=4.0: ended badly (default)" in describe_search(found)
+
+
+def test_what_is_searched_are_options_and_every_value_is_accepted():
+    for name in variants.names():
+        cls = variants.lookup(name)
+        for option, values in cls.search.items():
+            for value in values:
+                assert getattr(cls.Config(**{option: value}), option) == value
+
+
+def test_a_variant_without_a_search_and_an_unknown_criterion_are_refused():
+    with pytest.raises(UserError, match=r"nothing to tune: vae declares no `search` \(variants that do: beta"):
+        searchable(["vae"])
+    assert searchable(["vae", "vq_vae"]) == ["vq_vae"]
+    assert main(["tune", "--variants", "vq_vae", "--criterion", "validation_elb"]) == 2
+
+
+def test_the_page_of_a_variant_shows_what_was_tried(found, setting, tmp_path):
+    write_search(setting.results, found)
+    shutil.copytree(setting.results / "tuning" / "runs", setting.results / "runs", dirs_exist_ok=True)
+    assert write_reports(setting.results, tmp_path) == []
+    page = (tmp_path / "variants" / "beta_vae.md").read_text()
+    part = page.partition("## Options searched on digits")[2].partition("##")[0]
+    for trial in found.trials:
+        assert f"| beta = {trial.options['beta']} " in part
+        assert f"| {trial.score:.2f} " in part
+    assert part.count("| default") == 1
+    assert "make tune VARIANTS=beta_vae DATASETS=digits" in part
+
+
+def test_the_file_is_plain_json(found, setting):
+    write_search(setting.results, found)
+    data = json.loads((setting.results / "tuning" / "digits-beta_vae.json").read_text())
+    assert data["space"]["beta"][0] == 4.0
+    assert data["profile"] == "smoke"
