@@ -132,8 +132,8 @@ def ranking_sentence(section: Section) -> str:
         return f"No ranks and nothing in bold: fewer than three seeds cannot tell variants apart.{italic}"
     return (
         "**Bold**: the best mean, if it has three seeds or more, and all that the seeds cannot tell from it (paired "
-        "over seeds: Student's 95% interval of the mean difference includes zero). Variants of one rank cannot be told from the best of them."
-        f"{italic}"
+        "over seeds: Student's 95% interval of the mean difference includes zero). Variants of one rank cannot be told "
+        f"from the best of them.{italic}"
     )
 
 
