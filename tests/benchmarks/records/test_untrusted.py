@@ -131,7 +131,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 
 
 def test_a_record_without_a_digest_is_read_and_says_so(tmp_path):
-    data = published("vae")
+    data = {name: value for name, value in published("vae").items() if name != "digest"}
     path = tmp_path / data["run_id"] / "record.json"
     write_atomically(path, json.dumps(data).encode())
     assert read_record(path).digest is None
