@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from benchmarks.arguments import Parser, check_overrides, overrides, parse, path, seconds, seeds, whole
+from benchmarks.arguments import Parser, check_overrides, expanded, overrides, parse, path, seconds, seeds, whole
 from benchmarks.conf_files import check_files, choices
 from benchmarks.errors import UserError
 from benchmarks.variables import check_variables
@@ -24,6 +24,7 @@ from benchmarks.wording import counted
 from variants.own_files import OwnFileError
 
 if TYPE_CHECKING:
+    from benchmarks.config import Config
     from benchmarks.sweep.runner import Summary
 
 
@@ -214,14 +215,17 @@ def _bench(options: argparse.Namespace) -> int:
     profile = options.profile
     if profile is None:
         profile = "standard" if device.type == "cuda" else "quick"
-    cells = []
-    for dataset in datasets:
-        chosen, left_out = names, ""
-        if options.variants.strip() == "all":
-            chosen, left_out = fitting(names, dataset, profile, own)
-        if left_out:
-            print(left_out, file=sys.stderr)
-        cells += plan.plan(chosen, [dataset], options.seeds, profile, own)
+    cells: list[Config] = []
+    left_out: dict[str, None] = {}
+    for overriding in expanded(own):
+        for dataset in datasets:
+            chosen = names
+            if options.variants.strip() == "all":
+                chosen, lines = fitting(names, dataset, profile, overriding)
+                left_out |= dict.fromkeys(lines)
+            cells += plan.plan(chosen, [dataset], options.seeds, profile, overriding)
+    for line in left_out:
+        print(line, file=sys.stderr)
     setting = Setting(options.results, data_root(), feature_cache(), device, tracker)
     if options.dry:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
@@ -357,9 +361,10 @@ def _reproduce(options: argparse.Namespace) -> int:
     cells = recipes.all_cells(asked)
     states = plan.to_do(cells, setting, options.retry)
     records, _ = read_records(setting.results)
+    if options.dry:
+        print("\n".join(f"{run_id}: {state}" for run_id, state in states.items()))
     print(costs.describe(asked, states, records, setting.device, options.jobs), flush=True)
     if options.dry:
-        print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
     _check_reports(options)
     summary = recipes.run(asked, setting, options.retry, options.jobs, options.timeout)

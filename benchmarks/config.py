@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -24,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import variants
+from benchmarks.arguments import values_of
 from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
@@ -61,14 +64,11 @@ SELECTED_BY = ("elbo", "objective")
 # No count and no seed is larger, and torch takes no number above 2^63.
 LARGEST_WHOLE = 2**32 - 1
 
-# Hydra's words for what is refused -> ours, where its advice would be refused too.
-REWORDED = {
-    r"Sweep parameters '(.*?)' requires --multirun.*": r"'\1' gives several values: give one",
-    r"Ambiguous value for argument '(.*?)' 1\. .*": r"'\1' gives several values: put a list into [brackets]",
-    r"LexerNoViableAltException: (.*) \^.*": r"'\1' cannot be read: put the value in quotes, as in key='value'",
-    r"(Error parsing override '.*?' )?missing EQUAL.*": "an override must be key=value, such as training.epochs=3",
-    r"(.*) See https://hydra\.cc/docs/\S+ for details": r"an override must be key=value: \1",
-}
+# A type of an option -> what its value must be, in words.
+KINDS: dict[object, str] = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text",
+    list[int]: "a list of whole numbers such as [64, 32]", list[float]: "a list of numbers such as [0.5, 1]",
+}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -353,6 +353,8 @@ def _composed_seeds(
             raise UserError(unknown(kind, name, allowed))
     check_files()
     for override in overrides:
+        if values_of(override) != [override]:
+            raise UserError(f"{override!r} gives several values, and one run takes one")
         # The group is optional, so that Hydra takes any name.
         key, _, name = override.lstrip("+").partition("=")
         if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
@@ -471,21 +473,46 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], str]:
-    """Those of the variants that a data set's configuration suits, conditional ones where it has a condition and the
-    others where it has none; and a line that says which were left out, "" for none."""
+def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the variants that a configuration suits: conditional ones where the data set has a condition and the
+    others where it has none, and of these the ones that take the options that are set. And lines that say which were
+    left out, and why."""
     own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
     try:
         condition = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *own]).dataset.condition
     except (HydraException, OmegaConfBaseException):
-        # Refused, with the reason, where the cells are composed.
-        return list(names), ""
-    kept = [name for name in names if variants.lookup(name).conditional == (condition != "none")]
-    left_out = ", ".join(name for name in names if name not in kept)
-    if not kept or not left_out:
-        return list(names), ""
-    why = "need a dataset.condition" if condition == "none" else f"take no condition, and here it is {condition}"
-    return kept, f"{dataset}: left out of all, since they {why}: {left_out}"
+        # Refused, with the reason, where the runs are composed.
+        return list(names), []
+    options = [text for text in overrides if text.startswith("variant.")]
+    reasons = {name: _unsuited(name, condition, options) for name in names}
+    kept = [name for name in names if not reasons[name]]
+    if not kept:
+        # What was set is wrong.
+        return list(names), []
+    left_out: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if reason:
+            left_out.setdefault(reason, []).append(name)
+    return kept, [f"{dataset}: left out, because {why}: {', '.join(named)}" for why, named in left_out.items()]
+
+
+def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
+    """Why a variant does not take the ``condition`` of a data set or the overrides ``options`` of variants; else ""."""
+    cls = variants.lookup(name)
+    if cls.conditional and condition == "none":
+        return "these variants need a dataset.condition"
+    if not cls.conditional and condition != "none":
+        return f"these variants take no condition, and dataset.condition is {condition}"
+    for option in options:
+        key = re.split(r"[.=]", option)[1]
+        if key not in _options(cls.Config):
+            return f"these variants have no option {key!r}"
+    values = OmegaConf.from_dotlist([option.removeprefix("variant.") for option in options])
+    try:
+        _typed(cls.Config, OmegaConf.to_container(values), "variant", name)  # type: ignore[arg-type]
+    except (ValueError, OmegaConfBaseException) as error:
+        return str(error)
+    return ""
 
 
 def arguments_of(config: Config) -> list[str]:
@@ -521,10 +548,40 @@ def _refused_key(error: Exception, variant: str) -> str | None:
         "variant": (variants.lookup(variant).Config,), "network": tuple(NETWORKS.values()),
         "dataset": (DatasetConfig,), "training": (TrainingConfig,), "evaluation": (EvaluationConfig,),
     }  # fmt: skip
-    if section not in schemas:
-        return str(unknown("group of options", section or key, schemas))
-    known = {option.name for schema in schemas[section] for option in dataclasses.fields(schema)}
-    return str(unknown(f"option {section}.", key, known))
+    known = {name: [option for schema in of for option in _options(schema)] for name, of in schemas.items()}
+    if section in known:
+        return str(_unknown_option(section, key, known[section], variant))
+    if not section:
+        near = difflib.get_close_matches(key, [option for options in known.values() for option in options], n=1)
+        places = [f"{name}.{option}" for name, options in known.items() for option in dict.fromkeys(options)
+                  if option in near]  # fmt: skip
+        if places:
+            return f"unknown option {key!r}; did you mean {' or '.join(map(repr, places))}?"
+    return str(unknown("group of options", section or key, known))
+
+
+def _options(schema: type) -> list[str]:
+    return [option.name for option in dataclasses.fields(schema)]
+
+
+def _unknown_option(section: str, key: str, known: Sequence[str], variant: str) -> ValueError:
+    """The error for an option that does not exist: what was given, the nearest match, what is allowed, and for one of
+    a variant the variants that have it."""
+    owners = {name: _options(variants.lookup(name).Config) for name in variants.names()} if section == "variant" else {}
+    having = [name for name, options in owners.items() if key in options]
+    near = difflib.get_close_matches(key, known, n=1)
+    of = f" of {variant}" if section == "variant" else ""
+    if having:
+        hint = ""
+    elif near:
+        hint = f"; did you mean {f'{section}.{near[0]}'!r}?"
+    else:
+        elsewhere = {option: name for name, options in owners.items() for option in options}
+        near = difflib.get_close_matches(key, elsewhere, n=1)
+        hint = f"; did you mean {f'{section}.{near[0]}'!r}, an option of {elsewhere[near[0]]}?" if near else ""
+    allowed = f" (allowed: {', '.join(sorted(set(known)))})"
+    others = f"; variants that have it: {', '.join(having)}" if having else ""
+    return ValueError(f"unknown option {f'{section}.{key}'!r}{of}{hint}{allowed}{others}")
 
 
 def from_plain(given: dict[str, Any]) -> Config:
@@ -541,7 +598,7 @@ def from_plain(given: dict[str, Any]) -> Config:
     one_of("network", network_name, NETWORKS)
     parts = {
         "network": _typed(NETWORKS[network_name], network, "network"),
-        "variant": _typed(variants.lookup(variant_name).Config, variant, "variant"),
+        "variant": _typed(variants.lookup(variant_name).Config, variant, "variant", variant_name),
         "dataset": _typed(DatasetConfig, rest.pop("dataset"), "dataset"),
         "training": _typed(TrainingConfig, rest.pop("training", {}), "training"),
         "evaluation": _typed(EvaluationConfig, rest.pop("evaluation", {}), "evaluation"),
@@ -554,18 +611,35 @@ def from_plain(given: dict[str, Any]) -> Config:
     return Config(variant_name=variant_name, network_name=network_name, seed=seed, profile=str(profile), **parts)  # type: ignore[arg-type]
 
 
-def _typed(schema: type[T], values: dict[str, Any], where: str) -> T:
+def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "") -> T:
     """``values`` as an instance of the dataclass ``schema``: unknown keys and wrong types are refused."""
-    known = [f.name for f in dataclasses.fields(schema)]  # type: ignore[arg-type]
+    known = _options(schema)
     for key in values:
-        one_of(f"option {where}.", str(key), known)
+        if key not in known:
+            raise _unknown_option(where, str(key), known, variant)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), {key: _literal(value) for key, value in values.items()})
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        # Its key is that within the section.
-        key = f"{where}.{error.full_key}" if error.full_key else where
-        raise ValueError(f"{key}: {_one_line(error)}") from error
+        # Its key is that within the section, with the place in a list.
+        key = re.split(r"[.\[]", error.full_key or "", maxsplit=1)[0]
+        kind = _kind(schema, key)
+        if kind is None or key not in values:
+            raise ValueError(f"{where}.{key}: {_one_line(error)}" if key else f"{where}: {_one_line(error)}") from error
+        raise ValueError(f"{where}.{key} must be {kind}, got {values[key]!r}") from error
+
+
+def _kind(schema: type, key: str) -> str | None:
+    """What the value of an option must be, in words; None where its type is not one of ``KINDS``."""
+    try:
+        hint = get_type_hints(schema)[key]
+    except (KeyError, NameError, TypeError):
+        return None
+    alternatives = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+    words = [KINDS.get(one) for one in alternatives if one is not type(None)]
+    if len(words) != 1 or words[0] is None:
+        return None
+    return words[0] + (" or null" if type(None) in alternatives else "")
 
 
 def _literal(value: Any) -> Any:
@@ -584,10 +658,7 @@ def _one_line(error: Exception) -> str:
     """A library's message without its trailing frames of explanation."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
-    message = " ".join(kept)
-    return next(
-        (re.sub(pattern, words, message) for pattern, words in REWORDED.items() if re.match(pattern, message)), message
-    )
+    return " ".join(kept)
 
 
 def variant_families() -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,10 +64,11 @@ def check_launcher(name: str) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """What a job does with its composed configuration. Pickled and sent to where the job runs."""
+    """What a job does with its composed configuration. Pickled and sent to where the job runs. ``overrides``: those of
+    the user, by run id."""
 
     setting: Setting
-    overrides: tuple[str, ...]
+    overrides: Mapping[str, tuple[str, ...]]
     retry: bool
     # Hydra names a job after its task.
     __name__ = "cell"
@@ -75,7 +76,8 @@ class Task:
     def __call__(self, composed: DictConfig) -> str:
         """Run the cell, on whatever device the job has; the run id."""
         plain: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
-        cell = dataclasses.replace(from_plain(plain), overrides=self.overrides)
+        cell = from_plain(plain)
+        cell = dataclasses.replace(cell, overrides=self.overrides[cell.run_id])
         setting = dataclasses.replace(self.setting, device=choose_device("auto"), show_progress=False)
         overview = Overview([cell], [], 1, None)
         # Into the job's own log; jobs on one machine share a terminal.
@@ -103,7 +105,7 @@ def launch(
     resolved = dataclasses.replace(
         setting, results=setting.results.resolve(), data_root=setting.data_root.resolve(), cache=setting.cache.resolve()
     )
-    user_overrides = cells[0].overrides if cells else ()
+    user_overrides = {cell.run_id: cell.overrides for cell in cells}
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             configuration = _load([*own, *overrides])

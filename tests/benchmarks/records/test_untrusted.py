@@ -111,7 +111,7 @@ def test_no_mutated_record_costs_more_than_its_own_row(tmp_path):
     assert {data["run_id"] for data in good} <= set(ids)
     assert {path.name for path in tmp_path.iterdir()} == {"results", "reports", "all.csv", "published"}
     described = plan.describe_plan(cells, setting(results), retry=True, jobs=1)
-    assert f"{MUTATIONS} cells" in described
+    assert f"{MUTATIONS} runs" in described
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):

@@ -361,15 +361,15 @@ def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monke
     command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
     assert main([*command, "--targets", "quick"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^brief +full +1 +1 +9 minutes +9 minutes +an estimate$", shown, re.MULTILINE)
+    assert re.search(r"^brief +full +1 +1 +9 min +9 min +an estimate$", shown, re.MULTILINE)
     assert "lengthy" not in shown
     assert "untold" not in shown
-    assert "1 cell to do, 1 at a time: about 9 minutes" in shown
+    assert "1 run: 0 done, 1 to do, about 9 min with 1 at a time" in shown
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^untold +full +1 +1 +\? +\? +no record$", shown, re.MULTILINE)
     # The three share their one cell, whose length two of them know.
-    assert "1 cell to do" in shown
+    assert "1 run: 0 done, 1 to do, about 11 min with 1 at a time" in shown
     for path in (tmp_path / "conf" / "paper").glob("brief.yaml"):
         path.unlink()
     only.pop("brief")
