@@ -63,6 +63,8 @@ class CVAE(Variant):
            connection; with a ``guess`` the prior is), and the objective is the CVAE's alone, not its mixture with a
            prior-sampled one. The guess is learned beside the model until it is frozen, not before it.
         3. The paper conditions on quadrants of MNIST; a class as the condition is this suite's addition.
+        4. The encoder gives mean and variance of z as the VAE's does, to which a head adds what the condition changes
+           in them, and both heads begin at 0: training begins at the VAE, whose decoder also reads the condition.
     """
 
     Config = CVAEConfig
@@ -81,7 +83,7 @@ class CVAE(Variant):
         else:
             channels, height, width = shape
             self.condition_body = network.encoder((channels, height, width), features)
-        self.encoder = network.encoder(self.image_shape, features)
+        self.encoder = network.encoder(self.image_shape, 2 * latent + features)
         self.posterior_head = _head(2 * features, features, 2 * latent)
         self.prior_head = _head(features, features, 2 * latent)
         self.decoder = network.decoder(latent + features, self.image_shape)
@@ -112,10 +114,12 @@ class CVAE(Variant):
         return self._normal(self.prior_head(read).to(read.dtype))
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
-        image = self.encoder(x).to(x.dtype)
+        of_image = self.encoder(x).to(x.dtype)
         if self.config.networks == "separate":
-            return self._normal(image)
-        return self._normal(self.posterior_head(torch.cat([image, self.read(condition)], dim=-1)).to(x.dtype))
+            return self._normal(of_image)
+        base, features = of_image.tensor_split([2 * self.latent_size], dim=-1)
+        both = torch.cat([features, self.read(condition)], dim=-1)
+        return self._normal(base + self.posterior_head(both).to(x.dtype))
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         if self.config.networks == "separate":
@@ -163,4 +167,8 @@ class CVAE(Variant):
 
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.SiLU(), nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+    last = nn.Linear(hidden, outputs)
+    # It begins at 0: p(z|c) as N(0, I), and q(z|x, c) as the encoder alone has it.
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.SiLU(), nn.Linear(inputs, hidden), nn.SiLU(), last)

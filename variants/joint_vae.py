@@ -54,17 +54,23 @@ class JointVAE(Variant):
     References:
         Dupont, *Learning Disentangled Joint Continuous and Discrete Representations*, NeurIPS 2018, eq. 7 and section
         4. https://arxiv.org/abs/1804.00104
+        The author's code and trained models. On MNIST's test images their category has an accuracy of 0.887, measured
+        as ``category_accuracy`` is. https://github.com/Schlumberger/joint-vae
 
     Deviations:
-        1. ``rise`` is a fraction of the budget: the paper's capacities stop growing after 25,000 iterations, about 0.27
-           of its 100 epochs in batches of 64.
-        2. |KL - C| is taken of the batch's mean KL, as in the paper's code.
-        3. gamma = 10, with which the category agrees with the class more often after a short training; the paper has
-           30 on MNIST, for 100 epochs of its convolutional network.
+        1. ``rise`` is a fraction of the budget: in the author's code capacities stop growing on MNIST after 25,000
+           iterations, about 0.27 of its 100 epochs in batches of 64.
+        2. |KL - C| is taken of the batch's mean KL, as in the author's code.
+        3. gamma = 10, with which the category agrees with the class more often after a short training; the author has
+           30 on MNIST, for 100 epochs of his convolutional network at a learning rate of 0.0005, on grey images.
+        4. On CelebA gamma, capacities, rise and the size of z are the author's, from the settings beside his model.
     """
 
     Config = JointConfig
     family = "disentangling"
+    dataset_defaults = {
+        "celeba": {"continuous": 32, "gamma": 100.0, "capacity_z": 50.0, "capacity_c": 10.0, "rise": 0.32},
+    }
     search = {"gamma": (10.0, 30.0, 100.0)}
     batch_statistics = ("capacity_penalty",)
 

@@ -53,7 +53,7 @@ class MIWAE(Variant):
     Deviations:
         1. M = 2 and K = 5, twice the draws of ``iwae``. With the 64 draws of M = K = 8 a run takes more than ten times
            as long as one of the VAE.
-        2. Form "ciwae" uses M K draws, so that all forms have one budget; the paper's has M = 1 and K = 64.
+        2. Form "ciwae" uses M K draws, so that all forms have one budget.
     """
 
     Config = MIWAEConfig

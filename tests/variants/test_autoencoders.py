@@ -336,10 +336,10 @@ def test_directions_and_prior_draws_are_fresh_at_every_step():
 # Options
 
 
-def test_default_weights_are_those_of_the_experiments_beside_a_sum_over_pixels():
-    """Kolouri et al. weigh the distance by 10 beside a mean over pixels, Ng his penalty by 3 beside half the error."""
+def test_default_weights_are_for_errors_summed_over_pixels():
+    """One distance for every pixel channel's error, and Ng's penalty, which he weighs by 3 beside half the error."""
     for dataset, shape in {"mnist": (1, 28, 28), "celeba": (3, 64, 64), "digits": (1, 8, 8)}.items():
-        assert compose("swae", dataset, "smoke", 0).variant.sw_weight == 10 * np.prod(shape)
+        assert compose("swae", dataset, "smoke", 0).variant.sw_weight == np.prod(shape)
     assert variants.lookup("sparse_ae").Config(form="kl", units="sigmoid").kl_weight == 3 * 2
 
 

@@ -37,8 +37,29 @@ def completing(shape=SHAPE, observation="bernoulli", dtype=torch.float64, networ
     return model.to(dtype)
 
 
+def speaking(model):
+    """``model``, with heads that say something, as they do after some training."""
+    for head in (model.prior_head, model.posterior_head):
+        torch.nn.init.normal_(head[-1].weight)
+    return model
+
+
+def test_training_begins_with_a_standard_normal_prior_and_a_posterior_of_the_image_alone():
+    model, x, condition = small("cvae"), binary_images(3), torch.eye(3)
+    p, q = model.prior(condition), model.posterior(x, condition)
+    assert torch.equal(p.loc, torch.zeros(3, 3))
+    assert torch.equal(p.log_scale, torch.zeros(3, 3))
+    other = model.posterior(x, condition.roll(1, 0))
+    assert torch.equal(q.loc, other.loc)
+    assert (q.loc != 0).all()
+    # It does not stay so.
+    model.loss(batch(x), NOW.float()).value.backward()
+    for head in (model.prior_head, model.posterior_head):
+        assert head[-1].weight.grad.abs().max() > 0
+
+
 def test_the_loss_is_the_elbo_with_the_prior_given_the_condition():
-    x, model = binary_images(6, dtype=torch.float64), small("cvae", dtype=torch.float64)
+    x, model = binary_images(6, dtype=torch.float64), speaking(small("cvae", dtype=torch.float64))
     data = batch(x)
     torch.manual_seed(4)
     loss = model.loss(data, NOW).value
@@ -50,7 +71,7 @@ def test_the_loss_is_the_elbo_with_the_prior_given_the_condition():
 
 
 def test_the_prior_is_learned_and_differs_between_conditions():
-    model = small("cvae")
+    model = speaking(small("cvae"))
     p = model.prior(torch.eye(3))
     assert p.batch_shape == (3,)
     assert (p.loc[0] - p.loc[1]).abs().max() > 1e-3
@@ -60,7 +81,7 @@ def test_the_prior_is_learned_and_differs_between_conditions():
 
 
 def test_posterior_and_decoder_see_the_condition():
-    model, x = small("cvae"), binary_images(1)
+    model, x = speaking(small("cvae")), binary_images(1)
     one, other = torch.eye(3)[:1], torch.eye(3)[1:2]
     assert not torch.equal(model.posterior(x, one).mean, model.posterior(x, other).mean)
     z = torch.zeros(1, 3)
@@ -107,7 +128,7 @@ def test_means_and_samples_show_the_given_pixels():
 @torch.no_grad()
 def test_the_likelihood_of_all_completions_sums_to_one():
     """Over the 4 images of 2x2 pixels with a given left half, p(missing|given) sums to 1: by the prior and with q."""
-    model = completing((1, 2, 2))
+    model = speaking(completing((1, 2, 2)))
     right = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]).double()
     x = torch.ones(4, 1, 2, 2).double()
     x[:, 0, :, 1] = right
@@ -124,7 +145,7 @@ def test_the_likelihood_of_all_completions_sums_to_one():
 
 
 def test_what_stands_at_missing_pixels_does_not_reach_the_prior():
-    model, x = completing(dtype=torch.float32), binary_images(5)
+    model, x = speaking(completing(dtype=torch.float32)), binary_images(5)
     other = x.clone()
     other[..., 2:] = 1 - other[..., 2:]
     assert torch.equal(model.prior(left_half(x)).loc, model.prior(left_half(other)).loc)
@@ -149,7 +170,7 @@ def test_it_learns_to_complete_images(network):
 
 
 def test_gradients_of_a_completion_agree_with_finite_differences():
-    model, x = completing(), binary_images(4, dtype=torch.float64)
+    model, x = speaking(completing()), binary_images(4, dtype=torch.float64)
     data = Batch(x, left_half(x), None, 100)
 
     def loss():
