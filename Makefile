@@ -14,23 +14,23 @@ JOBS ?=
 RESULTS ?= results
 REPORTS ?= reports
 DATA_ROOT ?=
-# Hydra overrides for every cell, separated by spaces: OVERRIDES="network.hidden=[64, 32] training.epochs=3"
+# Hydra overrides for every run, separated by spaces: OVERRIDES="network.hidden=[64, 32] training.epochs=3"
 OVERRIDES ?=
-# RETRY=1 runs failed and diverged cells again.
+# RETRY=1 repeats runs that failed or diverged.
 RETRY ?=
-# DRY=1 prints the plan; TIMEOUT=600 stops a cell after so many seconds; TRACKER=tensorboard writes its events.
+# DRY=1 prints the plan; TIMEOUT=600 stops a run after 600 seconds; TRACKER=tensorboard writes its events.
 DRY ?=
 TIMEOUT ?=
 TRACKER ?=
-# LAUNCHER=processes, slurm, slurm_local or ray_cluster: who runs the cells, in place of JOBS.
+# LAUNCHER=processes, slurm, slurm_local or ray_cluster: what executes the runs, in place of JOBS.
 LAUNCHER ?=
 # make report HTML=1 writes every page as HTML, too; BASELINE=folder marks what changed against earlier results.
 HTML ?=
 BASELINE ?=
 TABLE ?= -
-# make reproduce TARGETS=burda-vae-1,jang-gumbel BUDGET=full; make verify RUN=<run-id>
+# make reproduce TARGETS=quick, or burda-vae-1,jang-gumbel BUDGET=full; make verify RUN=<run-id>
 TARGETS ?= all
-BUDGET ?= reduced
+BUDGET ?=
 RUN ?=
 # make tune VARIANTS=vq_vae TRIALS=8 CRITERION=validation_elbo
 TRIALS ?=
@@ -58,7 +58,7 @@ $(error unknown setting $(refused)$(if $(nearest),; did you mean $(nearest)?,: o
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data bench report results reproduce tune verify publish speed peers judges list test test-slow lint format clean
+.PHONY: help no-environment setup data bench report results reproduce tune verify publish speed peers judges api list test test-slow lint format clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -66,9 +66,10 @@ help:            ## show the targets
 # setuptools advises developers of every editable installation; a user can do nothing about it.
 EDITABLE := PYTHONWARNINGS="ignore:Editable installation" $(PY) -m pip install --quiet --constraint constraints.txt --editable
 
-# The stamp stands for "this virtual environment holds what pyproject.toml and constraints.txt say".
+# The stamp stands for "this virtual environment holds what pyproject.toml and constraints.txt say". The file .checkout
+# names the checkout that the environment was made for: installing from another one would point it there.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@test -x $(PY) || { $(PYTHON) -m venv $(VENV) && echo $(CURDIR) > $(VENV)/.checkout; }
 	$(PY) -m pip install --quiet --upgrade pip
 	$(EDITABLE) ".[dev]"
 	@touch $@
@@ -78,12 +79,23 @@ $(VENV)/.tested: $(VENV)/.installed
 	$(EDITABLE) ".[dev,joblib,slurm,tensorboard,parquet,tune]"
 	@touch $@
 
-INSTALLED := $(if $(filter command,$(firstword $(origin PY))),,$(VENV)/.installed)
+# An environment is ours to install into if it does not exist yet, lies in this checkout, or was made for it. Any other
+# one is used as it is.
+OURS := $(or $(if $(wildcard $(PY)),,new),$(filter $(CURDIR)/%,$(realpath $(VENV))),\
+	$(filter $(CURDIR),$(shell cat $(VENV)/.checkout 2>/dev/null)))
+INSTALLED := $(if $(filter command,$(firstword $(origin PY))),,$(if $(OURS),$(VENV)/.installed))
 TESTED := $(if $(INSTALLED),$(VENV)/.tested)
-# For targets that only read: an environment that is there is used as it is, even where pyproject.toml is newer.
-READY := $(if $(wildcard $(INSTALLED)),,setup)
+# Targets that only read install nothing.
+READY := $(if $(INSTALLED),$(if $(wildcard $(PY)),,no-environment))
+
+no-environment:
+	@echo "error: no virtual environment in $(VENV): run \`make setup\`, or use another interpreter with PY=/path/to/python" >&2
+	@exit 2
 
 setup: $(INSTALLED)  ## create .venv with the pinned dependencies
+ifeq ($(INSTALLED),)
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "nothing is installed: $(PY) is used as it is",:)
+endif
 
 data: setup      ## download and verify DATASETS
 	@$(PY) -m benchmarks data $(call flag,datasets,DATASETS)
@@ -102,7 +114,7 @@ results: $(READY) ## all records as one table, into TABLE (.csv or .parquet)
 	@$(PY) -m benchmarks results $(call flag,results,RESULTS) \
 		$(call flag,$(if $(filter %.parquet,$(TABLE)),parquet,csv),TABLE)
 
-reproduce: setup ## run the recipes of paper TARGETS with BUDGET full, reduced or ablation
+reproduce: setup ## run the recipes of paper TARGETS (all, quick or names) with BUDGET full, reduced or ablation
 	@$(PY) -m benchmarks reproduce $(call flag,targets,TARGETS) $(call flag,budget,BUDGET) $(call flag,jobs,JOBS) \
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry)
@@ -133,6 +145,9 @@ peers: setup     ## make the environment of the peers that `make speed` measures
 judges: DATASETS = all
 judges: setup    ## train the shipped judges and teachers of DATASETS (by default all) again
 	@$(PY) -m benchmarks judges $(call flag,datasets,DATASETS)
+
+api: $(READY)    ## write REPORTS/api.md, the reference of the library, from docstrings
+	@$(PY) -m benchmarks api $(call flag,reports,REPORTS)
 
 list: $(READY)   ## show registered variants, data sets and profiles
 	@$(PY) -m benchmarks list

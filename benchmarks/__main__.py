@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from benchmarks.arguments import Parser, check_overrides, overrides, parse, path, seconds, seeds, whole
+from benchmarks.arguments import Parser, check_overrides, expanded, overrides, parse, path, seconds, seeds, whole
 from benchmarks.conf_files import check_files, choices
 from benchmarks.errors import UserError
 from benchmarks.variables import check_variables
@@ -24,6 +24,7 @@ from benchmarks.wording import counted
 from variants.own_files import OwnFileError
 
 if TYPE_CHECKING:
+    from benchmarks.config import Config
     from benchmarks.sweep.runner import Summary
 
 
@@ -118,8 +119,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     report.set_defaults(command=_report)
 
     reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
-    reproduce.add_argument("--targets", default="all", help="all, or names separated by commas (default: all)")
-    reproduce.add_argument("--budget", default="reduced", help="full, reduced or ablation (default: reduced)")
+    targets = "all, quick (what ends within 10 minutes each), or names separated by commas (default: all)"
+    reproduce.add_argument("--targets", default="all", help=targets)
+    budgets = "full, reduced or ablation (default: reduced for a target that has it, otherwise full)"
+    reproduce.add_argument("--budget", help=budgets)
     _add_running(reproduce)
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
@@ -163,6 +166,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     judges.add_argument("--datasets", default="all", help="all, or names separated by commas")
     judges.set_defaults(command=_judges)
 
+    api = commands.add_parser("api", help="write api.md, the reference of the library, from docstrings")
+    api.add_argument("--reports", type=path, default=Path("reports"))
+    api.set_defaults(command=_api)
+
     listing = commands.add_parser("list", help="list variants, data sets, networks, profiles and paper targets")
     listing.set_defaults(command=_list)
     return parser, commands.choices
@@ -184,7 +191,7 @@ def _add_folders(parser: Parser) -> None:
 def _bench(options: argparse.Namespace) -> int:
     import variants
     from benchmarks.config import choices, fitting, split_list, variant_families
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
     from benchmarks.sweep import plan, runner
     from benchmarks.sweep.cell import Setting
@@ -208,15 +215,18 @@ def _bench(options: argparse.Namespace) -> int:
     profile = options.profile
     if profile is None:
         profile = "standard" if device.type == "cuda" else "quick"
-    cells = []
-    for dataset in datasets:
-        chosen, left_out = names, ""
-        if options.variants.strip() == "all":
-            chosen, left_out = fitting(names, dataset, profile, own)
-        if left_out:
-            print(left_out, file=sys.stderr)
-        cells += plan.plan(chosen, [dataset], options.seeds, profile, own)
-    setting = Setting(options.results, data_root(), cache_root() / "features", device, tracker)
+    cells: list[Config] = []
+    left_out: dict[str, None] = {}
+    for overriding in expanded(own):
+        for dataset in datasets:
+            chosen = names
+            if options.variants.strip() == "all":
+                chosen, lines = fitting(names, dataset, profile, overriding)
+                left_out |= dict.fromkeys(lines)
+            cells += plan.plan(chosen, [dataset], options.seeds, profile, overriding)
+    for line in left_out:
+        print(line, file=sys.stderr)
+    setting = Setting(options.results, data_root(), feature_cache(), device, tracker)
     if options.dry:
         print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
@@ -234,7 +244,7 @@ def _bench(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     import variants
     from benchmarks.config import choices, split_list, variant_families
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
     from benchmarks.sweep.cell import Setting
     from benchmarks.tuning.search import check_criterion, describe_search, searchable, tune
@@ -243,7 +253,7 @@ def _tune(options: argparse.Namespace) -> int:
     names = searchable(split_list(options.variants, "variant", variants.names(), variant_families()))
     datasets = split_list(options.datasets, "data set", choices("dataset"))
     own, _ = check_overrides(options.overrides, None)
-    setting = Setting(options.results, data_root(), cache_root() / "features", choose_device("auto"))
+    setting = Setting(options.results, data_root(), feature_cache(), choose_device("auto"))
     for dataset in datasets:
         for name in names:
             found = tune(name, dataset, options.profile, setting, options.trials, options.criterion, own, options.retry)
@@ -285,9 +295,12 @@ def _check_results(folder: Path, flag: str = "results") -> None:
 
 def _data(options: argparse.Namespace) -> int:
     from benchmarks.config import split_list
+    from benchmarks.progress.screen import TaskScreen
     from benchmarks.sweep.fetch import fetch
 
-    return fetch(split_list(options.datasets, "data set", choices("dataset")))
+    names = split_list(options.datasets, "data set", choices("dataset"))
+    with TaskScreen():
+        return fetch(names)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -331,38 +344,46 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
-    from benchmarks.records.record import REPRODUCTION
-    from benchmarks.reproduction import recipes
+    from benchmarks.records.record import REPRODUCTION, read_records
+    from benchmarks.reproduction import costs, recipes
     from benchmarks.sweep import plan
     from benchmarks.sweep.cell import Setting
 
-    targets = recipes.chosen(options.targets, options.budget)
     setting = Setting(
-        options.results / REPRODUCTION, data_root(), cache_root() / "features", choose_device("auto"),
+        options.results / REPRODUCTION, data_root(), feature_cache(), choose_device("auto"),
         skip_published=True,
     )  # fmt: skip
+    asked, left_out = recipes.chosen(options.targets, options.budget, setting, options.jobs)
+    if left_out:
+        print(left_out, file=sys.stderr)
+    cells = recipes.all_cells(asked)
+    states = plan.to_do(cells, setting, options.retry)
+    records, _ = read_records(setting.results)
     if options.dry:
-        cells = recipes.all_cells(targets, options.budget)
-        print(plan.describe_plan(cells, setting, options.retry, options.jobs))
+        print("\n".join(f"{run_id}: {state}" for run_id, state in states.items()))
+    print(costs.describe(asked, states, records, setting.device, options.jobs), flush=True)
+    if options.dry:
         return 0
     _check_reports(options)
-    summary = recipes.run(targets, options.budget, setting, options.retry, options.jobs, options.timeout)
+    summary = recipes.run(asked, setting, options.retry, options.jobs, options.timeout)
     _report(options)
     return _summarise(summary)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from benchmarks.data import cache_root, data_root
+    from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
+    from benchmarks.progress.screen import TaskScreen
     from benchmarks.reproduction.verify import verify
     from benchmarks.sweep.cell import Setting
 
     _check_results(options.results)
     folder = options.results / "verification"
-    setting = Setting(folder, data_root(), cache_root() / "features", choose_device("auto"))
-    text, same = verify(options.run, options.results, setting)
+    setting = Setting(folder, data_root(), feature_cache(), choose_device("auto"))
+    with TaskScreen():
+        text, same = verify(options.run, options.results, setting)
     print(text)
     return 0 if same else 1
 
@@ -408,9 +429,19 @@ def _judges(options: argparse.Namespace) -> int:
     from benchmarks.data import data_root
     from benchmarks.evaluation.judges.making import make_shipped
     from benchmarks.evaluation.judges.shipped import SOURCES
+    from benchmarks.progress.screen import TaskScreen
 
-    for written in make_shipped(split_list(options.datasets, "data set", SOURCES), data_root()):
-        print(written)
+    names = split_list(options.datasets, "data set", SOURCES)
+    with TaskScreen():
+        written = make_shipped(names, data_root())
+    print("\n".join(map(str, written)))
+    return 0
+
+
+def _api(options: argparse.Namespace) -> int:
+    from benchmarks.library.reference import write_reference
+
+    print(write_reference(options.reports))
     return 0
 
 

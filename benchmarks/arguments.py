@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import math
 import os
 import re
@@ -54,7 +55,7 @@ def parse(parser: Parser, commands: dict[str, Parser], arguments: Sequence[str])
         if not takes_overrides:
             raise UserError(f"unexpected argument {argument!r} of {name}")
     if takes_overrides:
-        options.overrides = [*options.listed, *options.overrides, *rest]
+        options.overrides = [*options.listed, *joined([*options.overrides, *rest])]
     return options
 
 
@@ -115,8 +116,57 @@ def _no_seeds(text: str) -> argparse.ArgumentTypeError:
 
 def overrides(text: str) -> list[str]:
     """Hydra overrides from one string, separated by spaces. A space inside quotes or brackets, or after a backslash,
-    belongs to its override: ``network.hidden=[64, 32] training.epochs=3`` are two. Quotes around a whole override are
-    dropped, as a shell drops them."""
+    belongs to its override, as does one around "=": ``network.hidden=[64, 32] training.epochs = 3`` are two. Quotes
+    around a whole override are dropped, as a shell drops them."""
+    try:
+        return _with_values(_separated(text))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def joined(words: Sequence[str]) -> list[str]:
+    """Overrides from the words of a shell, which split those that were not in quotes: a list with spaces, and spaces
+    around "="."""
+    found: list[str] = []
+    for word in words:
+        if found and _is_open(found[-1]):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    # A space around the "=" of one word, in quotes.
+    return _with_values([re.sub(r"^([^\s='\"\[{(]+)\s*=\s*", r"\1=", word) for word in found])
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """``words`` with what stands around a lone "=" put together."""
+    found: list[str] = []
+    for word in words:
+        before = found[-1] if found else ""
+        after_equals = before.endswith("=") and "=" not in word
+        before_equals = before and "=" not in before and word.startswith("=")
+        if after_equals or before_equals:
+            found[-1] += word
+        else:
+            found.append(word)
+    return found
+
+
+def _is_open(text: str) -> bool:
+    try:
+        _separated(text)
+    except UnclosedError:
+        return True
+    except UserError:
+        pass
+    return False
+
+
+class UnclosedError(UserError):
+    """A bracket that is not closed."""
+
+
+def _separated(text: str) -> list[str]:
+    """``text`` cut at spaces outside quotes and brackets. Raises :class:`UserError` where these do not match."""
     found: list[str] = []
     current, quote, open_brackets, escaped = "", "", "", False
     for character in text:
@@ -137,16 +187,54 @@ def overrides(text: str) -> list[str]:
             open_brackets += character
         elif character in CLOSING.values():
             if not open_brackets or CLOSING[open_brackets[-1]] != character:
-                raise argparse.ArgumentTypeError(f"{character!r} closes no bracket in {current!r}")
+                raise UserError(f"{character!r} closes no bracket in {current!r}")
             open_brackets = open_brackets[:-1]
-    if quote or open_brackets:
-        raise argparse.ArgumentTypeError(f"{(quote or open_brackets[-1])!r} is not closed in {current!r}")
+    if quote:
+        raise UserError(f"{quote!r} is not closed in {current!r}")
+    if open_brackets:
+        raise UnclosedError(f"{open_brackets[-1]!r} is not closed in {current!r}")
     return [_without_outer_quotes(override) for override in [*found, current] if override]
 
 
 def _without_outer_quotes(override: str) -> str:
     quoted = re.fullmatch(r"'([^']*)'|\"([^\"]*)\"", override)
     return (quoted[1] or quoted[2] or "") if quoted else override
+
+
+def values_of(override: str) -> list[str]:
+    """An override that gives several values as several that give one: ``variant.beta=2,4`` and ``training.epochs=
+    range(1,3)``. Raises :class:`UserError` for one that cannot be read."""
+    # Here, because Hydra takes a moment to import.
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ValueType
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        raise UserError(_unreadable(override)) from None
+    if not parsed.is_sweep_override():
+        return [override]
+    if parsed.value_type not in (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP):
+        raise UserError(f"{override!r} cannot be run: list the values, as in {parsed.get_key_element()}=1,2,3")
+    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+
+
+def expanded(given: Sequence[str]) -> list[list[str]]:
+    """Every combination of the values of overrides that give several. Raises :class:`UserError`."""
+    return [list(combination) for combination in itertools.product(*map(values_of, given))]
+
+
+def _unreadable(override: str) -> str:
+    """Why Hydra's grammar does not take an override, in words of its user."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override!r} is not an override: write key=value, such as training.epochs=3"
+    try:
+        _separated(value)
+    except UserError as error:
+        return f"{override!r} cannot be read: {error}"
+    return f"{override!r} cannot be read: put the value in quotes, as in {key.strip()}='value'"
 
 
 # Options of a cell that have a flag and a make setting of their own.

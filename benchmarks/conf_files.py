@@ -32,8 +32,12 @@ GROUPS = {
     "profile": "profile",
 }
 NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
+# The name of the data set of images that are given in memory (benchmarks.fit), for which there is no file.
+GIVEN_IMAGES = "given_images"
 # What other pages of the reports are called, and words that mean something else where a name is expected.
-TAKEN = {"all", "inf", "index", "nan", "readme", "reproduction", "results", "speed", "variants"}
+TAKEN = {
+    "all", "api", "inf", "index", "nan", "readme", "reproduction", "results", "speed", "variants", GIVEN_IMAGES,
+}  # fmt: skip
 # The beginning of PyYAML's words for a mistake -> what mends it.
 MENDS = {
     "found character '\\t'": "indent with spaces instead of tabs",
@@ -85,7 +89,8 @@ def files(group: str) -> dict[str, Path]:
             name = path.stem
             if path.suffix != ".yaml":
                 raise UserError(f"{_shown(path)} would not be read: call it {name}.yaml")
-            if not NAME.fullmatch(name) or name.lower() in TAKEN or not isinstance(yaml.safe_load(name), str):
+            taken = name.lower() in TAKEN or (group == "paper" and name == "quick")
+            if not NAME.fullmatch(name) or taken or not isinstance(yaml.safe_load(name), str):
                 raise UserError(
                     f"{_shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: take letters, digits, _ and -, "
                     f"a letter first, at most {LONGEST_NAME}, and no word with a meaning of its own"

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -24,43 +26,76 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import variants
-from benchmarks.conf_files import check_files, choices, conf_folder, conf_path
+from benchmarks.arguments import values_of
+from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
 from benchmarks.records.identity import earlier_run_id, run_id
-from variants.options import between, not_negative, one_of, plain, positive, unknown
+from variants.options import (
+    added,
+    between,
+    increasing,
+    not_negative,
+    one_of,
+    plain,
+    positive,
+    unknown,
+    without_effect,
+)
 from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
 
-OPTIMISERS = ("adam", "adamw", "adamax", "sgd")
-SCHEDULES = ("constant", "cosine", "burda")
+# Each with those options that not every optimiser has.
+OPTIMISERS = {
+    "adam": ("beta1", "beta2", "epsilon"),
+    "adamw": ("beta1", "beta2", "epsilon"),
+    "adamax": ("beta1", "beta2", "epsilon"),
+    "rmsprop": ("smoothing", "centred", "momentum", "epsilon"),
+    "adagrad": ("epsilon",),
+    "sgd": ("momentum",),
+}
+SCHEDULES = ("constant", "cosine", "burda", "multi_step")
 PRECISIONS = ("fp32", "tf32", "bf16")
 INCEPTION_PRECISIONS = ("fp32", "bf16")
 SELECTIONS = ("last", "validation")
+SELECTED_BY = ("elbo", "objective")
 
 # No count and no seed is larger, and torch takes no number above 2^63.
 LARGEST_WHOLE = 2**32 - 1
 
-# Hydra's words for what is refused -> ours, where its advice would be refused too.
-REWORDED = {
-    r"Sweep parameters '(.*?)' requires --multirun.*": r"'\1' gives several values: give one",
-    r"Ambiguous value for argument '(.*?)' 1\. .*": r"'\1' gives several values: put a list into [brackets]",
-    r"LexerNoViableAltException: (.*) \^.*": r"'\1' cannot be read: put the value in quotes, as in key='value'",
-    r"(Error parsing override '.*?' )?missing EQUAL.*": "an override must be key=value, such as training.epochs=3",
-    r"(.*) See https://hydra\.cc/docs/\S+ for details": r"an override must be key=value: \1",
-}
+# A type of an option -> what its value must be, in words.
+KINDS: dict[object, str] = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text",
+    list[int]: "a list of whole numbers such as [64, 32]", list[float]: "a list of numbers such as [0.5, 1]",
+}  # fmt: skip
 
 T = TypeVar("T")
 
 
 @dataclass
 class TrainingConfig:
-    """The budget and the optimiser. ``gradient_clip`` is a global norm, None for none; ``warmup`` the fraction of the
-    budget over which the learning rate rises from 0. ``select`` "validation" reports the weights of the epoch with the
-    best validation ELBO instead of the last ones; ``patience`` then ends training after so many epochs without a better
-    one. Validation takes ``validation_images`` images every ``validate_every`` epochs, and
-    ``validation_samples`` posterior samples an image: more than one also gives log p(x)."""
+    """The budget, the optimiser, and when a run is looked at.
+
+    Budget: ``epochs``; or ``steps``, which then decides alone, and the last epoch may be a part of one.
+
+    Optimiser: ``weight_decay`` is added to the gradient (L2), but taken from the weights themselves by "adamw".
+    "rmsprop" divides by sqrt(E[g^2]), averaged with ``smoothing``, or if ``centred`` by the deviation
+    sqrt(E[g^2] - E[g]^2), plus ``epsilon``; ``momentum`` is that of "rmsprop" and "sgd". ``gradient_clip`` is a global
+    norm, None for none.
+
+    Rate: ``warmup`` is the fraction of the budget over which it rises from 0. ``schedule`` "multi_step" multiplies it
+    by ``gamma`` after each of ``milestones`` epochs.
+
+    Validation: every ``validate_every`` epochs, or every ``validate_every_steps`` steps, and at the end, on
+    ``validation_images`` images with ``validation_samples`` posterior samples each: more than one also gives log p(x).
+    ``select`` "validation" reports the weights with the best validation instead of the last ones: the highest ELBO, or
+    by ``select_by`` "objective" the lowest loss of the variant's own. ``patience`` then ends training after so many
+    validations without a better one.
+
+    ``measure_at``: after how many epochs, or steps where ``steps`` is given, the weights of that time are measured on
+    test images, for the record; 0 is before training.
+    """
 
     epochs: int = 12
     batch_size: int = 100
@@ -79,16 +114,28 @@ class TrainingConfig:
     validate_every: int = 1
     validation_images: int = 2000
     validation_samples: int = 1
+    steps: int | None = added(None)
+    smoothing: float = added(0.99)
+    centred: bool = added(False)
+    momentum: float = added(0.0)
+    milestones: list[int] | None = added(None)
+    gamma: float = added(0.1)
+    validate_every_steps: int | None = added(None)
+    select_by: str = added("elbo")
+    measure_at: list[int] | None = added(None)
 
     def __post_init__(self) -> None:
         positive("training.epochs", self.epochs)
         positive("training.batch_size", self.batch_size)
         one_of("training.optimiser", self.optimiser, OPTIMISERS)
         positive("training.learning_rate", self.learning_rate)
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "smoothing"):
             between(f"training.{name}", getattr(self, name), 0, 1)
             if getattr(self, name) == 1:
                 raise ValueError(f"training.{name} must be below 1: at 1 the average never moves")
+        between("training.momentum", self.momentum, 0, 1)
+        if self.momentum == 1:
+            raise ValueError("training.momentum must be below 1: at 1 every gradient moves all later steps alike")
         positive("training.epsilon", self.epsilon)
         not_negative("training.weight_decay", self.weight_decay)
         one_of("training.schedule", self.schedule, SCHEDULES)
@@ -97,6 +144,7 @@ class TrainingConfig:
             positive("training.gradient_clip", self.gradient_clip)
         one_of("training.precision", self.precision, PRECISIONS)
         one_of("training.select", self.select, SELECTIONS)
+        one_of("training.select_by", self.select_by, SELECTED_BY)
         if self.patience is not None:
             positive("training.patience", self.patience)
             if self.select != "validation":
@@ -104,6 +152,41 @@ class TrainingConfig:
         positive("training.validate_every", self.validate_every)
         positive("training.validation_images", self.validation_images)
         positive("training.validation_samples", self.validation_samples)
+        for name in ("steps", "validate_every_steps"):
+            if getattr(self, name) is not None:
+                positive(f"training.{name}", getattr(self, name))
+        positive("training.gamma", self.gamma)
+        for name, least in (("milestones", 1), ("measure_at", 0)):
+            if getattr(self, name) is not None:
+                increasing(f"training.{name}", getattr(self, name), least)
+        self._check_together()
+
+    @property
+    def length(self) -> tuple[int, str]:
+        """The budget and its unit."""
+        return (self.epochs, "epochs") if self.steps is None else (self.steps, "steps")
+
+    def _check_together(self) -> None:
+        """Raise ``ValueError`` for what has no effect beside the other options."""
+        for name in dict.fromkeys(name for options in OPTIMISERS.values() for name in options):
+            if name not in OPTIMISERS[self.optimiser]:
+                self._stays(name, f"{self.optimiser} has no such option")
+        if self.schedule != "multi_step":
+            for name in ("milestones", "gamma"):
+                self._stays(name, f"it belongs to training.schedule=multi_step, not to {self.schedule}")
+        elif self.milestones is None:
+            raise ValueError("training.schedule=multi_step needs training.milestones, such as [200,350]")
+        if self.select != "validation":
+            self._stays("select_by", "it belongs to training.select=validation")
+        if self.validate_every_steps is not None:
+            self._stays("validate_every", "training.validate_every_steps is given in its place")
+        budget, unit = self.length
+        if self.measure_at is not None and self.measure_at[-1] > budget:
+            raise ValueError(f"training.measure_at must end by training.{unit}={budget}, got {self.measure_at}")
+
+    def _stays(self, name: str, reason: str) -> None:
+        defaults = {option.name: option.default for option in dataclasses.fields(self)}
+        without_effect(f"training.{name}", getattr(self, name), defaults[name], reason)
 
 
 @dataclass
@@ -159,10 +242,17 @@ class Config:
         self._check_names()
         cls = variants.lookup(self.variant_name)
         cls.check(self.variant, self.network, self.dataset.side)
+        if self.dataset.shape is not None:
+            self.network.check_images(self.dataset.shape)
         if self.training.batch_size < cls.smallest_batch:
             raise ValueError(
                 f"training.batch_size must be {cls.smallest_batch} or above for {self.variant_name}, whose loss "
                 f"compares the images of a batch, got {self.training.batch_size}"
+            )
+        if self.dataset.output == "linear" and getattr(self.variant, "loss", None) == "cross_entropy":
+            raise ValueError(
+                "variant.loss=cross_entropy needs pixels between 0 and 1, and dataset.output=linear bounds none: set "
+                "variant.loss=squared_error or dataset.output=sigmoid"
             )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
@@ -211,11 +301,16 @@ class Config:
         return earlier_run_id(self.resolved())
 
 
-@cache
 def store_schemas() -> None:
     """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
+    _store_schemas(tuple(variants.names()))
+
+
+@cache
+def _store_schemas(names: tuple[str, ...]) -> None:
+    """Once for all names; again where a variant was registered since, in a notebook."""
     store = ConfigStore.instance()
-    for name in variants.names():
+    for name in names:
         try:
             store.store(group="variant", name=name, node={"name": name, **_defaults(variants.lookup(name).Config)})
         except OmegaConfBaseException as error:
@@ -245,12 +340,21 @@ def compose_seeds(
     variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str] = ()
 ) -> list[Config]:
     """As :func:`compose`, for several seeds. They are composed once, unless an option is computed from others."""
-    known = (("variant", variant, _variant_names()), ("data set", dataset, choices("dataset")))
-    for kind, name, allowed in (*known, ("profile", profile, choices("profile"))):
+    if dataset not in choices("dataset"):
+        raise UserError(unknown("data set", dataset, choices("dataset")))
+    return _composed_seeds(variant, dataset, profile, seeds, overrides)
+
+
+def _composed_seeds(
+    variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str]
+) -> list[Config]:
+    for kind, name, allowed in (("variant", variant, _variant_names()), ("profile", profile, choices("profile"))):
         if name not in allowed:
             raise UserError(unknown(kind, name, allowed))
     check_files()
     for override in overrides:
+        if values_of(override) != [override]:
+            raise UserError(f"{override!r} gives several values, and one run takes one")
         # The group is optional, so that Hydra takes any name.
         key, _, name = override.lstrip("+").partition("=")
         if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
@@ -263,6 +367,15 @@ def compose_seeds(
         if interpolated:
             return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
         return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
+
+
+def compose_for_images(
+    variant: str, dataset: DatasetConfig, profile: str, seed: int, overrides: Sequence[str] = ()
+) -> Config:
+    """As :func:`compose`, for images that are no data set of ``conf/`` but in memory: ``dataset`` says how they are
+    observed, and has the name ``GIVEN_IMAGES``."""
+    ConfigStore.instance().store(group="dataset", name=GIVEN_IMAGES, node=plain(dataset))
+    return _composed_seeds(variant, GIVEN_IMAGES, profile, [seed], overrides)[0]
 
 
 def _check_outliers(config: DatasetConfig) -> None:
@@ -360,21 +473,46 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], str]:
-    """Those of the variants that a data set's configuration suits, conditional ones where it has a condition and the
-    others where it has none; and a line that says which were left out, "" for none."""
+def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the variants that a configuration suits: conditional ones where the data set has a condition and the
+    others where it has none, and of these the ones that take the options that are set. And lines that say which were
+    left out, and why."""
     own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
     try:
         condition = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *own]).dataset.condition
     except (HydraException, OmegaConfBaseException):
-        # Refused, with the reason, where the cells are composed.
-        return list(names), ""
-    kept = [name for name in names if variants.lookup(name).conditional == (condition != "none")]
-    left_out = ", ".join(name for name in names if name not in kept)
-    if not kept or not left_out:
-        return list(names), ""
-    why = "need a dataset.condition" if condition == "none" else f"take no condition, and here it is {condition}"
-    return kept, f"{dataset}: left out of all, since they {why}: {left_out}"
+        # Refused, with the reason, where the runs are composed.
+        return list(names), []
+    options = [text for text in overrides if text.startswith("variant.")]
+    reasons = {name: _unsuited(name, condition, options) for name in names}
+    kept = [name for name in names if not reasons[name]]
+    if not kept:
+        # What was set is wrong.
+        return list(names), []
+    left_out: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if reason:
+            left_out.setdefault(reason, []).append(name)
+    return kept, [f"{dataset}: left out, because {why}: {', '.join(named)}" for why, named in left_out.items()]
+
+
+def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
+    """Why a variant does not take the ``condition`` of a data set or the overrides ``options`` of variants; else ""."""
+    cls = variants.lookup(name)
+    if cls.conditional and condition == "none":
+        return "these variants need a dataset.condition"
+    if not cls.conditional and condition != "none":
+        return f"these variants take no condition, and dataset.condition is {condition}"
+    for option in options:
+        key = re.split(r"[.=]", option)[1]
+        if key not in _options(cls.Config):
+            return f"these variants have no option {key!r}"
+    values = OmegaConf.from_dotlist([option.removeprefix("variant.") for option in options])
+    try:
+        _typed(cls.Config, OmegaConf.to_container(values), "variant", name)  # type: ignore[arg-type]
+    except (ValueError, OmegaConfBaseException) as error:
+        return str(error)
+    return ""
 
 
 def arguments_of(config: Config) -> list[str]:
@@ -410,10 +548,40 @@ def _refused_key(error: Exception, variant: str) -> str | None:
         "variant": (variants.lookup(variant).Config,), "network": tuple(NETWORKS.values()),
         "dataset": (DatasetConfig,), "training": (TrainingConfig,), "evaluation": (EvaluationConfig,),
     }  # fmt: skip
-    if section not in schemas:
-        return str(unknown("group of options", section or key, schemas))
-    known = {option.name for schema in schemas[section] for option in dataclasses.fields(schema)}
-    return str(unknown(f"option {section}.", key, known))
+    known = {name: [option for schema in of for option in _options(schema)] for name, of in schemas.items()}
+    if section in known:
+        return str(_unknown_option(section, key, known[section], variant))
+    if not section:
+        near = difflib.get_close_matches(key, [option for options in known.values() for option in options], n=1)
+        places = [f"{name}.{option}" for name, options in known.items() for option in dict.fromkeys(options)
+                  if option in near]  # fmt: skip
+        if places:
+            return f"unknown option {key!r}; did you mean {' or '.join(map(repr, places))}?"
+    return str(unknown("group of options", section or key, known))
+
+
+def _options(schema: type) -> list[str]:
+    return [option.name for option in dataclasses.fields(schema)]
+
+
+def _unknown_option(section: str, key: str, known: Sequence[str], variant: str) -> ValueError:
+    """The error for an option that does not exist: what was given, the nearest match, what is allowed, and for one of
+    a variant the variants that have it."""
+    owners = {name: _options(variants.lookup(name).Config) for name in variants.names()} if section == "variant" else {}
+    having = [name for name, options in owners.items() if key in options]
+    near = difflib.get_close_matches(key, known, n=1)
+    of = f" of {variant}" if section == "variant" else ""
+    if having:
+        hint = ""
+    elif near:
+        hint = f"; did you mean {f'{section}.{near[0]}'!r}?"
+    else:
+        elsewhere = {option: name for name, options in owners.items() for option in options}
+        near = difflib.get_close_matches(key, elsewhere, n=1)
+        hint = f"; did you mean {f'{section}.{near[0]}'!r}, an option of {elsewhere[near[0]]}?" if near else ""
+    allowed = f" (allowed: {', '.join(sorted(set(known)))})"
+    others = f"; variants that have it: {', '.join(having)}" if having else ""
+    return ValueError(f"unknown option {f'{section}.{key}'!r}{of}{hint}{allowed}{others}")
 
 
 def from_plain(given: dict[str, Any]) -> Config:
@@ -430,7 +598,7 @@ def from_plain(given: dict[str, Any]) -> Config:
     one_of("network", network_name, NETWORKS)
     parts = {
         "network": _typed(NETWORKS[network_name], network, "network"),
-        "variant": _typed(variants.lookup(variant_name).Config, variant, "variant"),
+        "variant": _typed(variants.lookup(variant_name).Config, variant, "variant", variant_name),
         "dataset": _typed(DatasetConfig, rest.pop("dataset"), "dataset"),
         "training": _typed(TrainingConfig, rest.pop("training", {}), "training"),
         "evaluation": _typed(EvaluationConfig, rest.pop("evaluation", {}), "evaluation"),
@@ -443,18 +611,35 @@ def from_plain(given: dict[str, Any]) -> Config:
     return Config(variant_name=variant_name, network_name=network_name, seed=seed, profile=str(profile), **parts)  # type: ignore[arg-type]
 
 
-def _typed(schema: type[T], values: dict[str, Any], where: str) -> T:
+def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "") -> T:
     """``values`` as an instance of the dataclass ``schema``: unknown keys and wrong types are refused."""
-    known = [f.name for f in dataclasses.fields(schema)]  # type: ignore[arg-type]
+    known = _options(schema)
     for key in values:
-        one_of(f"option {where}.", str(key), known)
+        if key not in known:
+            raise _unknown_option(where, str(key), known, variant)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), {key: _literal(value) for key, value in values.items()})
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        # Its key is that within the section.
-        key = f"{where}.{error.full_key}" if error.full_key else where
-        raise ValueError(f"{key}: {_one_line(error)}") from error
+        # Its key is that within the section, with the place in a list.
+        key = re.split(r"[.\[]", error.full_key or "", maxsplit=1)[0]
+        kind = _kind(schema, key)
+        if kind is None or key not in values:
+            raise ValueError(f"{where}.{key}: {_one_line(error)}" if key else f"{where}: {_one_line(error)}") from error
+        raise ValueError(f"{where}.{key} must be {kind}, got {values[key]!r}") from error
+
+
+def _kind(schema: type, key: str) -> str | None:
+    """What the value of an option must be, in words; None where its type is not one of ``KINDS``."""
+    try:
+        hint = get_type_hints(schema)[key]
+    except (KeyError, NameError, TypeError):
+        return None
+    alternatives = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+    words = [KINDS.get(one) for one in alternatives if one is not type(None)]
+    if len(words) != 1 or words[0] is None:
+        return None
+    return words[0] + (" or null" if type(None) in alternatives else "")
 
 
 def _literal(value: Any) -> Any:
@@ -473,10 +658,7 @@ def _one_line(error: Exception) -> str:
     """A library's message without its trailing frames of explanation."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
-    message = " ".join(kept)
-    return next(
-        (re.sub(pattern, words, message) for pattern, words in REWORDED.items() if re.match(pattern, message)), message
-    )
+    return " ".join(kept)
 
 
 def variant_families() -> dict[str, list[str]]:

@@ -22,9 +22,9 @@ def imports(path):
 # From the lowest: a part may import those before it, and itself. Equal rank: neither imports the other.
 RANKS = {
     "files": 0, "errors": 0, "seeding": 0, "wording": 0, "environment": 0, "variants": 0,
-    "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "conf_files": 2, "data": 2, "config": 3,
+    "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "progress": 1, "conf_files": 2, "data": 2, "config": 3,
     "evaluation": 4, "training": 5, "sweep": 6, "tuning": 7, "reproduction": 7, "reporting": 8, "speed": 9,
-    "__main__": 10,
+    "library": 9, "__main__": 10,
 }  # fmt: skip
 
 
@@ -77,6 +77,12 @@ def test_records_and_reports_need_no_torch():
     code = f"import sys, {', '.join(light)}; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_names_of_the_library_are_loaded_when_they_are_used():
+    code = "import sys, benchmarks; print('fit' in dir(benchmarks), 'torch' in sys.modules, benchmarks.fit.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True False benchmarks.library.fitting"
 
 
 def test_reading_the_whole_catalogue_needs_no_torch():

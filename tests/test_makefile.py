@@ -80,7 +80,8 @@ def test_a_setting_that_is_empty_or_absent_is_not_passed(received):
     ("words", "expected"),
     [
         (["bench", "JOBS=2", "TIMEOUT=600", "RETRY=1"], ["--jobs=2", "--timeout=600", "--retry"]),
-        (["reproduce", "TARGETS=a,b", "JOBS=2", "DRY=1"], ["--targets=a,b", "--budget=reduced", "--jobs=2", "--dry"]),
+        (["reproduce", "TARGETS=quick", "BUDGET=full"], ["--targets=quick", "--budget=full"]),
+        (["reproduce", "TARGETS=a,b", "JOBS=2", "DRY=1"], ["--targets=a,b", "--jobs=2", "--dry"]),
         (["report", "BASELINE=an earlier one", "HTML=1"], ["--baseline=an earlier one", "--html"]),
         (["results", "TABLE=my table.parquet"], ["--parquet=my table.parquet"]),
         (["results"], ["--csv=-"]),
@@ -97,7 +98,7 @@ def test_a_list_with_a_space_and_an_option_after_it_is_planned_as_it_was_typed()
     assert done.returncode == 0, done.stderr
     # The run id holds a hash of the configuration.
     cell = compose("vae", "digits", "smoke", 0, ["training.epochs=3", "network.hidden=[64,32]"])
-    assert done.stdout.splitlines() == [f"{cell.run_id}: run", "1 cell: 0 done, 1 to do"]
+    assert done.stdout.splitlines()[:2] == [f"{cell.run_id}: run", "1 run: 0 done, 1 to do"]
 
 
 def test_brackets_that_do_not_close_are_one_line():
@@ -133,18 +134,53 @@ def test_every_setting_of_the_makefile_is_allowed_on_the_command_line(received):
     assert received("list", *(f"{name}=x" for name in settings)) == ["list"]
 
 
-def test_what_only_reads_never_installs_where_the_environment_is_there(tmp_path):
+def environment(folder):
+    """A virtual environment as far as make sees it, older than pyproject.toml, as after a pull."""
+    (folder / "bin").mkdir(parents=True)
+    for name in (".installed", "bin/python"):
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    folder = tmp_path / "checkout"
+    environment(folder / ".venv")
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    (tmp_path / "env").mkdir()
-    (tmp_path / "env" / ".installed").touch()
-    # Older than pyproject.toml, as after a pull.
-    os.utime(tmp_path / "env" / ".installed", (0, 0))
+        (folder / name).write_text((ROOT / name).read_text())
+    return folder
+
+
+def test_what_only_reads_never_installs(checkout):
     for target in ("help", "list", "report", "results"):
-        done = make("--dry-run", target, "VENV=env", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert "pip" not in done.stdout, target
+        for own in ((), ("VENV=none",), ("PY=/usr/bin/python",)):
+            done = make("--dry-run", target, *own, cwd=checkout)
+            assert done.returncode == 0, done.stderr
+            assert "pip" not in done.stdout, target
     # The same environment is brought up to date by what runs, and made where there is none.
-    assert "pip install" in make("--dry-run", "bench", "VENV=env", cwd=tmp_path).stdout
-    assert "pip install" in make("--dry-run", "list", "VENV=none", cwd=tmp_path).stdout
-    assert "pip install" not in make("--dry-run", "bench", f"PY={sys.executable}", cwd=tmp_path).stdout
+    assert "pip install" in make("--dry-run", "bench", cwd=checkout).stdout
+    assert "pip install" in make("--dry-run", "bench", "VENV=none", cwd=checkout).stdout
+    assert "pip install" not in make("--dry-run", "bench", f"PY={sys.executable}", cwd=checkout).stdout
+
+
+def test_what_only_reads_says_how_to_make_an_environment_where_there_is_none(checkout):
+    for target in ("list", "report"):
+        done = make(target, "VENV=none", cwd=checkout)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: no virtual environment in none: run `make setup`, or use another ")
+        assert not (checkout / "none").exists()
+    assert make("help", "VENV=none", cwd=checkout).returncode == 0
+
+
+def test_the_environment_of_another_checkout_is_used_as_it_is(checkout, tmp_path):
+    other = environment(tmp_path / "other" / ".venv")
+    for target in ("setup", "bench", "test", "list"):
+        assert "pip" not in make("--dry-run", target, f"VENV={other}", cwd=checkout).stdout, target
+    assert "is used as it is" in make("setup", f"VENV={other}", cwd=checkout).stdout
+    # Also where the checkout's own is a link to it.
+    (checkout / "link").symlink_to(other)
+    assert "pip" not in make("--dry-run", "bench", "VENV=link", cwd=checkout).stdout
+    # One that lies elsewhere and was made for this checkout is its own.
+    (other / ".checkout").write_text(f"{checkout}\n")
+    assert "pip install" in make("--dry-run", "bench", f"VENV={other}", cwd=checkout).stdout

@@ -25,6 +25,13 @@ class AutoencoderConfig(VariantConfig):
         super().__post_init__()
         without_effect("variant.samples", self.samples, 1, "the objective takes one z an image")
         without_effect("variant.analytic_kl", self.analytic_kl, True, "the objective has no KL")
+        if not self.has_normal:
+            self.check_no_normals()
+
+    @property
+    def has_normal(self) -> bool:
+        """Whether the code is drawn from a normal of the encoder."""
+        return False
 
 
 class Autoencoder(Variant):
@@ -33,10 +40,10 @@ class Autoencoder(Variant):
         loss = |x - G(z)|^2 + penalty(x, z),   z = Q(T(x))
 
     The squared error is summed over pixels. G(z) is the mean of the observation model, which lies in [0, 1]; with an
-    affine network it is the decoder's output itself, so that Q and G are affine. Subclasses override ``corrupt`` (T, by
-    default the image itself), ``regulariser`` (the penalty, by default none; ``step.x``, ``step.z``),
-    ``reconstruction`` and ``image`` (G). There is no prior and q is a point mass, so no ELBO; a subclass that has a
-    prior says in ``unavailable`` what it lacks.
+    affine network, or where the data set says that outputs are linear, it is the decoder's output itself. Subclasses
+    override ``corrupt`` (T, by default the image itself), ``regulariser`` (the penalty, by default none; ``step.x``,
+    ``step.z``), ``reconstruction`` and ``image`` (G). There is no prior and q is a point mass, so no ELBO;
+    a subclass that has a prior says in ``unavailable`` what it lacks.
     """
 
     Config = AutoencoderConfig
@@ -63,12 +70,14 @@ class Autoencoder(Variant):
 
     def image(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """G(z), the reconstruction (*samples, batch, channels, height, width) of ``z`` (*samples, batch, latent)."""
-        return super().decode(z, condition=condition) if self.affine else super().image(z, condition=condition)
+        if self.affine or self.observation.linear:
+            return super().decode(z, condition=condition)
+        return super().image(z, condition=condition)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         output = super().decode(z, condition=condition)
-        # Observation models take the sigmoid of what they read: this makes it G(z), as far as that is an image.
-        return torch.logit(output, eps=HALF_LEVEL) if self.affine else output
+        # Most observation models take the sigmoid of what they read: this makes it G(z), as far as that is an image.
+        return torch.logit(output, eps=HALF_LEVEL) if self.affine and not self.observation.linear else output
 
     def reconstruction(self, step: TrainingStep) -> Tensor:
         return (step.x - self.image(step.z, condition=step.batch.condition)).square().flatten(-3).sum(-1)

@@ -47,18 +47,22 @@ class AuxiliaryPosterior(Distribution):
 
     has_rsample = True
 
-    def __init__(self, auxiliary: DiagonalNormal, given: ConditionalNormal, context: Tensor, latent_size: int) -> None:
-        self.auxiliary, self.given, self.context = auxiliary, given, context
-        super().__init__(auxiliary.batch_shape, torch.Size([latent_size]))
+    def __init__(self, auxiliary: DiagonalNormal, of_z: ConditionalNormal, base: Tensor, context: Tensor) -> None:
+        self.auxiliary, self.of_z, self.base, self.context = auxiliary, of_z, base, context
+        super().__init__(auxiliary.batch_shape, torch.Size([base.shape[-1] // 2]))
+
+    def given(self, a: Tensor) -> DiagonalNormal:
+        """q(z|a, x) for ``a`` (*samples, batch, auxiliary)."""
+        return self.of_z(a, self.context, base=self.base)
 
     @property
     def mean(self) -> Tensor:
         """The mean of q(z|a, x) at the mean of q(a|x): the mean over a has no closed form."""
-        return self.given(self.auxiliary.mean, self.context).mean
+        return self.given(self.auxiliary.mean).mean
 
     def joint(self, sample_shape: Shape = ONE_DRAW) -> JointDraw:
         a, log_q_a = self.auxiliary.rsample_with_log_prob(sample_shape)
-        z, log_q_z = self.given(a, self.context).rsample_with_log_prob()
+        z, log_q_z = self.given(a).rsample_with_log_prob()
         return JointDraw(a, z, log_q_a + log_q_z)
 
     def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
@@ -83,7 +87,11 @@ class AuxiliaryVAE(Variant):
     Deviations:
         1. a has 32 dimensions, as many as the board's z; the authors' code gives both 100.
         2. The board's network in place of two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
-           encoder of the image, and a or z joins in a hidden layer after it.
+           encoder of the image, which also gives the mean and variance of z without a; a joins in a hidden layer after
+           it, whose part in them begins at 0, so that training begins at the VAE with a variable a that tells nothing.
+           Likewise p(a|x, z). The authors' code draws what gives means and variances from N(0, 0.001^2), beside batch
+           normalisation, which the board's network does not have: the signal then stayed below the noise of z, and most
+           dimensions of z were given up at once.
         3. Unlabelled images alone: no class y, which the authors' semi-supervised code has.
         4. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
     """
@@ -96,22 +104,23 @@ class AuxiliaryVAE(Variant):
         d, auxiliary, context, hidden = (
             self.latent_size, self.config.auxiliary, self.config.context, self.config.hidden,
         )  # fmt: skip
-        self.encoder = network.encoder(self.image_shape, 2 * auxiliary + context)
-        self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d)
+        self.encoder = network.encoder(self.image_shape, 2 * auxiliary + 2 * d + context)
+        self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d, self.log_sigma).silent()
         # p(a|x, z) belongs to the model: it has an encoder of the image of its own.
-        self.auxiliary_encoder = network.encoder(self.image_shape, context)
-        self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary)
+        self.auxiliary_encoder = network.encoder(self.image_shape, 2 * auxiliary + context)
+        self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary, self.log_sigma).silent()
         self.decoder = network.decoder(d, self.image_shape)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> AuxiliaryPosterior:
-        sizes = [self.config.auxiliary, self.config.auxiliary, self.config.context]
-        loc, log_variance, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
-        q_a = DiagonalNormal(loc, log_variance / 2)
-        return AuxiliaryPosterior(q_a, self.posterior_of_z, context, self.latent_size)
+        sizes = [self.config.auxiliary, self.config.auxiliary, 2 * self.latent_size, self.config.context]
+        loc, a, base, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
+        return AuxiliaryPosterior(DiagonalNormal(loc, self.log_sigma(a)), self.posterior_of_z, base, context)
 
     def auxiliary_given(self, x: Tensor, z: Tensor) -> DiagonalNormal:
         """p(a|x, z) for ``z`` (*samples, batch, latent)."""
-        return self.auxiliary_model(z, self.auxiliary_encoder(x).to(x.dtype))
+        sizes = [2 * self.config.auxiliary, self.config.context]
+        base, context = self.auxiliary_encoder(x).to(x.dtype).split(sizes, dim=-1)
+        return self.auxiliary_model(z, context, base=base)
 
     def log_weights(self, x: Tensor, q: TorchDistribution, samples: int, condition: Tensor | None = None) -> LogWeights:
         assert isinstance(q, AuxiliaryPosterior)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .options import FAMILIES, one_of, positive
+from .options import FAMILIES, added, between, one_of, positive, without_effect
+from .parts.deviations import Deviation, check_deviation
 from .parts.distributions import DiagonalNormal, StandardNormal, draw, has_closed_form_kl, kl_divergence
 from .parts.networks import Network, batched
 from .parts.observations import CompletedImage, ObservationModel
@@ -116,13 +117,28 @@ class TrainingStep:
 @dataclass
 class VariantConfig:
     """Options that every variant has. ``samples`` is the number of posterior draws inside the mean of the training
-    objective; ``analytic_kl`` uses the closed form where there is one, else the draws."""
+    objective; ``analytic_kl`` uses the closed form where there is one, else the draws. ``kl_warmup`` is the fraction of
+    the budget over which the weight of the KL rises linearly from 0 to 1, for variants whose loss is r + KL.
+
+    ``deviation``: what a normal's sigma is of the number a that a network returns for it: "exp" (sigma^2 = e^a),
+    "exp_deviation" (sigma = e^a), "softplus" (sigma = log(1 + e^a)) or "softplus_variance" (sigma^2 = log(1 + e^a));
+    ``variance_bounds`` [LOW, HIGH] hold sigma^2 between two values."""
 
     samples: int = 1
     analytic_kl: bool = True
+    kl_warmup: float = added(0.0)
+    deviation: str = added("exp")
+    variance_bounds: list[float] | None = added(None)
 
     def __post_init__(self) -> None:
         positive("variant.samples", self.samples)
+        between("variant.kl_warmup", self.kl_warmup, 0, 1)
+        check_deviation(self.deviation, self.variance_bounds)
+
+    def check_no_normals(self) -> None:
+        """Raise ``ValueError`` where options of normals are set, for a variant whose networks make none."""
+        for name, default in (("deviation", "exp"), ("variance_bounds", None)):
+            without_effect(f"variant.{name}", getattr(self, name), default, "no network of it returns a deviation")
 
 
 class Variant(nn.Module):
@@ -158,8 +174,8 @@ class Variant(nn.Module):
     # Options whose values the paper leaves open, and values worth trying: what `make tune` searches.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     # Whether the loss trains the observation model's own parameters (a scale); where it does not, they are fitted
-    # after training, by maximum likelihood on training images.
-    trains_observation: ClassVar[bool] = True
+    # after training, by maximum likelihood on training images. False in models of data sets that train another loss.
+    trains_observation: bool = True
     # Whether the loss compares features of a frozen network, which the suite then hands to use_teacher().
     needs_teacher: ClassVar[bool] = False
     # Whether it models p(x|condition), and so needs a data set with a condition.
@@ -199,6 +215,10 @@ class Variant(nn.Module):
         self.condition_shape = condition_shape
         self.latent_size = network.latent_size
         self.observation = observation
+        # log sigma of the numbers that a network returns for it.
+        self.log_sigma = Deviation(config.deviation, config.variance_bounds)
+        if not observation.is_trained:
+            self.trains_observation = False
         self.build(network)
         for key in self.unavailable():
             one_of(f"{kind}.unavailable() key", key, PROPERTIES)
@@ -210,6 +230,8 @@ class Variant(nn.Module):
         when it is composed, a model when it is made. Override for further checks, and call this one."""
         if side is not None and side < cls.smallest_side:
             raise ValueError(f"{cls.__name__} needs images of {cls.smallest_side} pixels a side or more, got {side}")
+        if cls.loss is not Variant.loss or cls.regulariser is not Variant.regulariser:
+            without_effect("variant.kl_warmup", config.kl_warmup, 0, f"the loss of {cls.__name__} is not r + KL")
 
     def build(self, network: Network) -> None:
         """Make the bodies. Override for other sizes, or call it and add modules."""
@@ -225,8 +247,8 @@ class Variant(nn.Module):
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
         """q(z|x), with a batch of ``x.shape[0]``: any of torch's distributions with an event of one dimension."""
         # Back to the input's type: under autocast the bodies return bfloat16, too coarse for densities.
-        loc, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
-        return DiagonalNormal(loc, log_variance / 2)
+        loc, a = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
+        return DiagonalNormal(loc, self.log_sigma(a))
 
     def likelihood(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
         """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch). Given a
@@ -243,6 +265,12 @@ class Variant(nn.Module):
         return batched(self.decoder, z).to(z.dtype)
 
     # Training
+
+    def objective(self, batch: Batch, progress: Tensor) -> Loss:
+        """What training minimises: :meth:`loss`, where a data set that trains another loss of its pixels has that in
+        the likelihood's place."""
+        with self.observation.in_training():
+            return self.loss(batch, progress)
 
     def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The training objective on a batch; see the class."""
@@ -276,7 +304,9 @@ class Variant(nn.Module):
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         """What is added to r: (batch,), or a scalar. ``step.log(name, term)`` has a further term in the history."""
-        return step.kl
+        if not self.config.kl_warmup:
+            return step.kl
+        return (step.progress / self.config.kl_warmup).clamp(max=1) * step.kl
 
     def parameter_groups(self) -> dict[str, ParameterGroup]:
         """Which parameters minimise which loss. By default all minimise the one of ``loss``, the group "model"; see

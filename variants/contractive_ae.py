@@ -54,8 +54,8 @@ class ContractiveAE(AE):
         1. The paper's encoder is one layer of sigmoid units whose weights the decoder shares, and deeper codes are
            stacked layer by layer, each contracted by itself. Here J is that of the whole encoder, and weights
            are not shared. ``network=linear`` is one layer.
-        2. The paper chooses lambda by validation; 0.1 is what the tutorial of the authors' laboratory runs on MNIST,
-           beside a cross-entropy summed over pixels, as here.
+        2. lambda = 0.1 is what the tutorial of the authors' laboratory runs on MNIST, beside a cross-entropy summed
+           over pixels, as here.
         3. Units are linear by default: sigmoid ones on top of the board's deep encoders saturated at its learning rate,
            at lambda = 0 too, and every image had the same code. Without shared weights a smaller code and a larger
            decoder evade a part of the penalty.

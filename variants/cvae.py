@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .base import Variant, VariantConfig
-from .options import positive
+from .base import Batch, Loss, ParameterGroup, Variant, VariantConfig
+from .options import added, between, one_of, positive, without_effect
 from .parts.distributions import DiagonalNormal
 from .parts.networks import Network, batched
 from .registry import register
@@ -17,14 +18,25 @@ from .registry import register
 
 @dataclass
 class CVAEConfig(VariantConfig):
-    """``features``: how many numbers prior, posterior and decoder read from a condition, and the posterior from an
-    image."""
+    """``networks`` "shared": one body reads the condition for the prior, the posterior and the decoder, in ``features``
+    numbers, as many as the posterior reads from an image. "separate", for conditions that show pixels: the prior has a
+    network of its own, which reads the given pixels (the missing ones are -1); the posterior reads the whole image, and
+    the decoder z alone. ``guess``: the fraction of training over which a further network learns to predict the missing
+    pixels, which the prior then reads in their place; it is frozen afterwards. 0: there is none."""
 
     features: int = 64
+    networks: str = added("shared")
+    guess: float = added(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("variant.features", self.features)
+        one_of("variant.networks", self.networks, ("shared", "separate"))
+        between("variant.guess", self.guess, 0, 1)
+        if self.networks == "separate":
+            without_effect("variant.features", self.features, 64, "separate networks share none")
+        else:
+            without_effect("variant.guess", self.guess, 0.0, "it is read by a prior of variant.networks=separate")
 
 
 @register("cvae")
@@ -36,14 +48,20 @@ class CVAE(Variant):
     c is the condition, the paper's x; x is the image, the paper's y. The prior p(z|c) is a network of its own. Given
     pixels (``dataset.condition=quadrants-2``, say) are not scored: p(x|z, c) is over the missing ones alone.
 
+    With separate networks and a guess g(c) of the missing pixels (``networks``, ``guess``):
+
+        p(z|c) reads c and g(c),   q(z|x),   p(x|z);   guess loss = cross-entropy of g(c) and the missing pixels of x
+
     References:
         Sohn, Lee & Yan, *Learning Structured Output Representation using Deep Conditional Generative Models*, NeurIPS
-        2015, eq. 4. https://papers.nips.cc/paper/5775
+        2015. https://papers.nips.cc/paper/5775
 
     Deviations:
-        1. One body reads the condition for the prior, the posterior and the decoder; the paper has three networks.
+        1. One body reads the condition for the prior, the posterior and the decoder; the paper has three networks, as
+           ``networks`` = "separate" does.
         2. The decoder is not given a deterministic first guess of the missing pixels (the paper's recurrent
-           connection), and the objective is the CVAE's alone, not its mixture with a prior-sampled one.
+           connection; with a ``guess`` the prior is), and the objective is the CVAE's alone, not its mixture with a
+           prior-sampled one. The guess is learned beside the model until it is frozen, not before it.
         3. The paper conditions on quadrants of MNIST; a class as the condition is this suite's addition.
     """
 
@@ -55,6 +73,8 @@ class CVAE(Variant):
     def build(self, network: Network) -> None:
         shape, features, latent = self.condition_shape, self.config.features, self.latent_size
         assert shape is not None
+        if self.config.networks == "separate":
+            return self._build_separate(network)
         self.condition_body: nn.Module
         if len(shape) == 1:
             self.condition_body = nn.Linear(shape[0], features)
@@ -66,17 +86,74 @@ class CVAE(Variant):
         self.prior_head = _head(features, features, 2 * latent)
         self.decoder = network.decoder(latent + features, self.image_shape)
 
+    def _build_separate(self, network: Network) -> None:
+        channels, height, width = self.image_shape
+        if self.condition_shape != (channels + 1, height, width):
+            raise ValueError(
+                "variant.networks=separate needs a condition that shows a part of the pixels, such as "
+                f"dataset.condition=quadrants-2; the condition here has the shape {self.condition_shape}"
+            )
+        self.encoder = network.encoder(self.image_shape, 2 * self.latent_size)
+        self.prior_encoder = network.encoder(self.image_shape, 2 * self.latent_size)
+        self.decoder = network.decoder(self.latent_size, self.image_shape)
+        if self.config.guess:
+            pixels = network.encoder(self.image_shape, channels * height * width)
+            self.guess = nn.Sequential(pixels, nn.Unflatten(1, self.image_shape))
+
     def prior(self, condition: Tensor | None = None) -> Distribution:
+        if self.config.networks == "separate":
+            shown = self._shown(condition)
+            if self.config.guess:
+                with torch.no_grad():
+                    guessed = self.guess(shown).to(shown.dtype).sigmoid()
+                shown = torch.where(self._given(condition), shown, guessed)
+            return self._normal(self.prior_encoder(shown).to(shown.dtype))
         read = self.read(condition)
-        return _normal(self.prior_head(read).to(read.dtype))
+        return self._normal(self.prior_head(read).to(read.dtype))
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
         image = self.encoder(x).to(x.dtype)
-        return _normal(self.posterior_head(torch.cat([image, self.read(condition)], dim=-1)).to(x.dtype))
+        if self.config.networks == "separate":
+            return self._normal(image)
+        return self._normal(self.posterior_head(torch.cat([image, self.read(condition)], dim=-1)).to(x.dtype))
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        if self.config.networks == "separate":
+            return super().decode(z, condition=condition)
         given = self.read(condition).expand(*z.shape[:-1], -1)
         return batched(self.decoder, torch.cat([z, given], dim=-1)).to(z.dtype)
+
+    def loss(self, batch: Batch, progress: Tensor) -> Loss:
+        found = super().loss(batch, progress)
+        if not self.config.guess:
+            return found
+        logits = self.guess(self._shown(batch.condition)).to(batch.images.dtype)
+        each = F.binary_cross_entropy_with_logits(logits, batch.images, reduction="none")
+        error = each.masked_fill(self._given(batch.condition), 0).flatten(1).sum(-1)
+        learning = (progress < self.config.guess).to(error.dtype)
+        value = {**found.by_group, "guess": error.mean() * learning}
+        return Loss(value, {**found.terms, "guess": error})
+
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        if not self.config.guess:
+            return super().parameter_groups()
+        return self.model_and(guess=ParameterGroup(list(self.guess.parameters())))
+
+    def _given(self, condition: Tensor | None) -> Tensor:
+        """Where pixels are given, bool (batch, 1, height, width)."""
+        if condition is None:
+            raise ValueError("cvae needs the condition of its images")
+        return condition[:, -1:] > 0.5
+
+    def _shown(self, condition: Tensor | None) -> Tensor:
+        """The given pixels, and -1 in place of the others."""
+        given = self._given(condition)
+        assert condition is not None
+        return condition[:, :-1].masked_fill(~given, -1)
+
+    def _normal(self, parameters: Tensor) -> DiagonalNormal:
+        loc, a = parameters.chunk(2, dim=-1)
+        return DiagonalNormal(loc, self.log_sigma(a))
 
     def read(self, condition: Tensor | None) -> Tensor:
         """What the condition (*batch, *condition_shape) says, (*batch, features)."""
@@ -87,8 +164,3 @@ class CVAE(Variant):
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.SiLU(), nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
-
-
-def _normal(parameters: Tensor) -> DiagonalNormal:
-    loc, log_variance = parameters.chunk(2, dim=-1)
-    return DiagonalNormal(loc, log_variance / 2)

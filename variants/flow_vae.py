@@ -55,7 +55,7 @@ class FlowVAE(Variant):
         1. The board's network and optimiser in place of maxout layers and RMSprop; the paper has 40 latent dimensions.
         2. 10 steps, the fewest of the paper's flows on MNIST; it goes up to 80.
         3. B follows the fraction of the budget. The paper's B = min(1, 0.01 + t / 10,000) ends within 2% of its 500,000
-           updates, which is the default here.
+           updates, which is the default here; in a budget of n steps ``annealing`` = 9,900 / n is the same B.
         4. alpha = softplus of an output of the encoder; the paper asks for alpha > 0 and leaves open how.
         5. Reconstructions decode the image of the base's mean: the flow's own mean has no closed form.
     """
@@ -75,8 +75,8 @@ class FlowVAE(Variant):
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> FlowPosterior:
         d = self.latent_size
-        loc, log_variance, context = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
-        return FlowPosterior(DiagonalNormal(loc, log_variance / 2), self.flow, context)
+        loc, a, context = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
+        return FlowPosterior(DiagonalNormal(loc, self.log_sigma(a)), self.flow, context)
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         if not self.config.annealing:

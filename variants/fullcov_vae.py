@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
 
-from .base import Variant
+from torch import Tensor, nn
+
+from .base import Variant, VariantConfig
+from .options import positive
 from .parts.full_normal import FullNormal
 from .parts.networks import Network
 from .registry import register
+
+
+@dataclass
+class FullCovarianceConfig(VariantConfig):
+    """``features``: how many numbers of the image the entries below the diagonal are a linear map of."""
+
+    features: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("variant.features", self.features)
 
 
 @register("fullcov_vae")
 class FullCovarianceVAE(Variant):
     """VAE with a full-covariance Gaussian posterior; the loss is the negative ELBO.
 
-        (mu, log sigma^2, L') = encoder(x),   L = mask * L' + diag(sigma)
+        (mu, log sigma^2, h) = encoder(x),   L' = (A h + b) / d,   L = mask * L' + diag(sigma)
         z = mu + L eps,   eps ~ N(0, I),   log q(z|x) = log N(eps; 0, I) - sum_i log sigma_i
         KL(q(z|x) || p(z)) = (|L|_F^2 + |mu|^2 - d) / 2 - sum_i log sigma_i
 
@@ -28,17 +42,24 @@ class FullCovarianceVAE(Variant):
     Deviations:
         1. The KL is in closed form; Algorithm 2 estimates it by the draw, as ``analytic_kl`` = false does.
         2. The reference runs no experiment, so the sizes are the board's.
+        3. L' is a linear map of h, ``features`` numbers, divided by the number d of latent dimensions; Algorithm 2
+           takes it from the encoder. With d^2 more outputs, drawn like the others, training began with so much noise
+           in z that the decoder learned to do without most of it.
     """
 
+    Config = FullCovarianceConfig
     family = "posteriors and priors"
     forms = ({"analytic_kl": False},)
+    small = {"features": 4}
 
     def build(self, network: Network) -> None:
-        d = self.latent_size
-        self.encoder = network.encoder(self.image_shape, 2 * d + d * d)
+        d, features = self.latent_size, self.config.features
+        self.encoder = network.encoder(self.image_shape, 2 * d + features)
+        self.entries = nn.Linear(features, d * d)
         self.decoder = network.decoder(d, self.image_shape)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> FullNormal:
         d = self.latent_size
-        loc, log_variance, entries = self.encoder(x).to(x.dtype).split([d, d, d * d], dim=-1)
-        return FullNormal(loc, log_variance / 2, entries.unflatten(-1, (d, d)))
+        loc, a, h = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
+        entries = self.entries(h).to(x.dtype) / d
+        return FullNormal(loc, self.log_sigma(a), entries.unflatten(-1, (d, d)))

@@ -32,6 +32,7 @@ class GumbelConfig(VariantConfig):
             raise ValueError(f"variant.categories must be 2 or above, got {self.categories}")
         not_negative("variant.rate", self.rate)
         positive("variant.lowest_temperature", self.lowest_temperature)
+        self.check_no_normals()
         without_effect("variant.analytic_kl", self.analytic_kl, True, "relaxed draws have no density to estimate it by")
 
 

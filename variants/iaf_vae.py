@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .base import Variant, VariantConfig
-from .options import not_negative, positive, without_effect
+from .options import added, not_negative, positive, without_effect
 from .parts.distributions import DiagonalNormal
 from .parts.flows import IAF, FlowPosterior
+from .parts.layers import check_activation
 from .parts.networks import Network
 from .registry import register
 
 
 @dataclass
 class IAFConfig(VariantConfig):
-    """``steps`` T of the flow, each with a MADE of two layers of ``hidden`` units; ``context`` numbers per image go
-    from the encoder into every step."""
+    """``steps`` T of the flow, each with a MADE of two layers of ``hidden`` units and an ``activation``; ``context``
+    numbers per image go from the encoder into every step."""
 
     steps: int = 2
     hidden: int = 128
     context: int = 64
+    activation: str = added("elu")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -29,6 +31,7 @@ class IAFConfig(VariantConfig):
         not_negative("variant.steps", self.steps)
         positive("variant.hidden", self.hidden)
         positive("variant.context", self.context)
+        check_activation("variant.activation", self.activation)
 
 
 @register("iaf_vae")
@@ -59,9 +62,10 @@ class IAFVAE(Variant):
     def build(self, network: Network) -> None:
         self.encoder = network.encoder(self.image_shape, 2 * self.latent_size + self.config.context)
         self.decoder = network.decoder(self.latent_size, self.image_shape)
-        self.flow = IAF(self.latent_size, self.config.steps, self.config.hidden, self.config.context)
+        steps, hidden, context = self.config.steps, self.config.hidden, self.config.context
+        self.flow = IAF(self.latent_size, steps, hidden, context, self.config.activation)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> FlowPosterior:
         sizes = [self.latent_size, self.latent_size, self.config.context]
-        loc, log_variance, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
-        return FlowPosterior(DiagonalNormal(loc, log_variance / 2), self.flow, context)
+        loc, a, context = self.encoder(x).to(x.dtype).split(sizes, dim=-1)
+        return FlowPosterior(DiagonalNormal(loc, self.log_sigma(a)), self.flow, context)

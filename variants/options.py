@@ -6,7 +6,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 # What reports group variants by.
@@ -54,6 +55,12 @@ def between(name: str, value: float, low: float, high: float) -> None:
     """Raise ``ValueError`` unless ``low <= value <= high``."""
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low} and {high}, got {value}")
+
+
+def increasing(name: str, values: Sequence[int], least: int) -> None:
+    """Raise ``ValueError`` unless ``values`` are whole numbers from ``least`` up, each above the one before it."""
+    if not values or values[0] < least or any(second <= first for first, second in pairwise(values)):
+        raise ValueError(f"{name} must be increasing whole numbers from {least}, such as [5,10], got {list(values)}")
 
 
 def without_effect(name: str, value: object, default: object, reason: str) -> None:

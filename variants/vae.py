@@ -18,4 +18,4 @@ class VAE(Variant):
     """
 
     family = "bounds"
-    forms = ({"samples": 3}, {"analytic_kl": False})
+    forms = ({"samples": 3}, {"analytic_kl": False}, {"kl_warmup": 0.5})

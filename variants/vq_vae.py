@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .base import Batch, LogWeights, Loss, ParameterGroup, Variant, VariantConfig
-from .options import between, not_negative, one_of, positive, without_effect
+from .options import added, between, not_negative, one_of, positive, without_effect
 from .parts.autoregressive import AutoregressivePrior, PixelCNN
 from .parts.distributions import CodePoint
+from .parts.initialisation import check_uniform, initialise_uniform
 from .parts.networks import Network, batched
 from .registry import register
 
@@ -21,7 +22,8 @@ from .registry import register
 class VQConfig(VariantConfig):
     """``codes`` K vectors of ``code_size`` numbers; ``commitment`` b; ``codebook`` "ema" or "gradient"; codes used less
     than ``revive_below`` of their fair share are set to encoder outputs; the prior has ``prior_channels`` channels and
-    ``prior_layers`` residual layers."""
+    ``prior_layers`` residual layers. ``initial_codes`` are "normal", of squared length 1 on average, or
+    "uniform LOW HIGH"."""
 
     codes: int = 128
     code_size: int = 16
@@ -31,6 +33,7 @@ class VQConfig(VariantConfig):
     revive_below: float = 0.01
     prior_channels: int = 32
     prior_layers: int = 2
+    initial_codes: str = added("normal")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +46,9 @@ class VQConfig(VariantConfig):
         not_negative("variant.revive_below", self.revive_below)
         positive("variant.prior_channels", self.prior_channels)
         not_negative("variant.prior_layers", self.prior_layers)
+        if self.initial_codes != "normal":
+            check_uniform("variant.initial_codes", self.initial_codes, ["normal"])
+        self.check_no_normals()
         without_effect("variant.samples", self.samples, 1, "all draws from a point mass are the same")
         without_effect("variant.analytic_kl", self.analytic_kl, True, "the KL to a point mass is exact")
 
@@ -90,6 +96,8 @@ class VQVAE(Variant):
         self.decoder = network.grid_decoder(D, self.image_shape)
         self.pixelcnn = PixelCNN(K, self.config.prior_channels, self.config.prior_layers)
         codebook = torch.randn(K, D) / D**0.5
+        if self.config.initial_codes != "normal":
+            initialise_uniform(codebook, self.config.initial_codes)
         if self.config.codebook == "gradient":
             self.codebook = nn.Parameter(codebook)
         else:

@@ -28,6 +28,10 @@ class WAEConfig(AutoencoderConfig):
         not_negative("variant.mmd_weight", self.mmd_weight)
         one_of("variant.encoder", self.encoder, ("deterministic", "gaussian"))
 
+    @property
+    def has_normal(self) -> bool:
+        return self.encoder == "gaussian"
+
 
 @register("wae_mmd")
 class WAEMMD(Autoencoder):

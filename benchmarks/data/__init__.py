@@ -4,9 +4,10 @@ from .conditions import batches, condition_shape, hide_given, missing, observe_c
 from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
 from .loading import DOWNLOADED, load
 from .outliers import in_shape
+from .padding import cropped, with_zeros
 from .preprocess import observe_evaluation, observe_training, training_images
 from .residency import place
-from .sources import cache_root, data_root
+from .sources import cache_root, data_root, feature_cache
 from .values import check_training_images
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "cache_root",
     "check_training_images",
     "condition_shape",
+    "cropped",
     "data_root",
+    "feature_cache",
     "hide_given",
     "in_shape",
     "load",
@@ -30,4 +33,5 @@ __all__ = [
     "place",
     "scored",
     "training_images",
+    "with_zeros",
 ]

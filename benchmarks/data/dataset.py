@@ -25,6 +25,13 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 # Sources whose images have one size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+# Options that say how images are observed, not which they are.
+OBSERVED = (
+    "title", "observation", "scale", "binarise", "show_originals", "condition", "outliers", "loss", "loss_weight",
+    "output",
+)  # fmt: skip
+# Channels of sources that have no option for them.
+CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3}
 # Sources whose classes are known before they are loaded: how many there are.
 CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10}
 # Source -> the data set whose test images are outliers, where dataset.outliers does not say.
@@ -47,7 +54,8 @@ class Split:
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
     the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
-    class that the other splits do not have, where one was left out."""
+    class that the other splits do not have, where one was left out. ``unpadded``: the data set whose images zeros were
+    put around, None where there are none."""
 
     name: str
     title: str
@@ -56,6 +64,7 @@ class Dataset:
     test: Split
     sha256: str
     classes: int = 0
+    unpadded: Dataset | None = None
     left_out: Split | None = None
 
     @property
@@ -88,6 +97,15 @@ class DatasetConfig:
     to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
     bottom right quadrant. Quadrants need images of even sides.
 
+    ``loss`` "cross_entropy" or "squared_error" is trained in place of the likelihood of grey pixels, summed over pixels
+    and times ``loss_weight``, by every variant that would train the likelihood. It is an objective, no likelihood: ELBO
+    and log p(x) are those of ``observation``, its scale fitted after training. ``output`` "linear" takes the decoder's
+    output as pixels, "sigmoid" its sigmoid.
+
+    ``pad``: zeros are put around images until they are so many pixels high and wide, evenly on all sides. They are
+    pixels like any other: models see them, and likelihoods, errors and bits per dimension count them. The data set's
+    own classifier judges the images inside.
+
     ``outliers`` names the data set whose test images are to be told from those of this one. "default" is Fashion-MNIST
     for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and none for your own images; "none" is none. ``left_out``
     is a class whose images are left out of training, validation and test; its test images are outliers, too.
@@ -109,11 +127,15 @@ class DatasetConfig:
     test_share: float = 0.1
     show_originals: bool = True
     condition: str = added("none")
+    loss: str = added("likelihood")
+    loss_weight: float = added(1.0)
+    output: str = added("sigmoid")
+    pad: int | None = added(None)
     outliers: str = added("default")
     left_out: int | None = added(None)
 
     def __post_init__(self) -> None:
-        check_observation(self.observation, self.scale)
+        check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
         one_of("dataset.condition", self.condition, CONDITIONS)
         one_of("dataset.binarise", self.binarise, BINARISATIONS)
         if OBSERVATION_MODELS[self.observation].binary and self.binarise == "none":
@@ -127,10 +149,13 @@ class DatasetConfig:
             self._check_source_options()
         if self.image_size is not None:
             between("dataset.image_size", self.image_size, 4, 1024)
-            if self.condition.startswith("quadrants") and self.image_size % 2:
-                raise ValueError(f"dataset.condition={self.condition} needs an even image_size, got {self.image_size}")
         if self.crop is not None:
             between("dataset.crop", self.crop, 8, 178)
+        if self.pad is not None:
+            between("dataset.pad", self.pad, self.image_size or SIDES.get(self.source, 4), 1024)
+        if self.condition.startswith("quadrants") and (self.side or 0) % 2:
+            which = "image_size" if self.pad is None else "pad"
+            raise ValueError(f"dataset.condition={self.condition} needs an even {which}, got {self.side}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
         if self.left_out is not None:
@@ -146,7 +171,19 @@ class DatasetConfig:
     @property
     def side(self) -> int | None:
         """Height and width of the images in pixels; None where only the images themselves say it."""
-        return self.image_size or SIDES.get(self.source)
+        return self.pad or self.image_size or SIDES.get(self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the images; None where only the images themselves say it."""
+        channels = self.channels or CHANNELS.get(self.source)
+        return None if channels is None or self.side is None else (channels, self.side, self.side)
+
+    @property
+    def images(self) -> str:
+        """What decides which images are loaded: equal where they are the same, however they are observed."""
+        options = {option.name: getattr(self, option.name) for option in dataclasses.fields(self)}
+        return repr({name: value for name, value in options.items() if name not in OBSERVED})
 
     @property
     def outlier_name(self) -> str | None:

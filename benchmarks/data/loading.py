@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.data.dataset import Dataset, DatasetConfig
 from benchmarks.data.outliers import leave_out
+from benchmarks.data.padding import padded
 from benchmarks.data.readers.array import load_array
 from benchmarks.data.readers.celeba import load_celeba
 from benchmarks.data.readers.digits import load_digits
@@ -34,4 +35,6 @@ def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
     options = {"download": download} if config.source in DOWNLOADED else {}
     data = LOADERS[config.source](config, root, **options)
-    return data if config.left_out is None else leave_out(data, config.left_out)
+    if config.left_out is not None:
+        data = leave_out(data, config.left_out)
+    return data if config.pad is None else padded(data, config.pad)

@@ -26,6 +26,7 @@ import torch
 from benchmarks.data.readers.idx import write_idx
 from benchmarks.errors import UserError
 from benchmarks.files import locked, write_atomically
+from benchmarks.progress.report import doing
 from benchmarks.variables import folder
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,13 @@ def cache_root() -> Path:
     return folder(CACHE_VARIABLE, ".cache")
 
 
+def feature_cache(cache: Path | None = None) -> Path:
+    """The folder of feature networks and reference features: ``features`` below :func:`cache_root`, or ``cache``. The
+    cache itself stands for its folder of features: looked for elsewhere, a network would be trained again."""
+    root = cache_root()
+    return root / "features" if cache is None or cache.absolute() == root.absolute() else cache
+
+
 def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
     """The uncompressed files of a data set, each with its digest, from the folder ``raw`` or the first of ``sources``
     that has them; what a source gave is kept in ``raw``.
@@ -68,7 +76,8 @@ def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[s
     with nullcontext() if complete or not sources else locked(raw / ".lock"):
         for name, source in chain.items():
             try:
-                files = _verified(source(), digests)
+                with doing(f"{title}: {'downloading from' if name in sources else 'reading'} {name}"):
+                    files = _verified(source(), digests)
             except Exception as error:
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 tried.append(f"{name}: {reason}")

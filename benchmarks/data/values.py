@@ -43,14 +43,15 @@ def as_images(array: np.ndarray, name: str) -> Tensor:
     width), (n, channels, height, width) or (n, height, width, channels) with 1 or 3 channels. Raises
     :class:`UserError` for anything else.
     """
-    images = _channels_first(array, name)
+    images = channels_first(array, name)
     pixels = _as_bytes(images, name)
     if images.dtype.kind in "iu":
         pixels = pixels * np.uint8(factor_of(int(pixels.max()), name))
     return torch.from_numpy(np.ascontiguousarray(pixels))
 
 
-def _channels_first(array: np.ndarray, name: str) -> np.ndarray:
+def channels_first(array: np.ndarray, name: str) -> np.ndarray:
+    """Images of the shapes of :func:`as_images` as (n, channels, height, width). Raises :class:`UserError`."""
     shape = array.shape
     if array.ndim == 3:
         array = array[:, None]

@@ -19,7 +19,9 @@ from benchmarks.config import EvaluationConfig
 from benchmarks.data import batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
+from benchmarks.evaluation.objective import mean_objective
 from benchmarks.evaluation.reconstruction import mse
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
 from benchmarks.records.record import CODES_FILE, HISTORY_FILE
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 # How a metric's need for a set of outliers begins.
 OUTLIERS = "outliers_"
+# Families of which a run may be measured while it trains: they need nothing but test images.
+INTERIM = ("likelihood", "objective")
 
 
 @dataclass
@@ -83,10 +87,10 @@ class Outliers:
 class EvaluationData:
     """What a model is measured on. ``x``: test images (n, channels, height, width) as its observation model sees them,
     on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
-    seen likewise, on whose codes classifiers and samplers are fitted. ``spaces``: feature spaces by name, or the reason
-    why there is none. ``condition`` and ``probe_condition`` are those of the images, for conditional models: no other
-    model sees a label. ``training_images`` is the size of the training split. ``outliers``: sets of them by name, or
-    the reason why there is none."""
+    seen likewise, on whose codes classifiers and samplers are fitted; there may be none (0, ...). ``spaces``: feature
+    spaces by name, or the reason why there is none. ``condition`` and ``probe_condition`` are those of the images, for
+    conditional models: no other model sees a label. ``training_images`` is the size of the training split.
+    ``outliers``: sets of them by name, or the reason why there is none."""
 
     x: Tensor
     labels: Tensor | None
@@ -113,7 +117,8 @@ class Context:
         ``prior``, ``posterior_density``, ``density_elsewhere`` and ``continuous_latent``: see
         :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
         ``condition``: one that is.
-        ``discrete_latent``: a code by ``discrete_code``. ``classes``: one label an image. ``generated_images``,
+        ``discrete_latent``: a code by ``discrete_code``. ``training_images``: the probe images; ``classes``: one label
+        for each image of both. ``generated_images``,
         ``reconstructions``: finite ones. ``outliers_<name>``: the set of that name. Any other need is the name of a
         feature space.
         """
@@ -125,7 +130,11 @@ class Context:
             return None if self.variant.conditional else "the model is given no condition"
         if need == "discrete_latent":
             return None if self._has_discrete_code else "no discrete latent variable"
+        if need == "training_images":
+            return None if len(self.data.probe) else "no training images were given"
         if need == "classes":
+            if self.data.labels is not None and (reason := self.missing("training_images")):
+                return reason
             both = (self.data.labels, self.data.probe_labels)
             if not all(labels is not None and labels.dim() == 1 for labels in both):
                 return "the data set has no classes"
@@ -204,7 +213,7 @@ class Context:
             given = self.data.condition
             parts = [torch.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
             conditions = [None if given is None else given[rows % len(given)] for rows in parts]
-            drawn = zip(parts, conditions, strict=True)
+            drawn = counted_off(zip(parts, conditions, strict=True), count, "images", lambda part: len(part[0]))
             return torch.cat([self.variant.sample(len(rows), condition=one) for rows, one in drawn])
 
     @contextlib.contextmanager
@@ -269,7 +278,8 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
                 own.not_applicable[name] = reason
         if own.names != declared.keys():
             seed_everything(context.seed, family.name)
-            family.compute(context, own)
+            with doing(f"evaluating: {family.title[:1].lower()}{family.title[1:]}"):
+                family.compute(context, own)
         _settle(own)
         if unknown := own.names - declared.keys():
             raise ValueError(f"family {family.name!r} entered {', '.join(sorted(unknown))}, which it does not declare")
@@ -319,23 +329,57 @@ def _as_float(value: Any) -> float:
 
 
 @torch.no_grad()
+def interim(
+    variant: Variant, x: Tensor, condition: Tensor | None, training_images: int, config: EvaluationConfig, seed: int
+) -> dict[str, float]:
+    """Likelihoods and objective of a model that is still training, on test images ``x`` (n, channels, height, width) as
+    its observation model sees them. With the same options, and but for what is fitted after training, they are the
+    numbers that a run which ends here has in its record; one that is not defined is left out, and so is the log p(x)
+    of one sample, which is its ELBO."""
+    variant.eval()
+    data = EvaluationData(x, None, x[:0], None, {}, condition, None, training_images)
+    context, result = Context(variant, data, config, seed), Evaluation()
+    for family in families():
+        if family.name in INTERIM:
+            _measure(family, context, result, short_of_memory=True)
+    one = config.importance_samples == 1
+    return {name: value for name, value in result.metrics.items() if not (one and name.startswith("log_likelihood"))}
+
+
+@torch.no_grad()
 def validation_score(
-    variant: Variant, x: Tensor, seed: int, samples: int = 1, condition: Tensor | None = None
+    variant: Variant,
+    x: Tensor,
+    seed: int,
+    samples: int = 1,
+    condition: Tensor | None = None,
+    training_images: int | None = None,
+    by: str = "elbo",
 ) -> dict[str, float]:
     """Named numbers after an epoch, higher is better; epochs are compared by the first one: the mean ELBO in nats per
     image from ``samples`` posterior samples an image, or the mean negative squared error of an image where the ELBO is
-    not defined. With more than one sample, log p(x) stands beside the ELBO."""
+    not defined. With more than one sample, log p(x) stands beside the ELBO. ``by`` "objective" puts the negative of the
+    variant's own loss before them. Where the data set trains another loss than the likelihood, whose scale is not
+    fitted yet, that is all there is."""
     variant.eval()
+    found = {}
+    if by == "objective" or not variant.observation.is_trained:
+        seed_everything(seed, "validation objective")
+        found["validation_negative_objective"] = -mean_objective(variant, x, condition, training_images)
     seed_everything(seed, "validation")
+    if not variant.observation.is_trained:
+        return found
     if no_bound(variant):
         reconstructions = batched(variant.reconstruct, x, condition)
-        return {"validation_negative_squared_error": -mse(x, reconstructions) * x[0].numel()}
+        return found | {"validation_negative_squared_error": -mse(x, reconstructions) * x[0].numel()}
     # As many images decoded at once as anywhere else.
     names = ("elbo", "log_likelihood") if samples > 1 else ("elbo",)
-    found = per_image(variant, x, samples, max(BATCH, 20 * samples), names, condition)
-    return {f"validation_{name}": float(values.mean()) for name, values in found.items()}
+    values = per_image(variant, x, samples, max(BATCH, 20 * samples), names, condition)
+    return found | {f"validation_{name}": float(each.mean()) for name, each in values.items()}
 
 
+@torch.no_grad()
 def batched(function: Callable[..., Tensor], x: Tensor, condition: Tensor | None) -> Tensor:
     """``function(x, condition=...)`` of all of ``x`` (n, ...), some at a time."""
-    return torch.cat([function(part, condition=given) for part, given in batches(x, condition, BATCH)])
+    parts = counted_off(batches(x, condition, BATCH), len(x), "images", lambda part: len(part[0]))
+    return torch.cat([function(part, condition=given) for part, given in parts])

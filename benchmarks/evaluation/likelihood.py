@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.data import batches
+from benchmarks.progress.report import counted_off
 from variants import LogWeights, Variant
 
 # So many decoded pixels stay in a processor's cache between the decoder and the sum over them: with K = 5,000, 10,000
@@ -81,7 +82,8 @@ def per_image(
     """
     found = {name: x.new_empty(len(x), dtype=torch.float64) for name in names}
     start = 0
-    for part in log_weights(variant, x, samples, decodes, condition):
+    parts = log_weights(variant, x, samples, decodes, condition)
+    for part in counted_off(parts, len(x), "images", lambda part: part.log_prior.shape[-1]):
         stop = start + part.log_prior.shape[-1]
         for name, values in found.items():
             values[start:stop] = PER_IMAGE[name](part)
@@ -97,7 +99,8 @@ def log_likelihood_by_prior(
     from the prior alone: logsumexp_k log p(x|z_k, condition) - log K, z_k ~ p(z|condition) (Sohn et al. 2015).
     """
     found = []
-    for batch, given in batches(x, condition, max(1, decodes // samples)):
+    parts_of_x = batches(x, condition, max(1, decodes // samples))
+    for batch, given in counted_off(parts_of_x, len(x), "images", lambda part: len(part[0])):
         prior = variant.prior(condition=given)
         shape = () if prior.batch_shape else (len(batch),)
         parts = []

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.data import hide_given, missing
-from benchmarks.evaluation.denoising import NOISES, corrupted
+from benchmarks.evaluation.tasks.denoising import NOISES, corrupted
 from benchmarks.files import write_atomically
 from benchmarks.records.record import DENOISED_FILE
 from variants import Variant
@@ -52,8 +52,8 @@ def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condi
 @torch.no_grad()
 def write_denoised(folder: Path, variant: Variant, x: Tensor, show_originals: bool) -> None:
     """denoised.png: the first images of ``x`` (n, channels, height, width) in a line and, under it, for each noise of
-    :mod:`benchmarks.evaluation.denoising` a line of them corrupted over a line of their reconstructions. Not where the
-    originals may not be shown, and not of a conditional model."""
+    :mod:`benchmarks.evaluation.tasks.denoising` a line of them corrupted over a line of their reconstructions. Not
+    where the originals may not be shown, and not of a conditional model."""
     if variant.conditional or not show_originals:
         (folder / DENOISED_FILE).unlink(missing_ok=True)
         return

@@ -1,10 +1,15 @@
-"""What a representation is good for: classifiers on posterior means, and the dimensions that are in use."""
+"""What a representation is good for: classifiers on posterior means, the dimensions that are in use, and a density of
+codes to sample from."""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -31,6 +36,15 @@ def active_units(means: Tensor) -> int:
     """Latent dimensions u in which the posterior means (n, latent) vary over images: Var_x(E_q[u]) > 0.01 (Burda et al.
     2016, section 5.2)."""
     return int((means.double().var(0) > ACTIVE_VARIANCE).sum())
+
+
+def fit_mixture(codes: Tensor, components: int, seed: int) -> GaussianMixture:
+    """A mixture of Gaussians with full covariances, fitted to latent vectors (n, d)."""
+    mixture = GaussianMixture(components, reg_covar=1e-4, max_iter=50, random_state=seed)
+    with warnings.catch_warnings():
+        # The number of iterations is a budget, the same for every variant.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(codes.double().cpu().numpy())
 
 
 def subset(count: int, size: int, seed: int) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
 from benchmarks.records.record import REFERENCE, Record
@@ -130,9 +131,9 @@ def ranking_sentence(section: Section) -> str:
     if not ranks_of(section, sort_metric(section)):
         return f"No ranks and nothing in bold: fewer than three seeds cannot tell variants apart.{italic}"
     return (
-        "**Bold**: the best mean, and all that the seeds cannot tell from it (paired over seeds: Student's 95% "
-        f"interval of the mean difference includes zero). Variants of one rank cannot be told from the best of them."
-        f"{italic}"
+        "**Bold**: the best mean, if it has three seeds or more, and all that the seeds cannot tell from it (paired "
+        "over seeds: Student's 95% interval of the mean difference includes zero). Variants of one rank cannot be told "
+        f"from the best of them.{italic}"
     )
 
 
@@ -270,9 +271,9 @@ def best_of_each_family(section: Section, metric: str) -> list[Row]:
 
 @once
 def best_labels(section: Section, metric: str) -> set[str]:
-    """The row with the best mean and those that seeds cannot tell from it. None where seeds are too few, where all are
-    equal, where neither direction is better, or where a number is only a bound: any other may be better or worse than
-    what it stands for."""
+    """The row with the best mean and those that seeds cannot tell from it. None where that row has too few seeds, where
+    all are equal, where neither direction is better, or where a number is only a bound: any other may be better or
+    worse than what it stands for."""
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
     if better is None or any(is_bound(row, metric) for row in rows):
@@ -283,6 +284,8 @@ def best_labels(section: Section, metric: str) -> set[str]:
     if len(set(means.values())) < 2:
         return set()
     best = (max if better == "higher" else min)(rows, key=lambda row: means[row.label])
+    if sorted_rows(section, metric)[0].mean(metric) != best.mean(metric):
+        return set()
     return {row.label for row in rows if row is best or not differ(best.by_seed(metric), row.by_seed(metric))}
 
 
@@ -338,9 +341,10 @@ def protocol(section: Section) -> str:
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",
         ],
+        *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{escape(training.get('epochs'))} epochs, batches of {escape(training.get('batch_size'))}, "
+            f"{_length(training)}, batches of {escape(training.get('batch_size'))}, "
             f"{escape(training.get('optimiser'))} at {escape(training.get('learning_rate'))} "
             f"({escape(training.get('schedule'))}), {escape(training.get('precision'))}",
         ],
@@ -355,6 +359,11 @@ def protocol(section: Section) -> str:
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
 
 
+def _training_loss(dataset: Mapping[str, Any]) -> str:
+    loss = escape(str(dataset["loss"]).replace("_", " "))
+    return f"{loss} of grey pixels, in place of the likelihood: an objective, not comparable with log p(x)"
+
+
 def _outliers(section: Section) -> str:
     """Which images were told from test images, by the records' details; "" for none."""
     named = set()
@@ -364,6 +373,11 @@ def _outliers(section: Section) -> str:
             f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
         }
     return "; ".join(sorted(named))
+
+
+def _length(training: Mapping[str, Any]) -> str:
+    steps = training.get("steps")
+    return f"{escape(training.get('epochs'))} epochs" if steps is None else f"{escape(steps)} steps"
 
 
 def _other_data(section: Section) -> str:
@@ -476,7 +490,7 @@ def command(section: Section, row: Row, variant: str | None = None) -> str:
 
 
 def failures(records: Sequence[Record]) -> str:
-    """Cells that ended badly, each with its error."""
+    """Runs that ended badly, each with its error."""
     lines = []
     for record in sorted(records, key=lambda r: r.run_id):
         error = record.error or {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,13 +12,30 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from benchmarks.records.made_for import read_made_for
+from benchmarks.records.numbers import number as measured
 from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.figures import png
 from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.style import new_figure
-from benchmarks.reporting.verdicts import STALE, Outcome, between, judge, margin_words, verdict_of
+from benchmarks.reporting.verdicts import (
+    BOTH_SPREADS,
+    LEAST_SHARE,
+    MISSED,
+    NOT_RUN,
+    ORDER,
+    OVER_IMAGES,
+    REPRODUCED,
+    STALE,
+    TOO_SHORT,
+    Outcome,
+    between,
+    judge,
+    margin_words,
+    share,
+    verdict_of,
+)
 from benchmarks.reproduction.targets import Plan, Quantity, Run
 
 FILE = "reproduction.md"
@@ -33,28 +52,49 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
     files = SideFiles(results)
     records = {record.run_id: record for record in found}
     noted, missing = read_made_for(results), read_missing_data(results)
-    lines, details = [], []
+    judged: list[tuple[Plan, Outcome]] = []
+    details = []
     for plan in plans:
         outcomes = judge(plan, records, _well_formed(noted.get(plan.target.id)), missing)
-        lines += [_line(plan, outcome) for outcome in outcomes]
+        judged += [(plan, outcome) for outcome in outcomes]
         details += _details(plan, outcomes, records, files, output)
+    # What stands best comes first; of one verdict, in the order of targets.
+    judged.sort(key=lambda pair: ORDER.index(pair[1].verdict))
+    lines = [_line(plan, outcome) for plan, outcome in judged]
     # The verdict stands where a narrow window still shows it.
-    header = ["target", "quantity", "verdict", "published", "ours", "difference", "in s.e.", "budget"]
+    header = [
+        "target", "quantity", "verdict", "published", "ours", "held against", "difference", "in units of", "budget",
+        "variant",
+    ]  # fmt: skip
     blocks = [
         GENERATED,
         "# Reproduction",
         "[All boards](README.md)",
+        _count([outcome.verdict for _, outcome in judged]),
         "Published numbers beside ours. *Reproduced*: inside the interval that was fixed beforehand, with the full "
         "recipe. *Consistent*: a reduced budget, and inside what was expected of it beforehand: no claim about the "
-        "full recipe. *Not reproduced*: outside. *Stale*: the recipe was changed after its records were made. Verdicts "
+        "full recipe. *Missed*: outside. *Too short to judge*: a run of less than "
+        f"{LEAST_SHARE:.0%} of the recipe. *Stale*: the recipe was changed after its records were made. Verdicts "
         "are computed from the records under `results/reproduction/`. Ours is the mean ± standard deviation over "
-        "seeds; a difference is ours less the published number; s.e. is the standard error of our mean, over seeds "
-        "where there are several, else over test images (\\*).",
+        "seeds; a difference is ours less the published number. Its unit is both standard deviations together "
+        "(root of the sum of squares) where the source gives its own, else s.e., the standard error of our mean, over "
+        "seeds where there are several, else over test images (\\*). An interval with one end claims an order, not "
+        "the published size: the distance is then from that end.",
         table(header, lines, "left") if lines else "There are no targets.",
         *details,
     ]
     output.page(FILE, "\n\n".join(block for block in blocks if block) + "\n")
     return messages + files.messages
+
+
+def _count(verdicts: Sequence[str]) -> str:
+    """How many quantities have which verdict, in one line."""
+    if not verdicts:
+        return ""
+    counts = Counter(verdicts)
+    others = [f"{counts[verdict]} {verdict}" for verdict in ORDER if verdict != REPRODUCED and counts[verdict]]
+    line = f"**{counts[REPRODUCED]} of {len(verdicts)} quantities reproduced with the full recipe**"
+    return f"{line}; {', '.join(others)}." if others else f"{line}."
 
 
 def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
@@ -73,35 +113,82 @@ def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
 
 def _line(plan: Plan, outcome: Outcome) -> list[str]:
     quantity = outcome.quantity
-    published = "–" if quantity.published is None else f"{quantity.published:g}"
     link = f"[{escape(plan.target.id)}](#{file_name(plan.target.id)})"
     first = [link, f"{escape(quantity.name)} ({escape(quantity.unit)})"]
-    if outcome.values is None or outcome.mean is None:
-        return [*first, f"*{outcome.verdict}*", published, "–", "–", "–", "–"]
-    ours = f"{outcome.mean:.2f}"
-    if len(outcome.values) > 1:
-        ours += f" ± {statistics.stdev(outcome.values.values()):.2f} (n = {len(outcome.values)})"
-    difference = outcome.difference
-    in_errors = "–"
-    if difference is not None and outcome.error:
-        in_errors = f"{difference / outcome.error:+.1f}" + ("" if outcome.over_seeds else "\\*")
-    shown = [ours, "–" if difference is None else f"{difference:+.2f}", in_errors]
-    return [*first, f"**{outcome.verdict}**", published, *shown, _budget_words(plan, outcome)]
+    verdict = f"*{outcome.verdict}*" if outcome.verdict == NOT_RUN else f"**{outcome.verdict}**"
+    ours = difference = distance = budget = "–"
+    if outcome.values is not None and outcome.mean is not None:
+        ours = _spread(outcome.mean, list(outcome.values.values()), _decimals(quantity))
+        if outcome.difference is not None:
+            difference = f"{outcome.difference:+.{_decimals(quantity)}f}"
+        distance = _distance(outcome)
+        budget = _budget_words(plan, outcome)
+    shown = [_published(quantity), ours, escape(_held_against(outcome)), difference, distance, budget]
+    return [*first, verdict, *shown, escape(_variants(plan, quantity))]
+
+
+def _published(quantity: Quantity) -> str:
+    if quantity.published is None:
+        return "–"
+    return f"{quantity.published:g}" + (f" ± {quantity.spread:g}" if quantity.spread is not None else "")
+
+
+def _spread(mean: float, values: Sequence[float], decimals: int) -> str:
+    text = f"{mean:.{decimals}f}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values):.{decimals}f} (n = {len(values)})"
+    return text
+
+
+def _decimals(quantity: Quantity) -> int:
+    """Enough digits to see where in its interval a number lies: two of the interval's width, and two at least."""
+    low, high = quantity.accept
+    if low is None or high is None:
+        return 2
+    return max(2, 1 - math.floor(math.log10(high - low)))
+
+
+def _held_against(outcome: Outcome) -> str:
+    """The interval that decided, or that will."""
+    quantity = outcome.quantity
+    if outcome.budget == "reduced" and quantity.expected is not None:
+        return f"{between(quantity.expected)}{margin_words(quantity)}, expected of the reduced budget"
+    return between(quantity.accept) + margin_words(quantity)
+
+
+def _distance(outcome: Outcome) -> str:
+    distance = outcome.distance
+    if distance is None:
+        return "–"
+    unit = "both sd" if distance.unit == BOTH_SPREADS else "s.e.\\*" if distance.unit == OVER_IMAGES else "s.e."
+    origin = "" if distance.origin == outcome.quantity.published else f" from {distance.origin:g}"
+    return f"{distance.value:+.1f} {unit}{origin}"
+
+
+def _variants(plan: Plan, quantity: Quantity) -> str:
+    """What is trained for a quantity, as the table is filtered by it."""
+    return ", ".join(dict.fromkeys(plan.variants[arm] for arm in (quantity.arm, quantity.minus) if arm))
 
 
 def _budget_words(plan: Plan, outcome: Outcome) -> str:
-    """The epochs of the records behind an outcome, and how far along the full recipe that is."""
+    """The budget of the records behind an outcome, and how far along the full recipe that is."""
     assert outcome.budget is not None
     if outcome.verdict == STALE:
         return f"{outcome.budget}, earlier recipe"
-    done, full = _epochs(plan, outcome.budget, outcome.quantity), _epochs(plan, "full", outcome.quantity)
+    done, full = _first(plan, outcome.budget, outcome.quantity), _first(plan, "full", outcome.quantity)
     if outcome.budget == "full":
-        return f"full, {done:,} epochs"
-    return f"reduced, {done:,} of {full:,} epochs ({100 * done / full:.0f}%)"
+        return f"full, {_length(done)}"
+    if done.unit != full.unit:
+        return f"reduced, {_length(done)} of {_length(full)}"
+    return f"reduced, {done.length:,} of {_length(full)} ({share(plan, outcome.budget, outcome.quantity):.0%})"
 
 
-def _epochs(plan: Plan, budget: str, quantity: Quantity) -> int:
-    return plan.runs[budget][quantity.arm][0].epochs
+def _first(plan: Plan, budget: str, quantity: Quantity) -> Run:
+    return plan.runs[budget][quantity.arm][0]
+
+
+def _length(run: Run) -> str:
+    return f"{run.length:,} {run.unit}"
 
 
 def _details(
@@ -112,7 +199,9 @@ def _details(
         f"## {escape(target.id)}",
         f"{escape(target.title)}: **{verdict_of(outcomes)}**. {escape(target.paper)}, "
         f"[{escape(target.table)}]({target.link}). Seen: {escape(target.seen, 600)}",
+        f"Recipe: {escape(target.recipe, 2000)}",
         _intervals(outcomes),
+        _again(plan),
         _runs_table(plan, records),
     ]
     departures = [*target.deviations]
@@ -124,9 +213,12 @@ def _details(
     if drawn is not None:
         picture = output.picture(f"reproduction-{target.id}", drawn)
         blocks += [f"![{escape(target.id)}](figures/{picture})", f"*{_caption(plan, records)}*"]
-    blocks += _ablation(plan, records)
+    ablation = _ablation(plan, records)
+    blocks += ablation
     if target.tried:
         blocks.append(f"What was tried: {escape(target.tried, 2000)}")
+    elif not ablation and any(outcome.verdict == MISSED for outcome in outcomes):
+        blocks.append("What explains the miss is not known: no choice of the recipe has been changed yet to see.")
     return blocks
 
 
@@ -136,13 +228,22 @@ def _intervals(outcomes: Sequence[Outcome]) -> str:
         quantity = outcome.quantity
         margin = margin_words(quantity)
         text = f"- {escape(quantity.name)}: **{outcome.verdict}**"
-        text += f" ({escape(outcome.reason)})" if not outcome.values else ""
+        # An interval says enough of a verdict that it decided.
+        if not outcome.values or outcome.verdict in (STALE, TOO_SHORT):
+            text += f" ({escape(outcome.reason, 600)})"
         text += f". Accepted with the full recipe: {between(quantity.accept)}{margin}; {escape(quantity.because, 600)}."
         if quantity.expected is not None:
             text += f" Expected of the reduced budget: {between(quantity.expected)}{margin}; "
             text += escape(quantity.expected_because, 600) + "."
         lines.append(text)
     return "\n".join(lines)
+
+
+def _again(plan: Plan) -> str:
+    """How to run the recipe."""
+    target = plan.target
+    needs = f" It needs {escape(target.needs)}." if target.needs else ""
+    return f"Run the full recipe: {code(f'make reproduce TARGETS={argument(target.id)} BUDGET=full')}.{needs}"
 
 
 def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
@@ -164,7 +265,7 @@ def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
     seconds = [record.timing.get("total_seconds", 0.0) for record in done]
     return [
         f"{len(done)} of {len(runs)}",
-        f"{runs[0].epochs:,}",
+        f"{runs[0].epochs:,}" if runs[0].steps is None else _length(runs[0]),
         f"{statistics.fmean(map(_decodes, done)):.2g} a seed",
         f"{statistics.fmean(seconds) / 60:,.0f} min a seed",
         escape("; ".join(sorted({_device(record) for record in done}))),
@@ -225,8 +326,10 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
                   label=None if budget in labelled else f"ours, {budget}, validation")  # fmt: skip
         labelled.add(budget)
     if outcome.mean is not None and outcome.budget is not None:
-        epochs = _epochs(plan, outcome.budget, quantity)
-        axis.plot([epochs] * len(outcome.values or {}), list((outcome.values or {}).values()), "o", color="black",
+        # Of a budget in steps, where the curves end.
+        run = _first(plan, outcome.budget, quantity)
+        end = run.epochs if run.steps is None else max(curve.index[-1] for _, curve in lines)
+        axis.plot([end] * len(outcome.values or {}), list((outcome.values or {}).values()), "o", color="black",
                   label="ours, test images")  # fmt: skip
     if quantity.published is not None:
         axis.axhline(quantity.published, color="black", linewidth=1, linestyle=":", label="published")
@@ -239,8 +342,10 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
     axis.axhspan(bottom if low is None else low, top if high is None else high, color="black", alpha=0.08, linewidth=0,
                  label="accepted, full recipe")  # fmt: skip
     axis.set_xscale("log")
-    axis.set_xlim(right=1.1 * _epochs(plan, "full", quantity))
-    axis.set_xlabel("epoch (the axis ends where the full recipe does)", fontsize=9)
+    full = _first(plan, "full", quantity)
+    if full.steps is None:
+        axis.set_xlim(right=1.1 * full.epochs)
+    axis.set_xlabel("epoch (the axis ends where the full recipe does)" if full.steps is None else "epoch", fontsize=9)
     axis.set_ylabel(f"{quantity.name} ({quantity.unit})", fontsize=9)
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8)
@@ -298,22 +403,22 @@ def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
     values = {what: _ablated(quantity, planned, records) for what, planned in runs.items()}
     if all(value is None for value in values.values()):
         return []
-    base = next(iter(values.values()))
+    base, decimals = next(iter(values.values())), _decimals(quantity)
     lines = []
     for number, (what, value) in enumerate(values.items()):
-        moved = "–" if number == 0 or base is None or value is None else f"{value - base:+.2f}"
-        lines.append([escape(what), "not run" if value is None else f"{value:.2f}", moved])
-    epochs = next(iter(runs.values()))[0].epochs
+        moved = "–" if number == 0 or base is None or value is None else f"{value - base:+.{decimals}f}"
+        lines.append([escape(what), "not run" if value is None else f"{value:.{decimals}f}", moved])
+    length = _length(next(iter(runs.values()))[0])
     return [
-        f"By how much each choice moves the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of {epochs} "
-        "epochs, one seed, that are otherwise the recipe's:",
+        f"By how much each choice moves the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of {length}, "
+        "one seed, that are otherwise the recipe's:",
         table(["changed", escape(quantity.name), "moved by"], lines, "left"),
     ]
 
 
 def _ablated(quantity: Quantity, planned: Sequence[Run], records: Mapping[str, Record]) -> float | None:
     """The quantity after one change; None unless all of its runs have the metric."""
-    found = [records[run.run_id].metrics.get(quantity.metric) for run in planned if run.run_id in records]
+    found = [measured(records[run.run_id], quantity.metric) for run in planned if run.run_id in records]
     numbers = [value for value in found if value is not None]
     if len(numbers) < len(planned):
         return None

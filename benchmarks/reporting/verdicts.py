@@ -7,12 +7,29 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.records.numbers import number, parts, standard_error
 from benchmarks.records.record import Record
 from benchmarks.reproduction.targets import Plan, Quantity, Run
 
-REPRODUCED, CONSISTENT, MISSED, NOT_RUN, STALE = "reproduced", "consistent", "not reproduced", "not run", "stale"
+REPRODUCED, CONSISTENT, MISSED = "reproduced", "consistent", "missed"
+TOO_SHORT, STALE, NOT_RUN = "too short to judge", "stale", "not run"
+# As a page lists quantities.
+ORDER = (REPRODUCED, CONSISTENT, MISSED, TOO_SHORT, STALE, NOT_RUN)
 # The verdict of a target is the first of its quantities' in this order.
-ORDER = (MISSED, STALE, NOT_RUN, CONSISTENT, REPRODUCED)
+_WORST = (MISSED, STALE, NOT_RUN, TOO_SHORT, CONSISTENT, REPRODUCED)
+# A run of less than this share of the full recipe says too little of where that would end.
+LEAST_SHARE = 0.1
+
+BOTH_SPREADS, OVER_SEEDS, OVER_IMAGES = "both spreads", "s.e. over seeds", "s.e. over images"
+
+
+@dataclass(frozen=True)
+class Distance:
+    """``value`` in ``unit``, from ``origin``: the published number, or the end of an interval that has one."""
+
+    value: float
+    unit: str
+    origin: float
 
 
 @dataclass(frozen=True)
@@ -20,8 +37,8 @@ class Outcome:
     """One quantity of a target under the fullest budget that has all its records.
 
     ``values``: seed -> value; ``error``: the standard error of their mean, over seeds where there are several, else
-    over test images (``over_seeds`` says which), None where neither is known. ``reason``: why there is no number, or
-    why it is the verdict that it is.
+    over test images (``over_seeds`` says which), None where neither is known. ``interval``: what they were held
+    against. ``reason``: why there is no number, or why it is the verdict that it is.
     """
 
     quantity: Quantity
@@ -31,6 +48,7 @@ class Outcome:
     values: Mapping[int, float] | None = None
     error: float | None = None
     over_seeds: bool = False
+    interval: Sequence[float | None] | None = None
 
     @property
     def mean(self) -> float | None:
@@ -42,6 +60,35 @@ class Outcome:
         if self.mean is None or self.quantity.published is None:
             return None
         return self.mean - self.quantity.published
+
+    @property
+    def distance(self) -> Distance | None:
+        """How far our mean lies from what it is compared with: from the published number, in units of both spreads
+        where the source gives its own, else of our standard error; where an order is claimed, from the interval's
+        end. None where there is nothing to compare with, or no unit."""
+        mean, values = self.mean, list((self.values or {}).values())
+        if mean is None:
+            return None
+        end = one_end(self.interval or self.quantity.accept)
+        if end is not None:
+            return Distance((mean - end) / self.error, self._errors_unit, end) if self.error else None
+        published, spread = self.quantity.published, self.quantity.spread
+        if published is None:
+            return None
+        if spread is not None and len(values) > 1:
+            both = math.hypot(statistics.stdev(values), spread)
+            return Distance((mean - published) / both, BOTH_SPREADS, published)
+        return Distance((mean - published) / self.error, self._errors_unit, published) if self.error else None
+
+    @property
+    def _errors_unit(self) -> str:
+        return OVER_SEEDS if self.over_seeds else OVER_IMAGES
+
+
+def one_end(interval: Sequence[float | None]) -> float | None:
+    """The end of an interval that has no other one; None for an interval of two."""
+    low, high = interval
+    return None if low is not None and high is not None else low if low is not None else high
 
 
 Runs = Mapping[str, Sequence[Run]]
@@ -60,7 +107,13 @@ def judge(
 
 def verdict_of(outcomes: Sequence[Outcome]) -> str:
     """The verdict of a whole target."""
-    return min((outcome.verdict for outcome in outcomes), key=ORDER.index)
+    return min((outcome.verdict for outcome in outcomes), key=_WORST.index)
+
+
+def share(plan: Plan, budget: str, quantity: Quantity) -> float:
+    """How much of the full recipe's training a budget is, as far as the quantity goes."""
+    done, full = plan.runs[budget][quantity.arm][0], plan.runs["full"][quantity.arm][0]
+    return done.length / full.length if done.unit == full.unit else 0.0
 
 
 def _outcome(
@@ -78,8 +131,10 @@ def _outcome(
         values = _values(quantity, found)
         if values is not None:
             error, over_seeds = _error(quantity, found, values)
-            verdict, reason = _verdict(quantity, budget, values, error)
-            return Outcome(quantity, verdict, reason, budget, values, error, over_seeds)
+            interval = quantity.accept if budget == "full" else quantity.expected
+            assert interval is not None
+            verdict, reason = _verdict(quantity, budget, values, error, share(plan, budget, quantity))
+            return Outcome(quantity, verdict, reason, budget, values, error, over_seeds, interval)
     for budget in budgets:
         noted = made_for.get(budget, {})
         earlier = {arm: [records.get(run_id) for run_id in noted.get(arm, ())] for arm in arms}
@@ -99,9 +154,9 @@ def _values(quantity: Quantity, found: Mapping[str, Mapping[int, Record | None]]
     by_arm: dict[str, dict[int, float]] = {}
     for arm, by_seed in found.items():
         numbers = {
-            seed: record.metrics[quantity.metric]
+            seed: value
             for seed, record in by_seed.items()
-            if record is not None and record.status == "ok" and quantity.metric in record.metrics
+            if record is not None and (value := number(record, quantity.metric)) is not None
         }
         if len(numbers) < len(by_seed) or not numbers:
             return None
@@ -127,18 +182,17 @@ def _error(
         return statistics.stdev(values.values()) / math.sqrt(len(values)), True
     # Arms are measured on the same images: taken as independent, their difference's error is rather too large.
     errors = [
-        record.metrics.get(f"{quantity.metric}_se")
-        for by_seed in found.values()
-        for record in by_seed.values()
-        if record
+        standard_error(record, quantity.metric) for by_seed in found.values() for record in by_seed.values() if record
     ]
     if not errors or any(error is None for error in errors):
         return None, False
     return abs(quantity.times) * math.sqrt(sum(error**2 for error in errors if error is not None)), False
 
 
-def _verdict(quantity: Quantity, budget: str, values: Mapping[int, float], error: float | None) -> tuple[str, str]:
-    """The verdict, and which interval it was held against."""
+def _verdict(
+    quantity: Quantity, budget: str, values: Mapping[int, float], error: float | None, done: float
+) -> tuple[str, str]:
+    """The verdict, and which interval it was held against; ``done`` is the share of the full recipe."""
     mean = statistics.fmean(values.values())
     if budget == "full":
         interval, because = quantity.accept, quantity.because
@@ -149,8 +203,12 @@ def _verdict(quantity: Quantity, budget: str, values: Mapping[int, float], error
     low = -math.inf if interval[0] is None else interval[0] + margin
     high = math.inf if interval[1] is None else interval[1] - margin
     inside = low <= mean <= high
-    reason = f"{'in' if inside else 'outside'} {between(interval)}{margin_words(quantity)}: {because}"
-    return (REPRODUCED if budget == "full" else CONSISTENT) if inside else MISSED, reason
+    where = f"{'in' if inside else 'outside'} {between(interval)}{margin_words(quantity)}"
+    if budget != "full" and done < LEAST_SHARE:
+        return TOO_SHORT, f"{done:.0%} of the recipe, and {where}, what was expected of that"
+    if not inside:
+        return MISSED, f"{where}: {because}"
+    return REPRODUCED if budget == "full" else CONSISTENT, f"{where}: {because}"
 
 
 def margin_words(quantity: Quantity) -> str:
@@ -179,8 +237,9 @@ def _why_not(
     for record in filter(None, (records.get(run.run_id) for run in runs)):
         if record.status != "ok":
             return f"{record.run_id} {record.status}: {(record.error or {}).get('message', '')}"
-        if quantity.metric in record.not_applicable:
-            return f"{quantity.metric}: {record.not_applicable[quantity.metric]}"
+        metric = parts(quantity.metric).metric
+        if metric in record.not_applicable:
+            return f"{metric}: {record.not_applicable[metric]}"
     if _mixed_data(records.get(run.run_id) for run in runs):
         return "its records were made from different images of one data set"
     for dataset in sorted({plan.target.arms[arm].dataset for arm in arms}):
@@ -189,5 +248,5 @@ def _why_not(
     done = sum(run.run_id in records for run in runs)
     if done:
         return f"{done} of {len(runs)} cells have a record"
-    command = f"make reproduce TARGETS={plan.target.id} BUDGET={budgets[-1]}"
+    command = f"make reproduce TARGETS={plan.target.id}"
     return f"{plan.target.needs}; {command}" if plan.target.needs else f"no record yet: {command}"

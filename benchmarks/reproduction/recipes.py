@@ -11,6 +11,8 @@ from benchmarks.errors import UserError
 from benchmarks.files import locked
 from benchmarks.records.made_for import note_made_for
 from benchmarks.records.record import read_records
+from benchmarks.reproduction import costs
+from benchmarks.reproduction.costs import Asked
 from benchmarks.reproduction.targets import BUDGETS, Arm, Plan, Run, Target, read_targets
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.cell import Setting
@@ -26,23 +28,44 @@ def all_targets() -> dict[str, Target]:
     return read_targets(files("paper").values())
 
 
-def chosen(names: str, budget: str) -> list[Target]:
-    """The targets of "a,b" or "all" that have such a budget. Raises :class:`UserError` for an unknown target or budget,
-    and for one asked for by name that has no such budget."""
-    if budget not in BUDGETS:
+def chosen(names: str, budget: str | None, setting: Setting, jobs: int | None) -> tuple[list[Asked], str]:
+    """The targets of "a,b", "all" or "quick" (those that end within :data:`costs.QUICK_SECONDS` each), under a budget
+    or each under its default one; and a line that says which were left out of "all", "" for none.
+
+    Raises :class:`UserError` for an unknown target or budget, and for a target asked for by name that has no such
+    budget."""
+    if budget is not None and budget not in BUDGETS:
         raise UserError(unknown("budget", budget, BUDGETS))
     targets = all_targets()
-    wanted = [targets[name] for name in split_list(names, "target", targets)]
-    having = [target for target in wanted if getattr(target, budget) is not None]
-    if names.strip() != "all" and len(having) < len(wanted):
-        without = next(target for target in wanted if target not in having)
-        raise UserError(f"target {without.id!r} has no {budget} budget")
-    return having
+
+    def asked(name: str) -> Asked:
+        target = targets[name]
+        of_target = budget or target.default_budget
+        return Asked(target, of_target, cells(target, of_target, targets))
+
+    quick: list[str] = []
+    if "quick" in (name.strip() for name in names.split(",")):
+        records = read_records(setting.results)[0]
+        having = [asked(name) for name in targets if budget is None or targets[name].has(budget)]
+        quick = [one.target.id for one in having if costs.is_quick(one, records, setting.device, jobs)]
+        if not quick:
+            raise UserError("no target is known to end within 10 minutes: name some, or see what each takes with --dry")
+    wanted = split_list(names, "target", targets, {"quick": quick})
+    if names.strip() == "all":
+        if budget is not None:
+            return [asked(name) for name in wanted if targets[name].has(budget)], ""
+        needing = [name for name in wanted if targets[name].needs]
+        left_out = "".join(f"left out of all: {name} needs {targets[name].needs}\n" for name in needing).strip()
+        return [asked(name) for name in wanted if name not in needing], left_out
+    for name in wanted:
+        if budget is not None and not targets[name].has(budget):
+            raise UserError(f"target {name!r} has no {budget} budget")
+    return [asked(name) for name in wanted], ""
 
 
 def cells(target: Target, budget: str, targets: dict[str, Target]) -> dict[str, list[Config]]:
     """The cells of one budget of a target, by arm; those of an ablation by what it changes. Raises ``UserError``."""
-    if getattr(target, budget) is None:
+    if not target.has(budget):
         return {}
     if budget == "ablation":
         assert target.ablation is not None
@@ -70,6 +93,11 @@ def _compose(arm: Arm, seeds: Sequence[int], options: Sequence[str]) -> list[Con
     return compose_seeds(arm.variant, arm.dataset, arm.profile, seeds, [*arm.options, *options])
 
 
+def _only_arm(target: Target) -> Arm:
+    (arm,) = target.arms.values()
+    return arm
+
+
 def plans() -> list[Plan]:
     """Every target with the run ids that its recipes give now."""
     targets = all_targets()
@@ -78,44 +106,43 @@ def plans() -> list[Plan]:
             target,
             {
                 budget: {
-                    arm: [Run(config.run_id, config.seed, config.training.epochs) for config in configs]
+                    arm: [
+                        Run(config.run_id, config.seed, config.training.epochs, config.training.steps)
+                        for config in configs
+                    ]
                     for arm, configs in cells(target, budget, targets).items()
                 }
                 for budget in BUDGETS
-                if getattr(target, budget) is not None
+                if target.has(budget)
             },
+            {name: arm.variant or _only_arm(targets[arm.of or ""]).variant for name, arm in target.arms.items()},
         )
         for target in targets.values()
     ]
 
 
-def all_cells(targets: Sequence[Target], budget: str) -> list[Config]:
+def all_cells(asked: Sequence[Asked]) -> list[Config]:
     """The cells of several targets, those that two share once."""
-    known = all_targets()
-    return _distinct(cells(target, budget, known) for target in targets)
-
-
-def _distinct(planned: Iterable[dict[str, list[Config]]]) -> list[Config]:
-    return list({config.run_id: config for arms in planned for configs in arms.values() for config in configs}.values())
+    return list({config.run_id: config for one in asked for config in one.cells}.values())
 
 
 def run(
-    targets: Sequence[Target], budget: str, setting: Setting, retry: bool, jobs: int | None, timeout: float | None
+    asked: Sequence[Asked], setting: Setting, retry: bool, jobs: int | None, timeout: float | None
 ) -> sweep.Summary:
     """Run every cell of the targets that has no record yet, and note which cells each target has."""
-    known = all_targets()
-    planned = {target.id: cells(target, budget, known) for target in targets}
-    summary = sweep.run(_distinct(planned.values()), setting, retry, jobs, timeout)
-    _note(setting.results, budget, planned)
+    summary = sweep.run(all_cells(asked), setting, retry, jobs, timeout)
+    _note(setting.results, asked)
     return summary
 
 
-def _note(results: Path, budget: str, planned: dict[str, dict[str, list[Config]]]) -> None:
+def _note(results: Path, asked: Sequence[Asked]) -> None:
     """Keep which run ids a target's recipe gave when its records were made, so that a changed recipe shows."""
     there = {record.run_id for record in read_records(results)[0] if record.status == "ok"}
     made = {
-        target: {budget: {arm: ids for arm, configs in arms.items() if there.issuperset(ids := _ids(configs))}}
-        for target, arms in planned.items()
+        one.target.id: {
+            one.budget: {arm: ids for arm, configs in one.arms.items() if there.issuperset(ids := _ids(configs))}
+        }
+        for one in asked
     }
     with locked(results / "runs" / ".made_for.lock"):
         note_made_for(results, made)

@@ -7,7 +7,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from benchmarks.arguments import nearest
 from benchmarks.errors import UserError
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.numbers import ON_THE_WAY, parts
 
 BUDGETS = ("full", "reduced", "ablation")
 
@@ -37,9 +40,12 @@ class Arm:
 class Quantity:
     """A number that was published: ``times`` the metric of ``arm``, less that of the arm ``minus`` if there is one.
 
-    ``accept``: the interval for the full recipe, None for no end, ``because`` of which; ``standard_errors``: by how
-    many of them the number must lie inside it. ``expected``: the interval for the reduced budget. ``curve``: the column
-    of history.csv that is the same number after every epoch.
+    ``metric`` as :mod:`benchmarks.records.numbers` reads it: ``elbo``, ``objective@5``, ``objective_per_pixel``.
+    ``spread``: the standard deviation of the source's own runs, where it gives one; the recipe then has several seeds.
+    ``accept``: the interval for the full recipe, None for no end, ``because`` of which; with one end it is an order
+    that is claimed, not the published size. ``standard_errors``: by how many of them the number must lie inside it.
+    ``expected``: the interval for the reduced budget. ``curve``: the column of history.csv that is the same number
+    after every epoch.
     """
 
     name: str = MISSING
@@ -49,6 +55,7 @@ class Quantity:
     accept: list[float | None] = MISSING
     because: str = MISSING
     published: float | None = None
+    spread: float | None = None
     minus: str | None = None
     times: float = 1.0
     standard_errors: float = 0.0
@@ -59,9 +66,11 @@ class Quantity:
 
 @dataclass
 class Budget:
-    """Seeds, what is set otherwise than in the recipe, and how that departs from the paper."""
+    """Seeds, what is set otherwise than in the recipe, and how that departs from the paper. ``minutes``: about how long
+    all of its runs take one core, by a timing of some steps; earlier records take the place of this estimate."""
 
     seeds: list[int] = field(default_factory=lambda: [0])
+    minutes: float | None = None
     options: list[str] = field(default_factory=list)
     deviations: list[str] = field(default_factory=list)
 
@@ -85,14 +94,16 @@ class Ablation:
 
 @dataclass
 class Target:
-    """One paper's number or set of numbers. ``seen``: where the number was read; ``deviations``: how even the full
-    recipe departs from the paper; ``needs``: what has to be at hand; ``tried``: what was done to explain a miss."""
+    """One paper's number or set of numbers. ``recipe``: what the source does, in words; ``seen``: where the number was
+    read; ``deviations``: how even the full recipe departs from the paper; ``needs``: what has to be at hand;
+    ``tried``: what was done to explain a miss."""
 
     title: str = MISSING
     paper: str = MISSING
     link: str = MISSING
     table: str = MISSING
     seen: str = MISSING
+    recipe: str = MISSING
     arms: dict[str, Arm] = MISSING
     quantities: list[Quantity] = MISSING
     full: Budget = field(default_factory=Budget)
@@ -109,6 +120,15 @@ class Target:
         name = self.ablation.quantity if self.ablation else ""
         return next((quantity for quantity in self.quantities if quantity.name == name), self.quantities[0])
 
+    @property
+    def default_budget(self) -> str:
+        """The budget of a run that names none: the reduced one of a target that has one."""
+        return "full" if self.reduced is None else "reduced"
+
+    def has(self, budget: str) -> bool:
+        """Whether there is such a budget."""
+        return getattr(self, budget) is not None
+
     def seeds(self, budget: str) -> list[int]:
         """Seeds of a budget; an ablation has the recipe's first one."""
         if budget == "ablation":
@@ -119,20 +139,32 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """A cell that a target asks for: its run id, its seed, and what of its budget a report compares."""
+    """A cell that a target asks for: its run id, its seed, and its budget: ``epochs``, unless there are ``steps``."""
 
     run_id: str
     seed: int
     epochs: int
+    steps: int | None = None
+
+    @property
+    def length(self) -> int:
+        """The budget, in its ``unit``."""
+        return self.epochs if self.steps is None else self.steps
+
+    @property
+    def unit(self) -> str:
+        return "epochs" if self.steps is None else "steps"
 
 
 @dataclass(frozen=True)
 class Plan:
     """A target with the cells that each of its budgets asks for: budget -> arm -> runs. An ablation's arms are changes,
-    the first of which changes nothing; its runs are those of the quantity's arm, then those of the arm taken away."""
+    the first of which changes nothing; its runs are those of the quantity's arm, then those of the arm taken away.
+    ``variants``: arm -> what it trains."""
 
     target: Target
     runs: dict[str, dict[str, list[Run]]]
+    variants: dict[str, str]
 
 
 def read_target(path: Path) -> Target:
@@ -156,7 +188,7 @@ def read_target(path: Path) -> Target:
 def _check(target: Target) -> None:
     if not target.arms or not target.quantities:
         raise ValueError("arms and quantities must not be empty")
-    for name in ("title", "paper", "link", "table", "seen"):
+    for name in ("title", "paper", "link", "table", "seen", "recipe"):
         if not getattr(target, name).strip():
             raise ValueError(f"{name} must not be empty")
     for name, arm in target.arms.items():
@@ -167,6 +199,8 @@ def _check(target: Target) -> None:
         for arm_name in filter(None, (quantity.arm, quantity.minus)):
             if arm_name not in target.arms:
                 raise ValueError(f"{where}: arm {arm_name!r} is not one of {', '.join(target.arms)}")
+        _check_metric(f"{where}.metric", quantity.metric)
+        _check_spread(where, quantity, target.full.seeds)
         _check_interval(f"{where}.accept", quantity.accept)
         if quantity.expected is not None:
             _check_interval(f"{where}.expected", quantity.expected)
@@ -178,8 +212,28 @@ def _check(target: Target) -> None:
     if target.ablation is not None and target.ablation.quantity not in ("", *names):
         raise ValueError(f"ablation.quantity {target.ablation.quantity!r} is not one of {', '.join(names)}")
     for budget in BUDGETS:
-        if (budget == "full" or getattr(target, budget) is not None) and not target.seeds(budget):
+        if target.has(budget) and not target.seeds(budget):
             raise ValueError(f"{budget}.seeds must not be empty")
+    for name, of_runs in (("full", target.full), ("reduced", target.reduced)):
+        minutes = of_runs.minutes if of_runs else None
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(f"{name}.minutes must be above 0, got {minutes}")
+
+
+def _check_metric(where: str, name: str) -> None:
+    found = parts(name)
+    metric = found.metric
+    if metric not in CATALOGUE and not (found.at is not None and metric.startswith(ON_THE_WAY)):
+        raise ValueError(f"{where}: {metric!r} is no metric{nearest(metric, list(CATALOGUE))}")
+
+
+def _check_spread(where: str, quantity: Quantity, seeds: Sequence[int]) -> None:
+    if quantity.spread is None:
+        return
+    if not quantity.spread > 0 or quantity.published is None:
+        raise ValueError(f"{where}.spread must be above 0 and stand beside a published number, got {quantity.spread}")
+    if len(seeds) < 2:
+        raise ValueError(f"{where}.spread needs several full.seeds, got {seeds}: one run has no spread to compare")
 
 
 def _check_interval(where: str, ends: list[float | None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.data import cache_root
+from benchmarks.data import feature_cache
 from benchmarks.environment import choose_device, describe
 from benchmarks.files import write_atomically
 from benchmarks.speed.cells import half_precision, side_by_side
@@ -24,7 +24,7 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     few = max(1, repeats // 3)
     sections = {"The training loop": loops(device, repeats, peers)}
     sections["Cells side by side"], by_jobs = side_by_side(device, few)
-    sections["Half precision"] = half_precision(device, cache_root() / "features")
+    sections["Half precision"] = half_precision(device, feature_cache())
     sections["Importance sampling"], by_samples = importance_sampling(device, few)
     sections["Seeds as one batched model"] = seeds_stacked(device, few)
     write_atomically(reports / "figures" / FIGURE, curves(device, by_samples, by_jobs))

@@ -35,6 +35,7 @@ from benchmarks.evaluation.evaluate import (
     described,
     evaluate,
     failure,
+    interim,
     validation_score,
 )
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
@@ -42,8 +43,11 @@ from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space,
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary, write_atomically
+from benchmarks.progress.report import doing
 from benchmarks.records.checks import tidy
 from benchmarks.records.record import (
+    IMAGE_SHAPE,
+    MEASURED,
     OWN_CODE,
     RECORD_FILE,
     UNKNOWN_DATA,
@@ -58,7 +62,7 @@ from benchmarks.seeding import seed_everything
 from benchmarks.sweep.locks import LOCK_FILE, LockedError, cell_lock
 from benchmarks.sweep.outliers import outlier_sets
 from benchmarks.training.calibration import fit_observation
-from benchmarks.training.checkpoint import Checkpoints, Trained, remove_checkpoints
+from benchmarks.training.checkpoint import Checkpoints, Trained, copied, remove_checkpoints
 from benchmarks.training.identity import identity, own_code_digest
 from benchmarks.training.loop import DivergenceError, tensor_float_32, train, write_history
 from benchmarks.training.teacher import teacher
@@ -82,7 +86,9 @@ def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[in
     condition has the shape ``condition``."""
     seed_everything(config.seed, "initialisation")
     cls, data = variants.lookup(config.variant_name), config.dataset
-    observation = observation_model(data.observation, image_shape, data.scale, cls.trains_observation)
+    observation = observation_model(
+        data.observation, image_shape, data.scale, cls.trains_observation, data.loss, data.loss_weight, data.output
+    )
     return cls(config.variant, image_shape, config.network, observation, condition)
 
 
@@ -188,7 +194,8 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
             elif record.status != "ok":
                 held.path.unlink()
         try:
-            data = load()
+            with doing("loading the data"):
+                data = load()
         except UserError as error:
             return write_failure(config, setting, "DataMissing", str(error))
         return run_cell(config, data, setting)
@@ -229,7 +236,7 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
 def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
     started = time.perf_counter()
     reset_peak_memory(setting.device)
-    details = {**_known(config), "data_title": data.title}
+    details = {**_known(config), "data_title": data.title, IMAGE_SHAPE: list(data.shape)}
     outcome: dict[str, Any] = {"timing": {}}
     try:
         # The judge is needed after training; found damaged then, it would cost its metrics.
@@ -238,7 +245,7 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         details |= trained.details | {"resumed_after_epochs": trained.progress.resumed}
         outcome["timing"] = {
             "train_seconds": trained.progress.train_seconds,
-            "train_images_per_second": trained.progress.epoch * len(data.train) / trained.progress.train_seconds,
+            "train_images_per_second": trained.progress.images / trained.progress.train_seconds,
         }
         outcome["parameters"] = sum(parameter.numel() for parameter in variant.parameters())
         result = Evaluation(warnings=list(trained.progress.notes))
@@ -299,6 +306,17 @@ def _trained(
                 if which == trained.details.get("teacher"):
                     variant.use_teacher(network)
         return variant, trained, trained.progress.train_seconds
+    trained, earlier = learn(config, data, variant, setting, checkpoints)
+    _keep(checkpoints, variant, trained)
+    return variant, trained, earlier
+
+
+def learn(
+    config: Config, data: Dataset, variant: Variant, setting: Setting, checkpoints: Checkpoints | None = None
+) -> tuple[Trained, float]:
+    """Train ``variant`` in place on the training split, on ``setting``.device: what belongs to its weights, and the
+    seconds that training took in earlier processes. Where there are validation images, every epoch is scored."""
+    device = setting.device
     details: dict[str, Any] = {}
     images = place(training_images(data.train.images, config.dataset), device)
     labels = None if data.train.labels is None else data.train.labels.to(images.device)
@@ -306,22 +324,50 @@ def _trained(
     validation = validation.to(device)
     given = observe_condition(validation, data.validation.labels, config.dataset, variant.condition_shape)
 
+    samples = config.training.validation_samples
+    size = len(data.train)
+
     def validate(model: Variant) -> dict[str, float]:
-        return validation_score(model, validation, config.seed, config.training.validation_samples, given)
+        by = config.training.select_by
+        return validation_score(model, validation, config.seed, samples, given, size, by)
+
+    def measure(model: Variant) -> dict[str, float]:
+        return _interim(config, data, model)
 
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, setting.cache, device)
         variant.use_teacher(network)
+    track = None if checkpoints is None else tracker(setting.tracker, checkpoints.folder)
     started = time.perf_counter()
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
-            variant, images, config.dataset, config.training, config.seed, validate, checkpoints,
-            setting.show_progress, tracker(setting.tracker, checkpoints.folder), labels,
+            variant, images, config.dataset, config.training, config.seed, validate if len(validation) else None,
+            checkpoints, setting.show_progress, track, labels, measure,
         )  # fmt: skip
     earlier = max(0.0, done.train_seconds - (time.perf_counter() - started)) if done.resumed else 0.0
-    trained = Trained(done, calibrated=variant.trains_observation, details=details)
-    _keep(checkpoints, variant, trained)
-    return variant, trained, earlier
+    if done.measured:
+        details[MEASURED] = done.measured
+    if config.training.select == "validation":
+        details["selected_step"] = done.best_step
+    return Trained(done, calibrated=variant.trains_observation, details=details), earlier
+
+
+def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float]:
+    """The numbers of a model that is still training, on the test images of the record and with the samples of a
+    validation. An observation model that its loss does not train is fitted for them, and put back."""
+    device = next(variant.parameters()).device
+    x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
+    labels = None if data.test.labels is None else data.test.labels[: len(x)]
+    condition = observe_condition(x, labels, config.dataset, variant.condition_shape)
+    options = replace(config.evaluation, importance_samples=config.training.validation_samples)
+    before = copied(variant.observation.state_dict())
+    # As after training, whatever training itself is allowed.
+    with tensor_float_32(False):
+        if not variant.trains_observation:
+            calibrate(config, data, variant)
+        numbers = interim(variant, x, condition, len(data.train), options, config.seed)
+    variant.observation.load_state_dict(before)
+    return numbers
 
 
 def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
@@ -333,6 +379,7 @@ def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
         trained.progress.notes.append(f"the weights could not be saved: {error.strerror or error}")
 
 
+@doing("fitting the observation model")
 def _calibrate(
     config: Config, data: Dataset, variant: Variant, trained: Trained, checkpoints: Checkpoints, result: Evaluation
 ) -> None:
@@ -340,6 +387,13 @@ def _calibrate(
     arbitrary scale, so that a failure here is the run's."""
     if trained.calibrated:
         return
+    calibrate(config, data, variant)
+    trained.calibrated = True
+    _keep(checkpoints, variant, trained)
+
+
+def calibrate(config: Config, data: Dataset, variant: Variant) -> None:
+    """Fit the observation model of a trained ``variant`` to training images, in place."""
     seed_everything(config.seed, "calibration")
     device = next(variant.parameters()).device
     images = training_images(data.train.images, config.dataset)[:CALIBRATION_IMAGES].to(device)
@@ -347,8 +401,6 @@ def _calibrate(
     labels = None if data.train.labels is None else data.train.labels[:CALIBRATION_IMAGES].to(device)
     condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
     fit_observation(variant, shown, condition)
-    trained.calibrated = True
-    _keep(checkpoints, variant, trained)
 
 
 @contextlib.contextmanager
@@ -361,6 +413,7 @@ def _alone(step: str, result: Evaluation) -> Iterator[None]:
         result.failed[step] = described(error)
 
 
+@doing("drawing pictures")
 def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Path, result: Evaluation) -> None:
     seed_everything(config.seed, "pictures")
     with _alone("pictures", result):
@@ -380,6 +433,7 @@ def prepare(config: Config, data: Dataset, setting: Setting) -> None:
         teacher(data, setting.cache, setting.device)
 
 
+@doing("evaluating")
 def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result: Evaluation) -> float:
     """Add all metrics to ``result``; where the device's memory does not suffice, once more with half as many images
     decoded at a time. The seconds that it took."""
@@ -398,6 +452,7 @@ def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result
     return time.perf_counter() - started
 
 
+@doing("preparing the evaluation")
 def evaluation_data(
     config: Config, data: Dataset, cache: Path, device: torch.device, result: Evaluation | None = None
 ) -> EvaluationData:
@@ -472,6 +527,7 @@ def _store(setting: Setting, config: Config, record: Record) -> Record:
     return record
 
 
+@doing("writing the record")
 def _record(
     config: Config,
     device: torch.device,

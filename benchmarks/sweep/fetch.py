@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from tqdm import tqdm
+
 from benchmarks.config import compose
 from benchmarks.data.loading import load
 from benchmarks.data.sources import data_root
@@ -25,5 +27,5 @@ def fetch(names: Sequence[str]) -> int:
             missing += 1
             continue
         sizes = f"{len(data.train)} / {len(data.validation)} / {len(data.test)}"
-        print(f"{name}: {sizes} train / validation / test images of {data.shape}, SHA-256 {data.sha256[:16]}")
+        tqdm.write(f"{name}: {sizes} train / validation / test images of {data.shape}, SHA-256 {data.sha256[:16]}")
     return 1 if missing else 0

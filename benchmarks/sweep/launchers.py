@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -25,9 +26,13 @@ from benchmarks.config import Config, arguments_of, choices, conf_folder, from_p
 from benchmarks.data import load
 from benchmarks.environment import choose_device
 from benchmarks.errors import UserError
+from benchmarks.progress.report import listening
+from benchmarks.progress.screen import Screen
 from benchmarks.records.record import Record
 from benchmarks.sweep.cell import Setting, finished, run_once, write_failure
 from benchmarks.sweep.locks import LockedError
+from benchmarks.sweep.overview import Overview
+from benchmarks.sweep.runner import outcome
 from variants.options import unknown
 
 log = logging.getLogger(__name__)
@@ -59,10 +64,11 @@ def check_launcher(name: str) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """What a job does with its composed configuration. Pickled and sent to where the job runs."""
+    """What a job does with its composed configuration. Pickled and sent to where the job runs. ``overrides``: those of
+    the user, by run id."""
 
     setting: Setting
-    overrides: tuple[str, ...]
+    overrides: Mapping[str, tuple[str, ...]]
     retry: bool
     # Hydra names a job after its task.
     __name__ = "cell"
@@ -70,12 +76,18 @@ class Task:
     def __call__(self, composed: DictConfig) -> str:
         """Run the cell, on whatever device the job has; the run id."""
         plain: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
-        cell = dataclasses.replace(from_plain(plain), overrides=self.overrides)
+        cell = from_plain(plain)
+        cell = dataclasses.replace(cell, overrides=self.overrides[cell.run_id])
         setting = dataclasses.replace(self.setting, device=choose_device("auto"), show_progress=False)
-        try:
-            run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), self.retry)
-        except LockedError as error:
-            log.info("%s %s", cell.run_id, error)
+        overview = Overview([cell], [], 1, None)
+        # Into the job's own log; jobs on one machine share a terminal.
+        with Screen(overview.lines, plain=True) as screen, listening(partial(overview.hear, cell.run_id)):
+            screen.print(overview.started(cell.run_id))
+            try:
+                record = run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), self.retry)
+                screen.print(f"{cell.run_id}: {outcome(record)}")
+            except LockedError as error:
+                screen.print(f"{cell.run_id}: {error}")
         return cell.run_id
 
 
@@ -93,7 +105,7 @@ def launch(
     resolved = dataclasses.replace(
         setting, results=setting.results.resolve(), data_root=setting.data_root.resolve(), cache=setting.cache.resolve()
     )
-    user_overrides = cells[0].overrides if cells else ()
+    user_overrides = {cell.run_id: cell.overrides for cell in cells}
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             configuration = _load([*own, *overrides])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import outlier_dataset
-from benchmarks.data import DOWNLOADED, Dataset, DatasetConfig, in_shape, load, observe_evaluation
+from benchmarks.data import DOWNLOADED, Dataset, DatasetConfig, in_shape, load, observe_evaluation, with_zeros
 from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Outliers
 from benchmarks.evaluation.families.outliers import IMAGES
@@ -24,8 +24,8 @@ def outlier_sets(config: DatasetConfig, data: Dataset, root: Path, device: torch
     for below ``root``, see :func:`download_outliers`."""
 
     def observed(images: Tensor, facts: Mapping[str, Any]) -> Outliers:
-        shown = observe_evaluation(in_shape(images[:IMAGES], data.shape), config).to(device)
-        return Outliers(shown, {**facts, "outliers": len(shown)})
+        shown = observe_evaluation(images[:IMAGES], config).to(device)
+        return Outliers(shown, facts)
 
     found: dict[str, Outliers | str] = {
         "dataset": "no other data set was named: set dataset.outliers",
@@ -39,7 +39,10 @@ def outlier_sets(config: DatasetConfig, data: Dataset, root: Path, device: torch
     elif name is not None:
         try:
             other = load(outlier_dataset(config, name), root, download=False)
-            found["dataset"] = observed(other.test.images, {"dataset": name, "sha256": other.sha256})
+            images = in_shape(other.test.images[:IMAGES], (data.unpadded or data).shape)
+            if data.unpadded is not None:
+                images = with_zeros(images, data.shape[-1])
+            found["dataset"] = observed(images, {"dataset": name, "sha256": other.sha256})
         except UserError as error:
             log.info("outliers for %s: %s", config.name, error)
             found["dataset"] = f"the data set {name} could not be loaded: run make data DATASETS={name}"

@@ -6,11 +6,15 @@ import logging
 import statistics
 from collections.abc import Sequence
 from functools import cache, partial
+from math import inf
 
 from benchmarks.config import Config, compose_seeds
 from benchmarks.data import load
+from benchmarks.environment import numerics
+from benchmarks.progress.report import duration
 from benchmarks.records.record import Record, read_records
 from benchmarks.sweep.cell import FAILED_STEPS, Setting, from_other_data, incomplete, stored
+from benchmarks.sweep.estimate import expected
 from benchmarks.sweep.workers import default_jobs
 from benchmarks.wording import counted
 
@@ -56,42 +60,35 @@ def to_do(cells: Sequence[Config], setting: Setting, retry: bool) -> dict[str, s
 
 
 def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: int | None) -> str:
-    """The plan in words, for a dry run: a line a cell, then counts and the time to expect from earlier records."""
+    """The plan in words, for a dry run: a line a run, then counts and the time to expect by similar records."""
     states = to_do(cells, setting, retry)
+    device = numerics(setting.device)["device"]
     records, _ = read_records(setting.results)
-    seconds = {cell.run_id: _expected_seconds(cell, records) for cell in cells}
+    known = {cell.run_id: expected(cell, records, device) for cell in cells}
     lines = []
     for run_id, state in states.items():
-        known = seconds[run_id]
-        time = f", about {known:.0f} s" if state.startswith("run") and known is not None else ""
+        about = known[run_id]
+        time = f", about {duration(about.total)}" if state.startswith("run") and about is not None else ""
         lines.append(f"{run_id}: {state}{time}")
     pending = [run_id for run_id, state in states.items() if state.startswith("run")]
-    lines.append(f"{counted(len(states), 'cell')}: {len(states) - len(pending)} done, {len(pending)} to do")
-    estimates = [known for run_id in pending if (known := seconds[run_id]) is not None]
+    lines.append(f"{counted(len(states), 'run')}: {len(states) - len(pending)} done, {len(pending)} to do")
+    estimates = [about for run_id in pending if (about := known[run_id]) is not None]
     if estimates:
-        # Cells of a kind that has no record yet take the others' median.
-        total = sum(estimates) + (len(pending) - len(estimates)) * statistics.median(estimates)
-        side = jobs or default_jobs(setting.device)
-        minutes = counted(round(total / 60 / min(side, len(pending))), "minute")
-        lines.append(f"about {minutes} with {side} at a time, by records of {len(estimates)} of them")
+        seconds = [about.total for about in estimates]
+        # Runs on a data set that has no record yet take the others' median.
+        total = sum(seconds) + (len(pending) - len(estimates)) * statistics.median(seconds)
+        side = min(jobs or default_jobs(setting.device), len(pending))
+        whole = max(total / side, *seconds)
+        unknown = len(pending) - len(estimates)
+        guessed = f"; {counted(unknown, 'run')} on a data set without records" if unknown else ""
+        lines.append(f"about {duration(whole)} with {side} at a time, estimated from records of similar runs{guessed}")
+    elif pending:
+        lines.append("no estimate of the time: there are no records of these data sets yet")
     return "\n".join(lines)
 
 
-def _expected_seconds(cell: Config, records: Sequence[Record]) -> float | None:
-    """The median time of earlier cells of the same variant, data set and profile, had they trained as long."""
-    found = [
-        record.timing["total_seconds"]
-        + record.timing["train_seconds"] * (cell.training.epochs / record.config["training"]["epochs"] - 1)
-        for record in records
-        if (record.variant, record.dataset, record.profile) == (cell.variant_name, cell.dataset.name, cell.profile)
-        and record.status == "ok"
-        and record.timing.keys() >= {"total_seconds", "train_seconds"}
-    ]
-    return statistics.median(found) if found else None
-
-
-def longest_first(cells: Sequence[Config], records: Sequence[Record]) -> list[Config]:
+def longest_first(cells: Sequence[Config], records: Sequence[Record], device: str | None = None) -> list[Config]:
     """Cells in the order that leaves the fewest workers idle at the end; those of unknown length before all others. It
     saved a quarter of the time of three cells on two cores, of which the last takes twice as long as the others."""
-    seconds = {cell.run_id: _expected_seconds(cell, records) for cell in cells}
-    return sorted(cells, key=lambda cell: -(seconds[cell.run_id] or float("inf")))
+    known = {cell.run_id: expected(cell, records, device) for cell in cells}
+    return sorted(cells, key=lambda cell: -(inf if (about := known[cell.run_id]) is None else about.total))

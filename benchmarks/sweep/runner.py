@@ -5,28 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from benchmarks.config import Config
 from benchmarks.data import Dataset, condition_shape, load
-from benchmarks.environment import threads, usable_cores
+from benchmarks.environment import numerics, threads, usable_cores
 from benchmarks.errors import UserError
 from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.files import ABANDONED_SECONDS, remove_temporary
+from benchmarks.progress.report import Status, doing, listening
+from benchmarks.progress.screen import Screen
 from benchmarks.records.record import Record, read_records, write_missing_data
 from benchmarks.sweep.cell import FAILED_STEPS, Setting, clean_up, finished, run_once
 from benchmarks.sweep.locks import LockedError
 from benchmarks.sweep.outliers import download_outliers
+from benchmarks.sweep.overview import Overview
 from benchmarks.sweep.plan import longest_first, to_do
 from benchmarks.sweep.workers import default_jobs, side_by_side, threads_a_job
 from benchmarks.training.identity import code_digest, own_code_digest
+from benchmarks.wording import counted
 from variants import lookup
 
 log = logging.getLogger(__name__)
@@ -75,42 +77,44 @@ def run(
     wanted = []
     for cell in {cell.run_id: cell for cell in cells}.values():
         if states[cell.run_id].startswith("done"):
-            tqdm.write(f"{cell.run_id}: already there ({states[cell.run_id].removeprefix('done ').strip('()')})")
+            print(f"{cell.run_id}: already there ({states[cell.run_id].removeprefix('done ').strip('()')})")
             summary.skip(cell, setting)
         else:
             wanted.append(cell)
-    loaded = _load(wanted, setting.data_root, summary)
-    ready = [cell for cell in wanted if cell.dataset.name in loaded]
     # By all cells that were asked for, not by those that are left: the same command, interrupted and started again,
     # gives each run the threads that it would have had.
     side = min(jobs or default_jobs(setting.device), max(1, len(states)))
     count = threads_a_job(side) if side > 1 else min(torch.get_num_threads(), usable_cores())
-    jobs = min(side, max(1, len(ready)))
-    names = list(loaded)
-    states_of = Counter({"to do": len(ready)})
-    with tqdm(total=len(ready), unit="cell", disable=None if len(ready) > 1 else True) as bar:
+    records = read_records(setting.results)[0]
+    device = numerics(setting.device)["device"]
+    overview = Overview(wanted, records, side, device)
+    with Screen(overview.lines) as screen, listening(partial(overview.hear, None)):
+        loaded = _load(wanted, setting.data_root, summary)
+        ready = [cell for cell in wanted if cell.dataset.images in loaded]
+        names = {cell.dataset.name for cell in ready}
+        jobs = min(side, max(1, len(ready)))
+        for cell in wanted:
+            if cell.dataset.images not in loaded:
+                overview.drop(cell.run_id)
 
         def started(cell: Config) -> None:
-            states_of.update({"to do": -1, "running": 1})
-            bar.set_postfix({state: count for state, count in states_of.items() if count})
+            screen.print_in_file(overview.started(cell.run_id))
 
         if jobs > 1 or timeout is not None:
             # The workers load for themselves.
             loaded.clear()
-            ordered = longest_first(ready, read_records(setting.results)[0])
-            outcomes = side_by_side(ordered, setting, jobs, count, retry, timeout, started)
+            ordered = longest_first(ready, records, device)
+            outcomes = side_by_side(ordered, setting, jobs, count, retry, timeout, started, overview.hear)
         else:
-            outcomes = _one_by_one(ready, setting, loaded, count, retry, started)
+            outcomes = _one_by_one(ready, setting, loaded, count, retry, started, overview.hear)
         for cell, record in outcomes:
-            states_of.update({"running": -1, "elsewhere" if record is None else record.status: 1})
-            bar.set_postfix({state: count for state, count in states_of.items() if count})
-            bar.update()
+            overview.ended(cell.run_id, record)
             if record is None:
                 summary.elsewhere.append(cell.run_id)
-                tqdm.write(f"{cell.run_id}: is being run by another process, left to it")
+                screen.print(f"{cell.run_id}: another process is running it; left to that process")
             else:
                 summary.ran.append(record)
-                tqdm.write(f"[{len(summary.ran)}/{len(ready)}] {record.run_id}: {outcome(record)}")
+                screen.print(f"[{len(summary.ran)}/{len(ready)}] {record.run_id}: {outcome(record)}")
     write_missing_data(setting.results, summary.missing_data, names)
     return summary
 
@@ -129,12 +133,14 @@ def run_on(
         if states[cell.run_id].startswith("done"):
             summary.skip(cell, setting)
     if wanted:
-        for cell, record in launch(wanted, setting, launcher, retry, launcher_overrides):
-            if record is None:
-                summary.elsewhere.append(cell.run_id)
-            else:
-                summary.ran.append(record)
-                tqdm.write(f"[{len(summary.ran)}/{len(wanted)}] {record.run_id}: {outcome(record)}")
+        waiting = f"waiting for {counted(len(wanted), 'run')} of the launcher {launcher}"
+        with Screen(lambda now: [waiting], plain=True) as screen:
+            for cell, record in launch(wanted, setting, launcher, retry, launcher_overrides):
+                if record is None:
+                    summary.elsewhere.append(cell.run_id)
+                else:
+                    summary.ran.append(record)
+                    screen.print(f"[{len(summary.ran)}/{len(wanted)}] {record.run_id}: {outcome(record)}")
     return summary
 
 
@@ -145,6 +151,7 @@ def _one_by_one(
     count: int,
     retry: bool,
     started: Callable[[Config], None],
+    hear: Callable[[str, Status], None],
 ) -> Iterator[tuple[Config, Record | None]]:
     for cell in cells:
         # Of the code as it was imported: somebody may edit a file while cells before its own are running.
@@ -153,21 +160,23 @@ def _one_by_one(
     for cell in cells:
         started(cell)
         try:
-            with threads(count):
-                record = run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.name), retry)
+            with threads(count), listening(partial(hear, cell.run_id)):
+                record = run_once(cell, setting, partial(loaded.__getitem__, cell.dataset.images), retry)
             yield cell, record
         except LockedError:
             yield cell, None
 
 
 def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[str, Dataset]:
-    """Every data set that the cells need and that can be had, by name; the others go into the summary."""
+    """Every data set that the cells need and that can be had, by :attr:`DatasetConfig.images`: options may make several
+    of one name. The others go into the summary."""
     loaded: dict[str, Dataset] = {}
-    for config in {cell.dataset.name: cell.dataset for cell in cells}.values():
+    for config in {cell.dataset.images: cell.dataset for cell in cells}.values():
         try:
-            found = load(config, data_root)
+            with doing(f"loading {config.name}"):
+                found = load(config, data_root)
             condition_shape(found, config)
-            loaded[config.name] = found
+            loaded[config.images] = found
             download_outliers(config, data_root)
         except UserError as error:
             summary.missing_data[config.name] = str(error)

@@ -7,13 +7,18 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import pickle
+import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -23,6 +28,7 @@ import variants
 from benchmarks.config import Config, from_plain
 from benchmarks.data import load
 from benchmarks.environment import threads, usable_cores, usable_memory
+from benchmarks.progress.report import Status, listening
 from benchmarks.records.record import Record
 from benchmarks.sweep.cell import Setting, finished, prepare, run_once, write_failure
 from benchmarks.sweep.locks import LockedError, cell_lock
@@ -35,11 +41,39 @@ ELSEWHERE = 75
 MEMORY_A_JOB = 3 * 2**30
 # Between a request to stop and its enforcement.
 GRACE_SECONDS = 10.0
+# A pipe takes a message of up to this many bytes, its length included, whole or not at all.
+LARGEST_MESSAGE = select.PIPE_BUF - 4
+
+
+@dataclass
+class _Worker:
+    """A process, and the end of the pipe by which it reports."""
+
+    process: BaseProcess
+    reports: Connection
+    hear: Callable[[Status], None]
+
+    def receive(self) -> bool:
+        """Pass on what was reported; False at the end of the pipe."""
+        try:
+            while self.reports.poll():
+                message = pickle.loads(self.reports.recv_bytes())
+                if isinstance(message, Status):
+                    self.hear(message)
+                else:
+                    log.log(*message)
+        except (EOFError, OSError):
+            return False
+        return True
+
+    def close(self) -> None:
+        self.receive()
+        self.reports.close()
 
 
 @dataclass
 class _Running:
-    process: BaseProcess
+    worker: _Worker
     cell: Config
     deadline: float
     timed_out: bool = False
@@ -66,56 +100,72 @@ def side_by_side(
     retry: bool = False,
     timeout: float | None = None,
     started: Callable[[Config], None] = lambda cell: None,
+    hear: Callable[[str | None, Status], None] = lambda run_id, status: None,
 ) -> Iterator[tuple[Config, Record | None]]:
     """Run ``cells`` in ``jobs`` processes at a time, each on ``count`` threads, GPUs given out in turn. Yields every
     cell with its record as it ends; None for one that another process runs.
 
-    ``started`` is called as each begins. A cell that takes longer than ``timeout`` seconds is stopped, and it or one
-    whose process dies leaves a failed record; its checkpoint stays for a retry.
+    ``started`` is called as each begins, and ``hear`` with its run id and what it reports (None: before the first
+    begins). A cell that takes longer than ``timeout`` seconds is stopped, and it or one whose process dies leaves a
+    failed record; its checkpoint stays for a retry.
     """
     context = multiprocessing.get_context("spawn")
     gpus = torch.cuda.device_count() if setting.device.type == "cuda" else 0
     waiting = list(enumerate(cells))
-    running: dict[Any, _Running] = {}
+    running: dict[int, _Running] = {}
     # On all threads, and once: otherwise one cell would train the data set's classifier while the others wait for it.
     kinds = {(cell.dataset.name, variants.lookup(cell.variant_name).needs_teacher): cell for cell in cells}
     plain = [(cell.resolved(), cell.overrides) for cell in kinds.values()]
-    first = context.Process(target=_prepare, args=(plain, setting))
+    first: _Worker | None = None
+    hear(None, Status("preparing the networks that the runs share"))
     try:
-        _start(first)
-        first.join()
+        first = _start(context, _prepare, (plain, setting), partial(hear, None))
+        while first.process.sentinel not in wait([first.process.sentinel, first.reports]):
+            if not first.receive():
+                first.process.join()
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, cell = waiting.pop(0)
                 own = setting if not gpus else dataclasses.replace(setting, device=torch.device("cuda", number % gpus))
                 # As plain data: a variant from outside the tree can only be found by the worker's own registry.
-                process = context.Process(target=_work, args=(cell.resolved(), cell.overrides, own, count, retry))
-                _start(process)
+                arguments = (cell.resolved(), cell.overrides, own, count, retry)
+                worker = _start(context, _work, arguments, partial(hear, cell.run_id))
                 deadline = float("inf") if timeout is None else time.monotonic() + timeout
-                running[process.sentinel] = _Running(process, cell, deadline)
+                running[worker.process.sentinel] = _Running(worker, cell, deadline)
                 started(cell)
             next_deadline = min(one.deadline for one in running.values())
             remaining = None if next_deadline == float("inf") else max(0.0, next_deadline - time.monotonic())
-            for sentinel in wait(list(running), remaining):
+            open_ends = [one.worker.reports for one in running.values() if not one.worker.reports.closed]
+            woken = wait([*running, *open_ends], remaining)
+            for one in running.values():
+                if one.worker.reports in woken and not one.worker.receive():
+                    one.worker.reports.close()
+            for sentinel in [sentinel for sentinel in running if sentinel in woken]:
                 ended = running.pop(sentinel)
-                ended.process.join()
+                ended.worker.process.join()
+                ended.worker.close()
                 yield ended.cell, _outcome(ended, setting, timeout)
             for one in running.values():
                 if time.monotonic() >= one.deadline:
                     one.timed_out, one.deadline = True, float("inf")
-                    _stop(one.process)
+                    _stop(one.worker.process)
     finally:
         # Reached early by an interrupt: the cells keep their checkpoints.
-        _stop(first)
+        if first is not None:
+            _stop(first.process)
         for one in running.values():
-            one.process.terminate()
+            one.worker.process.terminate()
         for one in running.values():
-            _stop(one.process)
+            _stop(one.worker.process)
 
 
-def _start(process: BaseProcess) -> None:
+def _start(
+    context: SpawnContext, target: Callable[..., None], arguments: tuple[Any, ...], hear: Callable[[Status], None]
+) -> _Worker:
     """Start a worker that an interrupt from the keyboard does not reach: it reaches every process of a terminal, and
     the parent stops its workers itself. Workers inherit what is blocked here."""
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    process = context.Process(target=target, args=(sending, *arguments))
     # Otherwise the first process would start it, and with it let SIGINT through again.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -123,6 +173,9 @@ def _start(process: BaseProcess) -> None:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # The worker's own is the last: its death is the end of the pipe.
+    sending.close()
+    return _Worker(process, receiving, hear)
 
 
 def _stop(process: BaseProcess) -> None:
@@ -133,21 +186,62 @@ def _stop(process: BaseProcess) -> None:
         process.join()
 
 
-def _prepare(cells: list[tuple[dict[str, Any], tuple[str, ...]]], setting: Setting) -> None:
+class _Reporter(logging.Handler):
+    """Sends what a worker reports and logs to its parent, which shows both. It never waits: where the pipe is full, a
+    report is left out, and a log message goes to standard error."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+        os.set_blocking(pipe.fileno(), False)
+
+    def __call__(self, status: Status) -> None:
+        self._send(status)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by ``logging``."""
+        if not self._send((record.levelno, "%s", self.format(record))):
+            print(self.format(record), file=sys.stderr)
+
+    def _send(self, message: object) -> bool:
+        data = pickle.dumps(message)
+        try:
+            if len(data) <= LARGEST_MESSAGE:
+                self._pipe.send_bytes(data)
+                return True
+        except OSError:
+            pass
+        return False
+
+
+@contextlib.contextmanager
+def _reporting(pipe: Connection) -> Iterator[None]:
+    """Send what the block reports and logs to the parent."""
+    reporter = _Reporter(pipe)
+    logging.getLogger().addHandler(reporter)
+    for package in ("benchmarks", "variants"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    with listening(reporter):
+        yield
+
+
+def _prepare(pipe: Connection, cells: list[tuple[dict[str, Any], tuple[str, ...]]], setting: Setting) -> None:
     """What fails here, or dies, fails the cells themselves later, with its reason in their records."""
     _belong_to_parent()
-    for plain, overrides in cells:
-        cell = dataclasses.replace(from_plain(plain), overrides=overrides)
-        with contextlib.suppress(Exception):
-            prepare(cell, load(cell.dataset, setting.data_root), setting)
+    with _reporting(pipe):
+        for plain, overrides in cells:
+            cell = dataclasses.replace(from_plain(plain), overrides=overrides)
+            with contextlib.suppress(Exception):
+                prepare(cell, load(cell.dataset, setting.data_root), setting)
 
 
-def _work(plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, count: int, retry: bool) -> None:
+def _work(
+    pipe: Connection, plain: dict[str, Any], overrides: tuple[str, ...], setting: Setting, count: int, retry: bool
+) -> None:
     _belong_to_parent()
     cell = dataclasses.replace(from_plain(plain), overrides=overrides)
-    setting = dataclasses.replace(setting, show_progress=False)
     try:
-        with threads(count):
+        with threads(count), _reporting(pipe):
             run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry)
     except LockedError:
         os._exit(ELSEWHERE)
@@ -167,7 +261,7 @@ def _die_with(parent: BaseProcess) -> None:
 
 def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record | None:
     """The record that a worker wrote, or else one that says how it ended; None where the cell is another's."""
-    code = ended.process.exitcode
+    code = ended.worker.process.exitcode
     if code == ELSEWHERE:
         return None
     try:

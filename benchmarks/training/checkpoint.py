@@ -36,15 +36,21 @@ T = TypeVar("T")
 @dataclass
 class Progress:
     """What training has done so far, and what a checkpoint holds beside the weights. ``resumed``: the epochs after
-    which it was interrupted and went on. ``notes``: what is worth a warning in the record."""
+    which it was interrupted and went on. ``notes``: what is worth a warning in the record. ``step`` and ``images``: how
+    many it has trained on. ``no_better``: validations since the one after ``best_step``. ``measured``: numbers at
+    points on the way, "objective@5"."""
 
     epoch: int = 0
     train_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_score: float = -math.inf
-    best_epoch: int = 0
+    best_step: int = 0
     resumed: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    step: int = 0
+    images: int = 0
+    no_better: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -98,7 +104,7 @@ class Checkpoints:
         def fill(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> Progress:
             done = Progress(**facts["progress"])
             parts = {name: _grouped(tensors, f"optimiser/{name}/") for name in optimisers}
-            _fill(model, _below(tensors, "model/"))
+            fill_model(model, _below(tensors, "model/"))
             for name, optimiser in optimisers.items():
                 groups = optimiser.state_dict()["param_groups"]
                 optimiser.load_state_dict({"state": parts[name], "param_groups": groups})
@@ -120,7 +126,7 @@ class Checkpoints:
 
         def fill(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> Trained:
             trained = Trained(Progress(**facts["progress"]), bool(facts["calibrated"]), dict(facts["details"]))
-            _fill(model, tensors)
+            fill_model(model, tensors)
             return trained
 
         return self._used(self.folder / WEIGHTS_FILE, fill)
@@ -130,9 +136,8 @@ class Checkpoints:
         remove_checkpoints(self.folder)
 
     def _write(self, path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-        distinct, shared = _distinct(tensors)
-        made_on = {"identity": asdict(self.identity), "made_on": numerics(self.device), "shared": shared}
-        write_sealed(path, seal(distinct, facts | made_on))
+        made_on = {"identity": asdict(self.identity), "made_on": numerics(self.device)}
+        write_sealed(path, packed(tensors, facts | made_on))
 
     def _newest_first(self) -> Iterator[Path]:
         return reversed(_checkpoints(self.folder))
@@ -162,8 +167,7 @@ class Checkpoints:
             return None
         self._read.clear()
         try:
-            tensors = {name: tensor.to(self.device) for name, tensor in content.tensors.items()}
-            return fill(tensors | {name: tensors[of] for name, of in content.facts["shared"].items()}, content.facts)
+            return fill(unpacked(content, self.device), content.facts)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             self._pass_over(path, f"cannot be used ({type(error).__name__}: {error})")
             return None
@@ -181,6 +185,18 @@ class Checkpoints:
         other = [f"{key} {now[key]} instead of {made_on[key]}" for key in now if made_on[key] != now[key]]
         if other:
             done.notes.append(f"training went on after epoch {done.epoch} with {', '.join(other)}")
+
+
+def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Content:
+    """A state and facts about it as the content of a file: tensors that share memory are in it once."""
+    distinct, shared = _distinct(tensors)
+    return seal(distinct, {**facts, "shared": shared})
+
+
+def unpacked(content: Content, device: torch.device) -> dict[str, Tensor]:
+    """The state in a file that :func:`packed` made, on ``device``. Raises ``KeyError`` for another file."""
+    tensors = {name: tensor.to(device) for name, tensor in content.tensors.items()}
+    return tensors | {name: tensors[of] for name, of in content.facts["shared"].items()}
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -223,7 +239,7 @@ def _place(tensor: Tensor) -> object:
     return tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()
 
 
-def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def fill_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Load a state, or raise before anything is loaded."""
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:

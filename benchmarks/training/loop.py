@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from benchmarks import variables
 from benchmarks.config import TrainingConfig
@@ -20,9 +19,12 @@ from benchmarks.data import DatasetConfig, check_training_images
 from benchmarks.files import write_atomically
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.seeding import seed_everything
-from benchmarks.training.checkpoint import Checkpoints, Progress, copied
+from benchmarks.training.budget import budget_of
+from benchmarks.training.checkpoint import Checkpoints, Progress
+from benchmarks.training.pace import Pace
 from benchmarks.training.schedules import learning_rate_factor
 from benchmarks.training.step import make_step
+from benchmarks.training.watch import Numbers, Watch
 from variants import Variant
 
 
@@ -36,85 +38,104 @@ def train(
     dataset: DatasetConfig,
     config: TrainingConfig,
     seed: int,
-    validate: Callable[[Variant], dict[str, float]] | None = None,
+    validate: Numbers | None = None,
     checkpoints: Checkpoints | None = None,
     show_progress: bool = True,
     track: Callable[[dict[str, float]], None] | None = None,
     labels: Tensor | None = None,
+    measure: Numbers | None = None,
 ) -> Progress:
     """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width): on its device, or elsewhere (a
     memory map larger than the device) and then sent there batch by batch. ``labels`` (n, ...) of the images, where
     there are any.
 
-    ``validate`` gives named scores, higher is better; epochs are compared by the first. With ``checkpoints``, these and
-    the history are written and an interrupted run goes on from the last one, to the same weights that an uninterrupted
-    one reaches. ``track`` is called with every epoch's row of it. Raises :class:`DivergenceError` at the end of an
-    epoch whose loss is not finite, and ``UserError`` for images or labels of another type or shape.
+    ``validate`` gives named scores, higher is better; validations are compared by the first. ``measure`` gives the
+    numbers of a point in training that the configuration names. With ``checkpoints``, these and the history are written
+    and an interrupted run goes on from the last one, to the same weights that an uninterrupted one reaches. ``track``
+    is called with every epoch's row of it. Raises :class:`DivergenceError` at the end of an epoch, or before a look at
+    the weights, if the loss is not finite, and ``UserError`` for images or labels of another type or shape, or a
+    ``validate`` or ``measure`` that the configuration needs and that is not given.
     """
     check_training_images(images, labels, variant.image_shape)
     device = next(variant.parameters()).device
-    steps_per_epoch = math.ceil(len(images) / config.batch_size)
-    steps = config.epochs * steps_per_epoch
+    budget = budget_of(config, len(images))
+    watch = Watch(variant, config, budget, validate, measure)
     train_on = make_step(variant, images, dataset, config, device, labels)
     optimisers = train_on.optimisers
-    best: dict[str, Tensor] = {}
     # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
     between = variables.seconds("VAE_CHECKPOINT_SECONDS", 20)
-    found = None if checkpoints is None else checkpoints.restore(variant, optimisers, best)
+    found = None if checkpoints is None else checkpoints.restore(variant, optimisers, watch.best)
     done = found or Progress()
     if checkpoints is not None and found is None:
         # Before the first step: from here on the run has its number of threads, wherever it is interrupted.
-        checkpoints.save(variant, optimisers, best, done)
+        checkpoints.save(variant, optimisers, watch.best, done)
     # Indexing a tensor that is already on the device makes no copy to it, and no wait for it, at any step.
-    progress = torch.linspace(0, 1, steps, device=device)
+    progress = torch.linspace(0, 1, budget.steps, device=device)
     saved_at = time.monotonic()
+    if done.step == 0 and watch.due(0):
+        watch.look(done, {})
 
-    # disable=None: no bar where the output is a file.
-    bar = tqdm(
-        total=config.epochs, initial=done.epoch, unit="epoch", disable=None if show_progress else True, leave=False
-    )
-    while done.epoch < config.epochs and not _out_of_patience(done, config):
+    epochs = math.ceil(budget.steps / budget.steps_per_epoch)
+    pace = Pace(epochs, budget.steps_per_epoch, config.batch_size, done.epoch, show_progress, budget.steps)
+    while done.step < budget.steps and not watch.out_of_patience(done):
         seed_everything(seed, "epoch", done.epoch)
         variant.train()
+        train_on.begin()
         order = torch.randperm(len(images), device=images.device)
-        started = time.perf_counter()
-        for i, rows in enumerate(order.split(config.batch_size)):
-            step = done.epoch * steps_per_epoch + i
-            factor = learning_rate_factor(config.schedule, step / steps, config.warmup)
-            train_on(rows, progress[step], factor)
-        row = train_on.means()
-        seconds = time.perf_counter() - started
+        scores: dict[str, float] = {}
+        seen, seconds, started = 0, 0.0, time.perf_counter()
+        # A budget in steps may end within an epoch.
+        for i, rows in enumerate(order.split(config.batch_size)[: budget.steps - done.step]):
+            factor = learning_rate_factor(
+                config.schedule, done.step / budget.steps, config.warmup, budget.milestones, config.gamma
+            )
+            train_on(rows, progress[done.step], factor)
+            done.step += 1
+            seen += len(rows)
+            pace.step(done.epoch, i + 1)
+            if watch.due(done.step):
+                means = _finite(train_on.means(), done)
+                seconds += time.perf_counter() - started
+                pace.validating(done.epoch)
+                scores |= watch.look(done, means)
+                started = time.perf_counter()
+                if watch.out_of_patience(done):
+                    break
+        row = _finite(train_on.means(), done)
+        seconds += time.perf_counter() - started
         done.epoch += 1
+        done.images += seen
         done.train_seconds += seconds
-        loss = sum(value for key, value in row.items() if key.startswith("loss_"))
-        if not math.isfinite(loss):
-            raise DivergenceError(f"the loss of epoch {done.epoch} is {loss}")
         record = {
-            "epoch": done.epoch, "progress": done.epoch / config.epochs, "seconds": seconds,
-            "images_per_second": len(images) / seconds, "learning_rate": config.learning_rate * factor, "loss": loss,
+            "epoch": done.epoch, "progress": done.step / budget.steps, "seconds": seconds,
+            "images_per_second": seen / seconds, "learning_rate": config.learning_rate * factor, "loss": _loss(row),
             **{key: value for key, value in row.items() if not key.startswith("loss_") or len(optimisers) > 1},
+            **scores,
         }  # fmt: skip
-        if validate is not None and (done.epoch % config.validate_every == 0 or done.epoch == config.epochs):
-            score = validate(variant)
-            record |= score
-            first = next(iter(score.values()))
-            if config.select == "validation" and first > done.best_score:
-                done.best_score, done.best_epoch = first, done.epoch
-                best = copied(variant.state_dict())
         done.history.append(record)
         if track is not None:
             track(record)
-        bar.update()
-        bar.set_postfix(_shown(record))
-        last = done.epoch == config.epochs or _out_of_patience(done, config)
+        pace.epoch(done.epoch - 1, record)
+        last = done.step == budget.steps or watch.out_of_patience(done)
         if checkpoints is not None and (last or time.monotonic() - saved_at >= between):
-            checkpoints.save(variant, optimisers, best, done)
+            checkpoints.save(variant, optimisers, watch.best, done)
             write_history(checkpoints.folder, done.history)
             saved_at = time.monotonic()
-    bar.close()
-    if best:
-        variant.load_state_dict(best)
+    pace.close()
+    if watch.best:
+        variant.load_state_dict(watch.best)
     return done
+
+
+def _loss(means: dict[str, float]) -> float:
+    return sum(value for key, value in means.items() if key.startswith("loss_"))
+
+
+def _finite(means: dict[str, float], done: Progress) -> dict[str, float]:
+    """``means`` over the epoch that is under way, unless its loss is not finite."""
+    if not math.isfinite(loss := _loss(means)):
+        raise DivergenceError(f"the loss of epoch {done.epoch + 1} is {loss}")
+    return means
 
 
 @contextlib.contextmanager
@@ -128,15 +149,6 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
-
-
-def _out_of_patience(done: Progress, config: TrainingConfig) -> bool:
-    return config.patience is not None and done.epoch - done.best_epoch >= config.patience
-
-
-def _shown(record: dict[str, float]) -> dict[str, str]:
-    shown = {"loss": f"{record['loss']:.2f}", "images/s": f"{record['images_per_second']:.0f}"}
-    return shown | {key: f"{value:.2f}" for key, value in record.items() if key.startswith("validation_")}
 
 
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
+from benchmarks.config import OPTIMISERS as OPTIONS
 from benchmarks.config import TrainingConfig
 from variants import ParameterGroup
 from variants.options import one_of
@@ -16,29 +17,43 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "adamax": torch.optim.Adamax,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
     "sgd": torch.optim.SGD,
 }
-
+# Those that can be recorded as a part of a CUDA graph.
+CAPTURABLE = ("adam", "adamw", "adamax", "rmsprop")
+# Our name of an option that not every optimiser has -> torch's; the two betas are one option there.
+_NAMES = {"epsilon": "eps", "smoothing": "alpha", "centred": "centered", "momentum": "momentum"}
 
 # What a group of parameters may set for itself.
-GROUP_OPTIONS = ("optimiser", "learning_rate", "beta1", "beta2", "epsilon", "weight_decay", "gradient_clip")
+GROUP_OPTIONS = ("optimiser", "learning_rate", "weight_decay", "gradient_clip", "beta1", "beta2", *_NAMES)
 
 
 def group_settings(config: TrainingConfig, group: ParameterGroup) -> TrainingConfig:
-    """The configuration with the settings that ``group`` has of its own. Raises ``ValueError`` for one that a group
-    cannot set, or an impossible value."""
+    """The configuration with the settings that ``group`` has of its own. Of the configuration's, those that the group's
+    own optimiser does not have are left out. Raises ``ValueError`` for one that a group cannot set, or an impossible
+    value."""
     for option in group.optimiser:
         one_of("optimiser setting of a parameter group", option, GROUP_OPTIONS)
-    return replace(config, **group.optimiser)
+    own = OPTIONS.get(group.optimiser.get("optimiser", config.optimiser), ())
+    left_out: dict[str, Any] = {
+        option.name: option.default
+        for option in fields(config)
+        if option.name in ("beta1", "beta2", *_NAMES) and option.name not in own
+    }
+    return replace(config, **left_out | group.optimiser)
 
 
 def make_optimiser(config: TrainingConfig, parameters: list[torch.nn.Parameter], captured: bool = False) -> Optimizer:
     """The configured optimiser; one fused kernel a step where the device has it. A ``captured`` one keeps its step
     count and learning rate on the device."""
+    own = OPTIONS[config.optimiser]
     options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if config.optimiser != "sgd":
-        options |= {"betas": (config.beta1, config.beta2), "eps": config.epsilon}
-    if config.optimiser != "adamax":
+    options |= {_NAMES[name]: getattr(config, name) for name in own if name in _NAMES}
+    if "beta1" in own:
+        options["betas"] = (config.beta1, config.beta2)
+    if config.optimiser in ("adam", "adamw", "sgd"):
         options["fused"] = True
     if captured:
         options |= {"lr": torch.tensor(config.learning_rate, device=parameters[0].device), "capturable": True}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig, observe_condition, observe_training
-from benchmarks.training.optimisers import group_settings, make_optimiser
+from benchmarks.training.optimisers import CAPTURABLE, group_settings, make_optimiser
 from benchmarks.variables import switch
 from variants import Batch, ParameterGroup, Variant
 
@@ -66,9 +66,12 @@ class Step:
         self._gather(self._run(rows, progress, self._rates(factor)), len(rows))
 
     def means(self) -> dict[str, float]:
-        """The mean of every term over the images since the last call: where the host waits for the device."""
-        seen, self._seen = self._seen, 0
-        return {key: float(values[:seen].mean()) for key, values in self._terms.items()}
+        """The mean of every term over the images of this epoch so far: where the host waits for the device."""
+        return {key: float(values[: self._seen].mean()) for key, values in self._terms.items()}
+
+    def begin(self) -> None:
+        """Forget the terms: another epoch begins."""
+        self._seen = 0
 
     def _rates(self, factor: float) -> dict[str, float]:
         return {name: settings.learning_rate * factor for name, settings in self.settings.items()}
@@ -83,7 +86,7 @@ class Step:
     def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> dict[str, Tensor]:
         """The step itself: nothing here asks the device for a value."""
         with autocast(self.config.precision, self.device):
-            loss = self.variant.loss(self._batch(rows), progress)
+            loss = self.variant.objective(self._batch(rows), progress)
         values = loss.by_group
         if values.keys() != self.groups.keys():
             raise ValueError(
@@ -191,16 +194,17 @@ class CapturedStep(Step):
         self._replayed += 1
 
     def means(self) -> dict[str, float]:
-        eager, self._seen = self._seen, 0
-        images = eager + self._replayed * len(self._rows)
-        found = {
-            key: (float(values[:eager].sum()) + float(self._sums.get(key, 0.0))) / images
+        images = self._seen + self._replayed * len(self._rows)
+        return {
+            key: (float(values[: self._seen].sum()) + float(self._sums.get(key, 0.0))) / images
             for key, values in self._terms.items()
         }
+
+    def begin(self) -> None:
+        super().begin()
         for total in self._sums.values():
             total.zero_()
         self._replayed = 0
-        return found
 
     def _work(self) -> None:
         for key, term in self._run(self._rows, self._progress, self._device_rates).items():
@@ -232,8 +236,8 @@ def make_step(
     optimisers can be."""
     optimisers = {group_settings(config, group).optimiser for group in variant.parameter_groups().values()}
     wanted = switch("VAE_CAPTURE")
-    if wanted and images.device.type == "cuda" and "sgd" not in optimisers:
+    if wanted and images.device.type == "cuda" and optimisers <= set(CAPTURABLE):
         return CapturedStep(variant, images, dataset, config, device, labels)
     if wanted:
-        log.warning("VAE_CAPTURE has no effect: it needs training images on a GPU and another optimiser than sgd")
+        log.warning("VAE_CAPTURE has no effect: it needs training images on a GPU and one of %s", ", ".join(CAPTURABLE))
     return Step(variant, images, dataset, config, device, labels)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.data import Dataset
 from benchmarks.evaluation.judges.network import LayerMaps, Teacher, feature_network
+from benchmarks.progress.report import doing
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
 
         try:
             weights = VGG19_Weights.IMAGENET1K_V1
-            return VGGLayers(vgg19(weights=weights).features).to(device).eval(), f"VGG-19 relu1_1, 2_1, 3_1 ({weights})"
+            with doing("loading the weights of VGG-19"):
+                layers = VGGLayers(vgg19(weights=weights, progress=False).features).to(device).eval()
+            return layers, f"VGG-19 relu1_1, 2_1, 3_1 ({weights})"
         except OSError as error:
             why = f"VGG-19's weights are unavailable from {VGG19_Weights.IMAGENET1K_V1.url} ({error})"
             log.info("%s", why)

@@ -12,7 +12,7 @@ import pytest
 
 import variants
 from benchmarks.__main__ import main
-from benchmarks.arguments import overrides, seeds
+from benchmarks.arguments import joined, overrides, seeds
 from benchmarks.config import compose
 from benchmarks.errors import UserError
 from benchmarks.records.record import read_records
@@ -64,7 +64,7 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(
     monkeypatch.setattr(cell, "evaluate", evaluate)
     assert bench(tmp_path, "--variants", "beta_vae,vae", *SMALL) == 1
     assert {r.variant: r.status for r in read_records(tmp_path / "results")[0]} == {"beta_vae": "failed", "vae": "ok"}
-    assert "Cells that ended badly" in (tmp_path / "reports" / "digits.md").read_text()
+    assert "Runs that ended badly" in (tmp_path / "reports" / "digits.md").read_text()
     assert "1 failed" in capsys.readouterr().out
     # Without retry it stays as it is, and so does the exit status; with it, it is run again.
     monkeypatch.setattr(cell, "evaluate", original)
@@ -113,23 +113,42 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["hydra.launcher.partition=gpu"], "'hydra.launcher.partition=gpu' has no effect without a launcher"),
         (["--overrides", "network.hidden=[64, 32"], "--overrides '[' is not closed in 'network.hidden=[64, 32'"),
         (["--overrides", "training.epochs=3]"], "--overrides ']' closes no bracket in 'training.epochs=3]'"),
+        (["training.epochs=3)"], "'training.epochs=3)' cannot be read: ')' closes no bracket in '3)'"),
+        (["training.epochs=(3"], "'training.epochs=(3' cannot be read: '(' is not closed in '(3'"),
+        (["training.epochs:3"], "'training.epochs:3' is not an override: write key=value, such as training.epochs=3"),
+        (["epochs=3"], "unknown option 'epochs'; did you mean 'training.epochs'?"),
         (["--overrides", "training.epochs=3 seed=5"], "'seed=5' cannot be an override"),
         (["--variants", "beta_vae", "variant.beta=-1"], "variant.beta must be 0 or above, got -1"),
-        (["--variants", "beta_vae", "variant.betta=1"], "did you mean 'beta'?"),
-        (["--variants", "beta_vae", "+variant.new=1"], "unknown option variant. 'new'"),
+        (
+            ["--variants", "beta_vae", "variant.betta=1"],
+            "unknown option 'variant.betta' of beta_vae; did you mean 'variant.beta'?",
+        ),
+        (["--variants", "vae,beta_vae", "variant.beta=8"], "; variants that have it: beta_tcvae, beta_vae, "),
+        (
+            ["--variants", "vae", "variant.tempreature=1"],
+            "did you mean 'variant.temperature', an option of joint_vae?",
+        ),
+        (["--variants", "all", "variant.betta=1"], "unknown option 'variant.betta' of "),
+        (["--variants", "beta_vae", "+variant.new=1"], "unknown option 'variant.new' of beta_vae (allowed: "),
         (["variant.samples=0"], "variant.samples must be above 0, got 0"),
         (["variant.samples=many"], "'many'"),
         (["network.latent_size=0"], "network.latent_size must be above 0, got 0"),
         (["network=mpl"], "mpl"),
         (["training.epochs=0"], "training.epochs must be above 0, got 0"),
-        (["training.epoch=1"], "did you mean 'epochs'?"),
+        (["training.epoch=1"], "unknown option 'training.epoch'; did you mean 'training.epochs'?"),
         (["evaluation.importance_samples=0"], "evaluation.importance_samples must be above 0, got 0"),
         (["dataset.binarise=none"], "needs binary pixels"),
         (["training.patience=2"], "training.patience needs training.select=validation"),
-        (["training.epochs"], "an override must be key=value, such as training.epochs=3"),
-        (["training.epochs=many"], "training.epochs: Value 'many' of type 'str' could not be converted to Integer"),
-        (["training.epochs=1,2"], "'training.epochs=1,2' gives several values: put a list into [brackets]"),
-        (["training.epochs=range(1,3)"], "'training.epochs=range(1,3)' gives several values: give one"),
+        (["training.epochs"], "'training.epochs' is not an override: write key=value, such as training.epochs=3"),
+        (["training.epochs=many"], "training.epochs must be a whole number, got 'many'"),
+        (["training.epochs=1.5"], "training.epochs must be a whole number, got 1.5"),
+        (["training.epochs=3 4"], "training.epochs must be a whole number, got '3 4'"),
+        (["training.gradient_clip=large"], "training.gradient_clip must be a number or null, got 'large'"),
+        (["network.hidden=64"], "network.hidden must be a list of whole numbers such as [64, 32], got 64"),
+        (["network.hidden=64,32"], "network.hidden must be a list of whole numbers such as [64, 32], got 64"),
+        (["network.hidden=[wide]"], "network.hidden must be a list of whole numbers such as [64, 32], got ['wide']"),
+        (["variant.analytic_kl=perhaps"], "variant.analytic_kl must be true or false, got 'perhaps'"),
+        (["training.epochs=interval(1,3)"], "cannot be run: list the values, as in training.epochs=1,2,3"),
         (["training.epochs=???"], "training.epochs must have a value, got '???'"),
         (
             ["training.epochs=1", "++training.epochs=2"],
@@ -139,7 +158,7 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["training=null"], "training must be a group of options, got None"),
         (["~training.epochs"], "'~training.epochs' leaves the option at a default that no file names"),
         (["~network"], "network must be a group of options, got None"),
-        (["network.hiden=[1]"], "did you mean 'hidden'?"),
+        (["network.hiden=[1]"], "did you mean 'network.hidden'?"),
         (["trainnig.epochs=1"], "unknown group of options 'trainnig'; did you mean 'training'?"),
         (["budget=celeba_quik"], "unknown budget 'celeba_quik'; did you mean 'celeba_quick'?"),
         (["dataset.scale=inf", "dataset.observation=gaussian", "dataset.binarise=none"], "scale"),
@@ -236,11 +255,55 @@ def test_overrides_may_stand_before_between_and_after_flags(tmp_path, capsys):
     assert bench(tmp_path, *given, "--overrides=variant.samples=2 training.batch_size=50") == 0
     expected = ["training.epochs=3", "network.hidden=[16,8]", "network.latent_size=4", "variant.samples=2"]
     cell = compose("vae", "digits", "smoke", 0, [*expected, "training.batch_size=50"])
-    assert capsys.readouterr().out == f"{cell.run_id}: run\n1 cell: 0 done, 1 to do\n"
+    assert capsys.readouterr().out.startswith(f"{cell.run_id}: run\n1 run: 0 done, 1 to do\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["network.hidden=[64,", "32]", "training.epochs=3"], ["network.hidden=[64, 32]", "training.epochs=3"]),
+        (["training.epochs", "=", "3"], ["training.epochs=3"]),
+        (["training.epochs=", "3", "a", "=4"], ["training.epochs=3", "a=4"]),
+        (["training.epochs = 3"], ["training.epochs=3"]),
+        (["a=", "b=1"], ["a=", "b=1"]),
+        (["dataset.title='two = words'", "~network", "a=1"], ["dataset.title='two = words'", "~network", "a=1"]),
+        (["dataset.title=it's", "a=1"], ["dataset.title=it's", "a=1"]),
+    ],
+)
+def test_overrides_that_a_shell_split_at_spaces_are_put_together(words, expected):
+    assert joined(words) == expected
+
+
+def test_spaces_around_the_equals_sign_are_no_error():
+    assert overrides("training.epochs = 3 network.hidden= [64, 32] a =1") == [
+        "training.epochs=3", "network.hidden=[64, 32]", "a=1",
+    ]  # fmt: skip
+
+
+def test_several_values_are_several_runs(tmp_path, capsys):
+    given = ["--variants", "beta_vae", "--dry", "variant.beta=2,4,8", "network.hidden=[8],[16, 8]"]
+    assert bench(tmp_path, *given) == 0
+    expected = [
+        compose("beta_vae", "digits", "smoke", 0, [f"variant.beta={beta}", f"network.hidden={hidden}"]).run_id
+        for beta in (2, 4, 8) for hidden in ("[8]", "[16,8]")
+    ]  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:7] == [*(f"{run_id}: run" for run_id in expected), "6 runs: 0 done, 6 to do"]
+    with pytest.raises(UserError, match=r"'variant\.beta=2,4' gives several values, and one run takes one"):
+        compose("beta_vae", "digits", "smoke", 0, ["variant.beta=2,4"])
+
+
+def test_an_option_of_some_variants_runs_those_of_all_that_take_it(tmp_path, capsys):
+    """The example of the README."""
+    assert bench(tmp_path, "--variants", "all", "--dry", "--overrides", "variant.beta=8 training.epochs=3") == 0
+    output = capsys.readouterr()
+    assert "digits-beta_vae-smoke" in output.out
+    assert "digits-vae-smoke" not in output.out
+    assert "digits: left out, because these variants have no option 'beta': ae," in output.err
 
 
 def test_a_count_of_one_is_singular():
-    assert [counted(number, "cell") for number in (0, 1, 2)] == ["0 cells", "1 cell", "2 cells"]
+    assert [counted(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
 
 
 def test_help_imports_neither_torch_nor_hydra():

@@ -250,7 +250,7 @@ def own(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_variants", dict(registry._variants))
     monkeypatch.setattr(registry, "_discovered", set(registry._discovered))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    config.store_schemas.cache_clear()
+    config._store_schemas.cache_clear()
     before = set(sys.modules)
 
     def write(**sources):
@@ -262,7 +262,7 @@ def own(tmp_path, monkeypatch):
         return folder
 
     yield write
-    config.store_schemas.cache_clear()
+    config._store_schemas.cache_clear()
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
             del sys.modules[name]

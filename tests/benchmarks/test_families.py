@@ -41,10 +41,23 @@ def test_all_is_what_the_data_sets_configuration_suits():
     without, line = fitting(names, "digits", "smoke", [])
     assert "cvae" not in without
     assert len(without) == len([name for name in names if not variants.lookup(name).conditional])
-    assert line == "digits: left out of all, since they need a dataset.condition: cvae"
+    assert line == ["digits: left out, because these variants need a dataset.condition: cvae"]
     given, line = fitting(names, "digits", "smoke", ["variant.features=8", "dataset.condition=label"])
     assert given == ["cvae"]
-    assert line.startswith("digits: left out of all, since they take no condition, and here it is label: ")
+    why = "these variants take no condition, and dataset.condition is label"
+    assert [text.partition(": ae,")[0] for text in line] == [f"digits: left out, because {why}"]
+
+
+def test_all_is_what_takes_the_options_that_are_set():
+    kept, lines = fitting(["beta_vae", "cvae", "miwae", "vae"], "digits", "smoke", ["variant.beta=8"])
+    assert kept == ["beta_vae"]
+    assert lines == [
+        "digits: left out, because these variants need a dataset.condition: cvae",
+        "digits: left out, because variant.beta must be between 0 and 1, got 8.0: miwae",
+        "digits: left out, because these variants have no option 'beta': vae",
+    ]
+    # Where nothing takes it, it is refused by name when it is composed.
+    assert fitting(["miwae", "vae"], "digits", "smoke", ["variant.betta=8"]) == (["miwae", "vae"], [])
 
 
 def test_a_sweep_over_all_is_not_refused_with_or_without_a_condition(tmp_path, capsys):

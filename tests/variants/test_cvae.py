@@ -173,3 +173,80 @@ def test_gradients_of_a_completion_agree_with_finite_differences():
 def test_without_a_condition_it_is_refused():
     with pytest.raises(ValueError, match="cvae needs the condition of its images"):
         small("cvae").prior()
+
+
+# Networks of their own, and a guess
+
+
+def separate(dtype=torch.float64, shape=SHAPE, network=None, **options):
+    cls = variants.lookup("cvae")
+    network = network or MLP(latent_size=2, hidden=[8], activation="tanh")
+    observation = observation_model("discretised_logistic", shape, loss="cross_entropy")
+    config = cls.Config(networks="separate", **options)
+    return cls(config, shape, network, observation, (shape[0] + 1, *shape[1:])).to(dtype)
+
+
+def test_separate_networks_have_the_parameters_of_the_pyro_example():
+    network = MLP(latent_size=200, hidden=[500, 500], activation="relu", initialisation="torch")
+    model = separate(torch.float32, (1, 28, 28), network, guess=0.5, deviation="exp_deviation", analytic_kl=False)
+    count = {
+        name: sum(p.numel() for p in getattr(model, name).parameters())
+        for name in ("prior_encoder", "encoder", "decoder", "guess")
+    }
+    assert count == {"prior_encoder": 843_400, "encoder": 843_400, "decoder": 743_784, "guess": 1_035_784}
+
+
+def test_a_separate_prior_sees_the_given_pixels_and_the_guess_of_the_others_alone():
+    model, x = separate(guess=0.5), torch.rand(5, *SHAPE).double()
+    other = x.clone()
+    other[..., 2:] = torch.rand(5, 1, 4, 2)
+    condition, same = left_half(x), left_half(other)
+    assert torch.equal(model.prior(condition).loc, model.prior(same).loc)
+    masked = x.clone()
+    masked[..., 2:] = -1
+    guessed = torch.cat([x[..., :2], model.guess(masked).sigmoid()[..., 2:]], -1)
+    loc, a = model.prior_encoder(guessed).chunk(2, -1)
+    assert torch.allclose(model.prior(condition).loc, loc)
+    assert torch.allclose(model.prior(condition).log_scale, a / 2)
+    plain = separate()
+    assert torch.allclose(plain.prior(condition).loc, plain.prior_encoder(masked).chunk(2, -1)[0])
+
+
+def test_a_separate_posterior_sees_the_image_and_the_decoder_z_alone():
+    model, x = separate(), torch.rand(5, *SHAPE).double()
+    condition, z = left_half(x), torch.randn(5, 2).double()
+    assert torch.equal(model.posterior(x, condition=condition).loc, model.encoder(x).chunk(2, -1)[0])
+    assert torch.equal(model.decode(z, condition=condition), model.decoder(z))
+
+
+def test_the_guess_learns_the_cross_entropy_of_missing_pixels_until_it_is_frozen():
+    model, x = separate(guess=0.4), torch.rand(5, *SHAPE).double()
+    data = Batch(x, left_half(x))
+    masked = x.clone()
+    masked[..., 2:] = -1
+    p = model.guess(masked).sigmoid()[..., 2:]
+    expected = torch.nn.functional.binary_cross_entropy(p, x[..., 2:], reduction="sum") / 5
+    early, late = (model.objective(data, torch.tensor(at).double()) for at in (0.39, 0.4))
+    assert early.value["guess"].item() == pytest.approx(expected.item(), rel=1e-12)
+    assert early.terms["guess"].mean().item() == pytest.approx(expected.item(), rel=1e-12)
+    assert late.value["guess"].item() == 0
+    groups = model.parameter_groups()
+    assert {id(p) for p in groups["guess"].parameters} == {id(p) for p in model.guess.parameters()}
+    gradients = torch.autograd.grad(late.value["guess"], groups["guess"].parameters)
+    assert all((gradient == 0).all() for gradient in gradients)
+    # The model's loss moves no weight of the guess, and the guess's none of the model.
+    assert all(
+        g is None for g in torch.autograd.grad(early.value["model"], groups["guess"].parameters, allow_unused=True)
+    )
+    assert not {id(p) for p in groups["model"].parameters} & {id(p) for p in groups["guess"].parameters}
+
+
+def test_what_separate_networks_do_not_go_with_is_refused():
+    with pytest.raises(ValueError, match=r"needs a condition that shows a part of the pixels, such as"):
+        small("cvae", features=64, networks="separate")
+    with pytest.raises(ValueError, match=r"variant\.guess must stay 0\.0"):
+        small("cvae", guess=0.5)
+    with pytest.raises(ValueError, match=r"variant\.features must stay 64"):
+        small("cvae", networks="separate")
+    with pytest.raises(ValueError, match=r"did you mean 'separate'"):
+        small("cvae", networks="seperate")

@@ -10,8 +10,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 import variants
 from benchmarks.training.step import backward
-from variants import VariantConfig
-from variants.fullcov_vae import FullCovarianceVAE
+from variants.fullcov_vae import FullCovarianceConfig, FullCovarianceVAE
 from variants.parts.conditional import ConditionalNormal
 from variants.parts.distributions import DiagonalNormal, StandardNormal
 from variants.parts.full_normal import FullNormal
@@ -76,6 +75,9 @@ def test_samples_have_the_mean_that_the_importance_estimate_of_all_images_gives(
         parameter.mul_(0.3)
     for parameter in model.decoder.parameters():
         parameter.add_(0.5 * torch.randn_like(parameter))
+    if name == "auxiliary_vae":
+        for last in (model.posterior_of_z.last, model.auxiliary_model.last):
+            last.weight.add_(0.3 * torch.randn_like(last.weight))
     if name == "structured_vae":
         list(model.encoder.children())[-1].bias.view(3, 2, 3)[1:, 1] = 3.0  # wide messages
         for prior in model.priors:
@@ -106,6 +108,7 @@ def test_samples_have_the_mean_that_the_importance_estimate_of_all_images_gives(
         ("auxiliary_vae", {"analytic_kl": False}, "variant.analytic_kl must stay True"),
         ("structured_vae", {"levels": 0}, "variant.levels must be above 0"),
         ("structured_vae", {"hidden": 0}, "variant.hidden must be above 0"),
+        ("structured_vae", {"kl_warmup": 1.5}, "variant.kl_warmup must be between 0 and 1"),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(name, options, message):
@@ -129,9 +132,8 @@ def as_torchs(q):
 @pytest.mark.parametrize("analytic_kl", [True, False])
 def test_without_entries_below_the_diagonal_full_covariance_is_the_vae(analytic_kl):
     model, vae = (double(name, analytic_kl=analytic_kl, samples=2) for name in ("fullcov_vae", "vae"))
-    last = list(model.encoder.children())[-1]
-    for parameter in last.parameters():
-        parameter.data[6:] = 0
+    for parameter in model.entries.parameters():
+        parameter.data.zero_()
     give_encoder(model, vae)
     assert_same_training(model, vae, binary_images(6, dtype=torch.float64))
 
@@ -140,7 +142,8 @@ def test_full_covariance_has_the_factor_mask_times_entries_plus_the_deviations()
     x = binary_images(5, dtype=torch.float64)
     model = double("fullcov_vae")
     output = model.encoder(x)
-    entries, mask = output[:, 6:].reshape(5, 3, 3), torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0]])
+    entries = model.entries(output[:, 6:]).reshape(5, 3, 3) / 3
+    mask = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0]])
     L = mask * entries + torch.diag_embed((output[:, 3:6] / 2).exp())
     q = model.posterior(x)
     assert torch.allclose(q.mean, output[:, :3])
@@ -180,7 +183,7 @@ def test_the_closed_kl_of_a_full_normal_is_torchs_and_the_mean_over_draws():
 @torch.no_grad()
 def test_the_bound_of_full_covariance_reaches_log_p_of_a_linear_gaussian_model():
     """Probabilistic PCA: log p(x) and the posterior are known, and a linear encoder can give its parameters."""
-    config = VariantConfig(analytic_kl=False)
+    config = FullCovarianceConfig(analytic_kl=False, features=1)
     model = FullCovarianceVAE(config, (1, 3, 3), Linear(latent_size=2), FixedGaussian()).double()
     W, mean = model.decoder[0].weight.mul_(2), model.decoder[0].bias
     p = MultivariateNormal(mean, W @ W.T + NOISE**2 * torch.eye(9, dtype=torch.float64))
@@ -191,8 +194,9 @@ def test_the_bound_of_full_covariance_reaches_log_p_of_a_linear_gaussian_model()
     assert L[1, 0].abs() > 0.01
 
     linear = model.encoder[1]
-    linear.weight.copy_(torch.cat([to_loc, torch.zeros(6, 9, dtype=torch.float64)]))
-    linear.bias.copy_(torch.cat([-to_loc @ mean, 2 * L.diagonal().log(), L.flatten()]))
+    linear.weight.copy_(torch.cat([to_loc, torch.zeros(3, 9, dtype=torch.float64)]))
+    linear.bias.copy_(torch.cat([-to_loc @ mean, 2 * L.diagonal().log(), torch.zeros(1, dtype=torch.float64)]))
+    model.entries.bias.copy_(2 * L.flatten())
     images, exact = x.reshape(20, 1, 3, 3), p.log_prob(x)
     weights = model.log_weights(images, model.posterior(images), 7).value
     assert torch.allclose(weights, exact.expand(7, 20), atol=1e-9)
@@ -393,13 +397,21 @@ def test_piwae_trains_the_encoder_by_miwae_and_the_decoder_by_iwae_from_one_forw
 # Auxiliary variable
 
 
+def auxiliary_vae(**options):
+    """A small one whose densities of a and z depend on each other, as they do after some training."""
+    model = double("auxiliary_vae", **options)
+    for last in (model.posterior_of_z.last, model.auxiliary_model.last):
+        torch.nn.init.normal_(last.weight)
+    return model
+
+
 def test_the_auxiliary_bound_is_its_formula():
-    model, x = double("auxiliary_vae", samples=3), binary_images(5, dtype=torch.float64)
+    model, x = auxiliary_vae(samples=3), binary_images(5, dtype=torch.float64)
     loss = replay(model, x, seed=2)
     torch.manual_seed(2)
     q = model.posterior(x)
     a, z, _ = q.joint((3,))
-    given_a = model.posterior_of_z(a, q.context)
+    given_a = q.given(a)
     normal = torch.distributions.Normal
     log_q_a = normal(q.auxiliary.loc, q.auxiliary.log_scale.exp()).log_prob(a).sum(-1)
     log_q_z = normal(given_a.loc, given_a.log_scale.exp()).log_prob(z).sum(-1)
@@ -411,7 +423,7 @@ def test_the_auxiliary_bound_is_its_formula():
 
 
 def test_the_decoder_does_not_see_the_auxiliary_variable_and_the_posterior_does(monkeypatch):
-    model, x = double("auxiliary_vae"), binary_images(5, dtype=torch.float64)
+    model, x = auxiliary_vae(), binary_images(5, dtype=torch.float64)
     q = model.posterior(x)
     first = q.joint((4,))
     monkeypatch.setattr(q, "joint", lambda shape: first)
@@ -420,8 +432,21 @@ def test_the_decoder_does_not_see_the_auxiliary_variable_and_the_posterior_does(
     after = model.log_weights(x, q, 4)
     assert torch.equal(before.log_likelihood, after.log_likelihood)
     assert (before.log_prior != after.log_prior).all()
-    J = jacobian(lambda a: model.posterior_of_z(a, q.context).loc.sum(0), first.a[0])
+    J = jacobian(lambda a: q.given(a).loc.sum(0), first.a[0])
     assert (J.abs().sum((0, 2)) > 0).all()
+
+
+def test_training_of_the_auxiliary_vae_begins_where_neither_a_nor_z_says_anything_of_the_other():
+    model, x = double("auxiliary_vae"), binary_images(5, dtype=torch.float64)
+    q = model.posterior(x)
+    a, z = torch.randn(4, 5, 2, dtype=torch.float64), torch.randn(4, 5, 3, dtype=torch.float64)
+    for found, base in ((q.given(a), q.base), (model.auxiliary_given(x, z), None)):
+        assert torch.equal(found.loc, found.loc[:1].expand_as(found.loc))
+        assert base is None or torch.equal(torch.cat([found.loc[0], 2 * found.log_scale[0]], dim=-1), base)
+    # It does not stay so.
+    replay(model, x)
+    assert model.posterior_of_z.last.weight.grad.abs().sum() > 0
+    assert model.auxiliary_model.last.weight.grad.abs().sum() > 0
 
 
 def test_an_auxiliary_variable_that_tells_nothing_leaves_the_weights_of_the_vae():
@@ -430,11 +455,10 @@ def test_an_auxiliary_variable_that_tells_nothing_leaves_the_weights_of_the_vae(
     fixed = torch.randn(4, dtype=torch.float64)
     last = list(model.encoder.children())[-1]
     last.weight.data[:4], last.bias.data[:4] = 0, fixed
-    model.auxiliary_model.last.weight.data.zero_()
-    model.auxiliary_model.last.bias.data.copy_(fixed)
-    model.posterior_of_z.first[0].weight.data.zero_()
+    last = list(model.auxiliary_encoder.children())[-1]
+    last.weight.data[:4], last.bias.data[:4] = 0, fixed
     weights = model.log_weights(x, model.posterior(x), 3)
-    q = model.posterior_of_z(torch.zeros(6, 2, dtype=torch.float64), model.posterior(x).context)
+    q = model.posterior(x).given(torch.zeros(6, 2, dtype=torch.float64))
     expected = model.likelihood(weights.z).log_prob(x) + model.prior().log_prob(weights.z) - q.log_prob(weights.z)
     assert torch.allclose(weights.value, expected, rtol=1e-12)
 
@@ -473,7 +497,7 @@ def test_every_level_is_the_prior_given_the_level_above_times_a_message_of_the_i
     levels = model.draw_levels(model.posterior(x), 5)
     outputs = model.encoder(x).split(6, dim=-1)
     for above, level, prior, output in zip(levels, levels[1:], model.priors, outputs[1:], strict=False):
-        p = prior(above.u.clamp(min=0))
+        p = prior((1 + above.u).clamp(min=0))
         message_precision = (-output[:, 3:]).exp()
         precision = 1 / p.variance + message_precision
         assert torch.allclose(level.p.loc, p.loc)
@@ -502,16 +526,28 @@ def test_the_closed_kl_of_all_levels_is_the_mean_over_draws():
     assert torch.allclose(closed["reconstruction"], drawn["reconstruction"])
 
 
-def test_rectified_units_pass_on_what_is_above_zero_and_nothing_else():
+def test_rectified_units_pass_on_what_is_above_minus_one_and_nothing_else():
     model, x = double("structured_vae"), binary_images(8, dtype=torch.float64)
     u = torch.randn(8, 3, dtype=torch.float64)
-    below = torch.where(u < 0, 5 * u, u)
+    below = torch.where(u < -1, 5 * u, u)
+    assert (u < -1).any()
     assert torch.equal(model.decode(u), model.decode(below))
     z = model.represent(x)
-    assert torch.equal(z, model.posterior(x).mean.clamp(min=0))
+    assert torch.equal(z, (1 + model.posterior(x).mean).clamp(min=0))
     plain = double("structured_vae", rectified=False)
     assert not torch.equal(plain.decode(u), plain.decode(below))
     assert torch.equal(plain.represent(x), plain.posterior(x).mean)
+
+
+def test_the_kl_of_a_hierarchy_counts_in_proportion_to_progress_until_the_warm_up_is_over():
+    model, x = double("structured_vae", kl_warmup=0.2), binary_images(4, dtype=torch.float64)
+    for progress, weight in ((0.0, 0.0), (0.05, 0.25), (0.2, 1.0), (1.0, 1.0)):
+        loss = replay(model, x, progress=torch.tensor(progress, dtype=torch.float64))
+        expected = (loss.terms["reconstruction"] + weight * loss.terms["kl"]).mean()
+        assert loss.value.item() == pytest.approx(expected.item(), rel=1e-12)
+    without = double("structured_vae", kl_warmup=0.0)
+    loss = replay(without, x, progress=torch.tensor(0.0, dtype=torch.float64))
+    assert loss.value.item() == pytest.approx((loss.terms["reconstruction"] + loss.terms["kl"]).mean().item())
 
 
 def test_a_conditional_normal_broadcasts_its_inputs():

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .distributions import ONE_DRAW, DiagonalNormal, Distribution, Shape
+from .layers import activation as new_activation
 
 
 class MaskedLinear(nn.Linear):
@@ -31,8 +32,9 @@ class MADE(nn.Module):
     z (*batch, d) and context (*batch, c), which broadcast, to a pair of (*batch, d).
     """
 
-    def __init__(self, size: int, hidden: int, context: int) -> None:
+    def __init__(self, size: int, hidden: int, context: int, activation: str = "elu") -> None:
         super().__init__()
+        self.activation = new_activation(activation)
         order = torch.arange(size)
         # A hidden unit of degree k, from 0, sees z_1 .. z_(k+1); degrees run over 0 .. d - 2 in turn.
         degrees = torch.arange(hidden) % max(1, size - 1)
@@ -44,8 +46,8 @@ class MADE(nn.Module):
         self.context = nn.Linear(context, hidden)
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = F.elu(self.first(z) + self.context(context))
-        m, s = self.last(F.elu(self.second(hidden))).chunk(2, dim=-1)
+        hidden = self.activation(self.first(z) + self.context(context))
+        m, s = self.last(self.activation(self.second(hidden))).chunk(2, dim=-1)
         return m, s
 
     def solve(
@@ -71,8 +73,9 @@ class MADE(nn.Module):
             log_scales.append(s)
             start, end = end, end + self.degrees.count(i)
             seen = F.linear(z, first[start:end, : i + 1])
-            lower = torch.cat([lower, F.elu(seen + from_context[..., start:end])], dim=-1)
-            upper = torch.cat([upper, F.elu(F.linear(lower, second[start:end, :end], bias[start:end]))], dim=-1)
+            lower = torch.cat([lower, self.activation(seen + from_context[..., start:end])], dim=-1)
+            between = F.linear(lower, second[start:end, :end], bias[start:end])
+            upper = torch.cat([upper, self.activation(between)], dim=-1)
         return z, torch.stack(log_scales, dim=-1)
 
 
@@ -84,9 +87,9 @@ class IAFStep(nn.Module):
 
     forget_bias = 2.0
 
-    def __init__(self, size: int, hidden: int, context: int) -> None:
+    def __init__(self, size: int, hidden: int, context: int, activation: str = "elu") -> None:
         super().__init__()
-        self.made = MADE(size, hidden, context)
+        self.made = MADE(size, hidden, context, activation)
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """The step's output (*batch, d) and log |det dz'/dz| (*batch)."""
@@ -109,9 +112,9 @@ class IAFStep(nn.Module):
 class IAF(nn.Module):
     """``steps`` inverse autoregressive steps; the order of the dimensions is reversed between them."""
 
-    def __init__(self, size: int, steps: int, hidden: int, context: int) -> None:
+    def __init__(self, size: int, steps: int, hidden: int, context: int, activation: str = "elu") -> None:
         super().__init__()
-        self.steps = nn.ModuleList(IAFStep(size, hidden, context) for _ in range(steps))
+        self.steps = nn.ModuleList(IAFStep(size, hidden, context, activation) for _ in range(steps))
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """The flow's output (*batch, d) and its log-determinant (*batch)."""

@@ -13,19 +13,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from ..options import not_negative, one_of, positive
+from ..options import added, not_negative, one_of, positive
+from .initialisation import check_initialisation, initialise
+from .layers import Shape, activation, build_layers, check_activation, read_layers
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "softplus": nn.Softplus,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "leaky_relu": nn.LeakyReLU,
-}
-INITIALISATIONS = ("torch", "xavier")
+# What an encoder sees of pixels x in [0, 1]: slope x + offset.
+INPUTS: dict[str, tuple[float, float]] = {"unit": (1.0, 0.0), "signed": (2.0, -1.0), "centred": (1.0, -0.5)}
 # Channels -> the layers to put in. Groups of 8 channels, or one group where they do not divide so.
 NORMALISATIONS: dict[str, Callable[[int], list[nn.Module]]] = {
     "none": lambda channels: [],
@@ -34,16 +30,38 @@ NORMALISATIONS: dict[str, Callable[[int], list[nn.Module]]] = {
 }
 
 
+class Rescale(nn.Module):
+    """slope x + offset."""
+
+    def __init__(self, slope: float, offset: float) -> None:
+        super().__init__()
+        self.slope, self.offset = slope, offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.slope * x + self.offset
+
+
 @dataclass
 class Network(ABC):
-    """What every network's configuration has. Raises ``ValueError`` for sizes below one."""
+    """What every network's configuration has: ``latent_size``, and ``inputs``, what encoders see of pixels x in [0, 1]:
+    "unit" x, "signed" 2 x - 1, "centred" x - 0.5. Losses and likelihoods are of x in any case. Raises ``ValueError``
+    for sizes below one."""
 
     latent_size: int = 32
+    inputs: str = added("unit")
     # Whether both bodies are affine maps.
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         positive("network.latent_size", self.latent_size)
+        one_of("network.inputs", self.inputs, INPUTS)
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:  # noqa: B027 - most take all
+        """Raise ``ValueError`` where it cannot take such images, as far as that is known without a variant."""
+
+    def rescaled(self) -> list[nn.Module]:
+        """What an encoder begins with."""
+        return [] if self.inputs == "unit" else [Rescale(*INPUTS[self.inputs])]
 
     @abstractmethod
     def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
@@ -77,7 +95,7 @@ class Linear(Network):
     affine: ClassVar[bool] = True
 
     def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), outputs))
+        return nn.Sequential(*self.rescaled(), nn.Flatten(), nn.Linear(math.prod(image_shape), outputs))
 
     def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
         return nn.Sequential(nn.Linear(inputs, math.prod(image_shape)), nn.Unflatten(-1, image_shape))
@@ -85,42 +103,59 @@ class Linear(Network):
 
 @dataclass
 class MLP(Network):
-    """Fully connected layers of the widths ``hidden`` (the decoder's in reverse order)."""
+    """Fully connected layers of the widths ``hidden``; the decoder's in reverse order, or ``decoder_hidden``, in the
+    order from z to the image.
+
+    ``initialisation`` is "torch", its own default, "xavier" (Glorot uniform: Burda et al. 2016, section 5),
+    "xavier_normal", "he_uniform", "he_normal", "fan_in" (+-sqrt(1 / fan_in)) or "uniform LOW HIGH", biases zero in all
+    but the first; ``decoder_initialisation``: the decoder's, where it differs. ``last_activation`` False leaves nothing
+    between the last hidden layer and the output, in both. ``bias`` False has no biases.
+    """
 
     hidden: list[int] = field(default_factory=lambda: [400, 400])
     activation: str = "silu"
-    # "torch": its own default; "xavier": Glorot uniform weights and zero biases (Burda et al. 2016, section 5).
     initialisation: str = "xavier"
     # Height and width of the grid of codes, for vector-quantised models.
     grid_size: int = 4
+    decoder_hidden: list[int] | None = added(None)
+    decoder_initialisation: str | None = added(None)
+    last_activation: bool = added(True)
+    bias: bool = added(True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("network.grid_size", self.grid_size)
         for width in self.hidden:
             positive("network.hidden", width)
-        one_of("network.activation", self.activation, ACTIVATIONS)
-        one_of("network.initialisation", self.initialisation, INITIALISATIONS)
+        for width in self.decoder_hidden or []:
+            positive("network.decoder_hidden", width)
+        check_activation("network.activation", self.activation)
+        check_initialisation("network.initialisation", self.initialisation)
+        if self.decoder_initialisation is not None:
+            check_initialisation("network.decoder_initialisation", self.decoder_initialisation)
 
     def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
-        body = self._layers([math.prod(image_shape), *self.hidden, outputs])
-        return nn.Sequential(nn.Flatten(), *body)
+        body = self._layers([math.prod(image_shape), *self.hidden, outputs], self.initialisation)
+        return nn.Sequential(*self.rescaled(), nn.Flatten(), *body)
 
     def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        body = self._layers([inputs, *reversed(self.hidden), math.prod(image_shape)])
+        hidden = self.hidden[::-1] if self.decoder_hidden is None else self.decoder_hidden
+        initialisation = self.decoder_initialisation or self.initialisation
+        body = self._layers([inputs, *hidden, math.prod(image_shape)], initialisation)
         return nn.Sequential(*body, nn.Unflatten(-1, image_shape))
 
     def grid(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
         return self.grid_size, self.grid_size
 
-    def _layers(self, widths: list[int]) -> list[nn.Module]:
+    def _layers(self, widths: list[int], initialisation: str) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            linear = nn.Linear(before, after)
-            if self.initialisation == "xavier":
-                nn.init.xavier_uniform_(linear.weight)
-                nn.init.zeros_(linear.bias)
-            layers += [linear, ACTIVATIONS[self.activation]()]
+            linear = nn.Linear(before, after, bias=self.bias)
+            initialise(linear, initialisation)
+            layers += [linear, activation(self.activation)]
+        if not self.last_activation and len(layers) > 2:
+            # The activation before the last linear layer.
+            del layers[-3]
         return layers[:-1]
 
 
@@ -148,14 +183,15 @@ class Conv(Network):
         if self.stages is not None:
             positive("network.stages", self.stages)
         not_negative("network.residual", self.residual)
-        one_of("network.activation", self.activation, ACTIVATIONS)
+        check_activation("network.activation", self.activation)
         one_of("network.normalisation", self.normalisation, NORMALISATIONS)
         positive("network.grid_stages", self.grid_stages)
 
     def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
         stages = self._stages(image_shape)
         maps = self._map_shape(image_shape, stages)
-        return nn.Sequential(self._down(image_shape[0], stages), nn.Flatten(), nn.Linear(math.prod(maps), outputs))
+        body = [self._down(image_shape[0], stages), nn.Flatten(), nn.Linear(math.prod(maps), outputs)]
+        return nn.Sequential(*self.rescaled(), *body)
 
     def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
         stages = self._stages(image_shape)
@@ -170,7 +206,8 @@ class Conv(Network):
     def grid_encoder(self, image_shape: tuple[int, int, int], channels: int) -> nn.Module:
         stages = min(self.grid_stages, self._stages(image_shape))
         top = self._channels(stages - 1)
-        return nn.Sequential(self._down(image_shape[0], stages), nn.Conv2d(top, channels, kernel_size=1))
+        body = [self._down(image_shape[0], stages), nn.Conv2d(top, channels, kernel_size=1)]
+        return nn.Sequential(*self.rescaled(), *body)
 
     def grid_decoder(self, channels: int, image_shape: tuple[int, int, int]) -> nn.Module:
         stages = min(self.grid_stages, self._stages(image_shape))
@@ -218,7 +255,7 @@ class Conv(Network):
         return [*NORMALISATIONS[self.normalisation](channels), self._activation(), *blocks]
 
     def _activation(self) -> nn.Module:
-        return ACTIVATIONS[self.activation]()
+        return activation(self.activation)
 
 
 class ResidualBlock(nn.Module):
@@ -238,7 +275,99 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-NETWORKS: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP, "conv": Conv}
+@dataclass
+class Layers(Network):
+    """Layers one by one, as an architecture is given in a paper or a script: a line each, see :mod:`.layers`.
+
+    An encoder that does not name its ``outputs`` and does not end with ``flatten`` gets a last linear layer of so many;
+    a decoder whose lines end in a vector gets one of the image's pixels, unless its last line has ``pixels``. A
+    vector-quantised model's grid of codes is what the encoder's lines leave of the image: the last may be
+    ``conv outputs 1``, which is added where they do not name their outputs. Initialisations are as in ``mlp``.
+    """
+
+    encoder_layers: list[str] = field(default_factory=lambda: ["linear 400 relu"])
+    decoder_layers: list[str] = field(default_factory=lambda: ["linear 400 relu"])
+    initialisation: str = "torch"
+    decoder_initialisation: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_initialisation("network.initialisation", self.initialisation)
+        if self.decoder_initialisation is not None:
+            check_initialisation("network.decoder_initialisation", self.decoder_initialisation)
+        self._encoder = read_layers("network.encoder_layers", self.encoder_layers, ("outputs",))
+        self._decoder = read_layers("network.decoder_layers", self.decoder_layers, ("channels", "pixels"))
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        start: Shape = (self.latent_size,)
+        first = self._decoder[0] if self._decoder else None
+        # No weight is drawn: nobody's random numbers move.
+        with torch.device("meta"):
+            _, code = self._encode(image_shape, self.latent_size)
+            if first is not None and first.kind == "reshape":
+                start = (math.prod(int(size) for size in first.arguments.values()),)
+            elif first is not None and first.kind in ("conv", "transposed", "maxpool", "upsample") and len(code) == 3:
+                start = (self.latent_size, *code[1:])
+            self._decode(start, image_shape)
+
+    def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
+        modules, shape = self._encode(image_shape, outputs)
+        if not self._names_outputs and not (self._encoder and self._encoder[-1].kind == "flatten"):
+            modules += [nn.Flatten()] * (len(shape) == 3) + [nn.Linear(math.prod(shape), outputs)]
+        elif math.prod(shape) != outputs:
+            raise ValueError(f"network.encoder_layers end in {math.prod(shape)} numbers, and {outputs} are needed")
+        elif len(shape) == 3:
+            modules.append(nn.Flatten())
+        return self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
+
+    def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        return self._decode((inputs,), image_shape)
+
+    def grid(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+        _, shape = self._encode(image_shape, 1)
+        if len(shape) != 3:
+            raise ValueError("network layers has no grid of codes: network.encoder_layers end in a vector")
+        return shape[1], shape[2]
+
+    def grid_encoder(self, image_shape: tuple[int, int, int], channels: int) -> nn.Module:
+        modules, shape = self._encode(image_shape, channels)
+        if not self._names_outputs:
+            modules.append(nn.Conv2d(shape[0], channels, kernel_size=1))
+        elif shape[0] != channels:
+            raise ValueError(f"network.encoder_layers end in {shape[0]} channels, and {channels} are needed")
+        return self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
+
+    def grid_decoder(self, channels: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        return self._decode((channels, *self.grid(image_shape)), image_shape)
+
+    @property
+    def _names_outputs(self) -> bool:
+        return any("outputs" in layer.arguments.values() for layer in self._encoder)
+
+    def _encode(self, image_shape: tuple[int, int, int], outputs: int) -> tuple[list[nn.Module], Shape]:
+        """The encoder's own lines, and the shape in which they end."""
+        return build_layers(self._encoder, image_shape, {"outputs": outputs})
+
+    def _decode(self, start: Shape, image_shape: tuple[int, int, int]) -> nn.Module:
+        pixels = math.prod(image_shape)
+        modules, shape = build_layers(self._decoder, start, {"channels": image_shape[0], "pixels": pixels})
+        if len(shape) == 1 and not any("pixels" in layer.arguments.values() for layer in self._decoder):
+            modules.append(nn.Linear(shape[0], pixels))
+            shape = (pixels,)
+        if shape not in (image_shape, (pixels,)):
+            ends = "x".join(map(str, shape)) if len(shape) == 3 else f"{shape[0]} numbers"
+            raise ValueError(f"network.decoder_layers end in {ends}, and images are {'x'.join(map(str, image_shape))}")
+        if len(shape) == 1:
+            modules.append(nn.Unflatten(-1, image_shape))
+        return self._initialised(nn.Sequential(*modules), self.decoder_initialisation or self.initialisation)
+
+    @staticmethod
+    def _initialised(body: nn.Sequential, initialisation: str) -> nn.Sequential:
+        initialise(body, initialisation)
+        return body
+
+
+NETWORKS: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP, "conv": Conv, "layers": Layers}
 
 
 def batched(body: nn.Module, z: Tensor, event_dimensions: int = 1) -> Tensor:

@@ -3,19 +3,24 @@
 Every one is a normalised distribution over images, its ``log_prob`` in nats per image, summed over pixels and channels.
 Binary pixels have a mass in nats. For 8-bit ones each model bounds the same quantity, the log-mass of the 256 levels:
 exactly where the density integrates over a level in closed form, else on dequantised data.
+
+A data set may ask for another loss of grey pixels in training (:class:`TrainedBy`): that is no distribution, and
+evaluation never sees it.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..options import one_of, positive
+from ..options import one_of, positive, without_effect
 from .distributions import LOG_2PI, ONE_DRAW, Distribution, Shape
 
 LEVELS = 256
@@ -244,6 +249,43 @@ class LogCoshImage(DequantisedImage):
         return -log_cosh(a * t) / a - log_Z - self.log_scale
 
 
+class PixelLoss(Image):
+    """A loss of grey pixels in a likelihood's place: ``log_prob`` is minus the loss, summed over pixels and times
+    ``weight``. It is not normalised and has no draws. Subclasses give the elementwise ``loss``."""
+
+    def __init__(self, output: Tensor, weight: float) -> None:
+        self.output, self.weight = output, weight
+        super().__init__(output.shape)
+
+    def loss(self, value: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
+        return -self.weight * self.loss(value)
+
+
+class CrossEntropy(PixelLoss):
+    """-[x log p + (1 - x) log(1 - p)] with p = sigmoid(output), x in [0, 1]."""
+
+    @property
+    def mean(self) -> Tensor:
+        return self.output.sigmoid()
+
+    def loss(self, value: Tensor) -> Tensor:
+        return F.softplus(self.output) - value * self.output
+
+
+class SquaredError(PixelLoss):
+    """(x - output)^2."""
+
+    @property
+    def mean(self) -> Tensor:
+        return self.output
+
+    def loss(self, value: Tensor) -> Tensor:
+        return (value - self.output).square()
+
+
 def log_cosh(u: Tensor) -> Tensor:
     """log cosh u, elementwise, without overflow: |u| + softplus(-2 |u|) - log 2."""
     return u.abs() + F.softplus(-2 * u.abs()) - math.log(2)
@@ -274,10 +316,19 @@ class ObservationModel(nn.Module, ABC):
     binary = False
     # Whether it has a scale, which can be learned or fixed.
     has_scale = False
+    # Whether the decoder's output is the location of pixels itself, not the sigmoid's argument.
+    linear = False
+    # Whether losses that take a likelihood take this one.
+    is_trained = True
 
     @abstractmethod
     def forward(self, output: Tensor) -> Image:
         """p(x|z) from the decoder's output."""
+
+    @contextmanager
+    def in_training(self) -> Iterator[None]:
+        """While it is open, :meth:`forward` returns what training minimises in the likelihood's place."""
+        yield
 
 
 class Bernoulli(ObservationModel):
@@ -310,15 +361,16 @@ class ContinuousBernoulli(ObservationModel):
 
 
 class Scaled(ObservationModel):
-    """Pixels around the sigmoid of the decoder's output, with one scale a channel in units of [0, 1]: learned, or fixed
-    where ``scale`` is given."""
+    """Pixels around the sigmoid of the decoder's output, or around the output itself where it is ``linear``, with one
+    scale a channel in units of [0, 1]: learned, or fixed where ``scale`` is given."""
 
     has_scale = True
     # e^-2.5 is about 21 grey levels, the order of a blurred reconstruction's error.
     initial_log_scale = -2.5
 
-    def __init__(self, image_shape: tuple[int, int, int], scale: float | None = None) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], scale: float | None = None, linear: bool = False) -> None:
         super().__init__()
+        self.linear = linear
         log_scale = torch.full((image_shape[0], 1, 1), self.initial_log_scale if scale is None else math.log(scale))
         self.log_scale: Tensor
         if scale is None:
@@ -326,26 +378,59 @@ class Scaled(ObservationModel):
         else:
             self.register_buffer("log_scale", log_scale)
 
+    def location(self, output: Tensor) -> Tensor:
+        """Where pixels lie for the decoder's ``output``."""
+        return output if self.linear else output.sigmoid()
+
 
 class DiscretisedLogistic(Scaled):
     """Discretised logistic pixels."""
 
     def forward(self, output: Tensor) -> DiscretisedLogisticImage:
-        return DiscretisedLogisticImage(output.sigmoid(), self.log_scale)
+        return DiscretisedLogisticImage(self.location(output), self.log_scale)
 
 
 class Normal(Scaled):
     """Normal pixels on dequantised data."""
 
     def forward(self, output: Tensor) -> NormalImage:
-        return NormalImage(output.sigmoid(), self.log_scale)
+        return NormalImage(self.location(output), self.log_scale)
 
 
 class LogCosh(Scaled):
     """Log-cosh pixels on dequantised data."""
 
     def forward(self, output: Tensor) -> LogCoshImage:
-        return LogCoshImage(output.sigmoid(), self.log_scale)
+        return LogCoshImage(self.location(output), self.log_scale)
+
+
+class TrainedBy(ObservationModel):
+    """A board's observation model for variants that train another loss of grey pixels in its place: "cross_entropy" or
+    "squared_error", times ``weight``. Evaluation sees ``model``, whose scale is fitted after training."""
+
+    has_scale = True
+    is_trained = False
+
+    def __init__(self, model: Scaled, loss: str, weight: float = 1.0) -> None:
+        super().__init__()
+        self.model, self.loss, self.weight = model, loss, weight
+        self.linear = model.linear
+        self._training = False
+
+    def forward(self, output: Tensor) -> Image:
+        if not self._training:
+            return self.model(output)
+        if self.loss == "cross_entropy":
+            return CrossEntropy(output, self.weight)
+        return SquaredError(self.model.location(output), self.weight)
+
+    @contextmanager
+    def in_training(self) -> Iterator[None]:
+        before, self._training = self._training, True
+        try:
+            yield
+        finally:
+            self._training = before
 
 
 OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
@@ -357,25 +442,55 @@ OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
 }
 
 
-def check_observation(name: str, scale: float | None) -> None:
-    """Raise ``ValueError`` for an observation model that does not exist, or a fixed scale that it does not have."""
+# What the loss of a variant takes of an image given z.
+TRAINING_LOSSES = ("likelihood", "cross_entropy", "squared_error")
+# What the decoder's output says: the argument of a sigmoid, or the pixels themselves.
+OUTPUTS = ("sigmoid", "linear")
+
+
+def check_observation(
+    name: str, scale: float | None, loss: str = "likelihood", loss_weight: float = 1.0, output: str = "sigmoid"
+) -> None:
+    """Raise ``ValueError`` for an observation model that does not exist, or for a fixed scale, a training loss or an
+    output that does not go with it."""
     one_of("observation model", name, OBSERVATION_MODELS)
-    if scale is None:
-        return
-    if not OBSERVATION_MODELS[name].has_scale:
-        raise ValueError(f"observation model {name!r} has no scale to be fixed at {scale}")
-    positive("scale", scale)
+    one_of("training loss", loss, TRAINING_LOSSES)
+    one_of("output", output, OUTPUTS)
+    positive("loss_weight", loss_weight)
+    model = OBSERVATION_MODELS[name]
+    if scale is not None:
+        if not model.has_scale:
+            raise ValueError(f"observation model {name!r} has no scale to be fixed at {scale}")
+        positive("scale", scale)
+    if loss == "likelihood":
+        without_effect("loss_weight", loss_weight, 1.0, "the likelihood is trained as it is")
+    elif not model.has_scale:
+        why = "; of binary pixels the cross-entropy is the likelihood already" if model.binary else ""
+        raise ValueError(f"training loss {loss!r} needs an observation model with a scale, got {name!r}{why}")
+    if output == "linear" and not model.has_scale:
+        raise ValueError(f"output 'linear' needs an observation model with a scale, got {name!r}")
+    if output == "linear" and loss == "cross_entropy":
+        raise ValueError("training loss 'cross_entropy' needs pixels between 0 and 1: output 'sigmoid', got 'linear'")
 
 
 def observation_model(
-    name: str, image_shape: tuple[int, int, int], scale: float | None = None, trained: bool = True
+    name: str,
+    image_shape: tuple[int, int, int],
+    scale: float | None = None,
+    trained: bool = True,
+    loss: str = "likelihood",
+    loss_weight: float = 1.0,
+    output: str = "sigmoid",
 ) -> ObservationModel:
     """A new observation model for images (channels, height, width); ``scale`` fixes its scale, in units of [0, 1].
-    ``trained`` False is for variants whose loss is not its likelihood (:attr:`Variant.trains_observation`)."""
-    check_observation(name, scale)
-    model = OBSERVATION_MODELS[name]
-    if model is Bernoulli and not trained:
+    ``trained`` False is for variants whose loss is not its likelihood (:attr:`Variant.trains_observation`). The others
+    train ``loss`` in its place, ``loss_weight`` times. ``output`` "linear": the decoder's output is the location of
+    pixels itself."""
+    check_observation(name, scale, loss, loss_weight, output)
+    kind = OBSERVATION_MODELS[name]
+    if kind is Bernoulli and not trained:
         return CalibratedBernoulli()
-    if issubclass(model, Scaled):
-        return model(image_shape, scale)
-    return model()
+    if not issubclass(kind, Scaled):
+        return kind()
+    model = kind(image_shape, scale, output == "linear")
+    return TrainedBy(model, loss, loss_weight) if trained and loss != "likelihood" else model

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from benchmarks.data.values import factor_of
 from benchmarks.errors import UserError
 from benchmarks.files import locked, write_atomically
+from benchmarks.progress.report import counted_off, doing, has_listener
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,6 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 BACKGROUND = (255, 255, 255, 255)
 # Images that a worker decodes between two steps of the progress bar.
 CHUNK = 64
-# Seconds between two lines of progress where the output is a file.
-PROGRESS_SECONDS = 30.0
 # Days after which an array that was made from other files of the same data set, and not used since, is deleted.
 KEPT_DAYS = 7
 MODES = {1: "L", 3: "RGB"}
@@ -224,15 +223,14 @@ def _decode_all(array: np.ndarray, names: Sequence[str], read: Reader, title: st
 
 
 def _with_progress(counts: Iterable[int], total: int, title: str) -> Iterator[int]:
-    """A bar on a terminal; a line now and then where the output is a file."""
-    done, said = 0, time.monotonic()
+    """Report how many images are decoded; where nobody listens, as in a notebook, show a bar."""
+    if has_listener():
+        with doing(f"decoding {title}"):
+            yield from counted_off(counts, total, "images", int)
+        return
     with tqdm(total=total, unit="image", desc=title, disable=None) as bar:
         for count in counts:
             bar.update(count)
-            done += count
-            if bar.disable and time.monotonic() - said >= PROGRESS_SECONDS:
-                log.info("%s: %d of %d images decoded", title, done, total)
-                said = time.monotonic()
             yield count
 
 

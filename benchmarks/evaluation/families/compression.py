@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 IMAGES, FITTED = 2000, 5000
 # Numbers an image that have a column.
 SIZES = (2, 8, 32)
-NEEDS = ("continuous_latent", "no_condition")
+NEEDS = ("continuous_latent", "no_condition", "training_images")
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.compression import code_errors, curve_table, dimensions, pca_errors
     from benchmarks.evaluation.evaluate import batched
+    from benchmarks.evaluation.tasks.compression import code_errors, curve_table, dimensions, pca_errors
 
     variant, x, probe = context.variant, context.data.x[:IMAGES], context.data.probe[:FITTED]
     names = [name for k in SIZES for name in (f"compression_mse_{k}", f"compression_of_pca_{k}")]

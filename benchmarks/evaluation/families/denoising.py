@@ -15,9 +15,9 @@ NEEDS = ("no_condition",)
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.denoising import NOISES, SMALLEST_ERROR, corrupted, psnr_gain
     from benchmarks.evaluation.evaluate import batched
     from benchmarks.evaluation.reconstruction import psnr
+    from benchmarks.evaluation.tasks.denoising import NOISES, SMALLEST_ERROR, corrupted, psnr_gain
 
     clean = context.data.x[:IMAGES]
     before = {}

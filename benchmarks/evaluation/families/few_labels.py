@@ -16,7 +16,7 @@ NEEDS = ("classes", "no_condition")
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.few_labels import balanced_draws, few_labels_accuracy
+    from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_accuracy
 
     data = context.data
     assert data.labels is not None

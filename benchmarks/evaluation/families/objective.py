@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from benchmarks.records.catalogue import Family, Metric, register
@@ -9,27 +10,22 @@ from benchmarks.records.catalogue import Family, Metric, register
 if TYPE_CHECKING:
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
-# Small enough for variants that decode many draws of an image.
-BATCH = 100
-
 
 def compute(context: Context, result: Evaluation) -> None:
-    import torch
+    from benchmarks.data import scored
+    from benchmarks.evaluation.objective import mean_terms
+    from benchmarks.records.numbers import PIXELS, TERMS
 
-    from benchmarks.data import batches
-    from variants import Batch
-
-    variant, data = context.variant, context.data
-    progress = torch.ones((), device=data.x.device)
-    total = 0.0
-    for x, condition in batches(data.x, data.condition, BATCH):
-        try:
-            loss = variant.loss(Batch(x, condition, training_images=data.training_images), progress)
-        except ValueError as error:
-            result.not_applicable["objective"] = str(error)
-            return
-        total += float(loss.by_group["model"]) * len(x)
-    result.add("objective", total / len(data.x))
+    data = context.data
+    try:
+        objective, terms = mean_terms(context.variant, data.x, data.condition, data.training_images)
+    except ValueError as error:
+        result.not_applicable["objective"] = str(error)
+        return
+    result.add("objective", objective)
+    result.details[TERMS] = {name: value for name, value in terms.items() if math.isfinite(value)}
+    # What some sources divide it by.
+    result.details[PIXELS] = scored(data.x, data.condition)
 
 
 register(

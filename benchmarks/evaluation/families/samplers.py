@@ -14,28 +14,21 @@ MIXTURE_COMPONENTS = 10
 
 def compute(context: Context, result: Evaluation) -> None:
     """A mixture of Gaussians, fitted to training codes, in place of the prior."""
-    import warnings
-
     import torch
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
 
     from benchmarks.evaluation.evaluate import batched
+    from benchmarks.evaluation.representation import fit_mixture
 
     variant = context.variant
     if context.missing("continuous_latent") or not context.missing("discrete_latent"):
         result.not_applicable["fid_features_gmm"] = "a mixture of Gaussians needs a continuous latent vector"
         return
-    codes = context.of_probe(lambda x, condition: variant.code(variant.posterior(x)))
-    if len(codes) < MIXTURE_COMPONENTS:
-        reason = f"a mixture of {MIXTURE_COMPONENTS} Gaussians needs as many training images, not {len(codes)}"
+    if (count := len(context.data.probe)) < MIXTURE_COMPONENTS:
+        reason = f"a mixture of {MIXTURE_COMPONENTS} Gaussians needs as many training images, not {count}"
         result.not_applicable["fid_features_gmm"] = reason
         return
-    mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4, max_iter=50, random_state=context.seed)
-    with warnings.catch_warnings():
-        # The number of iterations is a budget, the same for every variant.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture.fit(codes.double().cpu().numpy())
+    codes = context.of_probe(lambda x, condition: variant.code(variant.posterior(x)))
+    mixture = fit_mixture(codes, MIXTURE_COMPONENTS, context.seed)
     drawn, _ = mixture.sample(context.config.generated_images)
     images = batched(lambda z, condition: variant.likelihood(z).mean, torch.from_numpy(drawn).to(codes), None)
     if not images.isfinite().all():
@@ -58,7 +51,7 @@ register(
                 "FID, mixture sampler", "distance", "lower",
                 f"fid_features of images decoded from a mixture of {MIXTURE_COMPONENTS} Gaussians fitted to training "
                 "codes, in place of the prior",
-                needs=("features", "no_condition"), judged=True,
+                needs=("features", "no_condition", "training_images"), judged=True,
             ),
         },
     )

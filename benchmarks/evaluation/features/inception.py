@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.hub import download_url_to_file, get_dir
 
+from benchmarks.progress.report import doing
 from benchmarks.variables import file
 
 DIMENSIONS = 2048
@@ -38,7 +39,8 @@ def weights_path() -> Path:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
+            with doing("downloading the weights of Inception"):
+                download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
         except Exception as error:
             raise WeightsUnavailableError(
                 f"weights unavailable: {path} is not there and {FID_WEIGHTS_URL} cannot be reached ({error})"

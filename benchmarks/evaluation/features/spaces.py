@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.data import Dataset
+from benchmarks.data import Dataset, cropped, feature_cache
 from benchmarks.evaluation.features.frechet import Statistics, frechet_distance, statistics
 from benchmarks.evaluation.features.inception import Inception, weights_path
-from benchmarks.evaluation.judges.network import Judge, feature_network
+from benchmarks.evaluation.judges.network import FeatureNetwork, Judge, feature_network
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.record import configuration_hash
 from benchmarks.sealed import read_cached, seal, write_cached
 
@@ -37,7 +38,7 @@ class FeatureSpace:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (n, d), on the CPU, of images (n, channels, height, width) in [0, 1], rounded to 8 bits first."""
-        parts = images.split(BATCH)
+        parts = counted_off(images.split(BATCH), len(images), "images", len)
         return torch.cat([self.network((part.clamp(0, 1) * 255).round() / 255).cpu() for part in parts])
 
     def distance(self, features: Tensor) -> float:
@@ -46,14 +47,25 @@ class FeatureSpace:
 
 
 def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) -> FeatureSpace:
-    """The data set's own classifier as a judge. Raises ``ValueError`` for data without labels, and :class:`UserError`
-    where its shipped file is damaged."""
-    found = feature_network(data, "judge", cache, device)
-    assert isinstance(found.network, Judge)
+    """The data set's own classifier as a judge, of images without the zeros that were put around them. Raises
+    ``ValueError`` for data without labels, and :class:`UserError` where its shipped file is damaged."""
+    inside = data.unpadded or data
+    found = feature_network(inside, "judge", cache, device)
     facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
     # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
     identity = f"{found.key}, {found.digest[:16]}"
-    return _space("features", found.network.features, identity, facts, data, cache, device, count)
+    return _space("features", _inside(found, inside.shape), identity, facts, data, cache, device, count)
+
+
+def _inside(found: FeatureNetwork, shape: tuple[int, int, int]) -> Callable[[Tensor], Tensor]:
+    """A judge's features of the middle of images, of the ``shape`` that it takes."""
+    judge = found.network
+    assert isinstance(judge, Judge)
+
+    def features(images: Tensor) -> Tensor:
+        return judge.features(cropped(images, *shape[1:]))
+
+    return features
 
 
 def inception_space(
@@ -77,23 +89,58 @@ def _space(
 ) -> FeatureSpace:
     """Features of the test split, from ``cache`` or computed now, under data, split, preprocessing and network."""
 
-    def on_device(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return network(images.to(device))
-
+    on_device = _on_device(network, device)
     identity = {"data": data.sha256, "split": "test", "pixels": "byte / 255", "network": key}
-    stem = f"{name}-{configuration_hash(identity)}"
+    stem, cache = f"{name}-{configuration_hash(identity)}", feature_cache(cache)
     path = cache / f"{stem}.safetensors"
     cached = read_cached(path)
     if cached is None:
-        images = data.test.images
-        features = torch.cat([on_device(part.float() / 255).cpu() for part in images.split(BATCH)])
+        with doing(f"computing {name} of the test images"):
+            features = _features(on_device, data.test.images)
         cached = seal({"features": features}, {})
         write_cached(path, cached)
     reference = cached.tensors["features"]
     space = FeatureSpace(name, on_device, reference, statistics(reference), facts)
-    facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
+    with doing(f"computing {name} of training images and of noise"):
+        facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
     return space
+
+
+def judge_space_of(
+    images: Tensor, found: FeatureNetwork, shape: tuple[int, int, int], device: torch.device
+) -> FeatureSpace:
+    """A judge's features, and those of other ``images`` than a data set's test split: bytes (m, channels, height,
+    width), of which the judge sees the middle, of its own ``shape``. Nothing is cached."""
+    facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
+    return _space_of(images, "features", _inside(found, shape), facts, device)
+
+
+def inception_space_of(images: Tensor, device: torch.device, precision: str = "fp32") -> FeatureSpace:
+    """As :func:`judge_space_of`, by pytorch-fid's Inception. Raises ``WeightsUnavailableError``."""
+    network = Inception(weights_path(), precision).to(device)
+    return _space_of(images, "inception", network, {"inception_weights_sha256": network.digest}, device)
+
+
+def _space_of(
+    images: Tensor, name: str, network: Callable[[Tensor], Tensor], facts: dict[str, object], device: torch.device
+) -> FeatureSpace:
+    on_device = _on_device(network, device)
+    reference = _features(on_device, images)
+    return FeatureSpace(name, on_device, reference, statistics(reference), facts)
+
+
+def _on_device(network: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
+    def features(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return network(images.to(device))
+
+    return features
+
+
+def _features(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Features (n, d), on the CPU, of bytes (n, channels, height, width)."""
+    parts = counted_off(images.split(BATCH), len(images), "images", len)
+    return torch.cat([network(part.float() / 255).cpu() for part in parts])
 
 
 def _limits(space: FeatureSpace, data: Dataset, path: Path, count: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ from benchmarks.data import load
 from benchmarks.data.dataset import Dataset, DatasetConfig
 from benchmarks.evaluation.judges.network import accuracy, recipe, train, untrained
 from benchmarks.evaluation.judges.shipped import ROLES, Role, shipped_path
+from benchmarks.progress.report import doing
 from benchmarks.sealed import Content, seal, write_sealed
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ def make_shipped(sources: Sequence[str], data_root: Path) -> list[Path]:
     for source in sources:
         data = load(DatasetConfig(name=source, source=source, title=source, binarise="dynamic"), data_root)
         for role in ROLES:
-            content = made(data, role)
+            with doing(f"training the {role} of {data.name}"):
+                content = made(data, role)
             path = shipped_path(role, source)
             write_sealed(path, content)
             written.append(path)

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from benchmarks.data import Dataset
-from benchmarks.evaluation.judges.shipped import Role, shipped
+from benchmarks.data import Dataset, feature_cache
+from benchmarks.data.dataset import SIDES
+from benchmarks.evaluation.judges.shipped import Role, shipped, shipped_file
 from benchmarks.files import locked
+from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.record import configuration_hash
 from benchmarks.sealed import Content, read_cached, seal, write_cached
 from benchmarks.seeding import seed_everything
@@ -119,7 +120,19 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
     if data.classes == 1 and data.train.labels.dim() == 1:
         raise ValueError(f"{data.name} has a single class, which teaches a feature network nothing")
     key, content = shipped(role, data.sha256) or _cached(data, role, cache, device)
-    network = untrained(data, role)
+    return _network(key, content, untrained(data, role), device)
+
+
+def shipped_judge(source: str, device: torch.device) -> FeatureNetwork:
+    """The judge that comes with the suite for the data set ``source``, one of ``SOURCES``, whose images are grey and
+    ``SIDES[source]`` pixels a side. Raises :class:`UserError` for a damaged file."""
+    key, content = shipped_file("judge", source)
+    side, classes = SIDES[source], len(content.tensors["classifier.bias"])
+    return _network(key, content, Judge((1, side, side), classes), device)
+
+
+def _network(key: str, content: Content, network: Judge | Teacher, device: torch.device) -> FeatureNetwork:
+    """The trained network in a file, ready to be asked for features."""
     network.load_state_dict(dict(content.tensors))
     network = network.to(device).eval().requires_grad_(False)
     if isinstance(network, Judge):
@@ -131,14 +144,22 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
 def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tuple[str, Content]:
     """The name and the content of a network from ``cache``, where it is trained if it is not there."""
     key = f"{role}-{configuration_hash({'data': data.sha256, 'n': len(data.train), 'version': VERSION})}"
-    path = cache / f"{key}.safetensors"
+    path = feature_cache(cache) / f"{key}.safetensors"
     # Cells side by side need the same network at the same time: one trains it, the others wait.
     with locked(path.with_suffix(".lock")):
         content = read_cached(path)
         if content is None:
+            log.warning(
+                "%s: training its %s network, %s steps; it is kept in %s",
+                data.name,
+                role,
+                f"{_steps(data, role):,}",
+                path,
+            )
             network = untrained(data, role).to(device)
-            train(network, data, role, device)
-            found = accuracy(network, data, device)
+            with doing(f"training the {role} of {data.name}"):
+                train(network, data, role, device)
+                found = accuracy(network, data, device)
             content = seal(network.state_dict(), {"accuracy": found, "recipe": recipe(data, role)})
             write_cached(path, content)
             log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * found)
@@ -162,7 +183,7 @@ def recipe(data: Dataset, role: Role) -> dict[str, Any]:
 
 
 def _steps(data: Dataset, role: Role) -> int:
-    return min(BUDGET[role], PASSES * len(data.train)) // BATCH
+    return max(1, min(BUDGET[role], PASSES * len(data.train)) // BATCH)
 
 
 def train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.device) -> None:
@@ -176,7 +197,7 @@ def train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.dev
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     network.train()
-    for _ in tqdm(range(steps), desc=f"{data.name}: {role} network", unit="step", leave=False, disable=None):
+    for _ in counted_off(range(steps), steps, "steps"):
         rows = torch.randint(len(data.train), (BATCH,))
         x, y = data.train.images[rows].to(device).float() / 255, data.train.labels[rows].to(device)
         loss = _loss(network(x), y)

@@ -28,10 +28,16 @@ def shipped(role: Role, data_sha256: str) -> tuple[str, Content] | None:
     Raises :class:`UserError` for a damaged or missing file.
     """
     for source in SOURCES:
-        content = _read(role, source)
+        key, content = shipped_file(role, source)
         if content.facts["data"] == data_sha256:
-            return shipped_path(role, source).stem, content
+            return key, content
     return None
+
+
+def shipped_file(role: Role, source: str) -> tuple[str, Content]:
+    """The name and the content of the network for the data set ``source``. Raises :class:`UserError` for a damaged or
+    missing file."""
+    return shipped_path(role, source).stem, _read(role, source)
 
 
 def check_shipped() -> None:

@@ -34,8 +34,23 @@ const name = document.getElementById("filter");
 const family = document.getElementById("family");
 const budget = document.getElementById("budget");
 
+// The verdict chosen for each table that has verdicts, "" for all.
+const chosen = new Map();
+
+function columnOf(table, heading) {
+  return [...table.tHead.rows[0].cells].findIndex((header) => header.textContent.trim() === heading);
+}
+
+// A row of variants is found by its first cell, a row of targets by any.
 function filter() {
   const wanted = name.value.trim().toLowerCase();
+  for (const table of document.querySelectorAll("table.targets")) {
+    const verdict = chosen.get(table) || "";
+    for (const row of table.tBodies[0].rows) {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted) ||
+        (verdict !== "" && row.cells[columnOf(table, "verdict")].textContent.trim() !== verdict);
+    }
+  }
   for (const table of document.querySelectorAll("table.rows")) {
     for (const row of table.tBodies[0].rows) {
       row.hidden = (wanted !== "" && !row.cells[0].textContent.toLowerCase().includes(wanted)) ||
@@ -98,6 +113,29 @@ function tools(table, headers) {
   table.closest(".scroll").before(bar);
 }
 
+// A button for every verdict that a table has, in the order of its rows, with how many there are.
+function verdictButtons(table) {
+  const counts = new Map([["", table.tBodies[0].rows.length]]);
+  for (const row of table.tBodies[0].rows) {
+    const verdict = row.cells[columnOf(table, "verdict")].textContent.trim();
+    counts.set(verdict, (counts.get(verdict) || 0) + 1);
+  }
+  const group = document.createElement("p");
+  group.className = "verdicts";
+  for (const [verdict, count] of counts) {
+    const button = document.createElement("button");
+    button.textContent = `${verdict || "all"} (${count})`;
+    button.setAttribute("aria-pressed", verdict === "");
+    button.addEventListener("click", () => {
+      chosen.set(table, verdict);
+      for (const other of group.children) other.setAttribute("aria-pressed", other === button);
+      filter();
+    });
+    group.append(button);
+  }
+  return group;
+}
+
 const families = new Set();
 for (const table of document.querySelectorAll("main table")) {
   const box = document.createElement("div");
@@ -112,6 +150,9 @@ for (const table of document.querySelectorAll("main table")) {
     table.classList.add("rows");
     for (const row of table.tBodies[0].rows) families.add(row.cells[1].textContent.trim());
     tools(table, headers);
+  } else if (columnOf(table, "verdict") >= 0) {
+    table.classList.add("targets");
+    box.before(verdictButtons(table));
   } else {
     table.classList.add("wide");
   }
@@ -141,7 +182,7 @@ for (const heading of document.querySelectorAll("main > h2")) {
   } while (next && next.tagName !== "H2");
 }
 
-name.parentElement.hidden = document.querySelector("table.rows") === null;
+name.parentElement.hidden = document.querySelector("table.rows, table.targets") === null;
 name.addEventListener("input", filter);
 offer(family, [...families].sort());
 offer(budget, budgets);

@@ -62,7 +62,9 @@ def test_grey_pixels_are_refused_to_a_bernoulli_model_with_the_reason():
         ("dataset.binarise=dinamic", "did you mean 'dynamic'"),
         ("dataset.observation=bernouli", "did you mean 'bernoulli'"),
         ("dataset.crop=140", "dataset.crop=140 has no effect on source 'mnist' .it belongs to celeba"),
-        ("dataset.pat=x", "did you mean 'path'"),
+        ("dataset.pat=x", "did you mean 'dataset.path'"),
+        ("dataset.loss=cross_entropy", "the cross-entropy is the likelihood already"),
+        ("dataset.output=linear", "output 'linear' needs an observation model with a scale, got 'bernoulli'"),
     ],
 )
 def test_an_impossible_option_is_refused_when_the_configuration_is_composed(override, message):

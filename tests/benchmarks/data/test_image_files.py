@@ -15,6 +15,7 @@ from benchmarks.data import DatasetConfig, load
 from benchmarks.data.readers import image_files
 from benchmarks.data.readers.image_files import decode, header
 from benchmarks.errors import UserError
+from benchmarks.progress import report
 
 
 def whole(width, height):
@@ -232,13 +233,14 @@ def test_a_data_sets_name_cannot_lead_out_of_the_cache(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "cache"}
 
 
-def test_decoding_writes_a_line_now_and_then_where_the_output_is_a_file(tmp_path, monkeypatch, caplog, capfd):
+def test_decoding_reports_how_far_it_is(tmp_path, monkeypatch, capfd):
     fill(tmp_path / "pictures")
     monkeypatch.setattr(image_files, "CHUNK", 2)
-    with caplog.at_level("INFO"):
+    monkeypatch.setattr(report, "INTERVAL", 0)
+    heard = []
+    with report.listening(heard.append):
         loaded(tmp_path / "pictures")
-        assert not caplog.messages
-        monkeypatch.setattr(image_files, "PROGRESS_SECONDS", 0)
-        loaded(tmp_path / "pictures", image_size=4)
-    assert "mine: 4 of 19 images decoded" in caplog.messages
-    assert not capfd.readouterr().err
+    assert "decoding mine, 4/19 images" in [status.text for status in heard]
+    # Where nobody listens and the output is a file, there is no bar either.
+    loaded(tmp_path / "pictures", image_size=4)
+    assert capfd.readouterr() == ("", "")

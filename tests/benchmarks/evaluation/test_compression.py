@@ -9,11 +9,11 @@ from sklearn.decomposition import PCA
 
 import variants
 from benchmarks.config import EvaluationConfig
-from benchmarks.evaluation import compression as mathematics
-from benchmarks.evaluation.compression import code_errors, dimensions, pca_errors, principal_components
 from benchmarks.evaluation.evaluate import BATCH, Context, Evaluation, EvaluationData, evaluate
 from benchmarks.evaluation.families import compression
 from benchmarks.evaluation.reconstruction import mse
+from benchmarks.evaluation.tasks import compression as mathematics
+from benchmarks.evaluation.tasks.compression import code_errors, dimensions, pca_errors, principal_components
 from variants.parts.networks import MLP, Linear
 
 from ..cells import run

@@ -8,9 +8,16 @@ import torch
 
 import variants
 from benchmarks.config import EvaluationConfig
-from benchmarks.evaluation.denoising import NOISES, SMALLEST_ERROR, corrupted, gaussian, psnr_gain, salt_and_pepper
 from benchmarks.evaluation.evaluate import BATCH, Context, Evaluation, EvaluationData
 from benchmarks.evaluation.families import denoising
+from benchmarks.evaluation.tasks.denoising import (
+    NOISES,
+    SMALLEST_ERROR,
+    corrupted,
+    gaussian,
+    psnr_gain,
+    salt_and_pepper,
+)
 from benchmarks.records.catalogue import CATALOGUE
 from variants.parts.networks import MLP, Linear
 

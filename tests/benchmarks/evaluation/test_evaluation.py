@@ -146,4 +146,8 @@ def test_the_objective_is_the_loss_per_image_whatever_the_batches(count, space):
     vae.encoder[-1].bias.data[4:] = -40
     data = EvaluationData(x, None, x, None, {"features": space}, training_images=count)
     expected = vae.loss(Batch(x), torch.tensor(1.0)).value.item()
-    assert evaluate(vae, data, CONFIG, 0).metrics["objective"] == pytest.approx(expected, rel=1e-5)
+    found = evaluate(vae, data, CONFIG, 0)
+    assert found.metrics["objective"] == pytest.approx(expected, rel=1e-5)
+    terms = found.details["objective_terms"]
+    assert terms["reconstruction"] + terms["kl"] == pytest.approx(expected, rel=1e-5)
+    assert found.details["pixels"] == 64

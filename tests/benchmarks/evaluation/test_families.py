@@ -63,9 +63,12 @@ def test_a_users_metric_in_one_file_outside_is_computed_recorded_and_on_the_boar
     page = (tmp_path / "reports" / "digits.md").read_text().partition("### Light")[2]
     generated = record.config["evaluation"]["generated_images"]
     assert page.lstrip().startswith(f"Of {generated} samples.")
-    assert "- **brightness** (share): mean pixel of a sample." in page
-    index = (tmp_path / "reports" / "README.md").read_text().partition("## Winners")[2]
-    assert "| light |" in " ".join(index.split())
+    assert "brightness ↑" in page
+    glossary, guide = (
+        " ".join((tmp_path / "reports" / f"{name}.md").read_text().split()) for name in ("glossary", "guide")
+    )
+    assert "| brightness | share | higher | mean pixel of a sample |" in glossary
+    assert "## Light" in guide
 
 
 def test_a_users_folder_that_is_missing_or_broken_is_one_line(registry, tmp_path):

@@ -7,10 +7,10 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 import variants
-from benchmarks.evaluation import few_labels
 from benchmarks.evaluation.evaluate import Context, evaluate
-from benchmarks.evaluation.few_labels import balanced_draws, few_labels_accuracy, nearest_accuracy
 from benchmarks.evaluation.representation import knn_accuracy, linear_probe_accuracy
+from benchmarks.evaluation.tasks import few_labels
+from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_accuracy, nearest_accuracy
 
 from ...variants.models import batch, binary_images, small
 from ..cells import digits

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from benchmarks.evaluation import latent_pictures, pictures
-from benchmarks.evaluation.denoising import NOISES, corrupted
 from benchmarks.evaluation.latent_pictures import interpolations, plane_points, principal_plane, traversals
+from benchmarks.evaluation.tasks.denoising import NOISES, corrupted
 from benchmarks.sweep.cell import build
 
 from ..cells import configuration

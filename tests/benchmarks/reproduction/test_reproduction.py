@@ -10,20 +10,24 @@ import pytest
 import yaml
 
 from benchmarks.__main__ import main
-from benchmarks.config import conf_folder
+from benchmarks.config import compose_seeds, conf_folder
 from benchmarks.errors import UserError
 from benchmarks.records.made_for import read_made_for
+from benchmarks.records.numbers import number, standard_error
 from benchmarks.records.record import read_records, write_record
 from benchmarks.reporting import verdicts
-from benchmarks.reporting.verdicts import judge, verdict_of
-from benchmarks.reproduction import recipes as reproduce
+from benchmarks.reporting.boundary.output import Output
+from benchmarks.reporting.reproduction import add_page
+from benchmarks.reporting.verdicts import Distance, judge, verdict_of
+from benchmarks.reproduction import costs, recipes
 from benchmarks.reproduction.targets import Plan, Run, read_target, read_targets
 from benchmarks.reproduction.verify import compare
 
-from ..reporting.test_reports import record
+from ..reporting.test_reports import record, store
 
 TOY = {
     "title": "A toy", "paper": "Nobody, Nowhere", "link": "https://example.org", "table": "Table 0", "seen": "nowhere",
+    "recipe": "little training",
     "arms": {
         "vae": {"variant": "vae", "dataset": "digits", "profile": "smoke",
                 "options": ["network.hidden=[8]", "training.epochs=2", "training.validation_samples=3"]},
@@ -60,6 +64,15 @@ def without(key, part=None):
     ("changes", "message"),
     [
         ({"seen": ""}, "seen must not be empty"),
+        ({"seen": " "}, "seen must not be empty"),
+        ({"recipe": ""}, "recipe must not be empty"),
+        ({"full": {"minutes": 0}}, "full.minutes must be above 0"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "elb"}]}, "'elb' is no metric; did you mean 'elbo'"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "elbo@last"}]}, "such as elbo, objective@5"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "elbo.kl"}]}, "such as elbo, objective@5"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "training_kl"}]}, "'training_kl' is no metric"),
+        ({"quantities": [{**TOY["quantities"][0], "spread": 0.0}]}, "spread must be above 0"),
+        ({"quantities": [{**TOY["quantities"][0], "spread": 0.1}], "full": {"seeds": [0]}}, "needs several full.seeds"),
         (without("accept", "quantities"), r"quantities\[0\].accept is not given"),
         (without("because", "quantities"), r"quantities\[0\].because is not given"),
         (without("expected", "quantities"), r"quantities\[0\].expected is not given, though there is a reduced budget"),
@@ -114,7 +127,7 @@ def test_unknown_targets_and_budgets_are_refused_in_one_line(tmp_path, capsys, a
 @pytest.fixture(scope="module")
 def plans():
     """Of every target of the suite: Hydra composes some 50 configurations for them."""
-    return reproduce.plans()
+    return recipes.plans()
 
 
 def test_every_target_of_the_suite_can_be_composed_and_reduced_ones_are_shorter(plans):
@@ -128,7 +141,7 @@ def test_every_target_of_the_suite_can_be_composed_and_reduced_ones_are_shorter(
         assert len(set(ids)) == len(ids), plan.target.id
         for runs in list(plan.runs.get("ablation", {}).values())[1:]:
             # A change that changes nothing would be compared with itself.
-            assert runs[0].run_id != plan.runs["ablation"][reproduce.UNCHANGED][0].run_id
+            assert runs[0].run_id != plan.runs["ablation"][recipes.UNCHANGED][0].run_id
 
 
 def test_the_gap_is_between_the_very_cells_of_its_two_targets(plans):
@@ -144,7 +157,7 @@ def plan_of(tmp_path, **changes):
         budget: {arm: [Run(f"{budget}-{arm}-{seed}", seed, epochs) for seed in (0, 1)] for arm in ("vae", "iwae")}
         for budget, epochs in (("full", 100), ("reduced", 10))
     }
-    return Plan(target, runs)
+    return Plan(target, runs, {"vae": "vae", "iwae": "iwae"})
 
 
 def records_of(**values):
@@ -176,15 +189,15 @@ def test_a_full_recipe_inside_the_interval_is_reproduced_and_one_outside_is_not(
     assert verdict_of([nll, gap]) == "reproduced"
     outside = records_of(full_vae_0=(-42, -50), full_vae_1=(-41, -51), full_iwae_0=(-38, -47), full_iwae_1=(-38, -48.2))
     nll, gap = judge(plan, outside, {}, {})
-    assert nll.verdict == "not reproduced"
-    assert verdict_of([nll, gap]) == "not reproduced"
+    assert nll.verdict == "missed"
+    assert verdict_of([nll, gap]) == "missed"
 
 
 def test_an_order_that_seeds_leave_open_is_not_reproduced(tmp_path):
     noisy = records_of(full_vae_0=(-40, -50), full_vae_1=(-40, -50), full_iwae_0=(-38, -44), full_iwae_1=(-38, -49.9))
     _, gap = judge(plan_of(tmp_path), noisy, {}, {})
     assert gap.mean > 0
-    assert gap.verdict == "not reproduced"
+    assert gap.verdict == "missed"
 
 
 def test_a_reduced_budget_is_never_called_reproduced(tmp_path):
@@ -194,7 +207,85 @@ def test_a_reduced_budget_is_never_called_reproduced(tmp_path):
     assert (nll.verdict, nll.budget) == ("consistent", "reduced")
     assert (gap.verdict, gap.mean) == ("not run", None)
     found = records_of(reduced_vae_0=(-70, -80), reduced_vae_1=(-70, -80))
-    assert judge(plan, found, {}, {})[0].verdict == "not reproduced"
+    assert judge(plan, found, {}, {})[0].verdict == "missed"
+
+
+def test_less_than_a_tenth_of_the_recipe_is_too_short_to_judge_wherever_it_ends(tmp_path):
+    plan = plan_of(tmp_path)
+    shorter = [Run(run.run_id, run.seed, 9) for run in plan.runs["reduced"]["vae"]]
+    plan.runs["reduced"]["vae"] = shorter
+    for likelihood, where in ((-40, "in 39 to 60"), (-70, "outside 39 to 60")):
+        found = records_of(reduced_vae_0=(likelihood, -50), reduced_vae_1=(likelihood, -50))
+        nll, gap = judge(plan, found, {}, {})
+        assert (nll.verdict, nll.mean) == ("too short to judge", -likelihood)
+        assert nll.reason == f"9% of the recipe, and {where}, what was expected of that"
+        assert verdict_of([nll, gap]) == "not run"
+    # The full recipe, however short, is judged.
+    plan.runs["full"]["vae"] = [Run(run.run_id, run.seed, 1) for run in plan.runs["full"]["vae"]]
+    full = records_of(full_vae_0=(-40, -50), full_vae_1=(-40, -50))
+    assert judge(plan, full, {}, {})[0].verdict == "reproduced"
+
+
+def test_a_source_with_a_spread_is_compared_in_units_of_both(tmp_path):
+    first = TOY["quantities"][0] | {"spread": 0.4}
+    plan = plan_of(tmp_path, quantities=[first, TOY["quantities"][1]])
+    found = records_of(full_vae_0=(-40.0, -50), full_vae_1=(-40.6, -50))
+    nll, _ = judge(plan, found, {}, {})
+    both = math.sqrt(statistics.stdev([40.0, 40.6]) ** 2 + 0.4**2)
+    assert nll.distance == Distance(pytest.approx(0.3 / both), "both spreads", 40.0)
+
+
+def test_an_order_is_measured_from_the_end_of_its_interval_not_from_the_published_size(tmp_path):
+    gap = TOY["quantities"][1] | {"published": 30.0}
+    plan = plan_of(tmp_path, quantities=[TOY["quantities"][0], gap])
+    found = records_of(full_vae_0=(-40, -50), full_vae_1=(-40, -51), full_iwae_0=(-38, -47), full_iwae_1=(-38, -48.2))
+    nll, order = judge(plan, found, {}, {})
+    assert order.difference == pytest.approx(2.9 - 30)
+    assert order.distance == Distance(pytest.approx(29.0), "s.e. over seeds", 0.0)
+    assert nll.distance is None  # two equal seeds have no standard error
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("objective", 78.4), ("objective@5", 156.8), ("objective_per_pixel", 0.1), ("objective_per_pixel@5", 0.2),
+     ("objective@6", None), ("elbo_per_pixel", None), ("objective.kl", 7.84), ("objective.kl_per_pixel", 0.01),
+     ("objective.r", None), ("training_reconstruction_per_pixel@5", 0.05)],
+)  # fmt: skip
+def test_a_quantity_is_a_metric_a_term_of_the_objective_or_one_measured_on_the_way_also_per_pixel(name, expected):
+    measured = {"objective@5": 156.8, "training_reconstruction@5": 39.2}
+    details = {"pixels": 784, "measured": measured, "objective_terms": {"kl": 7.84}}
+    one = record(metrics={"objective": 78.4}, details=details)
+    assert number(one, name) == (None if expected is None else pytest.approx(expected))
+    assert number(dataclasses.replace(one, details={}), "objective_per_pixel") is None
+    # Of a number on the way, the standard error is that of the same weights.
+    noted = dataclasses.replace(
+        one, metrics={"elbo_se": 0.5}, details={"pixels": 784, "measured": {"elbo_se@5": 0.784}}
+    )
+    errors = [standard_error(noted, of) for of in ("elbo", "elbo@5", "elbo_per_pixel@5", "elbo@6", "objective.kl")]
+    assert errors == [0.5, 0.784, pytest.approx(0.001), None, None]
+    broken = dataclasses.replace(one, status="failed", error={"type": "E", "message": "m", "traceback": ""})
+    assert number(broken, name) is None
+
+
+def test_the_page_begins_with_a_count_and_lists_what_is_reproduced_first(tmp_path):
+    first = {name: value for name, value in TOY["quantities"][0].items() if not name.startswith("expected")}
+    plans = []
+    for seed, (name, likelihood) in enumerate([("bad", -70.0), ("good", -40.0), ("none", 0.0)]):
+        path = written(tmp_path, name, quantities=[first], reduced=None, ablation=None)
+        one = record(seed=seed, metrics={"log_likelihood": likelihood})
+        if name != "none":
+            store(tmp_path / "results", one)
+        runs = [Run(one.run_id, seed, 3)]
+        plans.append(Plan(read_target(path), {"full": {"vae": runs, "iwae": runs}}, {"vae": "vae", "iwae": "iwae"}))
+    output = Output(tmp_path / "reports")
+    assert add_page(tmp_path / "results", output, plans) == []
+    page = output.pages["reproduction.md"]
+    assert "**1 of 3 quantities reproduced with the full recipe**; 1 missed, 1 not run." in page
+    rows = re.findall(r"^\| \[(\w+)\].*?\*+([a-z ]+)\*+ +\| 40 ", page, re.MULTILINE)
+    assert rows == [("good", "reproduced"), ("bad", "missed"), ("none", "not run")]
+    assert page.count("Recipe: little training") == 3
+    assert page.count("What explains the miss is not known") == 1
+    assert "`make reproduce TARGETS=none BUDGET=full`" in page
 
 
 def test_one_seed_of_two_is_no_mean_and_the_reason_says_so(tmp_path):
@@ -225,10 +316,81 @@ def test_a_standard_error_without_seeds_is_over_test_images(tmp_path):
     plan = plan_of(tmp_path)
     one = {budget: {arm: runs[:1] for arm, runs in arms.items()} for budget, arms in plan.runs.items()}
     found = records_of(full_vae_0=(-40, -50), full_iwae_0=(-38, -47))
-    nll, gap = judge(Plan(plan.target, one), found, {}, {})
+    nll, gap = judge(Plan(plan.target, one, plan.variants), found, {}, {})
     assert (nll.error, nll.over_seeds) == (0.3, False)
     assert gap.error == pytest.approx(0.3 * math.sqrt(2))
     assert verdicts.between([1.0, None]) == "at least 1"
+
+
+def timed(config, total, train):
+    one = record(variant=config.variant_name, dataset=config.dataset.name, profile=config.profile, seed=config.seed)
+    timing = {"total_seconds": total, "train_seconds": train}
+    return dataclasses.replace(one, config=config.resolved(), timing=timing)
+
+
+def test_a_target_costs_what_records_of_its_recipe_or_of_the_same_model_took_else_what_its_file_says(tmp_path):
+    arms = {"vae": TOY["arms"]["vae"]}
+    changes = {"arms": arms, "quantities": [TOY["quantities"][0]], "full": {"seeds": [0, 1], "minutes": 3}}
+    target = read_target(written(tmp_path, **changes))
+    asked = costs.Asked(target, "full", recipes.cells(target, "full", {}))
+    first, second = asked.cells
+    ids = [first.run_id, second.run_id]
+    # Nothing is known but the file's estimate: three minutes for both.
+    assert costs.cost(asked, []).seconds == dict.fromkeys(ids, 90)
+    # Half as many epochs of the same model took 10 s to train and 5 to evaluate.
+    (shorter,) = compose_seeds("vae", "digits", "smoke", [7], [*arms["vae"]["options"], "training.epochs=1"])
+    alike = timed(shorter, 15, 10)
+    found = costs.cost(asked, [alike])
+    assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 25), "records of the same model")
+    # A record of the recipe itself, of whatever seed, says it better.
+    found = costs.cost(asked, [alike, timed(first, 40, 30)])
+    assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 40), "its records")
+    assert (found.wall(ids, 1), found.wall(ids, 2), found.wall(ids[:1], 2), found.wall([], 2)) == (80, 40, 40, 0)
+    wider = compose_seeds("vae", "digits", "smoke", [0], ["network.hidden=[9]", "training.epochs=2"])
+    assert costs.cost(asked, [timed(wider[0], 900, 800)]).known_from == "an estimate"
+
+
+def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monkeypatch, capsys):
+    arms, quantities = {"vae": TOY["arms"]["vae"]}, [TOY["quantities"][0]]
+    for name, minutes in (("brief", 9), ("lengthy", 11), ("untold", None)):
+        full = {"seeds": [0]} | ({} if minutes is None else {"minutes": minutes})
+        written(tmp_path / "conf", name, arms=arms, quantities=quantities, full=full, reduced=None)
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path / "conf"))
+    only = read_targets((tmp_path / "conf" / "paper").glob("*.yaml"))
+    monkeypatch.setattr(recipes, "all_targets", lambda: only)
+    command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
+    assert main([*command, "--targets", "quick"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^brief +full +1 +1 +9 min +9 min +an estimate$", shown, re.MULTILINE)
+    assert "lengthy" not in shown
+    assert "untold" not in shown
+    assert "1 run: 0 done, 1 to do, about 9 min with 1 at a time" in shown
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^untold +full +1 +1 +\? +\? +no record$", shown, re.MULTILINE)
+    # The three share their one cell, whose length two of them know.
+    assert "1 run: 0 done, 1 to do, about 11 min with 1 at a time" in shown
+    for path in (tmp_path / "conf" / "paper").glob("brief.yaml"):
+        path.unlink()
+    only.pop("brief")
+    assert main([*command, "--targets", "quick"]) == 2
+    assert "no target is known to end within 10 minutes" in capsys.readouterr().err
+
+
+def test_all_leaves_out_what_needs_something_unless_a_budget_is_named(tmp_path, monkeypatch, capsys):
+    arms, quantities = {"vae": TOY["arms"]["vae"]}, [TOY["quantities"][0]]
+    written(tmp_path, "plain", arms=arms, quantities=quantities)
+    written(tmp_path, "special", arms=arms, quantities=quantities, needs="a GPU")
+    only = read_targets((tmp_path / "paper").glob("*.yaml"))
+    monkeypatch.setattr(recipes, "all_targets", lambda: only)
+    command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert "left out of all: special needs a GPU" in shown.err
+    assert re.findall(r"^(plain|special) +(\w+)", shown.out, re.MULTILINE) == [("plain", "reduced")]
+    assert main([*command, "--budget", "full"]) == 0
+    shown = capsys.readouterr().out
+    assert re.findall(r"^(plain|special) +(\w+)", shown, re.MULTILINE) == [("plain", "full"), ("special", "full")]
 
 
 def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monkeypatch, capsys):
@@ -249,7 +411,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
         cells = ["--variants", variant, "--datasets", dataset, "--seeds", seeds, "--profile", profile]
         results = ["--results", str(tmp_path / "results" / "reproduction")]
         assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
-        assert "2 cells: 2 done" in capsys.readouterr().out
+        assert "2 runs: 2 done" in capsys.readouterr().out
     assert main([*command, "--budget", "ablation"]) == 0
     assert main([*command, "--budget", "reduced"]) == 0
     assert "0 cells run, 4 already there" in capsys.readouterr().out
@@ -269,12 +431,12 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     assert (tmp_path / "reports" / "reproduction.md").read_text() == page
     # By hand they can be run again, and one that cannot be read has to be.
     assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
-    assert "2 cells: 0 done, 2 to do" in capsys.readouterr().out
+    assert "2 runs: 0 done, 2 to do" in capsys.readouterr().out
     spoilt = next((made / "reference").glob("*-iwae-*-s1-*"))
     shutil.copytree(spoilt, tmp_path / "kept")
     (spoilt / "record.json").write_text("{")
     assert main([*command, "--budget", "reduced", "--dry"]) == 0
-    assert "4 cells: 3 done, 1 to do" in capsys.readouterr().out
+    assert "4 runs: 3 done, 1 to do" in capsys.readouterr().out
     shutil.copytree(tmp_path / "kept", spoilt, dirs_exist_ok=True)
     # Four and the ablation's change; what it is compared with is the reduced budget's own first seed.
     assert len(read_records(tmp_path / "results" / "reproduction")[0]) == 5

@@ -2,13 +2,17 @@
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
 from benchmarks.__main__ import main
+from benchmarks.config import compose
 from benchmarks.records.export import frame
 from benchmarks.records.record import read_record, read_records, write_record
 from benchmarks.sweep import cell, plan
@@ -18,6 +22,7 @@ from variants import lookup
 
 from ..cells import SMALL, configuration, run, setting
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 BENCH = ["bench", "--datasets", "digits", "--profile", "smoke", "--jobs", "1", "--no-report"]
 
 
@@ -39,18 +44,50 @@ def test_a_failed_run_names_the_line_that_raised(tmp_path, monkeypatch, capsys):
 
 def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
     assert bench(tmp_path / "new", "--variants", "vae", "--dry") == 0
-    assert "1 cell: 0 done, 1 to do" in capsys.readouterr().out
+    assert "1 run: 0 done, 1 to do" in capsys.readouterr().out
     assert not (tmp_path / "new").exists()
     run(tmp_path, "vae", 0)
     assert bench(tmp_path, "--variants", "vae,iwae", "--seeds", "0,1", "--dry") == 0
     lines = capsys.readouterr().out.splitlines()
     done = configuration("vae", 0).run_id
     assert f"{done}: done (ok)" in lines
-    # The other seed of a variant that ran has a time to expect; a variant that never ran has none.
-    assert any(line.startswith(configuration("vae", 1).run_id + ": run, about ") for line in lines)
-    assert f"{configuration('iwae', 0).run_id}: run" in lines
-    assert lines[-2] == "4 cells: 1 done, 3 to do"
+    for variant, seed in (("vae", 1), ("iwae", 0), ("iwae", 1)):
+        assert any(line.startswith(configuration(variant, seed).run_id + ": run, about ") for line in lines)
+    assert lines[-2] == "4 runs: 1 done, 3 to do"
     assert lines[-1].startswith("about ")
+
+
+def test_a_sweep_into_a_file_says_when_each_run_begins_and_ends(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", *BENCH, "--results", str(tmp_path / "r"), "--variants", "vae,iwae"]
+    with (tmp_path / "log").open("w") as log:
+        done = subprocess.run([*command, *SMALL], cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
+    assert done.returncode == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    first, second = (configuration(name).run_id for name in ("vae", "iwae"))
+    began = [line.partition(", about")[0] for line in lines if line.startswith("[") and ": started" in line]
+    ended = [line.partition(" elbo")[0] for line in lines if " elbo" in line]
+    assert began == [f"[1/2] {first}: started", f"[2/2] {second}: started"]
+    assert ended == [f"[1/2] {first}:", f"[2/2] {second}:"]
+    # The second has an estimate, by the first.
+    assert ", about" in next(line for line in lines if line.startswith(began[1]))
+    assert not any("\r" in line for line in lines)
+
+
+def test_two_records_of_other_variants_give_an_estimate(tmp_path, capsys):
+    for name in ("vae", "iwae"):
+        run(tmp_path, name, 0)
+    assert bench(tmp_path, "--variants", "beta_vae,dip_vae", "--dry") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(": run, about " in line for line in lines[:2])
+    assert lines[-1].startswith("about ")
+    assert lines[-1].endswith("with 1 at a time, estimated from records of similar runs")
+
+
+def test_without_a_record_of_the_data_the_plan_says_why_there_is_no_estimate(tmp_path, capsys):
+    assert bench(tmp_path, "--variants", "vae", "--dry") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "no estimate of the time: there are no records of these data sets yet"
+    )
 
 
 def test_the_same_cell_asked_for_twice_is_one_cell(tmp_path):
@@ -61,8 +98,12 @@ def test_the_same_cell_asked_for_twice_is_one_cell(tmp_path):
 def test_cells_side_by_side_begin_with_the_unknown_and_the_longest(tmp_path):
     short = run(tmp_path, "vae", 0)
     long = replace(short, variant="iwae", timing={name: 10 * seconds for name, seconds in short.timing.items()})
-    cells = [configuration(name, 1) for name in ("vae", "iwae", "beta_vae")]
-    assert [cell.variant_name for cell in plan.longest_first(cells, [short, long])] == ["beta_vae", "iwae", "vae"]
+    cells = [configuration(name, 1) for name in ("vae", "iwae")]
+    elsewhere = compose("vae", "mnist", "smoke", 1)
+    ordered = plan.longest_first([*cells, elsewhere], [short, long])
+    assert [(cell.dataset.name, cell.variant_name) for cell in ordered] == [
+        ("mnist", "vae"), ("digits", "iwae"), ("digits", "vae"),
+    ]  # fmt: skip
 
 
 def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_evaluation(tmp_path):
@@ -71,7 +112,12 @@ def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_eval
     write_record(setting(tmp_path).run_folder(configuration("vae", 0)), slow)
     longer = configuration("vae", 0, f"training.epochs={4 * configuration('vae', 0).training.epochs}")
     text = plan.describe_plan([longer], setting(tmp_path), retry=False, jobs=1)
-    assert text.startswith(f"{longer.run_id}: run, about 430 s")
+    assert text.startswith(f"{longer.run_id}: run, about 7 min 10 s")
+    # Steps are not compared with epochs, and with steps by their number.
+    steps = configuration("vae", 1, "training.steps=40")
+    assert ", about" not in plan.describe_plan([steps], setting(tmp_path), retry=False, jobs=1)
+    timed = replace(slow, config=configuration("vae", 0, "training.steps=10").resolved())
+    assert plan.longest_first([configuration("vae", 1, "training.steps=10"), steps], [timed])[0] == steps
 
 
 def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path):
@@ -173,7 +219,9 @@ def test_a_record_of_another_schema_is_refused_with_a_message_and_kept(tmp_path)
     assert json.loads(path.with_name("record.json.unreadable").read_text())["run_id"] == record.run_id
 
 
-def test_tensorboard_is_written_when_asked_for_and_not_otherwise(tmp_path):
+def test_tensorboard_is_written_when_asked_for_and_not_otherwise(tmp_path, monkeypatch):
+    # Both runs have the same data for outliers: none.
+    monkeypatch.setenv("VAE_DATA_ROOT", str(setting(tmp_path).data_root))
     assert bench(tmp_path, "--variants", "vae", "--seeds", "0") == 0
     assert bench(tmp_path, "--variants", "vae", "--seeds", "1", "--tracker", "tensorboard") == 0
     without, with_events = (setting(tmp_path).run_folder(configuration("vae", seed)) for seed in (0, 1))

@@ -3,6 +3,7 @@
 import os
 
 from benchmarks.__main__ import main
+from benchmarks.progress import screen
 from benchmarks.records.record import read_records
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep import workers
@@ -10,7 +11,10 @@ from benchmarks.sweep import workers
 from ..cells import SMALL, configuration, run, setting, threads_of_two_workers
 
 
-def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path):
+def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(screen, "MINUTE", 0.2)
+    # The same folder without data as that of the runs alone: outliers are looked for there.
+    monkeypatch.setenv("VAE_DATA_ROOT", str(setting(tmp_path).data_root))
     with threads_of_two_workers():
         alone = [run(tmp_path / "alone", name).metrics for name in ("vae", "iwae")]
     options = ["--results", str(tmp_path / "both"), "--no-report", "--jobs", "2"]
@@ -18,6 +22,15 @@ def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path):
     assert main(["bench", *cells, *options, *SMALL]) == 0
     records = {record.variant: record for record in read_records(tmp_path / "both")[0]}
     assert [records[name].metrics for name in ("vae", "iwae")] == alone
+    # What they did meanwhile came from the workers: a line a run, and one for the sweep.
+    lines = capsys.readouterr().out.splitlines()
+    ids = [record.run_id for record in records.values()]
+    assert sorted(line for line in lines if line.endswith(": started")) == [
+        f"[{number}/2] {run_id}: started" for number, run_id in enumerate(sorted(ids, key=lambda i: "iwae" in i), 1)
+    ]
+    assert len([line for line in lines if line.startswith(("[1/2]", "[2/2]")) and "elbo" in line]) == 2
+    assert any(line.startswith(tuple(ids)) and ("epoch" in line or "evaluating" in line) for line in lines)
+    assert any(line.startswith("0 of 2 runs ended, 2 running") for line in lines)
 
 
 def dies(*arguments):

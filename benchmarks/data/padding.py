@@ -1,0 +1,46 @@
+"""Zeros around images, for networks that want another side: 28x28 pixels become 32x32."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.data.dataset import Dataset, Split
+from benchmarks.errors import UserError
+
+
+def padded(data: Dataset, side: int) -> Dataset:
+    """The data set with zeros around its images. Raises :class:`UserError` for images that are larger."""
+    _, height, width = data.shape
+    if max(height, width) > side:
+        raise UserError(f"dataset.pad={side} is smaller than the images of {data.name}, {height}x{width}")
+
+    def larger(split: Split) -> Split:
+        return Split(with_zeros(split.images, side), split.labels)
+
+    return dataclasses.replace(
+        data,
+        train=larger(data.train),
+        validation=larger(data.validation),
+        test=larger(data.test),
+        left_out=None if data.left_out is None else larger(data.left_out),
+        sha256=hashlib.sha256(f"{data.sha256} with zeros up to {side}x{side}".encode()).hexdigest(),
+        unpadded=data,
+    )
+
+
+def with_zeros(images: Tensor, side: int) -> Tensor:
+    """``images`` (n, channels, height, width) in the middle of zeros, (n, channels, side, side); where a difference is
+    odd, right and bottom have one more."""
+    height, width = images.shape[-2:]
+    top, left = (side - height) // 2, (side - width) // 2
+    return F.pad(images, (left, side - width - left, top, side - height - top))
+
+
+def cropped(images: Tensor, height: int, width: int) -> Tensor:
+    """The middle of ``images`` (n, channels, ..., ...): what :func:`with_zeros` put zeros around."""
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]

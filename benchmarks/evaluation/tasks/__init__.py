@@ -1,0 +1,1 @@
+"""What codes and reconstructions are good for: few labels, outliers, denoising, compression."""

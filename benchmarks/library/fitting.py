@@ -1,0 +1,209 @@
+"""Train a variant from Python: on a data set by its name, or on images in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import variants
+from benchmarks.conf_files import GIVEN_IMAGES
+from benchmarks.config import Config, EvaluationConfig, TrainingConfig, compose, compose_for_images
+from benchmarks.data import Dataset, DatasetConfig, Split, condition_shape, data_root, feature_cache, load
+from benchmarks.data.dataset import OBSERVED
+from benchmarks.errors import UserError
+from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.randomness import kept_random_numbers
+from benchmarks.library.runs import Run, choose, save
+from benchmarks.sweep.cell import Setting, build, calibrate, learn
+from benchmarks.training.checkpoint import Checkpoints
+from benchmarks.training.identity import identity
+from benchmarks.training.loop import tensor_float_32
+from variants.options import unknown
+from variants.parts.networks import NETWORKS
+from variants.parts.observations import OBSERVATION_MODELS
+
+# Options of a data set that mean something for images in memory.
+_OBSERVING = tuple(name for name in OBSERVED if name not in ("show_originals", "outliers"))
+
+
+def fit(
+    variant: str = "vae",
+    images: Array | None = None,
+    labels: Array | None = None,
+    *,
+    dataset: str | None = None,
+    validation: Array | tuple[Array, Array] | None = None,
+    profile: str = "quick",
+    network: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    folder: str | Path | None = None,
+    progress: bool = True,
+    overrides: Sequence[str] = (),
+    **options: Any,
+) -> Run:
+    """Train a variant, with a progress bar, and return it as a :class:`Run`.
+
+    Give ``images`` with or without ``labels``, or the name of a ``dataset`` (``vae-bench list`` shows them). Any option
+    of the variant, its network, the training or the data set is a keyword: ``epochs=5, beta=4, latent_size=2``; where
+    two parts have an option of one name, its full name: ``**{"network.hidden": [64]}``. ``overrides`` are those of the
+    command line. What is not given comes from the ``profile``.
+
+    Images in memory are bytes or floats in [0, 1], (n, height, width) or with 1 or 3 channels first or last. Pixels of
+    0 and 1 alone are observed as binary ones (``observation="bernoulli"``), others as grey levels
+    (``"discretised_logistic"``); grey ones under ``observation="bernoulli"`` are drawn binary anew for every batch. All
+    of them are trained on; ``validation``, images or a pair of images and labels, is scored after every epoch.
+
+    With a ``folder`` the model and history.csv are saved there (see `save`), and checkpoints while it trains: the same
+    call goes on from them where it was interrupted.
+
+    Raises :class:`UserError` for what cannot be trained, before it is trained.
+
+    Example:
+        >>> run = fit("beta_vae", images, epochs=2, beta=4, latent_size=2)
+        >>> len(run.history)
+        2
+    """
+    if (images is None) == (dataset is None):
+        raise UserError(
+            "give either images or the name of a dataset: fit('vae', images) or fit('vae', dataset='mnist')"
+        )
+    if dataset is not None and (labels is not None or validation is not None):
+        raise UserError(f"data set {dataset!r} has labels and validation images of its own: leave out those given")
+    if variant not in variants.names():
+        raise UserError(unknown("variant", variant, variants.names()))
+    names = named_options(variant, network, options)
+    chosen = [*([] if network is None else [f"network={network}"]), *overrides]
+    if dataset is not None:
+        config = compose(variant, dataset, profile, seed, [*chosen, *_overrides(names)])
+        data = load(config.dataset, data_root())
+    else:
+        assert images is not None
+        data = _given(images, labels, validation)
+        config = _config_of_images(variant, data, profile, seed, chosen, names)
+    if config.training.select == "validation" and not len(data.validation):
+        raise UserError("training.select=validation needs images to score: fit(..., validation=images)")
+    if config.dataset.condition == "label" and len(data.validation) and data.validation.labels is None:
+        raise UserError(f"{variant} is given the class: validation must be a pair of images and labels")
+    return _fitted(config, data, choose(device), folder, progress)
+
+
+def _fitted(config: Config, data: Dataset, device: torch.device, folder: str | Path | None, progress: bool) -> Run:
+    # The results folder is for cells, and not used.
+    setting = Setting(Path(), data_root(), feature_cache(), device, show_progress=progress)
+    checkpoints = None
+    if folder is not None:
+        checkpoints = Checkpoints(Path(folder).expanduser(), identity(config, data), device)
+    with kept_random_numbers(device), tensor_float_32(False):
+        try:
+            model = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
+        except (ValueError, TypeError) as error:
+            raise UserError(" ".join(str(error).split())) from error
+        trained, _ = learn(config, data, model, setting, checkpoints)
+        if not trained.calibrated:
+            calibrate(config, data, model)
+    run = Run(model.eval(), config, trained.progress.history, data=data)
+    if checkpoints is not None:
+        save(run, checkpoints.folder)
+        checkpoints.remove()
+    return run
+
+
+def _given(images: Array, labels: Array | None, validation: Array | tuple[Array, Array] | None) -> Dataset:
+    """Images in memory as a data set: all of them train, none test."""
+    pixels = image_bytes(images)
+    targets = None if labels is None else label_tensor(labels, len(pixels))
+    none = Split(pixels[:0], None if targets is None else targets[:0])
+    digest = hashlib.sha256(pixels.numpy().data)
+    if targets is not None:
+        digest.update(targets.numpy().data)
+    classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
+    held_out = none if validation is None else _held_out(validation, pixels)
+    train = Split(pixels, targets)
+    return Dataset(GIVEN_IMAGES, "images in memory", train, held_out, none, digest.hexdigest(), classes)
+
+
+def _held_out(validation: Array | tuple[Array, Array], pixels: Tensor) -> Split:
+    images, labels = validation if isinstance(validation, tuple) else (validation, None)
+    _, channels, height, width = pixels.shape
+    found = image_bytes(images, (channels, height, width), "validation images")
+    return Split(found, None if labels is None else label_tensor(labels, len(found), "validation labels"))
+
+
+def _config_of_images(
+    variant: str, data: Dataset, profile: str, seed: int, chosen: Sequence[str], names: dict[str, Any]
+) -> Config:
+    of_data = {key.removeprefix("dataset."): value for key, value in names.items() if key.startswith("dataset.")}
+    for key in of_data:
+        if key not in _OBSERVING:
+            raise UserError(f"dataset.{key} has no effect on images in memory (allowed: {', '.join(_OBSERVING)})")
+    binary = bool(((data.train.images == 0) | (data.train.images == 255)).all())
+    given = of_data.get("observation", "bernoulli" if binary else "discretised_logistic")
+    if given not in OBSERVATION_MODELS:
+        raise UserError(unknown("observation model", given, OBSERVATION_MODELS))
+    how = "threshold" if binary else "dynamic"
+    base = {"observation": given, "binarise": how if OBSERVATION_MODELS[given].binary else "none"}
+    if variants.lookup(variant).conditional and data.train.labels is not None:
+        base["condition"] = "label"
+    try:
+        dataset = DatasetConfig(name=GIVEN_IMAGES, **{"title": data.title, **base, **of_data})
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from None
+    rest = {key: value for key, value in names.items() if not key.startswith("dataset.")}
+    return compose_for_images(variant, dataset, profile, seed, [*chosen, *_overrides(rest)])
+
+
+def named_options(variant: str, network: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Keywords by their full names, ``{"training.epochs": 3}``. Raises :class:`UserError` for an option that no part
+    has or more than one has."""
+    networks = [NETWORKS[network]] if network in NETWORKS else list(NETWORKS.values())
+    schemas: dict[str, list[type]] = {
+        "variant": [variants.lookup(variant).Config], "network": networks, "training": [TrainingConfig],
+        "evaluation": [EvaluationConfig], "dataset": [DatasetConfig],
+    }  # fmt: skip
+    fields = {
+        part: {option.name for schema in several for option in dataclasses.fields(schema)} - {"name", "source"}
+        for part, several in schemas.items()
+    }
+    found = {}
+    for key, value in options.items():
+        if "." in key:
+            found[key] = value
+            continue
+        owners = [part for part, known in fields.items() if key in known]
+        if not owners:
+            raise UserError(unknown(f"option of {variant}", key, set().union(*fields.values())))
+        if len(owners) > 1:
+            which = " or ".join(f'**{{"{part}.{key}": ...}}' for part in owners)
+            raise UserError(f"option {key!r} is one of {' and '.join(owners)}: write {which}")
+        found[f"{owners[0]}.{key}"] = value
+    return found
+
+
+def _overrides(named: dict[str, Any]) -> list[str]:
+    return [f"{key}={_hydra(key, value)}" for key, value in named.items()]
+
+
+def _hydra(key: str, value: Any) -> str:
+    """A value in Hydra's grammar of overrides."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_hydra(key, entry) for entry in value)}]"
+    raise UserError(f"option {key} must be a number, a text, a list or None, got a {type(value).__name__}")

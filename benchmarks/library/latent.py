@@ -1,0 +1,341 @@
+"""What a trained model does with images and latent vectors: encode, decode, sample, interpolate, map.
+
+Every call takes a :class:`Run` or a :class:`variants.Variant`, and gives tensors on the CPU. Images are seen as the
+model's observation model sees them, see `observed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from benchmarks.data import observe_condition, observe_evaluation, with_zeros
+from benchmarks.data.conditions import shows_pixels
+from benchmarks.errors import UserError
+from benchmarks.evaluation import latent_pictures, pictures
+from benchmarks.evaluation.evaluate import BATCH, batched
+from benchmarks.evaluation.representation import fit_mixture as fitted_mixture
+from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.randomness import drawn_from
+from benchmarks.library.runs import Run, device_of, model_of, observation_of
+from variants import Variant
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def observed(model: Run | Variant, images: Array, labels: Array | None = None) -> tuple[Tensor, Tensor | None]:
+    """Images as the model sees them, float32 (n, channels, height, width) in [0, 1] on its device, and their condition
+    (n, ...) for a conditional model, by the class ``labels`` where its condition is the class.
+
+    For a model of binary pixels, grey images are drawn binary once, from a fixed seed, as on the boards; pixels of 0
+    and 1 stay as they are. Raises :class:`UserError` for images or labels that the model cannot be given.
+    """
+    x = observe_evaluation(model_pixels(model, images), observation_of(model)).to(device_of(model))
+    return x, _condition(model, x, labels)
+
+
+def model_pixels(model: Run | Variant, images: Array, name: str = "images") -> Tensor:
+    """Images as bytes of the shape that the model takes, uint8 (n, channels, height, width), on the CPU: with zeros
+    around them where its data set has them (``dataset.pad``). Raises :class:`UserError` for another shape."""
+    shape, pad = model_of(model).image_shape, observation_of(model).pad
+    if pad is not None and max(images.shape[-2:]) < pad:
+        images = with_zeros(image_bytes(images, name=name), pad)
+    return image_bytes(images, shape, name)
+
+
+def encode(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
+    """The latent vector z (n, latent) that stands for each image: the posterior's mean, or a discrete one's mode.
+    `decode` of it is `reconstruct` of the image. ``labels``: for a model that is given the class.
+
+    Example:
+        >>> encode(run, images).shape
+        torch.Size([200, 2])
+    """
+    variant = model_of(model)
+    return _of_images(
+        model, images, labels, lambda x, condition: variant.code(variant.posterior(x, condition=condition))
+    )
+
+
+def represent(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
+    """Features (n, features) of each image for another learner, such as a classifier: the posterior's mean. It is what
+    the boards' linear probe and nearest neighbours see; where the latent vector is discrete, it is not what `encode`
+    gives.
+
+    Example:
+        >>> represent(run, images).shape
+        torch.Size([200, 2])
+    """
+    return _of_images(model, images, labels, model_of(model).represent)
+
+
+@torch.no_grad()
+def decode(model: Run | Variant, z: Tensor, labels: Array | None = None) -> Tensor:
+    """Mean images (n, channels, height, width) of latent vectors ``z`` (n, latent).
+
+    Example:
+        >>> decode(run, encode(run, images)).shape
+        torch.Size([200, 1, 8, 8])
+    """
+    variant = model_of(model)
+    z = torch.as_tensor(z).to(device_of(model))
+    if z.dim() != 2:
+        raise UserError(f"latent vectors are (n, latent), got shape {tuple(z.shape)}")
+    if z.is_floating_point():
+        z = z.to(next(variant.parameters()).dtype)
+
+    try:
+        return batched(variant.image, z, _class_condition(model, labels, len(z))).cpu()
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the model does not decode {z.dtype} vectors of {z.shape[1]} numbers: {reason}") from error
+
+
+def reconstruct(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
+    """Mean images decoded from the posterior's mean, never from a draw (n, channels, height, width).
+
+    Example:
+        >>> reconstruct(run, images).shape
+        torch.Size([200, 1, 8, 8])
+    """
+    return _of_images(model, images, labels, model_of(model).reconstruct)
+
+
+@torch.no_grad()
+def sample(
+    model: Run | Variant,
+    count: int = 64,
+    *,
+    labels: Array | None = None,
+    images: Array | None = None,
+    seed: int | None = None,
+) -> Tensor:
+    """Mean images of draws from the prior (count, channels, height, width). A conditional model is given one of
+    ``labels`` for each, or completes ``images``, of which it sees a part. ``seed`` fixes the draws. Raises
+    :class:`UserError` for a model without a prior: `fit_mixture` samples it.
+
+    Example:
+        >>> sample(run, 16, seed=0).shape
+        torch.Size([16, 1, 8, 8])
+    """
+    variant = model_of(model)
+    if reason := variant.unavailable().get("prior"):
+        raise UserError(f"there are no samples: {reason}; fit_mixture(model, images).sample(count) draws codes instead")
+    if images is not None:
+        x, condition = observed(model, images, labels)
+        count = len(x)
+    else:
+        if labels is not None:
+            count = len(labels)
+        condition = _class_condition(model, labels, count)
+    with drawn_from(seed, device_of(model), "samples"):
+        rows = torch.arange(count).split(BATCH)
+        drawn = [variant.sample(len(part), condition=None if condition is None else condition[part]) for part in rows]
+    return torch.cat(drawn).cpu()
+
+
+@dataclass(frozen=True)
+class MixtureSampler:
+    """A mixture of Gaussians over a model's codes in place of its prior; made by `fit_mixture`."""
+
+    model: Run | Variant
+    density: MixtureSameFamily
+
+    def codes(self, count: int = 64, seed: int | None = None) -> Tensor:
+        """Latent vectors (count, latent)."""
+        with drawn_from(seed, torch.device("cpu"), "mixture"):
+            return self.density.sample(torch.Size([count])).float()
+
+    def sample(self, count: int = 64, seed: int | None = None) -> Tensor:
+        """Mean images (count, channels, height, width) of drawn latent vectors."""
+        return decode(self.model, self.codes(count, seed))
+
+
+def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed: int = 0) -> MixtureSampler:
+    """Fit a mixture of Gaussians with full covariances to the codes of training ``images``, and sample from it in place
+    of the prior: the boards' mixture sampler, and the way to sample a model that has no prior. Raises
+    :class:`UserError` for discrete codes, conditional models, and fewer images than ``components``.
+
+    References:
+        Ghosh et al., *From Variational to Deterministic Autoencoders*, ICLR 2020, section 4.
+        https://arxiv.org/abs/1903.12436
+
+    Example:
+        >>> fit_mixture(run, images).sample(16, seed=0).shape
+        torch.Size([16, 1, 8, 8])
+    """
+    codes = continuous_codes(model, images)
+    if len(codes) < components:
+        raise UserError(f"a mixture of {components} Gaussians needs as many images, got {len(codes)}")
+    found = fitted_mixture(codes, components, seed)
+    weights, means = torch.from_numpy(found.weights_), torch.from_numpy(found.means_)
+    each = MultivariateNormal(means, torch.from_numpy(found.covariances_))
+    return MixtureSampler(model, MixtureSameFamily(Categorical(weights), each))
+
+
+@torch.no_grad()
+def interpolate(model: Run | Variant, start: Array, end: Array, steps: int = 8) -> Tensor:
+    """Mean images decoded on the straight line between the codes of two images, or of each pair of ``start`` and
+    ``end`` (pairs, steps, channels, height, width); the ends are reconstructions. A discrete variable beside the
+    continuous ones keeps the value of the start. Raises :class:`UserError` for a model without continuous latent
+    variables.
+
+    Example:
+        >>> interpolate(run, images[:3], images[3:6], steps=5).shape
+        torch.Size([3, 5, 1, 8, 8])
+    """
+    first, last = _continuous(model, start), _continuous(model, end)
+    if len(first.codes) != len(last.codes):
+        raise UserError(f"start has {len(first.codes)} images and end has {len(last.codes)}: pairs are needed")
+    if steps < 2:
+        raise UserError(f"steps must be 2 or above, got {steps}")
+    ends = torch.stack([first.means, last.means], dim=1).flatten(0, 1)
+    z = latent_pictures.interpolations(ends, steps)
+    rest = first.codes[:, first.means.shape[1] :].repeat_interleave(steps, 0)
+    return decode(model, torch.cat([z, rest], dim=1)).unflatten(0, (len(first.codes), steps))
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """Where images lie in a two-dimensional view of the latent space; made by `latent_map`.
+
+    ``positions`` (n, 2); ``labels`` (n,) or None; ``plane``: the origin and the two axes of the view in the latent
+    space, with the standard deviation of the codes along each.
+    """
+
+    model: Run | Variant
+    positions: Tensor
+    labels: Tensor | None
+    plane: latent_pictures.Plane
+    rest: Tensor
+
+    def decoded(self, side: int = 12, reach: float = latent_pictures.REACH) -> Tensor:
+        """Images on a grid of ``side`` by ``side`` points over the view, ``reach`` standard deviations to each side of
+        its centre, line after line (side * side, channels, height, width): the first axis from left to right, the
+        second from bottom to top. `image_grid` makes one picture of them."""
+        z = latent_pictures.plane_points(self.plane, torch.linspace(-reach, reach, side))
+        return decode(self.model, torch.cat([z, self.rest.expand(len(z), -1)], dim=1))
+
+    def plot(self, axes: Axes | None = None, **options: Any) -> Axes:
+        """Draw the positions with a colour a class on matplotlib ``axes``, by default the current ones, and return
+        them. ``options`` are those of ``Axes.scatter``."""
+        import matplotlib.pyplot as plt
+
+        axes = plt.gca() if axes is None else axes
+        options = {"s": 6, "linewidths": 0, **options}
+        if self.labels is None:
+            axes.scatter(*self.positions.T.numpy(), **options)
+        else:
+            options = {"cmap": "tab10", **options, "c": self.labels.numpy()}
+            drawn = axes.scatter(*self.positions.T.numpy(), **options)
+            classes = self.labels.unique().tolist()
+            if len(classes) <= 20:
+                handles = [axes.scatter([], [], color=drawn.cmap(drawn.norm(one)), label=str(one)) for one in classes]
+                axes.legend(handles=handles, title="class", fontsize="small", loc="best")
+        axes.set_xlabel("first latent axis")
+        axes.set_ylabel("second latent axis")
+        return axes
+
+
+@torch.no_grad()
+def latent_map(model: Run | Variant, images: Array, labels: Array | None = None) -> LatentMap:
+    """A map of the latent space in two dimensions: the codes of ``images`` (a model with two latent dimensions shows
+    these; of more, the plane in which the codes vary most), with the class ``labels`` for colours. Raises
+    :class:`UserError` for a model without continuous latent variables, and for a conditional one.
+
+    Example:
+        >>> latent_map(run, images, labels).positions.shape
+        torch.Size([200, 2])
+    """
+    found = _continuous(model, images)
+    classes = None if labels is None else label_tensor(labels, len(found.codes))
+    if classes is not None and classes.dim() != 1:
+        raise UserError(f"a map shows one label an image, got labels of shape {tuple(classes.shape)}")
+    plane = latent_pictures.principal_plane(found.means)
+    rest = found.codes[:1, found.means.shape[1] :]
+    return LatentMap(model, plane.coordinates(found.means), classes, plane, rest)
+
+
+def image_grid(images: Array, columns: int | None = None) -> np.ndarray:
+    """Images as one picture for ``plt.imshow``, line after line with a pixel between them: uint8 (height, width) for
+    grey ones, in which 255 is white, or (height, width, 3).
+
+    Example:
+        >>> image_grid(images[:6], columns=3).shape
+        (19, 28)
+    """
+    pixels = image_bytes(images)
+    sheet = pictures.grid(pixels.float() / 255, columns or pictures.columns_for(pixels))
+    return sheet.squeeze(-1).numpy()
+
+
+def continuous_codes(model: Run | Variant, images: Array) -> Tensor:
+    """Codes (n, latent) of a model without discrete latent variables and without a condition. Raises
+    :class:`UserError` for another."""
+    found = _continuous(model, images)
+    if found.codes.shape != found.means.shape:
+        raise UserError("a continuous latent vector is needed, and a part of this one is discrete")
+    return found.codes
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """``codes`` (n, latent) on the CPU, and their continuous part ``means`` (n, d), which comes first."""
+
+    codes: Tensor
+    means: Tensor
+
+
+def _continuous(model: Run | Variant, images: Array) -> _Codes:
+    """Raises :class:`UserError` for a model without continuous latent variables, and for a conditional one."""
+    variant = model_of(model)
+    if reason := variant.unavailable().get("continuous_latent"):
+        raise UserError(f"the latent vector is not continuous: {reason}")
+    if variant.conditional:
+        raise UserError("the latent vector of a conditional model says only what its condition does not")
+    x, _ = observed(model, images)
+    with torch.no_grad():
+        codes = batched(lambda x, condition: variant.code(variant.posterior(x)), x, None).cpu()
+        return _Codes(codes, codes[:, : variant.latent_means(x[:1]).shape[1]])
+
+
+@torch.no_grad()
+def _of_images(model: Run | Variant, images: Array, labels: Array | None, function: Callable[..., Tensor]) -> Tensor:
+    x, condition = observed(model, images, labels)
+    return batched(function, x, condition).cpu()
+
+
+def _condition(model: Run | Variant, x: Tensor, labels: Array | None) -> Tensor | None:
+    """What a conditional model is given beside, or of, images ``x``; None for another model."""
+    dataset = observation_of(model)
+    if shows_pixels(dataset.condition):
+        return observe_condition(x, None, dataset, model_of(model).condition_shape)
+    return _class_condition(model, labels, len(x))
+
+
+def _class_condition(model: Run | Variant, labels: Array | None, count: int) -> Tensor | None:
+    """Class labels as a conditional model takes them, one-hot (count, classes)."""
+    variant = model_of(model)
+    shape = variant.condition_shape
+    if not variant.conditional or shape is None:
+        if labels is not None:
+            raise UserError("labels have no effect here: the model is given no condition")
+        return None
+    if len(shape) != 1:
+        raise UserError("the model is given a part of the image: give it the images")
+    if labels is None:
+        raise UserError(
+            f"the model is given the class of each image: labels, {count} of 0 to {shape[0] - 1}, are needed"
+        )
+    classes = label_tensor(labels, count)
+    if classes.dim() != 1 or int(classes.max()) >= shape[0]:
+        raise UserError(f"labels must be {count} classes from 0 to {shape[0] - 1}")
+    return F.one_hot(classes, shape[0]).float().to(device_of(model))

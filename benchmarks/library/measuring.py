@@ -1,0 +1,317 @@
+"""Every metric of a model in one call, on any images; what is measured of each image; batches one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.config import EvaluationConfig
+from benchmarks.data import Dataset, Split, data_root, feature_cache
+from benchmarks.data.dataset import SIDES
+from benchmarks.errors import UserError
+from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
+from benchmarks.evaluation.evaluate import evaluate as measured
+from benchmarks.evaluation.families.outliers import IMAGES as OUTLIERS
+from benchmarks.evaluation.families.sample_quality import MANIFOLD_IMAGES
+from benchmarks.evaluation.features.inception import WeightsUnavailableError
+from benchmarks.evaluation.features.kid import kid
+from benchmarks.evaluation.features.manifold import NEIGHBOURS, manifold
+from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space_of, judge_space_of
+from benchmarks.evaluation.judges.network import feature_network, shipped_judge
+from benchmarks.evaluation.judges.shipped import SOURCES
+from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
+from benchmarks.evaluation.representation import subset
+from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.latent import model_pixels, observed
+from benchmarks.library.randomness import drawn_from, kept_random_numbers
+from benchmarks.library.runs import Run, device_of, loaded_data, model_of
+from benchmarks.sweep.cell import evaluation_data
+from benchmarks.sweep.outliers import outlier_sets
+from benchmarks.training.loop import tensor_float_32
+from benchmarks.training.teacher import teacher
+from variants import Variant
+from variants.options import unknown
+
+# A judge of the caller's own, trained on the training images.
+TRAIN = "train"
+
+
+def evaluate(
+    model: Run | Variant,
+    images: Array | None = None,
+    labels: Array | None = None,
+    *,
+    train_images: Array | None = None,
+    train_labels: Array | None = None,
+    outliers: Array | None = None,
+    judge: str | None = None,
+    inception: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Evaluation:
+    """Every metric that applies, in one call: an :class:`Evaluation` with ``metrics``, numbers by name, and
+    ``not_applicable``, the reason for each that is not there.
+
+    Without ``images`` a run is measured on its data set's test split as on its board, to the numbers of its record.
+    With ``images`` it is measured on these: likelihoods, reconstruction, samples beside the images, and with ``labels``
+    what codes know of the class. Classifiers and the mixture sampler are fitted on ``train_images``, by default those
+    that the run was trained on where they can be had. ``outliers`` are images of another kind, to be told from these.
+
+    ``judge``: whose features sample quality is measured in: "mnist", "fashion_mnist" or "digits", the judges of these
+    boards; "train", a classifier that is trained on the training images and their labels (minutes, once; it is cached);
+    None, that of the run's data set where one comes with the suite. ``inception`` adds distances in Inception's
+    features. ``options`` are those of :class:`benchmarks.config.EvaluationConfig`, such as
+    ``importance_samples=1000``.
+
+    Raises :class:`UserError` for images, labels or options that cannot be used.
+
+    Example:
+        >>> found = evaluate(run, images, labels, importance_samples=10)
+        >>> found.metrics["elbo"] <= found.metrics["log_likelihood"]
+        True
+        >>> found.not_applicable["ms_ssim"]
+        'needs images of 176 pixels a side'
+    """
+    variant, device = model_of(model), device_of(model)
+    if images is not None or inception:
+        options["inception"] = inception
+    config = _options(model, options)
+    if images is None:
+        if not isinstance(model, Run):
+            raise UserError("a model without a run has no data set of its own: give images")
+        if any(given is not None for given in (labels, train_images, train_labels, outliers, judge)):
+            raise UserError("without images a run is measured as on its board: give images, too, or leave out the rest")
+        return _on_board(model, config, device)
+    x, condition = observed(model, images, labels if variant.conditional else None)
+    pixels = model_pixels(model, images)
+    targets = None if labels is None else label_tensor(labels, len(pixels))
+    if len(pixels) < 2:
+        raise UserError(f"two images or more are needed, got {len(pixels)}")
+    training = _training(model, train_images, train_labels)
+    probe, probe_labels, probe_condition = x[:0], None, None
+    if training is not None:
+        rows = subset(len(training), config.probe_images, seed=0)
+        probe_labels = None if training.labels is None else training.labels[rows]
+        probe, probe_condition = observed(model, training.images[rows], probe_labels if variant.conditional else None)
+    count = None if training is None else len(training)
+    with kept_random_numbers(device), tensor_float_32(False):
+        spaces = {
+            "features": _judge(model, judge, pixels, targets, training, device),
+            "inception": _inception(pixels, config, device),
+        }
+        data = EvaluationData(
+            x, targets, probe, probe_labels, spaces, condition, probe_condition, count, _outliers(model, outliers)
+        )
+        found = measured(variant, data, config, seed, short_of_memory=True)
+    for space in spaces.values():
+        if isinstance(space, FeatureSpace):
+            found.details |= space.facts
+    return found
+
+
+class Evaluator:
+    """`evaluate` for images that come batch by batch, as the metrics of torchmetrics: ``update`` it with each, then
+    ``compute`` the :class:`Evaluation`; ``reset`` begins anew. Images are kept as bytes, and the numbers are those of
+    one call with all of them. ``options`` are those of `evaluate`.
+
+    Example:
+        >>> evaluator = Evaluator(run, importance_samples=10)
+        >>> for batch in torch.as_tensor(images).split(64):
+        ...     evaluator.update(batch)
+        >>> evaluator.compute().metrics.keys() == evaluate(run, images, importance_samples=10).metrics.keys()
+        True
+    """
+
+    def __init__(self, model: Run | Variant, **options: Any) -> None:
+        model_of(model)
+        self.model, self.options = model, options
+        self.reset()
+
+    def update(self, images: Array, labels: Array | None = None) -> None:
+        """Add a batch; either all batches have labels or none has."""
+        pixels = model_pixels(self.model, images)
+        targets = None if labels is None else label_tensor(labels, len(pixels))
+        if self._images and (targets is None) != (not self._labels):
+            raise UserError("either all batches have labels or none has")
+        self._images.append(pixels)
+        if targets is not None:
+            self._labels.append(targets)
+
+    def compute(self) -> Evaluation:
+        """Every metric of all images since the start or the last reset."""
+        if not self._images:
+            raise UserError("there are no images yet: call update(images) first")
+        labels = torch.cat(self._labels) if self._labels else None
+        return evaluate(self.model, torch.cat(self._images), labels, **self.options)
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._images: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+
+def likelihoods(
+    model: Run | Variant, images: Array, labels: Array | None = None, *, samples: int = 100, seed: int | None = None
+) -> dict[str, Tensor]:
+    """What the model says of each image, in nats (n,), from one array of ``samples`` log-weights an image: ``elbo``,
+    ``log_likelihood`` (the importance-sampled bound on log p(x)), ``distortion`` (-E log p(x|z)) and ``kl``. Raises
+    :class:`UserError` for a model that has no bound.
+
+    Example:
+        >>> found = likelihoods(run, images, samples=10)
+        >>> bool((found["log_likelihood"] >= found["elbo"]).all())
+        True
+    """
+    variant = model_of(model)
+    if reason := no_bound(variant):
+        raise UserError(f"log p(x) is not defined: {reason}")
+    x, condition = observed(model, images, labels)
+    decodes = EvaluationConfig().decodes
+    if samples < 1:
+        raise UserError(f"samples must be above 0, got {samples}")
+    with drawn_from(seed, x.device, "likelihood"):
+        found = per_image(variant, x, samples, decodes, tuple(PER_IMAGE), condition)
+    return {name: values.cpu() for name, values in found.items()}
+
+
+def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, float]:
+    """How close any generated images are to ``images``, in the features of a ``judge``, "mnist", "fashion_mnist" or
+    "digits": ``fid`` and ``kid``, distances; ``precision`` and ``density``, fidelity; ``recall`` and ``coverage``,
+    diversity. The four need more than five images of each. For the samples of a model, and in Inception's features, see
+    `evaluate`.
+
+    Example:
+        >>> found = sample_quality(sample(run, 50, seed=0), images, judge="digits")
+        >>> found["fid"] > sample_quality(images, images, judge="digits")["fid"]
+        True
+    """
+    if judge not in SOURCES:
+        raise UserError(unknown("judge", judge, SOURCES))
+    shape = (1, SIDES[judge], SIDES[judge])
+    reference, fakes = image_bytes(images, shape), image_bytes(generated, shape, "generated images")
+    if min(len(reference), len(fakes)) < 2:
+        raise UserError(f"two images or more of each are needed, got {len(fakes)} generated and {len(reference)}")
+    cpu = torch.device("cpu")
+    space = judge_space_of(reference, shipped_judge(judge, cpu), shape, cpu)
+    features = space(fakes.float() / 255)
+    found = {"fid": space.distance(features), "kid": kid(features, space.reference)[0]}
+    size = min(MANIFOLD_IMAGES, len(features), len(space.reference))
+    if size > NEIGHBOURS:
+        found |= manifold(space.reference[:size], features[:size])._asdict()
+    return found
+
+
+def _options(model: Run | Variant, options: dict[str, Any]) -> EvaluationConfig:
+    base = model.config.evaluation if isinstance(model, Run) else EvaluationConfig()
+    known = [option.name for option in dataclasses.fields(EvaluationConfig)]
+    for name in options:
+        if name not in known:
+            raise UserError(unknown("option of the evaluation", name, known))
+    try:
+        return dataclasses.replace(base, **options)
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from None
+
+
+def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evaluation:
+    """As the cell of the run measured it."""
+    data = loaded_data(run)
+    if not len(data.test):
+        raise UserError("the run was trained on images in memory, which has no test split: give images")
+    whole = dataclasses.replace(run.config, evaluation=config)
+    result = Evaluation()
+    with kept_random_numbers(device), tensor_float_32(False):
+        if run.model.needs_teacher and run.record is not None:
+            # The objective alone needs it, and only the one that taught.
+            network, which = teacher(data, feature_cache(), device)
+            if which == run.record.details.get("teacher"):
+                run.model.use_teacher(network)
+        held_out = evaluation_data(whole, data, feature_cache(), device, result)
+        sets = outlier_sets(whole.dataset, data, data_root(), device)
+        held_out = dataclasses.replace(held_out, outliers=sets)
+        result.include(measured(run.model, held_out, config, run.config.seed, short_of_memory=True))
+    return result
+
+
+def _outliers(model: Run | Variant, images: Array | None) -> dict[str, Outliers | str]:
+    """The images that are no test images, under the name of another data set."""
+    if images is None:
+        return {"dataset": "no outliers were given", "class": "no class was left out of training"}
+    if model_of(model).conditional:
+        return {}
+    x = observed(model, images)[0][:OUTLIERS]
+    return {"dataset": Outliers(x, {"dataset": "given images", "outliers": len(x)}), "class": "no class was left out"}
+
+
+def _training(model: Run | Variant, images: Array | None, labels: Array | None) -> Split | None:
+    """The images on which classifiers are fitted: those given, or those of the run; None where there are none."""
+    if images is not None:
+        pixels = model_pixels(model, images, "train_images")
+        return Split(pixels, None if labels is None else label_tensor(labels, len(pixels), "train_labels"))
+    if labels is not None:
+        raise UserError("train_labels need train_images")
+    if not isinstance(model, Run):
+        return None
+    try:
+        return loaded_data(model).train
+    except UserError:
+        return None
+
+
+def _judge(
+    model: Run | Variant,
+    judge: str | None,
+    pixels: Tensor,
+    labels: Tensor | None,
+    training: Split | None,
+    device: torch.device,
+) -> FeatureSpace | str:
+    """The features that sample quality is measured in, or the reason why there are none."""
+    if judge == TRAIN:
+        if training is None or training.labels is None or labels is None:
+            raise UserError("judge='train' needs labels, train_images and train_labels to train a classifier on")
+        found = feature_network(_as_dataset(training, pixels, labels), "judge", feature_cache(), device)
+        return judge_space_of(pixels, found, model_of(model).image_shape, device)
+    if judge is not None and judge not in SOURCES:
+        raise UserError(unknown("judge", judge, [*SOURCES, TRAIN]))
+    if judge is None:
+        source = model.config.dataset.source if isinstance(model, Run) else ""
+        if source not in SOURCES:
+            return f"no judge was named for these images (judge={', '.join(map(repr, [*SOURCES, TRAIN]))})"
+        judge = source
+    shape = (1, SIDES[judge], SIDES[judge])
+    is_padded = isinstance(model, Run) and model.config.dataset.pad is not None
+    if tuple(pixels.shape[1:]) != shape and not (is_padded and pixels.shape[1] == 1):
+        raise UserError(f"judge {judge!r} takes images of {shape}, and these are {tuple(pixels.shape[1:])}")
+    return judge_space_of(pixels, shipped_judge(judge, device), shape, device)
+
+
+def _as_dataset(training: Split, pixels: Tensor, labels: Tensor) -> Dataset:
+    """What a judge is trained on, under a digest of its own."""
+    assert training.labels is not None
+    if training.labels.dim() != labels.dim():
+        raise UserError("labels and train_labels must be of one kind: one class an image, or attributes")
+    parts = itertools.chain((training.images, training.labels), (pixels, labels))
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.contiguous().numpy().data)
+    most = max(int(labels.max()), int(training.labels.max()))
+    classes = labels.shape[1] if labels.dim() == 2 else most + 1
+    none = Split(pixels[:0], None)
+    return Dataset(
+        "given images", "images in memory", training, none, Split(pixels, labels), digest.hexdigest(), classes
+    )
+
+
+def _inception(pixels: Tensor, config: EvaluationConfig, device: torch.device) -> FeatureSpace | str:
+    if not config.inception:
+        return "inception=True measures it"
+    try:
+        return inception_space_of(pixels, device, config.inception_precision)
+    except WeightsUnavailableError as error:
+        return str(error)

@@ -1,0 +1,171 @@
+"""What a code is good for: classes from few labels, outliers, denoising and compression, as the boards measure them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmarks.errors import UserError
+from benchmarks.evaluation.evaluate import batched
+from benchmarks.evaluation.likelihood import no_bound
+from benchmarks.evaluation.tasks.compression import code_errors, dimensions, pca_errors
+from benchmarks.evaluation.tasks.denoising import gaussian, psnr_gain, salt_and_pepper
+from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_accuracy
+from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
+from benchmarks.evaluation.tasks.outliers import squared_errors
+from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent
+from benchmarks.library.measuring import likelihoods
+from benchmarks.library.runs import Run, device_of, model_of
+from variants import Variant
+from variants.options import unknown
+
+NOISES = {"gaussian": gaussian, "salt_and_pepper": salt_and_pepper}
+# With 10 images a class, more neighbours would outvote the right ones.
+FEW, NEIGHBOURS = 1000, {False: 1, True: 5}
+
+
+def few_label_accuracy(
+    model: Run | Variant,
+    images: Array,
+    labels: Array,
+    test_images: Array,
+    test_labels: Array,
+    count: int = 100,
+    neighbours: int | None = None,
+) -> dict[str, float]:
+    """Accuracies on the test images of classifiers that are given the codes and labels of ``count`` of the ``images``
+    and nothing else, means over ten draws with equally many images of every class: "linear", a logistic regression,
+    and "nearest", the vote of the ``neighbours`` nearest (by default 1 below 1,000 labels, else 5). Raises
+    :class:`UserError` where there are too few images of a class.
+
+    Example:
+        >>> found = few_label_accuracy(run, images[:150], labels[:150], images[150:], labels[150:], count=50)
+        >>> sorted(found)
+        ['linear', 'nearest']
+    """
+    _unconditional(model)
+    codes, test_codes = represent(model, images), represent(model, test_images)
+    classes, truth = label_tensor(labels, len(codes)), label_tensor(test_labels, len(test_codes), "test_labels")
+    if classes.dim() != 1 or truth.dim() != 1:
+        raise UserError("one class an image is needed, (n,); these are attributes")
+    if int(truth.max()) > int(classes.max()):
+        raise UserError(f"test_labels reach {int(truth.max())}, and labels {int(classes.max())}")
+    nearest = NEIGHBOURS[count >= FEW] if neighbours is None else neighbours
+    if not 1 <= nearest <= count:
+        raise UserError(f"neighbours must be between 1 and count, {count}, got {nearest}")
+    try:
+        draws = balanced_draws(classes, count)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    linear, voted = few_labels_accuracy(codes, classes, test_codes, truth, draws, nearest)
+    return {"linear": linear, "nearest": voted}
+
+
+@torch.no_grad()
+def outlier_scores(
+    model: Run | Variant, images: Array, *, samples: int = 100, seed: int | None = None
+) -> dict[str, Tensor]:
+    """How unusual each image is to the model (n,), higher for an outlier, by every score that it has: "mse", the
+    squared reconstruction error; "elbo" and "log_likelihood", the negative ELBO and log p(x) in nats from ``samples``
+    draws. They disagree; `auroc` says how well each tells two sets apart.
+
+    Example:
+        >>> scores = outlier_scores(run, images, samples=5)
+        >>> sorted(scores)
+        ['elbo', 'log_likelihood', 'mse']
+    """
+    _unconditional(model)
+    x, _ = observed(model, images)
+    found = {"mse": squared_errors(x, batched(model_of(model).reconstruct, x, None)).cpu()}
+    if not no_bound(model_of(model)):
+        bounds = likelihoods(model, images, samples=samples, seed=seed)
+        found |= {name: -bounds[name] for name in ("elbo", "log_likelihood")}
+    return found
+
+
+def auroc(inside: Tensor, outliers: Tensor) -> float:
+    """The share of pairs of an image and an outlier, with scores ``inside`` (n,) and ``outliers`` (m,), in which the
+    outlier has the higher score, ties counting one half: 1 tells all apart, 0.5 is chance.
+
+    Example:
+        >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
+        0.875
+    """
+    return area_under_the_curve(torch.as_tensor(inside), torch.as_tensor(outliers))
+
+
+def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Tensor:
+    """Images (n, channels, height, width) in [0, 1] with noise, the same at every call: "gaussian", of standard
+    deviation ``strength``, clipped; or "salt_and_pepper", a share ``strength`` of pixels black or white.
+
+    Example:
+        >>> corrupt(images, "salt_and_pepper", 0.1).shape
+        torch.Size([200, 1, 8, 8])
+    """
+    if noise not in NOISES:
+        raise UserError(unknown("noise", noise, NOISES))
+    if not 0 <= strength <= (1 if noise == "salt_and_pepper" else float("inf")):
+        raise UserError(f"strength must be {'a share' if noise == 'salt_and_pepper' else '0 or above'}, got {strength}")
+    return NOISES[noise](image_bytes(images).float() / 255, strength)
+
+
+@torch.no_grad()
+def denoise(model: Run | Variant, noisy: Array) -> Tensor:
+    """Images with their noise removed, as far as the model can, by encoding and decoding them (n, channels, height,
+    width). What it sees are the pixels as they are: grey ones are not drawn binary for a model of binary pixels.
+
+    Example:
+        >>> denoise(run, corrupt(images)).shape
+        torch.Size([200, 1, 8, 8])
+    """
+    _unconditional(model)
+    variant = model_of(model)
+    pixels = model_pixels(model, noisy, "noisy images").float() / 255
+    return batched(variant.reconstruct, pixels.to(device_of(model)), None).cpu()
+
+
+def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
+    """By how many dB the PSNR of the denoised images exceeds that of the noisy ones, both against the clean ones,
+    averaged over images.
+
+    Example:
+        >>> noisy = corrupt(images)
+        >>> denoising_gain(images, noisy, noisy)
+        0.0
+    """
+    three = [image_bytes(part).float() / 255 for part in (clean, noisy, denoised)]
+    if len({part.shape for part in three}) > 1:
+        raise UserError(f"the shapes of the images differ: {', '.join(str(tuple(part.shape)) for part in three)}")
+    return psnr_gain(*three)
+
+
+@torch.no_grad()
+def compression(
+    model: Run | Variant, images: Array, train_images: Array, counts: list[int] | None = None
+) -> dict[str, dict[int, float]]:
+    """Squared error per pixel channel of ``images`` that are told by k numbers each, for the k of ``counts`` (by
+    default 1, 2, 4, ... and the size of a code) that there are: "code", decoded from the first k principal components
+    of their codes; "pca", projected on as many of the images. Both components are fitted on ``train_images``. Raises
+    :class:`UserError` for a model whose codes are not continuous.
+
+    Example:
+        >>> compression(run, images[150:], images[:150])["code"].keys()
+        dict_keys([1, 2])
+    """
+    codes, fitted_on = (continuous_codes(model, part) for part in (images, train_images))
+    x, probe = observed(model, images)[0].cpu(), observed(model, train_images)[0].cpu()
+    chosen = dimensions(codes.shape[1]) if counts is None else sorted(counts)
+    if not chosen or chosen[0] < 1:
+        raise UserError(f"counts must be numbers from 1, got {counts}")
+    variant, device = model_of(model), device_of(model)
+
+    def decoded(z: Tensor) -> Tensor:
+        return batched(variant.image, z.to(device), None).cpu()
+
+    return {"code": code_errors(decoded, codes, x, fitted_on, chosen), "pca": pca_errors(x, probe, chosen)}
+
+
+def _unconditional(model: Run | Variant) -> None:
+    if model_of(model).conditional:
+        raise UserError("this is for a model without a condition: a code of a conditional one says only the rest")

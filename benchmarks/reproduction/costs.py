@@ -1,0 +1,133 @@
+"""What a paper target costs, by earlier records or by what its file says."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from benchmarks.config import Config
+from benchmarks.progress.report import duration
+from benchmarks.records.identity import identity
+from benchmarks.records.record import Record
+from benchmarks.reproduction.targets import Target
+from benchmarks.sweep.workers import default_jobs
+from benchmarks.wording import counted
+
+# What TARGETS=quick stands for: targets that end within so many seconds, each by itself.
+QUICK_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A target under one budget, with the cells of each of its arms."""
+
+    target: Target
+    budget: str
+    arms: dict[str, list[Config]]
+
+    @property
+    def cells(self) -> list[Config]:
+        """The cells of all arms, each once."""
+        return list({config.run_id: config for configs in self.arms.values() for config in configs}.values())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of each cell, by run id, and how they are known; without any where nothing is."""
+
+    seconds: Mapping[str, float]
+    known_from: str
+
+    def wall(self, run_ids: Sequence[str], side: int) -> float | None:
+        """Seconds until these cells have ended, ``side`` at a time."""
+        if not self.seconds:
+            return None
+        lengths = [self.seconds[run_id] for run_id in run_ids]
+        return max(max(lengths, default=0.0), sum(lengths) / side)
+
+
+def cost(asked: Asked, records: Sequence[Record]) -> Cost:
+    """What a target's cells take: as long as earlier records of the same recipe, of any seed; else as those of the same
+    model, had they trained as long; else as the target's file says."""
+    cells = asked.cells
+    timed = [r for r in records if r.status == "ok" and r.timing.keys() >= {"total_seconds", "train_seconds"}]
+    own = {cell.run_id: seconds for cell in cells if (seconds := _of_recipe(cell, timed)) is not None}
+    others = [cell for cell in cells if cell.run_id not in own]
+    alike = {cell.run_id: seconds for cell in others if (seconds := _of_model(cell, timed)) is not None}
+    if len(alike) == len(others):
+        return Cost(own | alike, "records of the same model" if alike else "its records")
+    budget = {"full": asked.target.full, "reduced": asked.target.reduced}.get(asked.budget)
+    if budget is None or budget.minutes is None:
+        return Cost({}, "")
+    return Cost({cell.run_id: 60 * budget.minutes / len(cells) for cell in cells}, "an estimate")
+
+
+def _of_recipe(cell: Config, records: Sequence[Record]) -> float | None:
+    """The median time of records that differ in the seed at most."""
+    wanted = _recipe(cell.resolved())
+    found = [record.timing["total_seconds"] for record in records if _recipe(record.config) == wanted]
+    return statistics.median(found) if found else None
+
+
+def _of_model(cell: Config, records: Sequence[Record]) -> float | None:
+    """The median time of records of the same model, data, batches and unit of the budget, had they trained as long."""
+    wanted = cell.resolved()
+    length, unit = cell.training.length
+    found = []
+    for record in records:
+        same_unit = ("steps" in record.config["training"]) == (unit == "steps")
+        if same_unit and _model(record.config) == _model(wanted):
+            longer = length / record.config["training"][unit]
+            found.append(record.timing["total_seconds"] + (longer - 1) * record.timing["train_seconds"])
+    return statistics.median(found) if found else None
+
+
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**identity(config), "seed": None}
+
+
+def _model(config: Mapping[str, Any]) -> list[Any]:
+    same = identity(config)
+    training = {name: same["training"].get(name) for name in ("batch_size", "precision")}
+    return [same["variant"], same["network"], same["dataset"], training, "steps" in same["training"]]
+
+
+def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs: int | None) -> bool:
+    """Whether all cells of a target, none of them done, are known to end within :data:`QUICK_SECONDS`."""
+    whole = cost(asked, records).wall([cell.run_id for cell in asked.cells], jobs or default_jobs(device))
+    return whole is not None and whole <= QUICK_SECONDS
+
+
+def describe(
+    asked: Sequence[Asked], states: Mapping[str, str], records: Sequence[Record], device: torch.device, jobs: int | None
+) -> str:
+    """A line a target: its runs, how many have no record yet (``states``, by run id, begin with "run"), how long all of
+    them take and those that are left; then what is left in all."""
+    side = jobs or default_jobs(device)
+    lines: list[list[Any]] = []
+    left: dict[str, float | None] = {}
+    for one in asked:
+        known = cost(one, records)
+        ids = [cell.run_id for cell in one.cells]
+        pending = [run_id for run_id in ids if states[run_id].startswith("run")]
+        whole, rest = known.wall(ids, side), known.wall(pending, side)
+        lines.append([
+            one.target.id, one.budget, len(ids), len(pending), "?" if whole is None else duration(whole),
+            "nothing" if not pending else "?" if rest is None else duration(rest), known.known_from or "no record",
+        ])  # fmt: skip
+        # Of a run that several targets share, one of them may know more than another.
+        left |= {run_id: known.seconds.get(run_id, left.get(run_id)) for run_id in pending}
+    header = ["target", "budget", "runs", "to do", "all of it takes", "what is left", "known from"]
+    lengths = [seconds for seconds in left.values() if seconds is not None]
+    unknown = len(left) - len(lengths)
+    total = f"{counted(len(states), 'run')}: {len(states) - len(left)} done, {len(left)} to do"
+    if lengths:
+        total += f", about {duration(max(max(lengths), sum(lengths) / side))} with {side} at a time"
+    if unknown:
+        total += f"{', and' if lengths else ','} {counted(unknown, 'run')} of unknown length"
+    return f"{tabulate(lines, header, disable_numparse=True)}\n{total}"

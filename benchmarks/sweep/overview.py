@@ -1,0 +1,167 @@
+"""How a sweep stands: which runs are going on, how far each is, and when all of them will have ended."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.config import Config
+from benchmarks.progress.report import Status, duration
+from benchmarks.progress.screen import running_text
+from benchmarks.records.record import Record
+from benchmarks.sweep.estimate import Expected, expected
+from benchmarks.wording import counted
+
+
+@dataclass(frozen=True)
+class Left:
+    """Seconds until the end; a lower bound unless it is ``whole``, because the time of an evaluation is unknown."""
+
+    seconds: float
+    whole: bool = False
+
+
+@dataclass
+class Running:
+    """A run that has begun, at times of ``time.monotonic``. ``trained``: when training ended."""
+
+    began: float
+    status: Status
+    heard: float
+    trained: float | None = None
+
+    def hear(self, status: Status, now: float) -> None:
+        if status.left is None and self.status.left is not None:
+            self.trained = now
+        self.status, self.heard = status, now
+
+    def left(self, now: float, known: Expected | None) -> Left | None:
+        """Until the run ends, by what is ``known`` of such runs; None where that is nothing and it does not train."""
+        if self.status.left is not None:
+            training = max(0.0, self.status.left - (now - self.heard))
+            return Left(training) if known is None else Left(training + known.rest, whole=True)
+        if known is None:
+            return None
+        begun, seconds = (self.began, known.total) if self.trained is None else (self.trained, known.rest)
+        return Left(max(0.0, seconds - (now - begun)), whole=True)
+
+    def text(self, now: float, known: Expected | None) -> str:
+        """What it does, how far it is, and the time left."""
+        left = self.left(now, known)
+        return running_text(self.status, now - self.heard, left.seconds if left is not None and left.whole else None)
+
+
+class Overview:
+    """What is known of a sweep's runs. Several threads may ask and tell.
+
+    ``records`` are earlier ones, from which times are estimated; ``side``: how many runs go on at the same time.
+    """
+
+    def __init__(self, cells: Sequence[Config], records: Sequence[Record], side: int, device: str | None) -> None:
+        self._cells = {cell.run_id: cell for cell in cells}
+        self._records, self._side, self._device = list(records), side, device
+        self._waiting = dict.fromkeys(self._cells)
+        self._running: dict[str, Running] = {}
+        self._ended: Counter[str] = Counter()
+        self._own: tuple[Status, float] | None = None
+        self._took: list[float] = []
+        self._known: dict[str, Expected | None] = {}
+        self._lock = threading.RLock()
+
+    def started(self, run_id: str, now: float | None = None) -> str:
+        """Enter that a run begins; the line that says so."""
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            self._waiting.pop(run_id, None)
+            self._own = None
+            known = self._expected(run_id)
+            self._running[run_id] = Running(now, Status("starting"), now)
+            number = len(self._cells) - len(self._waiting)
+            time_to_expect = "" if known is None else f", about {duration(known.total)}"
+            return f"[{number}/{len(self._cells)}] {run_id}: started{time_to_expect}"
+
+    def hear(self, run_id: str | None, status: Status, now: float | None = None) -> None:
+        """Enter what a run does; None stands for the sweep itself, such as loading data before the first run."""
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            if run_id is None:
+                self._own = (status, now)
+            elif run_id in self._running:
+                self._running[run_id].hear(status, now)
+
+    def ended(self, run_id: str, record: Record | None, now: float | None = None) -> None:
+        """Enter that a run ended, with its record; None where another process runs it."""
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            running = self._running.pop(run_id, None)
+            self._waiting.pop(run_id, None)
+            self._ended["left to another process" if record is None else record.status] += 1
+            if record is not None:
+                self._records.append(record)
+                self._known.clear()
+                if running is not None and record.status == "ok":
+                    self._took.append(now - running.began)
+
+    def drop(self, run_id: str) -> None:
+        """Enter that a run cannot begin: its data are missing."""
+        with self._lock:
+            del self._cells[run_id], self._waiting[run_id]
+
+    def left(self, now: float) -> Left | None:
+        """Until all runs have ended; None where nothing is known of one of them."""
+        with self._lock:
+            going = [(one.left(now, self._expected(run_id)), now - one.began) for run_id, one in self._running.items()]
+            waiting = [self._expected(run_id) for run_id in self._waiting]
+            totals = [*self._took, *(age + left.seconds for left, age in going if left is not None)]
+        # For runs of which no record says anything: what this sweep's own runs take.
+        typical = statistics.fmean(totals) if totals else None
+        found = [_or_typical(left, typical, age) for left, age in going]
+        found += [_or_typical(None if known is None else Left(known.total, True), typical) for known in waiting]
+        seconds = [left.seconds for left in found if left is not None]
+        if len(seconds) < len(found) or not found:
+            return None
+        whole = all(left.whole for left in found if left is not None)
+        return Left(max(sum(seconds) / min(self._side, len(seconds)), *seconds, 0.0), whole)
+
+    def lines(self, now: float) -> list[str]:
+        """A line for every run that goes on, then one for the sweep where it has several runs."""
+        with self._lock:
+            width = max(map(len, self._running), default=0)
+            lines = [
+                f"{run_id:<{width}}  {running.text(now, self._expected(run_id))}"
+                for run_id, running in self._running.items()
+            ]
+            if self._own is not None:
+                status, heard = self._own
+                lines.append(running_text(status, now - heard))
+            if len(self._cells) > 1:
+                lines.append(self._summary(now))
+        return lines
+
+    def _summary(self, now: float) -> str:
+        ended = ", ".join(f"{count} {state}" for state, count in self._ended.items() if state != "ok")
+        parts = [
+            f"{sum(self._ended.values())} of {counted(len(self._cells), 'run')} ended" + f" ({ended})" * bool(ended)
+        ]
+        parts += [f"{len(self._running)} running"] if self._running else []
+        left = self.left(now)
+        if left is not None and (left.whole or left.seconds >= 1):
+            parts.append(f"{'about' if left.whole else 'at least'} {duration(left.seconds)} left")
+        return ", ".join(parts)
+
+    def _expected(self, run_id: str) -> Expected | None:
+        # Once for every new record: the lines are asked for twice a second.
+        if run_id not in self._known:
+            self._known[run_id] = expected(self._cells[run_id], self._records, self._device)
+        return self._known[run_id]
+
+
+def _or_typical(left: Left | None, typical: float | None, age: float = 0.0) -> Left | None:
+    """``left``, or else what is left of a ``typical`` run that is ``age`` seconds old."""
+    if left is None and typical is not None:
+        return Left(max(0.0, typical - age))
+    return left

@@ -1,0 +1,158 @@
+"""Training from Python is the training of the benchmark: the same loop, options and checks."""
+
+import numpy as np
+import pytest
+import torch
+
+import variants
+from benchmarks import encode, fit, load_run
+from benchmarks.config import compose
+from benchmarks.errors import UserError
+from benchmarks.records.record import HISTORY_FILE
+from benchmarks.sweep.cell import run_cell
+from benchmarks.training.checkpoint import WEIGHTS_FILE, Checkpoints
+from variants import registry
+
+from ..cells import SMALL, configuration, digits, setting
+
+TINY = {"epochs": 1, "network.hidden": [8], "latent_size": 2, "progress": False}
+
+
+def equal(a, b):
+    return all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
+
+
+def test_a_data_set_by_its_name_gives_the_weights_of_its_cell(tmp_path):
+    run_cell(configuration("wae_mmd"), digits(), setting(tmp_path))
+    run = fit("wae_mmd", dataset="digits", profile="smoke", overrides=SMALL, progress=False)
+    assert run.config == configuration("wae_mmd")
+    # The autoencoder's observation model is fitted after training, by both.
+    assert equal(run.model, load_run(run.config.run_id, tmp_path).model)
+
+
+def test_options_are_keywords_by_their_own_or_their_full_names(images):
+    options = {"beta": 2, "learning_rate": np.float64(0.25), "gradient_clip": None, "seed": 3}
+    run = fit("beta_vae", images[:20], **options, **TINY)
+    config = run.config
+    assert (config.variant.beta, config.training.learning_rate, config.seed) == (2, 0.25, 3)
+    assert (config.network.hidden, config.network.latent_size, config.training.epochs) == ([8], 2, 1)
+    of_training = ["training.learning_rate=0.25", "training.epochs=1"]
+    of_network = ["network.hidden=[8]", "network.latent_size=2"]
+    same = compose("beta_vae", "digits", "quick", 3, ["variant.beta=2", *of_training, *of_network])
+    assert (config.variant, config.training, config.network) == (same.variant, same.training, same.network)
+
+
+def test_a_network_and_its_options_are_named_in_one_call(images):
+    run = fit("vae", images[:20], network="conv", width=8, epochs=1, progress=False)
+    assert (run.config.network_name, run.config.network.width) == ("conv", 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "expected"),
+    [
+        (lambda x: x, {}, ("discretised_logistic", "none")),
+        (lambda x: (x * 255).astype(np.uint8), {}, ("discretised_logistic", "none")),
+        (lambda x: x > 0.5, {}, ("bernoulli", "threshold")),
+        (lambda x: torch.tensor(x > 0.5).float(), {}, ("bernoulli", "threshold")),
+        (lambda x: x, {"observation": "bernoulli"}, ("bernoulli", "dynamic")),
+        (lambda x: x, {"observation": "gaussian", "scale": 0.1}, ("gaussian", "none")),
+        (lambda x: x, {"observation": "bernoulli", "binarise": "fixed"}, ("bernoulli", "fixed")),
+    ],
+)
+def test_pixels_of_0_and_1_are_binary_and_others_grey_unless_said_otherwise(images, change, options, expected):
+    dataset = fit("vae", change(images[:20]), **TINY, **options).config.dataset
+    assert (dataset.observation, dataset.binarise) == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: fit("vae"), r"give either images or the name of a dataset"),
+        (lambda x: fit("vae", x, dataset="digits"), r"give either images or the name of a dataset"),
+        (lambda x: fit("vaee", x), r"unknown variant 'vaee'; did you mean 'vae'\?"),
+        (lambda x: fit("vae", dataset="digit"), r"unknown data set 'digit'; did you mean 'digits'\?"),
+        (lambda x: fit("vae", x, profile="fast"), r"unknown profile 'fast'"),
+        (lambda x: fit("vae", x, network="mpl"), r"unknown network 'mpl'; did you mean 'mlp'\?"),
+        (lambda x: fit("vae", x, epoch=3), r"unknown option of vae 'epoch'; did you mean 'epochs'\?"),
+        (lambda x: fit("vae", x, beta=3), r"unknown option of vae 'beta'; did you mean 'beta[12]'\?"),
+        (lambda x: fit("vae", x, epochs=0), r"training.epochs must be above 0, got 0"),
+        (lambda x: fit("vae", x, epochs="many"), r"training.epochs"),
+        (lambda x: fit("vae", x, epochs=object()), r"option training.epochs must be a number, a text, a list or None"),
+        (lambda x: fit("iaf_vae", x, hidden=3), r"option 'hidden' is one of variant and network: write"),
+        (lambda x: fit("vae", x, image_size=8), r"dataset.image_size has no effect on images in memory"),
+        (lambda x: fit("vae", x, observation="bernouli"), r"observation model 'bernouli'; did you mean 'bernoulli'"),
+        (lambda x: fit("vae", x, observation="gaussian", binarise="dynamic"), r"binarise=dynamic needs .*bernoulli"),
+        (lambda x: fit("vae", x, select="validation"), r"needs images to score: fit\(\.\.\., validation=images\)"),
+        (lambda x: fit("vae", x, validation=x[:, :4]), r"validation images have shape .*takes \(n, 1, 8, 8\)"),
+        (lambda x: fit("vae", dataset="digits", validation=x), r"has labels and validation images of its own"),
+        (lambda x: fit("vae", x, x), r"labels have shape \(20, 8, 8\); 20 images need \(20,\)"),
+        (lambda x: fit("vae", x[0, 0]), r"images has shape \(8,\)|images have shape"),
+        (lambda x: fit("vae", x.tolist()), r"images are a list; a tensor or a NumPy array is needed"),
+        (lambda x: fit("vae", x * 2 - 1), r"takes \[-1, 1\] to bytes"),
+        (lambda x: fit("vae", x * np.nan), r"nan or infinite"),
+        (lambda x: fit("cvae", x), r"set dataset.condition=label"),
+        (lambda x: fit("cvae", x, np.arange(20) % 3, validation=x), r"validation must be a pair of images and labels"),
+        (lambda x: fit("vae", x, condition="label"), r"dataset.condition=label has no effect on vae"),
+        (lambda x: fit("vae", x, device="tpu"), r"device must be auto, cpu or cuda, got 'tpu'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_refused_in_one_line(images, call, message):
+    with pytest.raises(UserError, match=message) as refused:
+        call(images[:20])
+    assert "\n" not in str(refused.value)
+
+
+def test_validation_images_are_scored_after_every_epoch_and_select_the_best(images, labels):
+    run = fit("vae", images[:40], validation=images[40:60], **TINY | {"epochs": 3, "select": "validation"})
+    assert all(np.isfinite(row["validation_elbo"]) for row in run.history)
+    given = fit("cvae", images[:40], labels[:40], validation=(images[40:60], labels[40:60]), **TINY)
+    assert "validation_elbo" in given.history[0]
+    assert "validation_elbo" not in fit("vae", images[:40], **TINY).history[0]
+
+
+def test_training_does_not_move_the_random_numbers_of_the_caller(images):
+    torch.manual_seed(5)
+    fit("vae", images[:20], **TINY)
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(3))
+
+
+def test_an_interrupted_call_goes_on_from_its_folder_to_the_same_weights(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
+    options = TINY | {"epochs": 3}
+    whole = fit("vae", images, **options)
+    saved = Checkpoints.save
+
+    def interrupted(self, model, optimisers, best, done):
+        saved(self, model, optimisers, best, done)
+        if done.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit("vae", images, folder=tmp_path, **options)
+    epochs = []
+
+    def counted(self, model, optimisers, best, done):
+        epochs.append(done.epoch)
+        saved(self, model, optimisers, best, done)
+
+    monkeypatch.setattr(Checkpoints, "save", counted)
+    again = fit("vae", images, folder=tmp_path, **options)
+    assert epochs == [3]
+    assert equal(again.model, whole.model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [HISTORY_FILE, WEIGHTS_FILE]
+    assert equal(load_run(tmp_path).model, whole.model)
+
+
+def test_a_variant_that_is_registered_later_is_known_too(images, monkeypatch):
+    fit("vae", images[:20], **TINY)
+    monkeypatch.setattr(registry, "_variants", dict(registry._variants))
+
+    @variants.register("written_here")
+    class WrittenHere(variants.Variant):
+        """A class in a notebook."""
+
+    run = fit("written_here", images[:20], **TINY)
+    assert encode(run, images[:3]).shape == (3, 2)

@@ -1,0 +1,94 @@
+"""Images and labels mean the same however a user holds them."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import load_images
+from benchmarks.errors import UserError
+from benchmarks.library.images import image_bytes, label_tensor
+
+BYTES = np.random.RandomState(0).randint(0, 256, (5, 3, 8, 6), dtype=np.uint8)
+BYTES[0, 0, 0, :2] = 0, 255
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        BYTES, BYTES.transpose(0, 2, 3, 1), BYTES / 255, (BYTES / 255).astype(np.float32), BYTES.astype(np.float64),
+        BYTES.astype(np.int64), torch.tensor(BYTES), torch.tensor(BYTES).float() / 255,
+        (torch.tensor(BYTES).float() / 255).requires_grad_(), BYTES / 255 + (BYTES < 255) * 0.4 / 255,
+    ],
+)  # fmt: skip
+def test_one_image_is_the_same_bytes_in_every_form(same):
+    assert torch.equal(image_bytes(same), torch.tensor(BYTES))
+
+
+def test_half_precision_floats_are_rounded_to_the_nearest_level():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert torch.equal(image_bytes((levels.float() / 255).half()), levels)
+    # Eight bits of mantissa: half a level near white.
+    found = image_bytes((levels.float() / 255).bfloat16()).int() - levels.int()
+    assert found.abs().max() <= 1
+
+
+def test_truth_values_masks_and_floats_of_0_and_1_are_black_and_white(caplog):
+    mask = BYTES[:, 0] > 127
+    white = torch.tensor(mask)[:, None] * 255
+    for same in (mask, mask.astype(np.float32), torch.tensor(mask)):
+        assert torch.equal(image_bytes(same), white.to(torch.uint8))
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(image_bytes(mask.astype(np.uint8)), white.to(torch.uint8))
+    assert "taken for masks" in caplog.text
+
+
+def test_dark_floats_are_dark_images_and_black_ones_black():
+    assert int(image_bytes(np.full((2, 4, 4), 1 / 255)).max()) == 1
+    for black in (np.zeros((2, 4, 4)), np.zeros((2, 4, 4), dtype=np.uint8)):
+        assert not image_bytes(black).any()
+
+
+def test_one_image_alone_is_a_batch_of_one_where_its_shape_is_known():
+    assert image_bytes(BYTES[0], (3, 8, 6)).shape == (1, 3, 8, 6)
+    assert image_bytes(BYTES[0, :1], (1, 8, 6)).shape == (1, 1, 8, 6)
+    assert image_bytes(BYTES[0, 0], (1, 8, 6)).shape == (1, 1, 8, 6)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (BYTES, r"images have shape \(5, 3, 8, 6\); the model takes \(n, 1, 8, 6\)"),
+        (BYTES[:, 0, :4], r"images have shape \(5, 4, 6\); the model takes \(n, 1, 8, 6\)"),
+        (BYTES[:, 0] - 300.5, r"bytes 0\.\.255, or floats in \[0, 1\], are needed"),
+        (BYTES.astype(complex)[:, 0], r"holds complex128 images"),
+        ("images", r"images are a str; a tensor or a NumPy array is needed"),
+        (None, r"images are a NoneType"),
+    ],
+)
+def test_other_shapes_and_values_are_refused(images, message):
+    with pytest.raises(UserError, match=message):
+        image_bytes(images, (1, 8, 6))
+
+
+def test_labels_may_be_columns_truth_values_or_whole_floats():
+    for same in ([2, 0], [[2], [0]], [2.0, 0.0]):
+        assert label_tensor(np.array(same), 2).tolist() == [2, 0]
+    assert label_tensor(torch.tensor([True, False]), 2).tolist() == [1, 0]
+    assert label_tensor(np.array([[1, 0], [1, 1]]), 2).tolist() == [[1, 0], [1, 1]]
+    for wrong in ([0.5, 1], [-1, 1], [1, 2, 3], [[[1]], [[2]]]):
+        with pytest.raises(UserError, match="labels"):
+            label_tensor(np.array(wrong), 2)
+
+
+def test_images_of_a_data_set_are_those_of_its_split():
+    train, labels = load_images("digits")
+    assert (train.dtype, len(train)) == (torch.uint8, len(labels))
+    test, _ = load_images("digits", "test")
+    assert len(train) > len(test)
+    with pytest.raises(UserError, match="unknown split 'tests'; did you mean 'test'"):
+        load_images("digits", "tests")
+    with pytest.raises(UserError, match="unknown data set 'digit'"):
+        load_images("digit")

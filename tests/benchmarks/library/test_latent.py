@@ -1,0 +1,155 @@
+"""Encode, decode, sample, interpolate and map: what the calls promise of one another."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import variants
+from benchmarks import decode, encode, fit_mixture, image_grid, interpolate, latent_map, reconstruct, represent, sample
+from benchmarks.data import observe_evaluation
+from benchmarks.errors import UserError
+from benchmarks.library.latent import observed
+
+EVERY = ("vae", "ae", "iaf_vae", "gumbel_vae", "vq_vae", "joint_vae", "structured_vae", "wae_mmd")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_decoded_code_is_the_reconstruction(name, trained, images):
+    run = trained(name)
+    assert torch.equal(decode(run, encode(run, images)), reconstruct(run, images))
+
+
+def test_a_run_and_its_model_give_the_same_and_in_parts_or_whole(run, images):
+    assert torch.equal(encode(run, images), encode(run.model, images))
+    binary = images > 0.5
+    assert torch.equal(torch.cat([represent(run, part) for part in np.split(binary, 4)]), represent(run, binary))
+
+
+def test_binary_models_see_the_draw_of_the_boards_and_pixels_of_0_and_1_as_they_are(run, images):
+    x, condition = observed(run, images)
+    assert condition is None
+    pixels = torch.tensor((images * 255).round()).to(torch.uint8)[:, None]
+    assert torch.equal(x, observe_evaluation(pixels, run.config.dataset))
+    assert torch.equal(observed(run, images > 0.5)[0], torch.tensor(images > 0.5)[:, None].float())
+
+
+def test_grey_models_see_bytes_over_255(trained, images):
+    x, _ = observed(trained("vae"), images)
+    torch.testing.assert_close(x, torch.tensor((images * 255).round() / 255)[:, None].float())
+
+
+def test_samples_follow_their_seed_and_without_one_the_callers_random_numbers(run):
+    assert torch.equal(sample(run, 3, seed=1), sample(run, 3, seed=1))
+    assert not torch.equal(sample(run, 3, seed=1), sample(run, 3, seed=2))
+    first, second = sample(run, 3), sample(run, 3)
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(first, sample(run, 3))
+    torch.manual_seed(0)
+    sample(run, 3, seed=1)
+    assert torch.equal(first, sample(run, 3))
+
+
+def test_a_conditional_model_is_given_classes_and_says_which(trained, images, labels):
+    run = trained("cvae")
+    assert sample(run, labels=labels[:7]).shape == (7, 1, 8, 8)
+    assert encode(run, images, labels).shape == (200, 2)
+    with pytest.raises(UserError, match=r"labels, 200 of 0 to 9, are needed"):
+        encode(run, images)
+    with pytest.raises(UserError, match=r"labels must be 2 classes from 0 to 9"):
+        sample(run, labels=np.array([1, 10]))
+    with pytest.raises(UserError, match="labels have no effect here: the model is given no condition"):
+        encode(trained("vae"), images, labels)
+
+
+def test_a_line_between_two_codes_ends_at_their_reconstructions_and_is_straight(trained, images):
+    run = trained("vae")
+    found = interpolate(run, images[:3], images[3:6], steps=5)
+    torch.testing.assert_close(found[:, 0], reconstruct(run, images[:3]))
+    torch.testing.assert_close(found[:, -1], reconstruct(run, images[3:6]))
+    middle = (encode(run, images[:3]) + encode(run, images[3:6])) / 2
+    torch.testing.assert_close(found[:, 2], decode(run, middle))
+    assert interpolate(run, images[0], images[1]).shape == (1, 8, 1, 8, 8)
+
+
+def test_a_discrete_variable_keeps_the_value_of_the_start(trained, images):
+    run = trained("joint_vae")
+    codes = encode(run, images[:2])
+    ends = interpolate(run, images[0], images[1], steps=2)[0]
+    torch.testing.assert_close(ends[0], decode(run, codes[:1])[0])
+    torch.testing.assert_close(ends[1], decode(run, torch.cat([codes[1:, :10], codes[:1, 10:]], 1))[0])
+
+
+def test_a_map_of_two_dimensions_shows_these_and_of_more_the_plane_of_largest_spread(trained, images, labels):
+    run = trained("vae")
+    found = latent_map(run, images, labels)
+    codes = encode(run, images)
+    torch.testing.assert_close(found.positions, codes - codes.mean(0))
+    assert found.labels.tolist() == labels.tolist()
+    wide = trained("vae", latent_size=5)
+    positions = latent_map(wide, images).positions.double()
+    spread = torch.linalg.eigvalsh(torch.cov(encode(wide, images).double().T)).flip(0)[:2]
+    torch.testing.assert_close(positions.var(0), spread, rtol=1e-4, atol=0)
+    # The middle of an odd grid is the mean code.
+    middle = found.decoded(3).unflatten(0, (3, 3))[1, 1]
+    torch.testing.assert_close(middle, decode(run, codes.mean(0, keepdim=True))[0])
+
+
+def test_a_map_is_drawn_with_a_colour_a_class(trained, images, labels):
+    figure = Figure()
+    axes = latent_map(trained("vae"), images, labels).plot(figure.subplots())
+    assert len(axes.collections[0].get_offsets()) == 200
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [str(digit) for digit in range(10)]
+    assert latent_map(trained("vae"), images).plot(figure.subplots()).get_legend() is None
+
+
+def test_a_mixture_samples_codes_with_the_mean_and_covariance_of_the_training_codes(trained, images):
+    run = trained("ae")
+    codes = encode(run, images)
+    sampler = fit_mixture(run, images, components=1)
+    drawn = sampler.codes(100_000, seed=0)
+    torch.testing.assert_close(drawn.mean(0), codes.mean(0), rtol=0, atol=0.02 * float(codes.std()))
+    torch.testing.assert_close(torch.cov(drawn.T), torch.cov(codes.T, correction=0), rtol=0.05, atol=0.02)
+    assert torch.equal(sampler.sample(4, seed=3), decode(run, sampler.codes(4, seed=3)))
+    assert fit_mixture(run, images).density.component_distribution.batch_shape == (10,)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t, x: sample(t("ae"), 3), r"no samples: an autoencoder has no prior.*; fit_mixture\(model, images\)"),
+        (lambda t, x: interpolate(t("gumbel_vae"), x[:1], x[1:2]), "not continuous: discrete latent"),
+        (lambda t, x: latent_map(t("vq_vae"), x), "not continuous: discrete latent"),
+        (lambda t, x: fit_mixture(t("joint_vae"), x), "a part of this one is discrete"),
+        (lambda t, x: fit_mixture(t("vae"), x[:3]), "a mixture of 10 Gaussians needs as many images, got 3"),
+        (lambda t, x: fit_mixture(t("cvae"), x), "conditional model"),
+        (lambda t, x: interpolate(t("vae"), x[:2], x[:3]), "start has 2 images and end has 3"),
+        (lambda t, x: interpolate(t("vae"), x[:2], x[:2], steps=1), "steps must be 2 or above, got 1"),
+        (lambda t, x: decode(t("vae"), torch.zeros(3)), r"latent vectors are \(n, latent\), got shape \(3,\)"),
+        (lambda t, x: decode(t("vae"), torch.zeros(3, 7)), "does not decode torch.float32 vectors of 7 numbers"),
+        (lambda t, x: encode(t("vae"), x[:, :4]), r"images have shape \(200, 4, 8\); the model takes \(n, 1, 8, 8\)"),
+        (lambda t, x: encode(t("vae"), x[:0]), r"images has shape \(0, 8, 8\)"),
+        (lambda t, x: encode("vae", x), "a model is expected, from load_run, fit or variants.build; got a str"),
+        (lambda t, x: latent_map(t("vae"), x, np.zeros((200, 2))), "one label an image"),
+        (lambda t, x: image_grid(None), "images are a NoneType"),
+    ],
+)
+def test_what_a_model_cannot_do_is_one_line_with_the_reason(trained, images, call, message):
+    with pytest.raises(UserError, match=message) as refused:
+        call(trained, images)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_was_built_by_hand_is_used_likewise(images):
+    model = variants.build("vae", (1, 8, 8), observation="gaussian")
+    assert reconstruct(model, images).shape == (200, 1, 8, 8)
+    assert sample(variants.build("cvae", (1, 8, 8), condition_shape=(3,)), labels=torch.tensor([2])).shape[0] == 1
+
+
+def test_a_grid_of_images_is_a_picture_with_a_pixel_between_them():
+    grid = image_grid(np.stack([np.zeros((2, 3)), np.ones((2, 3))]), columns=2)
+    assert grid.shape == (4, 9)
+    assert grid[1, 1] == 0
+    assert grid[1, 5] == 255
+    assert image_grid(torch.zeros(2, 3, 4, 4), columns=1).shape == (11, 6, 3)

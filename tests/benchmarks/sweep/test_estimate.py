@@ -1,0 +1,70 @@
+"""Times that are estimated from records."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.records.record import Record
+from benchmarks.sweep.estimate import expected
+
+from ..cells import configuration
+
+
+def record(variant="vae", profile="smoke", train=100.0, rest=30.0, epochs=3, device="here", **changes):
+    config = configuration(variant)
+    resolved = config.resolved()
+    resolved["training"]["epochs"] = epochs
+    return replace(
+        Record(
+            run_id="run", status="ok", variant=variant, dataset="digits", profile=profile, seed=0, config=resolved,
+            finished="2026-01-01T00:00:00+00:00", timing={"train_seconds": train, "total_seconds": train + rest},
+            importance_samples=config.evaluation.importance_samples, environment={"device": device},
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+def test_it_is_the_median_of_records_of_the_same_variant_and_profile():
+    records = [record(train=seconds) for seconds in (10.0, 100.0, 40.0)] + [record("iwae", train=1000.0)]
+    found = expected(configuration("vae"), records)
+    assert (found.train, found.rest, found.records) == (40.0, 30.0, 3)
+
+
+def test_more_epochs_are_more_training_and_no_more_evaluation():
+    found = expected(configuration("vae", 0, "training.epochs=12"), [record(epochs=3)])
+    assert (found.train, found.rest, found.total) == (400.0, 30.0, 430.0)
+
+
+@pytest.mark.parametrize(
+    ("records", "total"),
+    [
+        # Two records of other variants are enough: there is no need of one of the variant itself.
+        ([record("iwae"), record("beta_vae", rest=50.0)], 140.0),
+        # The same profile before the same variant, and that before anything else on the data set.
+        ([record(profile="quick", train=7.0), record("iwae", train=70.0)], 100.0),
+        ([record(profile="quick", train=7.0, rest=0.0), record("iwae", profile="paper", train=70.0)], 7.0),
+        ([record("iwae", profile="paper", train=70.0, rest=0.0)], 70.0),
+    ],
+)
+def test_without_a_record_of_its_own_the_most_similar_ones_count(records, total):
+    assert expected(configuration("vae"), records).total == total
+
+
+def test_another_profile_evaluates_with_other_numbers_of_samples():
+    k = configuration("vae").evaluation.importance_samples
+    found = expected(configuration("vae"), [record(profile="quick", importance_samples=10 * k)])
+    assert found.rest == pytest.approx(3.0)
+
+
+def test_records_of_this_device_count_before_those_of_others():
+    records = [record("iwae", train=70.0), record("vae", train=1.0, device="another")]
+    assert expected(configuration("vae"), records, "here").train == 70.0
+    assert expected(configuration("vae"), records, "a third").train == 1.0
+
+
+FAILED = {"status": "failed", "error": dict.fromkeys(("type", "message", "traceback"), "x")}
+
+
+@pytest.mark.parametrize("changes", [{"dataset": "mnist"}, FAILED, {"timing": {"train_seconds": 1.0}}])
+def test_other_data_failed_runs_and_runs_without_a_time_say_nothing(changes):
+    assert expected(configuration("vae"), [replace(record(), **changes)]) is None

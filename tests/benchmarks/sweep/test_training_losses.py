@@ -1,0 +1,61 @@
+"""Runs whose data set trains a loss of grey pixels in the likelihood's place."""
+
+import csv
+
+import pytest
+
+from benchmarks.config import compose
+from benchmarks.errors import UserError
+from benchmarks.records.record import HISTORY_FILE
+from benchmarks.reporting.board import protocol
+from benchmarks.reporting.rows import sections
+from tests.benchmarks.cells import configuration, run, setting
+
+GREY = ("dataset.observation=discretised_logistic", "dataset.binarise=none")
+FEW = tuple(f"evaluation.{option}={count}" for option, count in
+            {"importance_samples": 4, "images": 60, "generated_images": 40, "probe_images": 60}.items())  # fmt: skip
+SHORT = ("training.select=validation", "training.validation_images=50", *FEW)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("runs"), "vae", 0, *GREY, *SHORT, "dataset.loss=cross_entropy")
+
+
+def test_its_objective_is_the_cross_entropy_and_its_likelihood_that_of_the_fitted_model(record):
+    assert record.status == "ok", record.error
+    # Digits of 64 grey pixels: the cross-entropy cannot be below their entropy, and log 2 a pixel is no knowledge.
+    assert 15 < record.metrics["objective"] < 64 * 0.6931
+    # 8 bits a pixel is the uniform distribution: a scale that was not fitted would be above it.
+    assert 3 < record.metrics["elbo_bits_per_dim"] < 8
+    assert record.config["dataset"]["loss"] == "cross_entropy"
+
+
+def test_epochs_are_compared_by_the_negative_objective(record, tmp_path):
+    record = run(tmp_path, "vae", 0, *GREY, *SHORT, "dataset.loss=squared_error", "dataset.output=linear")
+    folder = setting(tmp_path).results / "runs" / record.run_id
+    rows = list(csv.DictReader((folder / HISTORY_FILE).read_text().splitlines()))
+    scores = [float(row["validation_negative_objective"]) for row in rows]
+    assert len(scores) == 3
+    assert all(score < 0 for score in scores)
+    # The sum of squares and the KL, of other images and draws.
+    assert record.metrics["objective"] == pytest.approx(-max(scores), rel=0.2)
+
+
+def test_a_board_says_that_the_objective_is_no_likelihood(record):
+    (section,) = sections([record])
+    assert "cross entropy of grey pixels, in place of the likelihood: an objective" in protocol(section)
+    (plain,) = sections([record.__class__(**vars(record) | {"config": configuration().resolved()})])
+    assert "training loss" not in protocol(plain)
+
+
+def test_options_that_are_not_set_leave_the_configuration_as_it_was():
+    plain, asked = configuration(), configuration("vae", 0, *GREY, "dataset.loss=cross_entropy")
+    assert not {"loss", "loss_weight", "output"} & plain.resolved()["dataset"].keys()
+    assert asked.run_id != configuration("vae", 0, *GREY).run_id
+
+
+def test_an_autoencoder_of_cross_entropy_is_refused_linear_outputs():
+    with pytest.raises(UserError, match=r"variant\.loss=cross_entropy needs pixels between 0 and 1"):
+        compose("denoising_ae", "mnist_grey", "smoke", 0, ["dataset.output=linear"])
+    compose("denoising_ae", "mnist_grey", "smoke", 0, ["dataset.output=linear", "variant.loss=squared_error"])
