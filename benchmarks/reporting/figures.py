@@ -300,7 +300,9 @@ def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> byte
                   linestyle="-", label=in_figure(row.label))  # fmt: skip
     # The same images for every row: the longest curve has all that the others have.
     longest = max((curve for _, curve in found), key=len).dropna()
-    axis.plot(longest["dimensions"], longest["pca_mse"], color="black", linestyle="--", label="PCA of the images")
+    axis.plot(
+        longest["dimensions"], longest["pca_mse"], color="black", linestyle="--", linewidth=3, label="PCA of the images"
+    )
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.xaxis.set_major_formatter("{x:.0f}")
