@@ -45,6 +45,8 @@ REPRODUCTION = "reproduction"
 SECTIONS = ("variant", "network", "dataset", "training", "evaluation")
 ERROR_PARTS = ("type", "message", "traceback")
 UNKNOWN_DATA = "unknown"
+# The detail with how busy the machine was.
+LOAD = "load"
 # The detail with the digest of a variant's code where its files are the user's own.
 OWN_CODE = "variant_code_sha256"
 # The detail with the (channels, height, width) of an image; records of earlier versions have none.
@@ -192,7 +194,7 @@ def _check_facts(record: Record) -> None:
     for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):
         _check_measured(f"details[{name!r}]", record.details.get(name))
     references = [name for name in record.details if name.startswith(REFERENCE)]
-    for name in ("limits_features", "limits_inception", MEASURED, *references):
+    for name in ("limits_features", "limits_inception", LOAD, MEASURED, *references):
         numbers = record.details.get(name)
         if not isinstance(numbers, dict | None):
             raise RecordError(f"details[{name!r}] must be dict, got {numbers!r:.80}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from benchmarks.data import (
     place,
     training_images,
 )
-from benchmarks.environment import describe, peak_memory, reset_peak_memory, threads
+from benchmarks.environment import describe, load_per_core, peak_memory, reset_peak_memory, threads
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.evaluate import (
@@ -45,6 +46,7 @@ from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary, write_atomically
 from benchmarks.progress.report import doing
 from benchmarks.records.checks import tidy
+from benchmarks.records.load import load_details
 from benchmarks.records.record import (
     IMAGE_SHAPE,
     MEASURED,
@@ -98,7 +100,8 @@ class Setting:
 
     ``results`` and ``data_root``: folders. ``cache``: the folder of networks that serve every cell of a data set.
     ``tracker``: what is told of every epoch (see :mod:`benchmarks.training.tracking`). ``skip_published``: whether a
-    sweep counts a cell as done that has no local record but a published one.
+    sweep counts a cell as done that has no local record but a published one. ``jobs``: how many runs the sweep trains
+    at the same time.
     """
 
     results: Path
@@ -108,6 +111,7 @@ class Setting:
     tracker: str = "none"
     show_progress: bool = True
     skip_published: bool = False
+    jobs: int = 1
 
     def run_folder(self, config: Config) -> Path:
         return self.results / "runs" / config.run_id
@@ -234,7 +238,7 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
 
 
 def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
-    started = time.perf_counter()
+    started, load_before = time.perf_counter(), load_per_core()
     reset_peak_memory(setting.device)
     details = {**_known(config), "data_title": data.title, IMAGE_SHAPE: list(data.shape)}
     outcome: dict[str, Any] = {"timing": {}}
@@ -280,6 +284,8 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         outcome |= {"status": "failed", "error": _described(error)}
     timing = {**outcome.pop("timing"), "total_seconds": time.perf_counter() - started}
     details["peak_memory_bytes"] = peak_memory(setting.device)
+    own = torch.get_num_threads() * setting.jobs / (os.cpu_count() or 1)
+    details |= load_details(load_before, load_per_core(), own)
     try:
         record = _record(config, setting.device, data.sha256, timing, details, outcome)
     except RecordError as error:
