@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         reconstruct,
         represent,
         sample,
+        sample_quality,
         save,
     )
 
@@ -65,6 +66,7 @@ __all__ = [
     "reconstruct",
     "represent",
     "sample",
+    "sample_quality",
     "save",
 ]
 

@@ -361,9 +361,10 @@ def _reproduce(options: argparse.Namespace) -> int:
     cells = recipes.all_cells(asked)
     states = plan.to_do(cells, setting, options.retry)
     records, _ = read_records(setting.results)
+    if options.dry:
+        print("\n".join(f"{run_id}: {state}" for run_id, state in states.items()))
     print(costs.describe(asked, states, records, setting.device, options.jobs), flush=True)
     if options.dry:
-        print(plan.describe_plan(cells, setting, options.retry, options.jobs))
         return 0
     _check_reports(options)
     summary = recipes.run(asked, setting, options.retry, options.jobs, options.timeout)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .base import Batch, Loss, Variant, VariantConfig
-from .options import not_negative, positive, without_effect
+from .options import between, not_negative, positive, without_effect
 from .parts.distributions import Categoricals, Concatenated, DiagonalNormal, StandardNormal, kl_divergence
 from .parts.networks import Network
 from .registry import register
@@ -18,13 +18,15 @@ from .registry import register
 @dataclass
 class JointConfig(VariantConfig):
     """``continuous`` Gaussian dimensions and one variable of ``categories`` values; ``capacity_z`` and ``capacity_c``
-    in nats at the end of training; ``temperature`` of the relaxation."""
+    in nats, reached linearly over the fraction ``rise`` of training, C_c no further than log(categories);
+    ``temperature`` of the relaxation."""
 
     continuous: int = 10
     categories: int = 10
-    gamma: float = 30.0
+    gamma: float = 10.0
     capacity_z: float = 5.0
-    capacity_c: float = math.log(10)
+    capacity_c: float = 5.0
+    rise: float = 0.27
     temperature: float = 0.67
 
     def __post_init__(self) -> None:
@@ -35,12 +37,8 @@ class JointConfig(VariantConfig):
         for name in ("gamma", "capacity_z", "capacity_c"):
             not_negative(f"variant.{name}", getattr(self, name))
         positive("variant.temperature", self.temperature)
+        between("variant.rise", self.rise, 0.001, 1)
         without_effect("variant.analytic_kl", self.analytic_kl, True, "relaxed draws have no density to estimate it by")
-        if self.capacity_c > math.log(self.categories) + 1e-9:
-            raise ValueError(
-                f"variant.capacity_c must not exceed log(categories) = {math.log(self.categories):.4f} nats, the most "
-                f"that a category can hold, got {self.capacity_c}"
-            )
 
 
 @register("joint_vae")
@@ -50,17 +48,19 @@ class JointVAE(Variant):
         loss = r + gamma |KL_z - C_z(progress)| + gamma |KL_c - C_c(progress)|
 
     z is Gaussian, c one categorical variable, relaxed in training as in ``gumbel_vae`` and drawn hard in evaluation;
-    a latent vector is (z, one-hot c). Both capacities rise linearly over the whole of training; KL_c cannot exceed
-    log(categories), so neither may C_c.
+    a latent vector is (z, one-hot c). Both capacities rise linearly over the first ``rise`` of training, C_c up to
+    log(categories), the most that KL_c can be.
 
     References:
         Dupont, *Learning Disentangled Joint Continuous and Discrete Representations*, NeurIPS 2018, eq. 7 and section
         4. https://arxiv.org/abs/1804.00104
 
     Deviations:
-        1. Capacities grow over the whole budget; the paper's stop growing after 25,000 of its iterations.
+        1. ``rise`` is a fraction of the budget: the paper's capacities stop growing after 25,000 iterations, about 0.27
+           of its 100 epochs in batches of 64.
         2. |KL - C| is taken of the batch's mean KL, as in the paper's code.
-        3. C_c ends at log 10, the most that ten values can hold; the paper sets 5 and clips it there.
+        3. gamma = 10, with which the category agrees with the class more often after a short training; the paper has
+           30 on MNIST, for 100 epochs of its convolutional network.
     """
 
     Config = JointConfig
@@ -91,12 +91,16 @@ class JointVAE(Variant):
         z = torch.cat([q_z.rsample(shape), c], dim=-1)
         r = -self.likelihood(z).log_prob(x).mean(0)
         kl_z, kl_c = kl_divergence(q_z, p_z), kl_divergence(q_c, p_c)
-        penalty = self.config.gamma * (
-            (kl_z.mean() - self.config.capacity_z * progress).abs()
-            + (kl_c.mean() - self.config.capacity_c * progress).abs()
-        )
+        C_z, C_c = self.capacities(progress)
+        penalty = self.config.gamma * ((kl_z.mean() - C_z).abs() + (kl_c.mean() - C_c).abs())
         terms = {"reconstruction": r, "kl": kl_z + kl_c, "kl_z": kl_z, "kl_c": kl_c, "capacity_penalty": penalty}
         return Loss(r.mean() + penalty, terms)
+
+    def capacities(self, progress: Tensor) -> tuple[Tensor, Tensor]:
+        """C_z and C_c at ``progress``, in nats."""
+        risen = (progress / self.config.rise).clamp(max=1)
+        C_c = (self.config.capacity_c * risen).clamp(max=math.log(self.config.categories))
+        return self.config.capacity_z * risen, C_c
 
     def code(self, q: Concatenated) -> Tensor:  # type: ignore[override]
         return q.mode

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution as TorchDistribution
 
 from .base import Batch, LogWeights, TrainingStep, Variant, VariantConfig
-from .options import positive
+from .options import added, positive
 from .parts.conditional import ConditionalNormal
 from .parts.distributions import ONE_DRAW, DiagonalNormal, Distribution, Shape, StandardNormal, kl_divergence
 from .parts.networks import Network
@@ -21,11 +21,12 @@ from .registry import register
 @dataclass
 class StructuredConfig(VariantConfig):
     """``levels`` L of latent variables, ``hidden`` units in each network from one level to the next; ``rectified``:
-    z = max(0, u)."""
+    z = max(0, 1 + u)."""
 
     levels: int = 3
     hidden: int = 128
     rectified: bool = True
+    kl_warmup: float = added(0.1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,13 +92,13 @@ class TopDownPosterior(Distribution):
 class StructuredVAE(Variant):
     """A hierarchy of latent variables whose posterior keeps the dependencies of its prior.
 
-        p(u_L) = N(0, I),   p(u_l|z_{l+1}) = N(mu_l(z_{l+1}), sigma_l^2(z_{l+1})),   z_l = max(0, u_l),   p(x|z_1)
+        p(u_L) = N(0, I),   p(u_l|z_{l+1}) = N(mu_l(z_{l+1}), sigma_l^2(z_{l+1})),   z_l = max(0, 1 + u_l),   p(x|z_1)
         q(u_L|x) = encoder(x),   q(u_l|z_{l+1}, x)  proportional to  p(u_l|z_{l+1}) N(u_l; m_l(x), s_l^2(x))
-        loss = r + sum_l E KL(q(u_l|z_{l+1}, x) || p(u_l|z_{l+1})),   r = -E log p(x|z_1)
+        loss = r + w sum_l E KL(q(u_l|z_{l+1}, x) || p(u_l|z_{l+1})),   r = -E log p(x|z_1)
 
-    Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. With ``rectified`` = false z_l = u_l. One level without rectified
-    units is the VAE. Evaluation's latent vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated
-    by weights of all levels together.
+    Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``kl_warmup``), and 1 without a warm-up. With
+    ``rectified`` = false z_l = u_l. One level without rectified units is the VAE, once w is 1. Evaluation's latent
+    vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated by weights of all levels together.
 
     References:
         Salimans, *A Structured Variational Auto-encoder for Learning Deep Hierarchies of Sparse Features*, 2016.
@@ -112,6 +113,9 @@ class StructuredVAE(Variant):
            the board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and messages that
            all come from the last layer of one encoder.
         4. Reconstructions and representations take every level's mean given that of the level above.
+        5. z_l = max(0, 1 + u_l) in place of max(0, u_l): below the top the same model, whose mu_l takes up the 1; but
+           at first most units are above 0, where they have a gradient. This and the warm-up of the KL are choices of
+           this suite, without which levels and units were given up at the beginning.
     """
 
     Config = StructuredConfig
@@ -134,7 +138,7 @@ class StructuredVAE(Variant):
 
     def units(self, u: Tensor) -> Tensor:
         """z of u."""
-        return u.relu() if self.config.rectified else u
+        return (1 + u).relu() if self.config.rectified else u
 
     def prior(self, condition: Tensor | None = None) -> StandardNormal:
         """p(u_L), the prior of the top level; :meth:`sample` comes down from there."""

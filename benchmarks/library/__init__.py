@@ -18,7 +18,7 @@ from .latent import (
     represent,
     sample,
 )
-from .measuring import Evaluation, Evaluator, evaluate, likelihoods
+from .measuring import Evaluation, Evaluator, evaluate, likelihoods, sample_quality
 from .runs import Run, load_run, save
 from .tasks import auroc, compression, corrupt, denoise, denoising_gain, few_label_accuracy, outlier_scores
 
@@ -49,5 +49,6 @@ __all__ = [
     "reconstruct",
     "represent",
     "sample",
+    "sample_quality",
     "save",
 ]

@@ -17,13 +17,16 @@ from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
 from benchmarks.evaluation.evaluate import evaluate as measured
 from benchmarks.evaluation.families.outliers import IMAGES as OUTLIERS
+from benchmarks.evaluation.families.sample_quality import MANIFOLD_IMAGES
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
+from benchmarks.evaluation.features.kid import kid
+from benchmarks.evaluation.features.manifold import NEIGHBOURS, manifold
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space_of, judge_space_of
 from benchmarks.evaluation.judges.network import feature_network, shipped_judge
 from benchmarks.evaluation.judges.shipped import SOURCES
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.representation import subset
-from benchmarks.library.images import Array, label_tensor
+from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.latent import model_pixels, observed
 from benchmarks.library.randomness import drawn_from, kept_random_numbers
 from benchmarks.library.runs import Run, device_of, loaded_data, model_of
@@ -174,6 +177,33 @@ def likelihoods(
     with drawn_from(seed, x.device, "likelihood"):
         found = per_image(variant, x, samples, decodes, tuple(PER_IMAGE), condition)
     return {name: values.cpu() for name, values in found.items()}
+
+
+def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, float]:
+    """How close any generated images are to ``images``, in the features of a ``judge``, "mnist", "fashion_mnist" or
+    "digits": ``fid`` and ``kid``, distances; ``precision`` and ``density``, fidelity; ``recall`` and ``coverage``,
+    diversity. The four need more than five images of each. For the samples of a model, and in Inception's features, see
+    `evaluate`.
+
+    Example:
+        >>> found = sample_quality(sample(run, 50, seed=0), images, judge="digits")
+        >>> found["fid"] > sample_quality(images, images, judge="digits")["fid"]
+        True
+    """
+    if judge not in SOURCES:
+        raise UserError(unknown("judge", judge, SOURCES))
+    shape = (1, SIDES[judge], SIDES[judge])
+    reference, fakes = image_bytes(images, shape), image_bytes(generated, shape, "generated images")
+    if min(len(reference), len(fakes)) < 2:
+        raise UserError(f"two images or more of each are needed, got {len(fakes)} generated and {len(reference)}")
+    cpu = torch.device("cpu")
+    space = judge_space_of(reference, shipped_judge(judge, cpu), shape, cpu)
+    features = space(fakes.float() / 255)
+    found = {"fid": space.distance(features), "kid": kid(features, space.reference)[0]}
+    size = min(MANIFOLD_IMAGES, len(features), len(space.reference))
+    if size > NEIGHBOURS:
+        found |= manifold(space.reference[:size], features[:size])._asdict()
+    return found
 
 
 def _options(model: Run | Variant, options: dict[str, Any]) -> EvaluationConfig:

@@ -42,7 +42,7 @@ SECTIONS = (
         "Errors that the caller can mend are `benchmarks.errors.UserError`, a `ValueError` of one line. An `Array` is "
         "a tensor or a NumPy array.",
     ),
-    Section("Measure", "benchmarks", ("evaluate", "Evaluation", "Evaluator", "likelihoods")),
+    Section("Measure", "benchmarks", ("evaluate", "Evaluation", "Evaluator", "likelihoods", "sample_quality")),
     Section(
         "Use a model",
         "benchmarks",

@@ -22,7 +22,9 @@ from benchmarks.training.checkpoint import WEIGHTS_FILE, fill_model, packed, unp
 from variants import Variant
 
 # Below a results folder: where runs lie, those with weights first.
-_PLACES = ("runs", f"{REPRODUCTION}/runs", "verification/runs", "reference", f"{REPRODUCTION}/reference")
+_PLACES = (
+    "runs", f"{REPRODUCTION}/runs", "verification/runs", "tuning/runs", "reference", f"{REPRODUCTION}/reference",
+)  # fmt: skip
 # The fact of a file of weights that says that `save` wrote it.
 _SAVED = "saved_model"
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from benchmarks.records.record import Record
+from benchmarks.records.record import MEASURED, Record
 
-# The detail with what was measured on the way, by name: {"objective@5": 14.8}.
-MEASURED = "measured"
 # The detail with the terms of the objective on test images, and that with the number of pixel channels of an image that
 # it is summed over.
 TERMS, PIXELS = "objective_terms", "pixels"
@@ -62,10 +60,9 @@ def number(record: Record, name: str) -> float | None:
 def standard_error(record: Record, name: str) -> float | None:
     """The standard error over images of the number of that name; None where the record has none."""
     wanted = parts(name)
-    if wanted.at is not None or wanted.term is not None:
+    if wanted.term is not None:
         return None
-    error = record.metrics.get(f"{wanted.metric}_se")
-    return _per_pixel(record, error) if wanted.per_pixel else error
+    return number(record, name.replace(wanted.metric, f"{wanted.metric}_se", 1))
 
 
 def _per_pixel(record: Record, value: float | None) -> float | None:

@@ -515,7 +515,7 @@ def command(section: Section, row: Row, variant: str | None = None) -> str:
 
 
 def failures(records: Sequence[Record]) -> str:
-    """Cells that ended badly, each with its error."""
+    """Runs that ended badly, each with its error."""
     lines = []
     for record in sorted(records, key=lambda r: r.run_id):
         error = record.error or {}

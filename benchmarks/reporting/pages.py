@@ -225,7 +225,7 @@ def _family_picture(
         return _picture(file, heading, lambda: figures.sheet(best, files, DENOISED_FILE, 4.3), output, caption, best)
     if family.name == "outliers":
         caption = (
-            "How each score tells outliers from test images, with the AUROC of the best row of each family ; "
+            "How each score tells outliers from test images, with the AUROC of the best row of each family; "
             "all other rows grey; the dotted line is chance; the lowest seed of each row."
         )
         return _picture(file, heading, lambda: figures.roc_curves(section, rows, files), output, caption, rows)

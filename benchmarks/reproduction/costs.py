@@ -11,11 +11,12 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.config import Config
+from benchmarks.progress.report import duration
 from benchmarks.records.identity import identity
 from benchmarks.records.record import Record
 from benchmarks.reproduction.targets import Target
 from benchmarks.sweep.workers import default_jobs
-from benchmarks.wording import counted, duration
+from benchmarks.wording import counted
 
 # What TARGETS=quick stands for: targets that end within so many seconds, each by itself.
 QUICK_SECONDS = 600
@@ -74,12 +75,14 @@ def _of_recipe(cell: Config, records: Sequence[Record]) -> float | None:
 
 
 def _of_model(cell: Config, records: Sequence[Record]) -> float | None:
-    """The median time of records of the same model, data and batches, had they trained as many epochs."""
+    """The median time of records of the same model, data, batches and unit of the budget, had they trained as long."""
     wanted = cell.resolved()
+    length, unit = cell.training.length
     found = []
     for record in records:
-        if _model(record.config) == _model(wanted):
-            longer = wanted["training"]["epochs"] / record.config["training"]["epochs"]
+        same_unit = ("steps" in record.config["training"]) == (unit == "steps")
+        if same_unit and _model(record.config) == _model(wanted):
+            longer = length / record.config["training"][unit]
             found.append(record.timing["total_seconds"] + (longer - 1) * record.timing["train_seconds"])
     return statistics.median(found) if found else None
 
@@ -91,7 +94,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 def _model(config: Mapping[str, Any]) -> list[Any]:
     same = identity(config)
     training = {name: same["training"].get(name) for name in ("batch_size", "precision")}
-    return [same["variant"], same["network"], same["dataset"], training]
+    return [same["variant"], same["network"], same["dataset"], training, "steps" in same["training"]]
 
 
 def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs: int | None) -> bool:
@@ -103,8 +106,8 @@ def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs
 def describe(
     asked: Sequence[Asked], states: Mapping[str, str], records: Sequence[Record], device: torch.device, jobs: int | None
 ) -> str:
-    """A line a target: its cells, how many have no record yet (``states``, by run id, begin with "run"), how long all
-    of them take and those that are left; then what is left in all."""
+    """A line a target: its runs, how many have no record yet (``states``, by run id, begin with "run"), how long all of
+    them take and those that are left; then what is left in all."""
     side = jobs or default_jobs(device)
     lines: list[list[Any]] = []
     left: dict[str, float | None] = {}
@@ -117,13 +120,14 @@ def describe(
             one.target.id, one.budget, len(ids), len(pending), "?" if whole is None else duration(whole),
             "nothing" if not pending else "?" if rest is None else duration(rest), known.known_from or "no record",
         ])  # fmt: skip
-        left |= {run_id: known.seconds.get(run_id) for run_id in pending}
-    header = ["target", "budget", "cells", "to do", "all of it takes", "what is left", "known from"]
+        # Of a run that several targets share, one of them may know more than another.
+        left |= {run_id: known.seconds.get(run_id, left.get(run_id)) for run_id in pending}
+    header = ["target", "budget", "runs", "to do", "all of it takes", "what is left", "known from"]
     lengths = [seconds for seconds in left.values() if seconds is not None]
     unknown = len(left) - len(lengths)
-    total = f"{counted(len(left), 'cell')} to do, {side} at a time"
+    total = f"{counted(len(states), 'run')}: {len(states) - len(left)} done, {len(left)} to do"
     if lengths:
-        total += f": about {duration(max(max(lengths), sum(lengths) / side))}"
+        total += f", about {duration(max(max(lengths), sum(lengths) / side))} with {side} at a time"
     if unknown:
-        total += f"{', and' if lengths else ':'} {counted(unknown, 'cell')} of unknown length"
+        total += f"{', and' if lengths else ','} {counted(unknown, 'run')} of unknown length"
     return f"{tabulate(lines, header, disable_numparse=True)}\n{total}"

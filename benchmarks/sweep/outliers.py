@@ -25,7 +25,7 @@ def outlier_sets(config: DatasetConfig, data: Dataset, root: Path, device: torch
 
     def observed(images: Tensor, facts: Mapping[str, Any]) -> Outliers:
         shown = observe_evaluation(images[:IMAGES], config).to(device)
-        return Outliers(shown, {**facts, "outliers": len(shown)})
+        return Outliers(shown, facts)
 
     found: dict[str, Outliers | str] = {
         "dataset": "no other data set was named: set dataset.outliers",

@@ -76,7 +76,7 @@ def train(
         watch.look(done, {})
 
     epochs = math.ceil(budget.steps / budget.steps_per_epoch)
-    pace = Pace(epochs, budget.steps_per_epoch, config.batch_size, done.epoch, show_progress)
+    pace = Pace(epochs, budget.steps_per_epoch, config.batch_size, done.epoch, show_progress, budget.steps)
     while done.step < budget.steps and not watch.out_of_patience(done):
         seed_everything(seed, "epoch", done.epoch)
         variant.train()

@@ -10,21 +10,23 @@ from benchmarks.progress.report import INTERVAL, Status, has_listener, report
 
 
 class Pace:
-    """Counts the steps of a training run of ``epochs`` times ``steps`` (an epoch's), from the epoch ``done`` on.
+    """Counts the steps of a training run of ``epochs`` times ``steps`` (an epoch's), from the epoch ``done`` on. The
+    last epoch may be a part of one: ``total`` steps are then all there are.
 
     Reports go to the listener of :mod:`benchmarks.progress.report`. Where there is none, as in a notebook, and ``show``
     is True, a progress bar shows the same.
     """
 
-    def __init__(self, epochs: int, steps: int, batch: int, done: int, show: bool) -> None:
+    def __init__(self, epochs: int, steps: int, batch: int, done: int, show: bool, total: int | None = None) -> None:
         self.epochs, self.steps, self.batch, self.first = epochs, steps, batch, done
+        self.total = epochs * steps if total is None else total
         self.began = self.epoch_began = time.monotonic()
         self.due = self.began + INTERVAL
         self.images_per_second: float | None = None
         self.loss: float | None = None
         # disable=None: no bar where the output is a file.
         hidden = None if show and not has_listener() else True
-        self.bar = tqdm(total=epochs * steps, initial=done * steps, unit="step", disable=hidden, leave=False)
+        self.bar = tqdm(total=self.total, initial=done * steps, unit="step", disable=hidden, leave=False)
 
     def step(self, epoch: int, done: int) -> None:
         """``done`` steps of ``epoch`` (from 0) have been given to the device."""
@@ -50,7 +52,7 @@ class Pace:
         """``epoch`` has ended, with its ``row`` of the history: only here is anything known of the loss."""
         self.loss, self.images_per_second = row["loss"], row["images_per_second"]
         if not self.bar.disable:
-            self.bar.update((epoch + 1) * self.steps - self.bar.n)
+            self.bar.update(min((epoch + 1) * self.steps, self.total) - self.bar.n)
             shown = {"loss": f"{row['loss']:.2f}", "images/s": f"{row['images_per_second']:,.0f}"}
             self.bar.set_postfix(shown | {key: f"{row[key]:.2f}" for key in row if key.startswith("validation_")})
 
@@ -64,7 +66,8 @@ class Pace:
         notes = [] if self.images_per_second is None else [f"{self.images_per_second:,.0f} images/s"]
         notes += [] if self.loss is None else [f"loss {self.loss:.2f}"]
         left = self._left(epoch, done, now)
-        return Status(self._epoch(epoch), done, self.steps, "steps", left, tuple(notes))
+        steps = min(self.steps, self.total - epoch * self.steps)
+        return Status(self._epoch(epoch), done, steps, "steps", left, tuple(notes))
 
     def _epoch(self, epoch: int) -> str:
         return f"epoch {epoch + 1}/{self.epochs}"
@@ -72,4 +75,4 @@ class Pace:
     def _left(self, epoch: int, done: int, now: float) -> float:
         """By all steps of this process, the validation between them included."""
         taken = (epoch - self.first) * self.steps + done
-        return (now - self.began) / max(1, taken) * ((self.epochs - epoch) * self.steps - done)
+        return (now - self.began) / max(1, taken) * max(0, self.total - epoch * self.steps - done)

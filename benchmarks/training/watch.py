@@ -33,7 +33,7 @@ class Watch:
         measure: Numbers | None,
     ) -> None:
         if config.select == "validation" and validate is None:
-            raise UserError("training.select=validation needs the argument validate")
+            raise UserError("training.select=validation needs validation images: the argument validate")
         if budget.measured and measure is None:
             raise UserError("training.measure_at needs the argument measure")
         self.variant, self.config, self.budget = variant, config, budget

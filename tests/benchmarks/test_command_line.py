@@ -64,7 +64,7 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(
     monkeypatch.setattr(cell, "evaluate", evaluate)
     assert bench(tmp_path, "--variants", "beta_vae,vae", *SMALL) == 1
     assert {r.variant: r.status for r in read_records(tmp_path / "results")[0]} == {"beta_vae": "failed", "vae": "ok"}
-    assert "that ended badly" in (tmp_path / "reports" / "digits.md").read_text()
+    assert "Runs that ended badly" in (tmp_path / "reports" / "digits.md").read_text()
     assert "1 failed" in capsys.readouterr().out
     # Without retry it stays as it is, and so does the exit status; with it, it is run again.
     monkeypatch.setattr(cell, "evaluate", original)

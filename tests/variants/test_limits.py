@@ -1,5 +1,7 @@
 """Settings at which a variant is another one: same seed, same draws, the same loss and the same gradients."""
 
+import math
+
 import pytest
 import torch
 
@@ -104,10 +106,24 @@ def test_beta_vae_capacity_follows_progress_not_calls():
 
 def test_joint_vae_pulls_each_kl_to_its_own_capacity():
     x = binary_images(6, dtype=torch.float64)
-    model = small("joint_vae", dtype=torch.float64, gamma=3.0, capacity_z=4.0, capacity_c=1.0)
+    model = small("joint_vae", dtype=torch.float64, gamma=3.0, capacity_z=4.0, capacity_c=1.0, rise=1.0)
     loss, terms = model.loss(batch(x), NOW)
     penalty = 3 * ((terms["kl_z"].mean() - 2.8).abs() + (terms["kl_c"].mean() - 0.7).abs())
     assert loss.item() == pytest.approx((terms["reconstruction"].mean() + penalty).item(), rel=1e-12)
+
+
+def test_joint_vae_capacities_rise_at_one_rate_until_the_category_holds_no_more():
+    model = small("joint_vae", capacity_z=5.0, capacity_c=5.0, rise=0.25)
+    log_categories = math.log(model.config.categories)
+    for progress, expected_z, expected_c in (
+        (0.0, 0.0, 0.0),
+        (0.05, 1.0, 1.0),
+        (0.2, 4.0, log_categories),
+        (0.25, 5.0, log_categories),
+        (1.0, 5.0, log_categories),
+    ):
+        C_z, C_c = model.capacities(torch.tensor(progress))
+        assert (C_z.item(), C_c.item()) == pytest.approx((expected_z, expected_c))
 
 
 def test_more_draws_inside_the_elbo_are_its_mean():

@@ -282,7 +282,7 @@ def test_the_teacher_of_dfc_stays_frozen_and_in_evaluation_mode():
         ("info_vae", {"alpha": -3.0, "scale": 1.0}, "weight of the MMD, must be 0 or above"),
         ("info_vae", {"alpha": 2.0}, "variant.alpha must be 1 or below"),
         ("gumbel_vae", {"categories": 1}, "variant.categories must be 2 or above"),
-        ("joint_vae", {"capacity_c": 5.0}, "variant.capacity_c must not exceed log"),
+        ("joint_vae", {"rise": 0.0}, "variant.rise must be between 0.001 and 1, got 0.0"),
         ("vq_vae", {"codebook": "sgd"}, "unknown variant.codebook 'sgd'"),
         ("logcosh_vae", {"sharpness": float("nan")}, "variant.sharpness must be above 0, got nan"),
     ],

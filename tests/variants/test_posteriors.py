@@ -108,6 +108,7 @@ def test_samples_have_the_mean_that_the_importance_estimate_of_all_images_gives(
         ("auxiliary_vae", {"analytic_kl": False}, "variant.analytic_kl must stay True"),
         ("structured_vae", {"levels": 0}, "variant.levels must be above 0"),
         ("structured_vae", {"hidden": 0}, "variant.hidden must be above 0"),
+        ("structured_vae", {"kl_warmup": 1.5}, "variant.kl_warmup must be between 0 and 1"),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(name, options, message):
@@ -496,7 +497,7 @@ def test_every_level_is_the_prior_given_the_level_above_times_a_message_of_the_i
     levels = model.draw_levels(model.posterior(x), 5)
     outputs = model.encoder(x).split(6, dim=-1)
     for above, level, prior, output in zip(levels, levels[1:], model.priors, outputs[1:], strict=False):
-        p = prior(above.u.clamp(min=0))
+        p = prior((1 + above.u).clamp(min=0))
         message_precision = (-output[:, 3:]).exp()
         precision = 1 / p.variance + message_precision
         assert torch.allclose(level.p.loc, p.loc)
@@ -525,16 +526,28 @@ def test_the_closed_kl_of_all_levels_is_the_mean_over_draws():
     assert torch.allclose(closed["reconstruction"], drawn["reconstruction"])
 
 
-def test_rectified_units_pass_on_what_is_above_zero_and_nothing_else():
+def test_rectified_units_pass_on_what_is_above_minus_one_and_nothing_else():
     model, x = double("structured_vae"), binary_images(8, dtype=torch.float64)
     u = torch.randn(8, 3, dtype=torch.float64)
-    below = torch.where(u < 0, 5 * u, u)
+    below = torch.where(u < -1, 5 * u, u)
+    assert (u < -1).any()
     assert torch.equal(model.decode(u), model.decode(below))
     z = model.represent(x)
-    assert torch.equal(z, model.posterior(x).mean.clamp(min=0))
+    assert torch.equal(z, (1 + model.posterior(x).mean).clamp(min=0))
     plain = double("structured_vae", rectified=False)
     assert not torch.equal(plain.decode(u), plain.decode(below))
     assert torch.equal(plain.represent(x), plain.posterior(x).mean)
+
+
+def test_the_kl_of_a_hierarchy_counts_in_proportion_to_progress_until_the_warm_up_is_over():
+    model, x = double("structured_vae", kl_warmup=0.2), binary_images(4, dtype=torch.float64)
+    for progress, weight in ((0.0, 0.0), (0.05, 0.25), (0.2, 1.0), (1.0, 1.0)):
+        loss = replay(model, x, progress=torch.tensor(progress, dtype=torch.float64))
+        expected = (loss.terms["reconstruction"] + weight * loss.terms["kl"]).mean()
+        assert loss.value.item() == pytest.approx(expected.item(), rel=1e-12)
+    without = double("structured_vae", kl_warmup=0.0)
+    loss = replay(without, x, progress=torch.tensor(0.0, dtype=torch.float64))
+    assert loss.value.item() == pytest.approx((loss.terms["reconstruction"] + loss.terms["kl"]).mean().item())
 
 
 def test_a_conditional_normal_broadcasts_its_inputs():

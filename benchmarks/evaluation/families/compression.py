@@ -61,8 +61,8 @@ def _metrics(k: int) -> dict[str, Metric]:
         ),
         f"compression_of_pca_{k}": Metric(
             f"MSE over PCA's, k = {k}", "ratio", "lower",
-            f"the same over that of a PCA of the images with {k} components: below 1 the code is the better one", 3,
-            needs=NEEDS, summary=k == 8,
+            f"squared error of images decoded from k = {k} numbers over that of a PCA of the images with as many "
+            "components: below 1 the code is the better one", 3, needs=NEEDS, summary=k == 8,
         ),
     }  # fmt: skip
 

@@ -126,7 +126,7 @@ def test_every_score_is_higher_for_outliers_and_exchanging_the_sets_turns_it_rou
         assert found.metrics[name] == 1, name
         assert exchanged.metrics[name] == 0, name
     assert {found.not_applicable[name] for name in NAMES[3:]} == {"none left out"}
-    assert found.details["outliers_dataset"] == {"dataset": "bright", "test_images": 30}
+    assert found.details["outliers_dataset"] == {"dataset": "bright", "test_images": 30, "outliers": 30}
     assert "dataset,mse,0.0000,1.0000" in found.tables["roc.csv"].splitlines()
     assert "class," not in found.tables["roc.csv"]
 
@@ -134,7 +134,7 @@ def test_every_score_is_higher_for_outliers_and_exchanging_the_sets_turns_it_rou
 def test_no_other_number_sees_the_outliers_and_no_score_those_beside_it():
     dark, bright = dark_and_bright(40)
     mixed = torch.cat([dark[:20], bright[:20]])
-    usual, bright = dark[20:], bright[20:]
+    usual, bright = dark[20:30], bright[20:]
     one, other = found_with(mixed, bright), found_with(mixed, usual)
     variant, data, config = of_dark_images()
     none = evaluate(variant, EvaluationData(mixed, None, data.probe, None, data.spaces), config, 0)
@@ -165,10 +165,11 @@ def test_ragged_batches_give_the_same_areas(size, decodes, monkeypatch):
 def test_only_the_first_of_each_are_looked_at(monkeypatch):
     monkeypatch.setattr(family, "IMAGES", 20)
     dark, bright = dark_and_bright(30)
-    x = torch.cat([dark[:20], bright[:10]])
-    found = found_with(x, bright[:20])
+    found = found_with(torch.cat([dark[:20], bright[:10]]), torch.cat([bright[:20], dark[20:]]))
     assert [found.metrics[name] for name in OF_DATASET] == [1, 1, 1]
-    assert found.details["outliers_dataset"]["test_images"] == 20
+    assert found.details["outliers_dataset"] == {"dataset": "bright", "test_images": 20, "outliers": 20}
+    # No more outliers than test images.
+    assert found_with(dark[:5], bright).details["outliers_dataset"]["outliers"] == 5
 
 
 def test_areas_of_images_and_their_own_copies_are_one_half():

@@ -50,6 +50,6 @@ def test_the_table_of_the_readme_has_every_call():
 def test_every_line_of_the_readmes_table_runs(line, run, images, labels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # No more draws than a test needs.
-    line = line.replace('judge="digits"', 'judge="digits", generated_images=50, importance_samples=2')
+    line = line.replace('labels, judge="digits"', 'labels, judge="digits", generated_images=50, importance_samples=2')
     known = {name: getattr(library, name) for name in library.__all__}
     assert eval(line, known | {"run": run, "images": images, "labels": labels}) is not False

@@ -7,15 +7,14 @@ import pytest
 import torch
 
 import variants
-from benchmarks import Evaluator, encode, evaluate, fit, likelihoods, sample
+from benchmarks import Evaluator, encode, evaluate, fit, likelihoods, sample, sample_quality
 from benchmarks.data import cache_root, feature_cache
 from benchmarks.errors import UserError
-from benchmarks.evaluation.features.frechet import frechet_distance, statistics
 from benchmarks.evaluation.judges import network
-from benchmarks.evaluation.judges.network import shipped_judge
 from benchmarks.evaluation.likelihood import log_likelihood_of
 from benchmarks.library.latent import observed
 from benchmarks.library.measuring import PER_IMAGE
+from benchmarks.seeding import seed_everything
 
 from ..cells import CPU, digits, setting
 
@@ -30,18 +29,23 @@ def test_every_family_of_metrics_is_measured_on_given_images(run, images, labels
     assert found.metrics.keys().isdisjoint(found.not_applicable)
 
 
-def test_the_distance_to_the_images_given_is_in_the_features_of_the_judge_that_is_named(run, images):
+def test_samples_are_judged_alike_by_an_evaluation_and_by_themselves(run, images):
     found = evaluate(run, images, judge="digits", **FEW)
-    judge = shipped_judge("digits", CPU).network
-    torch.manual_seed(0)
-    from benchmarks.seeding import seed_everything
-
     seed_everything(0, "samples")
-    with torch.no_grad():
-        drawn = judge.features((sample(run, 150) * 255).round() / 255)
-        given = judge.features(torch.tensor((images * 255).round() / 255)[:, None].float())
-    expected = frechet_distance(statistics(drawn), statistics(given))
-    assert found.metrics["fid_features"] == pytest.approx(expected, rel=1e-4)
+    alone = sample_quality(sample(run, 150), images, judge="digits")
+    assert found.metrics["fid_features"] == pytest.approx(alone["fid"], rel=1e-5)
+    assert found.metrics["kid_features"] == pytest.approx(alone["kid"], rel=1e-5)
+    for name in ("precision", "recall", "density", "coverage"):
+        assert found.metrics[name] == alone[name], name
+
+
+def test_images_are_at_no_distance_from_themselves_and_nearer_than_noise(images):
+    same = sample_quality(images, images, judge="digits")
+    assert same["fid"] == pytest.approx(0, abs=1e-3)
+    assert same["precision"] == same["recall"] == same["coverage"] == 1
+    noise = sample_quality(torch.rand(200, 8, 8), images, judge="digits")
+    assert noise["fid"] > 100
+    assert "recall" not in sample_quality(images[:4], images, judge="digits")
 
 
 def test_classifiers_are_fitted_on_the_training_images_of_the_run_or_on_those_given(run, images, labels):
@@ -134,6 +138,9 @@ def test_an_evaluation_follows_its_seed_and_does_not_move_the_callers_random_num
         (lambda r, x, y: evaluate(r, x, train_labels=y), "train_labels need train_images"),
         (lambda r, x, y: evaluate(r, x[:1]), "two images or more are needed, got 1"),
         (lambda r, x, y: likelihoods(variants.build("ae", (1, 8, 8)), x), "log p.x. is not defined: an autoencoder"),
+        (lambda r, x, y: sample_quality(x, x, "cifar"), "unknown judge 'cifar'"),
+        (lambda r, x, y: sample_quality(x[:1], x, "digits"), "two images or more of each are needed, got 1"),
+        (lambda r, x, y: sample_quality(x, x, "mnist"), r"images have shape .*takes \(n, 1, 28, 28\)"),
         (lambda r, x, y: likelihoods(r, x, samples=0), "samples must be above 0, got 0"),
     ],
 )

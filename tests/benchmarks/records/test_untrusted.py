@@ -277,3 +277,18 @@ def test_names_that_no_folder_or_record_could_bear_are_refused_when_composed():
     assert from_plain(config | {"dataset": config["dataset"] | {"name": "été"}}).run_id.startswith("été-vae-")
     with pytest.raises(ValueError, match="invisible characters"):
         from_plain(config | {"dataset": config["dataset"] | {"title": "a\u202eb"}})
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        ([1.0], "must be dict"),
+        ({"elbo@5": "high"}, r"\['elbo@5'\] must be a finite number"),
+        ({"elbo@5": 1e200}, "finite"),
+    ],
+)
+def test_numbers_on_the_way_that_reports_could_not_compute_with_are_refused(measured, message):
+    read = read_record(RESULTS / "reference" / published("vae")["run_id"] / "record.json")
+    with pytest.raises(RecordError, match=message):
+        dataclasses.replace(read, details=read.details | {"measured": measured})
+    assert dataclasses.replace(read, details=read.details | {"measured": {"elbo@5": -100.0, "kl@5": None}})

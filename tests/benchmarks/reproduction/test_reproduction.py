@@ -13,7 +13,7 @@ from benchmarks.__main__ import main
 from benchmarks.config import compose_seeds, conf_folder
 from benchmarks.errors import UserError
 from benchmarks.records.made_for import read_made_for
-from benchmarks.records.numbers import number
+from benchmarks.records.numbers import number, standard_error
 from benchmarks.records.record import read_records, write_record
 from benchmarks.reporting import verdicts
 from benchmarks.reporting.boundary.output import Output
@@ -257,6 +257,12 @@ def test_a_quantity_is_a_metric_a_term_of_the_objective_or_one_measured_on_the_w
     one = record(metrics={"objective": 78.4}, details=details)
     assert number(one, name) == (None if expected is None else pytest.approx(expected))
     assert number(dataclasses.replace(one, details={}), "objective_per_pixel") is None
+    # Of a number on the way, the standard error is that of the same weights.
+    noted = dataclasses.replace(
+        one, metrics={"elbo_se": 0.5}, details={"pixels": 784, "measured": {"elbo_se@5": 0.784}}
+    )
+    errors = [standard_error(noted, of) for of in ("elbo", "elbo@5", "elbo_per_pixel@5", "elbo@6", "objective.kl")]
+    assert errors == [0.5, 0.784, pytest.approx(0.001), None, None]
     broken = dataclasses.replace(one, status="failed", error={"type": "E", "message": "m", "traceback": ""})
     assert number(broken, name) is None
 
@@ -355,15 +361,15 @@ def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monke
     command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
     assert main([*command, "--targets", "quick"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^brief +full +1 +1 +9 minutes +9 minutes +an estimate$", shown, re.MULTILINE)
+    assert re.search(r"^brief +full +1 +1 +9 min +9 min +an estimate$", shown, re.MULTILINE)
     assert "lengthy" not in shown
     assert "untold" not in shown
-    assert "1 cell to do, 1 at a time: about 9 minutes" in shown
+    assert "1 run: 0 done, 1 to do, about 9 min with 1 at a time" in shown
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^untold +full +1 +1 +\? +\? +no record$", shown, re.MULTILINE)
     # The three share their one cell, whose length two of them know.
-    assert "1 cell to do" in shown
+    assert "1 run: 0 done, 1 to do, about 11 min with 1 at a time" in shown
     for path in (tmp_path / "conf" / "paper").glob("brief.yaml"):
         path.unlink()
     only.pop("brief")

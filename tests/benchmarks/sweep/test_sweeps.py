@@ -113,6 +113,11 @@ def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_eval
     longer = configuration("vae", 0, f"training.epochs={4 * configuration('vae', 0).training.epochs}")
     text = plan.describe_plan([longer], setting(tmp_path), retry=False, jobs=1)
     assert text.startswith(f"{longer.run_id}: run, about 7 min 10 s")
+    # Steps are not compared with epochs, and with steps by their number.
+    steps = configuration("vae", 1, "training.steps=40")
+    assert ", about" not in plan.describe_plan([steps], setting(tmp_path), retry=False, jobs=1)
+    timed = replace(slow, config=configuration("vae", 0, "training.steps=10").resolved())
+    assert plan.longest_first([configuration("vae", 1, "training.steps=10"), steps], [timed])[0] == steps
 
 
 def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path):
@@ -214,7 +219,9 @@ def test_a_record_of_another_schema_is_refused_with_a_message_and_kept(tmp_path)
     assert json.loads(path.with_name("record.json.unreadable").read_text())["run_id"] == record.run_id
 
 
-def test_tensorboard_is_written_when_asked_for_and_not_otherwise(tmp_path):
+def test_tensorboard_is_written_when_asked_for_and_not_otherwise(tmp_path, monkeypatch):
+    # Both runs have the same data for outliers: none.
+    monkeypatch.setenv("VAE_DATA_ROOT", str(setting(tmp_path).data_root))
     assert bench(tmp_path, "--variants", "vae", "--seeds", "0") == 0
     assert bench(tmp_path, "--variants", "vae", "--seeds", "1", "--tracker", "tensorboard") == 0
     without, with_events = (setting(tmp_path).run_folder(configuration("vae", seed)) for seed in (0, 1))

@@ -48,6 +48,26 @@ def test_a_resumed_run_is_timed_by_its_own_steps_alone(clock):
     assert (heard[0].doing, heard[0].left) == ("epoch 3/4", 19.0)
 
 
+def test_a_budget_that_ends_within_an_epoch_is_counted_to_its_end(clock, monkeypatch):
+    heard = []
+    with listening(heard.append):
+        counting = Pace(epochs=2, steps=10, batch=50, done=0, show=True, total=13)
+        for epoch, steps in ((0, 10), (1, 3)):
+            for step in range(1, steps + 1):
+                clock.now += 1.0
+                counting.step(epoch, step)
+        counting.validating(1)
+    assert [(status.done, status.total, status.left) for status in (heard[0], *heard[-2:])] == [
+        (1, 10, 12.0), (3, 3, 0.0), (0, 0, 0.0),
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    bar = Pace(epochs=2, steps=10, batch=50, done=0, show=True, total=13)
+    for epoch in range(2):
+        bar.epoch(epoch, {"loss": 1.0, "images_per_second": 1.0})
+    assert bar.bar.n == bar.bar.total == 13
+    bar.close()
+
+
 def test_fast_steps_are_reported_twice_a_second(clock):
     heard = []
     with listening(heard.append):

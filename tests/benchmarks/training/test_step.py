@@ -73,6 +73,15 @@ def test_a_captured_step_ends_with_the_weights_and_means_of_an_eager_one(name):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_graph_on_the_gpu_holds_rmsprop_with_a_rate_that_falls(momentum):
+    config = TrainingConfig(batch_size=50, optimiser="rmsprop", centred=True, momentum=momentum, learning_rate=1e-2)
+    device = torch.device("cuda")
+    captured = trained(lambda *arguments: CapturedStep(*arguments, graph=CUDAGraph), "vae", config, device)
+    agree(captured, trained(Step, "vae", config, device), 1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", variants.names())
 def test_a_graph_on_the_gpu_ends_with_the_weights_and_means_of_an_eager_step(name):
     config, device = TrainingConfig(batch_size=50), torch.device("cuda")
@@ -89,6 +98,29 @@ def test_a_rate_that_was_recorded_as_a_number_would_be_noticed():
     frozen = trained(lambda *arguments: Frozen(*arguments, graph=Rerun), "vae", config)
     with pytest.raises(AssertionError):
         agree(frozen, trained(Step, "vae", config), 1e-5)
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_means_are_of_the_epoch_so_far_and_another_epoch_begins_without_them(captured):
+    variant = variants.build("vae", (1, 8, 8), MLP(latent_size=4, hidden=[16]))
+    arguments = (variant, images(), BINARY, TrainingConfig(batch_size=50), CPU)
+    step = CapturedStep(*arguments, graph=Rerun) if captured else Step(*arguments)
+    noted, loss = [], variant.loss
+
+    def noting(batch, progress):
+        result = loss(batch, progress)
+        noted.append((len(batch.images), result.value.item()))
+        return result
+
+    variant.loss = noting
+    for _ in range(3):
+        noted.clear()
+        step.begin()
+        for rows in torch.arange(230).split(50):
+            step(rows, torch.tensor(0.5), 1.0)
+            expected = sum(count * value for count, value in noted) / sum(count for count, _ in noted)
+            # Twice: reading takes nothing away.
+            assert [step.means()["loss_model"] for _ in range(2)] == pytest.approx([expected] * 2, rel=1e-5)
 
 
 def test_capture_is_asked_for_by_name_and_refused_aloud_where_it_has_no_effect(monkeypatch, caplog):

@@ -1,0 +1,36 @@
+"""A budget in steps is called so on every page, and never taken for epochs."""
+
+import dataclasses
+
+from benchmarks.reporting import reproduction
+from benchmarks.reporting.board import protocol
+from benchmarks.reporting.rows import sections
+from benchmarks.reporting.verdicts import judge
+
+from ..reproduction.test_reproduction import plan_of, records_of
+from .test_reports import record
+
+
+def test_a_board_says_how_many_steps_its_runs_took():
+    training = record().config["training"]
+    (epochs,) = sections([record()])
+    (steps,) = sections([record(config=record().config | {"training": training | {"steps": 20_000}})])
+    assert "| 3 epochs, batches of 100" in protocol(epochs)
+    assert "| 20000 steps, batches of 100" in protocol(steps)
+
+
+def test_a_target_says_in_which_unit_its_recipe_was_run(tmp_path):
+    plan = plan_of(tmp_path)
+    found = records_of(reduced_vae_0=(-40, -50), reduced_vae_1=(-40, -50))
+
+    def words(**steps):
+        runs = {
+            budget: {arm: [dataclasses.replace(run, steps=steps[budget]) for run in of] for arm, of in arms.items()}
+            for budget, arms in plan.runs.items()
+        }
+        own = dataclasses.replace(plan, runs=runs)
+        return reproduction._budget_words(own, judge(own, found, {}, {})[0])
+
+    assert words(full=None, reduced=None) == "reduced, 10 of 100 epochs (10%)"
+    assert words(full=20_000, reduced=5_000) == "reduced, 5,000 of 20,000 steps (25%)"
+    assert words(full=20_000, reduced=None) == "reduced, 10 epochs of 20,000 steps"
