@@ -137,7 +137,7 @@ def stored(config: Config, setting: Setting) -> Stored:
         except FileNotFoundError:
             continue
         except NewerSchemaError as error:
-            raise UserError(f"{error}; it is left alone: update the suite, or use another results folder") from None
+            raise UserError(f"{error}: update the suite, or use another results folder") from None
         except RecordError as error:
             return Stored(path, None, str(error))
         except OSError as error:
@@ -158,7 +158,7 @@ def from_other_data(record: Record, config: Config, digest: Callable[[], str]) -
     try:
         return digest() != record.data_sha256
     except UserError as error:
-        log.info("%s: whether it was made from the data as they are now cannot be told (%s)", record.run_id, error)
+        log.info("%s: could not check whether it was made from the current data (%s)", record.run_id, error)
         return False
 
 
@@ -185,12 +185,16 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
         # Another sweep may have finished it since it was planned.
         held = stored(config, setting)
         if held.path is not None and held.record is None:
-            log.warning("set aside as %s: %s", set_aside(held.path, "unreadable").name, held.problem)
+            log.warning("invalid record, renamed to %s: %s", set_aside(held.path, "unreadable").name, held.problem)
         elif held.path is not None and held.record is not None:
             record = held.record
             if from_other_data(record, config, lambda: load().sha256):
                 kept = set_aside(held.path, "other-data").name
-                log.warning("%s was made from other data: run again, its record kept as %s", record.run_id, kept)
+                log.warning(
+                    "%s was made from different data: running it again; the old record is kept as %s",
+                    record.run_id,
+                    kept,
+                )
             elif not (retry and incomplete(record)):
                 if record.status != "failed":
                     remove_checkpoints(folder)
@@ -381,7 +385,7 @@ def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
     try:
         checkpoints.save_weights(variant, trained)
     except OSError as error:
-        log.warning("%s: its weights cannot be saved: %s", checkpoints.folder.name, error)
+        log.warning("%s: could not save its weights: %s", checkpoints.folder.name, error)
         trained.progress.notes.append(f"the weights could not be saved: {error.strerror or error}")
 
 
@@ -524,11 +528,11 @@ def _store(setting: Setting, config: Config, record: Record) -> Record:
     folder = setting.run_folder(config)
     try:
         if record.status != "ok" and (folder / RECORD_FILE).exists():
-            log.error("%s: its earlier record, which has numbers, stays", config.run_id)
+            log.error("%s: keeping its earlier record, which has metrics", config.run_id)
         else:
             write_record(folder, record)
     except OSError as error:
-        log.error("%s: its record cannot be written: %s", config.run_id, error)
+        log.error("%s: could not write its record: %s", config.run_id, error)
         return replace(record, status="failed", error=_described(error), metrics={}, not_applicable={})
     return record
 

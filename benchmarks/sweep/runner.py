@@ -77,7 +77,7 @@ def run(
     wanted = []
     for cell in {cell.run_id: cell for cell in cells}.values():
         if states[cell.run_id].startswith("done"):
-            print(f"{cell.run_id}: already there ({states[cell.run_id].removeprefix('done ').strip('()')})")
+            print(f"{cell.run_id}: already done ({states[cell.run_id].removeprefix('done ').strip('()')})")
             summary.skip(cell, setting)
         else:
             wanted.append(cell)
