@@ -158,7 +158,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
     speed = commands.add_parser("speed", help="measure the speed of training against other implementations")
     _add_reports(speed)
-    speed.add_argument("--repeats", type=whole, default=9, help="number of measurements of each implementation (default: 9)")
+    speed.add_argument("--repeats", type=whole, default=9, help="measurements per implementation (default: 9)")
     speed.add_argument("--peers", type=path, help="the Python interpreter of an environment with pythae")
     speed.set_defaults(command=_speed)
 

@@ -83,8 +83,8 @@ def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[s
                 tried.append(f"{name}: {reason}")
                 log.info("%s, %s: %s", title, name, reason)
                 continue
-            log.info("%s: %s, SHA-256 verified", title, name)
             if name in sources:
+                log.info("%s: downloaded from %s, SHA-256 verified", title, name)
                 _keep(raw, files)
             return files
     raise UserError(

@@ -169,7 +169,7 @@ def test_one_name_in_two_folders_is_refused_and_one_folder_named_twice_is_not(tm
 @pytest.mark.parametrize("name", ["été", "101", "1e3", "a b", "null", "yes", "all", "README", "speed", "x" * 65, "-a"])
 def test_a_name_with_a_meaning_of_its_own_is_refused(name, tmp_path, monkeypatch, capsys):
     conf(tmp_path, monkeypatch, **{f"dataset__{name}": OWN_DATA})
-    assert f"{name!r} cannot be the name of a data set: take letters" in refused(capsys, ["list"])
+    assert f"{name!r} cannot be the name of a data set: use at most 64 letters" in refused(capsys, ["list"])
 
 
 def test_a_name_in_latin_1_is_refused(tmp_path, monkeypatch, capsys):

@@ -73,7 +73,6 @@ def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
 def _find_files(folder: Path) -> None:
     """Leave all files in ``folder``, fetched if need be, or raise :class:`UserError` that says how to place them."""
     if not _missing(folder):
-        log.info("CelebA: files in %s", folder)
         return
     with locked(folder / ".lock"):
         missing = _missing(folder)

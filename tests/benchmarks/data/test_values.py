@@ -60,8 +60,8 @@ def test_nearly_black_images_are_named(caplog):
         (BYTES.astype(int) * 256, "int64 images with values from 0 to"),
         (BYTES.astype(np.int16) - 1, "int16 images with values from -1 to"),
         (np.where(BYTES == 7, np.nan, 1.0), "values that are NaN or infinite"),
-        (BYTES.astype(complex), "complex128 images; bytes"),
-        (BYTES.astype(str), "images; bytes"),
+        (BYTES.astype(complex), "complex128 images; expected bytes"),
+        (BYTES.astype(str), "images; expected bytes"),
         (np.zeros_like(BYTES), "every pixel in x is 0"),
         (np.zeros((20, 784), np.uint8), r"images.reshape\(-1, 28, 28\)"),
         (np.zeros((20, 8, 8, 4), np.uint8), "transparency"),
@@ -97,8 +97,8 @@ def test_booleans_are_two_classes_or_attributes():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.full(20, 2**62), r"reach 4611686018427387904, .*np\.unique"),
-        (np.full(20, 2**64 - 1, np.uint64), "reach 18446744073709551615"),
+        (np.full(20, 2**62), r"go up to 4611686018427387904, .*np\.unique"),
+        (np.full(20, 2**64 - 1, np.uint64), "go up to 18446744073709551615"),
         (np.full(20, 20), "go up to 20, but there are 20 images"),
         (np.full(20, -1), "whole numbers from 0"),
         (np.where(CLASSES > 1, 1, -1), r"\(labels > 0\)\.astype\(int\)"),
@@ -107,7 +107,7 @@ def test_booleans_are_two_classes_or_attributes():
         (np.array(["rose"] * 20), "whole numbers from 0"),
         (np.zeros((20, 2, 2), int), "whole numbers from 0"),
         (np.zeros((20, 0), int), "whole numbers from 0"),
-        (np.full((20, 2), 7), "attributes of x reach 7"),
+        (np.full((20, 2), 7), "attributes of x go up to 7"),
         (np.zeros(19, int), "20 images and 19 labels"),
     ],
 )
