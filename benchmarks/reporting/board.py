@@ -133,9 +133,9 @@ def ranking_sentence(section: Section) -> str:
     if not ranks_of(section, sort_metric(section)):
         return f"No ranks and nothing in bold: fewer than three seeds cannot tell variants apart.{italic}"
     return (
-        "**Bold**: the best mean, and all that the seeds cannot tell from it (paired over seeds: Student's 95% "
-        f"interval of the mean difference includes zero). Variants of one rank cannot be told from the best of them."
-        f"{italic}"
+        "**Bold**: the best mean, if it has three seeds or more, and all that the seeds cannot tell from it (paired "
+        "over seeds: Student's 95% interval of the mean difference includes zero). Variants of one rank cannot be told "
+        f"from the best of them.{italic}"
     )
 
 
@@ -280,9 +280,9 @@ def best_of_each_family(section: Section, metric: str) -> list[Row]:
 
 @once
 def best_labels(section: Section, metric: str) -> set[str]:
-    """The row with the best mean and those that seeds cannot tell from it. None where seeds are too few, where all are
-    equal, where neither direction is better, or where a number is only a bound: any other may be better or worse than
-    what it stands for."""
+    """The row with the best mean and those that seeds cannot tell from it. None where that row has too few seeds, where
+    all are equal, where neither direction is better, or where a number is only a bound: any other may be better or
+    worse than what it stands for."""
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
     if better is None or any(is_bound(row, metric) for row in rows):
@@ -293,6 +293,8 @@ def best_labels(section: Section, metric: str) -> set[str]:
     if len(set(means.values())) < 2:
         return set()
     best = (max if better == "higher" else min)(rows, key=lambda row: means[row.label])
+    if sorted_rows(section, metric)[0].mean(metric) != best.mean(metric):
+        return set()
     return {row.label for row in rows if row is best or not differ(best.by_seed(metric), row.by_seed(metric))}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
 from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
+from benchmarks.records.significance import FEWEST_SEEDS
 from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
@@ -405,11 +406,13 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
             lines = guide.winners(section)
             header = ["question", "best", "not told apart from it", "training", "its place elsewhere"]
             first = board.sorted_rows(section, board.sort_metric(section))[0]
+            if told := [row for row in section.rows if len(row.records) >= FEWEST_SEEDS]:
+                first = next(row for row in board.sorted_rows(section, board.sort_metric(section)) if row in told)
             (conditional if section.given else plain).extend([
                 f"### {link}",
                 table(header, lines, "left") if lines else "No winners: fewer than three seeds cannot tell variants "
                 "apart.",
-                f"To run the first row of the leaderboard again: {board.command(section, first)}",
+                f"To run {escape(first.label)} again: {board.command(section, first)}",
             ])  # fmt: skip
     sentence = "The best mean for each question, how sure it is, and what it costs on the other questions."
     return [

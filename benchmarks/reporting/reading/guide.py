@@ -131,21 +131,28 @@ def _difference(section: Section, row: Row, question: str, describe: Callable[[s
 
 
 def winners(section: Section) -> list[list[str]]:
-    """A line a question: the best row, those that seeds cannot tell from it, what its training takes and its place
-    elsewhere. None where a row has too few seeds."""
+    """A line a question: the best of the rows with seeds enough, those that seeds cannot tell from it, what its
+    training takes and its place elsewhere. Rows of fewer seeds with a better mean are named beside it."""
     lines = []
     for question in board.all_questions():
         metric = answering_metric(section, question)
-        rows = answering(section, question)
-        if metric is None or not rows or len(rows[0].by_seed(metric)) < FEWEST_SEEDS:
+        if metric is None:
             continue
-        best = rows[0]
-        tied = [row for row in rows if row.label in board.best_labels(section, metric) and row is not best]
+        rows = answering(section, question)
+        having = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
+        if not having:
+            continue
+        best = having[0]
+        tied = [row for row in having if row.label in board.best_labels(section, metric) and row is not best]
         number = f"{board.row_link(best)}: {_number(section, best, question)} {escape(CATALOGUE[metric].unit)}"
         seconds = best.timing("train_seconds")
         line = board.pca_distance(section) if metric == "fid_features" else None
         if line is not None and (best.mean(metric) or 0.0) > line:
             number += f" (a PCA's reconstructions: {line:.2f})"
+        ahead = rows[: rows.index(best)]
+        if ahead:
+            named = ", ".join(f"{board.row_link(row)} {_number(section, row, question)}" for row in ahead[:NAMED])
+            number += f"; too few seeds to tell: {named}"
         lines.append([
             escape(question), number, ", ".join(board.row_link(row) for row in tied) or "–",
             "–" if not seconds else f"{statistics.fmean(seconds):,.0f} s", elsewhere(section, best, question),

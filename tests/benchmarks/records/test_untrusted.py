@@ -111,7 +111,7 @@ def test_no_mutated_record_costs_more_than_its_own_row(tmp_path):
     assert {data["run_id"] for data in good} <= set(ids)
     assert {path.name for path in tmp_path.iterdir()} == {"results", "reports", "all.csv", "published"}
     described = plan.describe_plan(cells, setting(results), retry=True, jobs=1)
-    assert f"{MUTATIONS} cells" in described
+    assert f"{MUTATIONS} runs" in described
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):
@@ -131,7 +131,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 
 
 def test_a_record_without_a_digest_is_read_and_says_so(tmp_path):
-    data = published("vae")
+    data = {name: value for name, value in published("vae").items() if name != "digest"}
     path = tmp_path / data["run_id"] / "record.json"
     write_atomically(path, json.dumps(data).encode())
     assert read_record(path).digest is None

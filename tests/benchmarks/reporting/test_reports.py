@@ -277,6 +277,22 @@ def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_pat
     assert "bootstrap" not in page
 
 
+def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
+    store(
+        tmp_path / "r",
+        *(record("vae", seed, NATS | {"log_likelihood": -95.0 - seed}) for seed in (0, 1, 2)),
+        *(record("iwae", seed, NATS | {"log_likelihood": -99.0 - seed}) for seed in (0, 1, 2)),
+        record("miwae", 0, NATS | {"log_likelihood": -90.0}),
+    )
+    write_reports(tmp_path / "r", tmp_path)
+    index = " ".join((tmp_path / "README.md").read_text().split())
+    assert (
+        "| [vae](variants/vae.md): -96.0 ± 1.0 nats/image; too few seeds to tell: [miwae](variants/miwae.md) -90.00 |"
+        in index
+    )
+    assert "To run vae again: `make bench VARIANTS=vae" in index
+
+
 def test_two_seeds_give_no_ranks(tmp_path):
     store(tmp_path / "r", *(record(name, seed) for name in ("vae", "iwae") for seed in (0, 1)))
     write_reports(tmp_path / "r", tmp_path)

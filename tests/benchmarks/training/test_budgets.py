@@ -239,7 +239,7 @@ def test_functions_that_the_configuration_needs_are_asked_for():
         (["schedule=multi_step", "milestones=[3]", "gamma=0"], "training.gamma must be above 0, got 0"),
         (["schedule=multistep"], "unknown training.schedule 'multistep'; did you mean 'multi_step'?"),
         (["measure_at=[-1]"], "training.measure_at must be increasing whole numbers from 0"),
-        (["measure_at=[1.5]"], "training.measure_at[0]: Value '1.5' of type 'float' could not be converted"),
+        (["measure_at=[1.5]"], "training.measure_at must be a list of whole numbers"),
         (["measure_at=[1,5]"], "training.measure_at must end by training.epochs=2, got [1, 5]"),
         (["measure_at=[1,5]", "steps=4"], "training.measure_at must end by training.steps=4, got [1, 5]"),
         (["select_by=objective"], "training.select_by must stay elbo, got objective"),
