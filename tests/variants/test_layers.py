@@ -406,7 +406,7 @@ def test_a_line_that_cannot_be_read_is_refused_by_number_with_what_is_allowed(li
         ({"encoder_layers": ["reshape 2 4 4"]}, "it takes 32 numbers, but its input has 64"),
         ({"decoder_layers": ["linear 32", "reshape 2 4 4", "upsample 3"]}, "end in 2x12x12, but images are 1x8x8"),
         ({"decoder_layers": ["linear pixels", "linear 3"]}, "end in 3 numbers, but images are 1x8x8"),
-        ({"decoder_layers": ["transposed 3 1 pad 3"]}, "it needs maps"),
+        ({"decoder_layers": ["transposed 3 1 pad 3"]}, "it needs feature maps"),
         ({"decoder_layers": ["linear 4", "reshape 1 2 2", "transposed 3 1 pad 3"]}, "nothing would be left"),
     ],
 )

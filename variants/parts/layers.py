@@ -175,7 +175,8 @@ Made = tuple[list[nn.Module], Shape]
 
 def _maps(layer: Layer, shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
-        raise layer.error(f"it needs maps, but its input is {shape[0]} numbers: insert 'reshape CHANNELS HEIGHT WIDTH'")
+        mend = "insert 'reshape CHANNELS HEIGHT WIDTH'"
+        raise layer.error(f"it needs feature maps, but its input is {shape[0]} numbers: {mend}")
     channels, height, width = shape
     return channels, height, width
 

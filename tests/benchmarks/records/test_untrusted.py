@@ -144,7 +144,7 @@ def test_a_record_in_the_folder_of_another_run_is_refused(tmp_path):
     with pytest.raises(RecordError, match="is in the folder of another run"):
         read_record(store(tmp_path, other["run_id"], data))
     pretending = data | {"run_id": other["run_id"], "seed": 7}
-    with pytest.raises(RecordError, match="its seed is 7, and 0 in its configuration"):
+    with pytest.raises(RecordError, match="its seed is 7, but 0 in its configuration"):
         read_record(store(tmp_path / "pretending", other["run_id"], pretending))
 
 
