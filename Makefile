@@ -60,7 +60,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help no-environment setup data bench report results reproduce tune verify publish speed peers judges api list test test-slow lint format clean
 
-help:            ## show the targets
+help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 # setuptools advises developers of every editable installation; a user can do nothing about it.
@@ -92,25 +92,25 @@ no-environment:
 	@echo "error: no virtual environment in $(VENV): run \`make setup\`, or use another interpreter with PY=/path/to/python" >&2
 	@exit 2
 
-setup: $(INSTALLED)  ## create .venv with the pinned dependencies
+setup: $(INSTALLED)  ## create .venv and install the pinned dependencies
 ifeq ($(INSTALLED),)
 	@$(if $(filter setup,$(MAKECMDGOALS)),echo "nothing is installed: $(PY) is used as it is",:)
 endif
 
-data: setup      ## download and verify DATASETS
+data: setup      ## download DATASETS and check their SHA-256
 	@$(PY) -m benchmarks data $(call flag,datasets,DATASETS)
 
-bench: setup     ## train, evaluate, record and report VARIANTS on DATASETS for SEEDS
+bench: setup     ## train, evaluate and report VARIANTS on DATASETS with SEEDS
 	@$(PY) -m benchmarks bench $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,seeds,SEEDS) \
 		$(call flag,profile,PROFILE) $(call flag,jobs,JOBS) $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
 		$(call flag,timeout,TIMEOUT) $(call flag,tracker,TRACKER) $(call flag,launcher,LAUNCHER) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry) $(call flag,overrides,OVERRIDES)
 
-report: $(READY) ## regenerate REPORTS from RESULTS
+report: $(READY) ## write REPORTS again from RESULTS
 	@$(PY) -m benchmarks report $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
 		$(call flag,baseline,BASELINE) $(if $(HTML),--html)
 
-results: $(READY) ## all records as one table, into TABLE (.csv or .parquet)
+results: $(READY) ## export all records to TABLE (.csv or .parquet)
 	@$(PY) -m benchmarks results $(call flag,results,RESULTS) \
 		$(call flag,$(if $(filter %.parquet,$(TABLE)),parquet,csv),TABLE)
 
@@ -119,55 +119,55 @@ reproduce: setup ## run the recipes of paper TARGETS (all, quick or names) with 
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry)
 
-tune: setup      ## search options that papers leave open, of VARIANTS, with at most TRIALS runs each
+tune: setup      ## tune options that papers leave open, of VARIANTS, with at most TRIALS runs each
 	@$(PY) -c "import optuna" 2>/dev/null || $(EDITABLE) ".[tune]"
 	@$(PY) -m benchmarks tune $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,profile,PROFILE) \
 		$(call flag,trials,TRIALS) $(call flag,criterion,CRITERION) $(call flag,results,RESULTS) \
 		$(if $(RETRY),--retry) $(call flag,overrides,OVERRIDES)
 
-verify: setup    ## train and evaluate the record RUN again and compare
+verify: setup    ## repeat the run RUN and compare its metrics
 	@$(PY) -m benchmarks verify $(call quoted,$(or $(RUN),$(error which record? make verify RUN=<run-id>))) \
 		$(call flag,results,RESULTS)
 
-publish: setup   ## copy your records that ended well to RESULTS/reference
+publish: setup   ## copy successful records to RESULTS/reference
 	@$(PY) -m benchmarks publish $(call flag,results,RESULTS)
 
-speed: setup     ## measure the loop beside a hand-written one and pythae, into REPORTS/speed.md
+speed: setup     ## measure the speed of training against other implementations, into REPORTS/speed.md
 	@$(PY) -m benchmarks speed $(call flag,reports,REPORTS) $(if $(wildcard $(PEERS)),$(call flag,peers,PEERS))
 
 # pythae in an environment of its own; the torch that it runs on is the suite's.
-peers: setup     ## make the environment of the peers that `make speed` measures
+peers: setup     ## create the environment of the implementations that `make speed` measures
 	@$(PYTHON) -m venv .venv-peers
 	@$(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
 		"$$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/suite.pth"
 	@.venv-peers/bin/python -m pip install --quiet pythae==0.1.2
 
 judges: DATASETS = all
-judges: setup    ## train the shipped judges and teachers of DATASETS (by default all) again
+judges: setup    ## train the shipped judges and teachers of DATASETS (default: all) again
 	@$(PY) -m benchmarks judges $(call flag,datasets,DATASETS)
 
 api: $(READY)    ## write REPORTS/api.md, the reference of the library, from docstrings
 	@$(PY) -m benchmarks api $(call flag,reports,REPORTS)
 
-list: $(READY)   ## show registered variants, data sets and profiles
+list: $(READY)   ## list variants, data sets, networks, profiles and paper targets
 	@$(PY) -m benchmarks list
 
 # A process a core (tests/conftest.py says how many). Work is stolen, because a few tests take as long as hundreds of
 # others: by file, one process would end long after the rest. A single file is quicker without: pytest tests/FILE.
 PARALLEL := -n auto --dist worksteal
 
-test: $(TESTED)  ## the fast tests
+test: $(TESTED)  ## run the fast tests
 	@$(PY) -m pytest $(PARALLEL)
 
-test-slow: $(TESTED)  ## every test, the long ones too
+test-slow: $(TESTED)  ## run all tests, including the slow ones
 	@$(PY) -m pytest $(PARALLEL) -m "slow or not slow"
 
-lint: setup      ## ruff and mypy
+lint: setup      ## check the code with ruff and mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-format: setup    ## let ruff rewrite the files
+format: setup    ## fix and format the code with ruff
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print("interrupted: start the same command again to go on from the last checkpoint", file=sys.stderr)
+        print("interrupted: run the same command again to continue from the last checkpoint", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     finally:
         for number, handler in previous.items():
@@ -98,7 +98,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     bench.add_argument("--profile", help=f"the budget: {profiles}")
     _add_running(bench)
     bench.add_argument("--tracker", help="none or tensorboard (default: none)")
-    bench.add_argument("--launcher", help="run with processes, slurm, slurm_local or ray_cluster, in place of --jobs")
+    bench.add_argument("--launcher", help="run with processes, slurm, slurm_local or ray_cluster instead of --jobs")
     bench.add_argument("--no-report", action="store_true", help="do not write reports at the end")
     _add_folders(bench)
     separated = "Hydra overrides in one string, separated by spaces"
@@ -112,14 +112,14 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
     report = commands.add_parser("report", help="write the reports again from the records")
     _add_folders(report)
-    report.add_argument("--baseline", type=path, help="mark what changed since this earlier results folder")
+    report.add_argument("--baseline", type=path, help="mark the changes against an earlier results folder")
     report.add_argument(
         "--html", action="store_true", help="also write every page as an HTML file, beginning with index.html"
     )
     report.set_defaults(command=_report)
 
     reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
-    targets = "all, quick (what ends within 10 minutes each), or names separated by commas (default: all)"
+    targets = "all, quick (those of at most 10 minutes each), or names separated by commas (default: all)"
     reproduce.add_argument("--targets", default="all", help=targets)
     budgets = "full, reduced or ablation (default: reduced for a target that has it, otherwise full)"
     reproduce.add_argument("--budget", help=budgets)
@@ -127,47 +127,47 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
 
-    tune = commands.add_parser("tune", help="search options that a paper leaves open, on validation data")
+    tune = commands.add_parser("tune", help="tune options that a paper leaves open, on validation data")
     tune.add_argument("--variants", default="all", help=which)
     tune.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
     tune.add_argument("--profile", default="quick", help="the budget of a trial (default: quick)")
-    tune.add_argument("--trials", type=whole, default=8, help="how many runs at most for each variant (default: 8)")
+    tune.add_argument("--trials", type=whole, default=8, help="the most runs for each variant (default: 8)")
     scores = "validation_elbo, validation_log_likelihood or validation_negative_squared_error"
     tune.add_argument("--criterion", help=f"{scores} (default: the first that the variant has)")
     tune.add_argument("--retry", action="store_true", help="repeat trials that failed or diverged")
-    tune.add_argument("--results", type=path, default=Path("results"), help="folder of records (default: results)")
+    _add_results(tune)
     tune.add_argument("--overrides", dest="listed", type=overrides, default=[], metavar="OVERRIDES", help=separated)
     tune.add_argument("overrides", nargs="*", help="Hydra overrides of every trial, e.g. training.epochs=3")
     tune.set_defaults(command=_tune)
 
     verify = commands.add_parser("verify", help="repeat the run of a record and compare the metrics")
     verify.add_argument("run", help="the run id of a record")
-    verify.add_argument("--results", type=path, default=Path("results"))
+    _add_results(verify)
     verify.set_defaults(command=_verify)
 
     publish = commands.add_parser("publish", help="copy successful records to results/reference")
-    publish.add_argument("--results", type=path, default=Path("results"))
+    _add_results(publish)
     publish.add_argument("--source", type=path, help="the results folder to copy from (default: --results)")
     publish.set_defaults(command=_publish)
 
     results = commands.add_parser("results", help="export all records as one table")
-    results.add_argument("--results", type=path, default=Path("results"))
-    results.add_argument("--csv", type=path, help="write this file; - prints the table")
-    results.add_argument("--parquet", type=path, help="write this file")
+    _add_results(results)
+    results.add_argument("--csv", type=path, help="write the table to this CSV file, or to the terminal with -")
+    results.add_argument("--parquet", type=path, help="write the table to this Parquet file")
     results.set_defaults(command=_results)
 
     speed = commands.add_parser("speed", help="measure the speed of training against other implementations")
-    speed.add_argument("--reports", type=path, default=Path("reports"))
-    speed.add_argument("--repeats", type=whole, default=9, help="measurements of each (default: 9)")
+    _add_reports(speed)
+    speed.add_argument("--repeats", type=whole, default=9, help="measurements per implementation (default: 9)")
     speed.add_argument("--peers", type=path, help="the Python interpreter of an environment with pythae")
     speed.set_defaults(command=_speed)
 
     judges = commands.add_parser("judges", help="train the shipped judges and teachers again and write their files")
-    judges.add_argument("--datasets", default="all", help="all, or names separated by commas")
+    judges.add_argument("--datasets", default="all", help="all, or names separated by commas (default: all)")
     judges.set_defaults(command=_judges)
 
     api = commands.add_parser("api", help="write api.md, the reference of the library, from docstrings")
-    api.add_argument("--reports", type=path, default=Path("reports"))
+    _add_reports(api)
     api.set_defaults(command=_api)
 
     listing = commands.add_parser("list", help="list variants, data sets, networks, profiles and paper targets")
@@ -176,15 +176,23 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _add_running(parser: Parser) -> None:
-    limits = "what cores, memory and GPUs allow"
-    parser.add_argument("--jobs", type=whole, help=f"how many runs at the same time (default: {limits})")
+    limits = "as many as cores, memory and GPUs allow"
+    parser.add_argument("--jobs", type=whole, help=f"number of runs at the same time (default: {limits})")
     parser.add_argument("--retry", action="store_true", help="repeat runs that failed or diverged")
     parser.add_argument("--dry", action="store_true", help="print the plan and the expected time, and run nothing")
     parser.add_argument("--timeout", type=seconds, help="stop a run after this many seconds (default: no limit)")
 
 
 def _add_folders(parser: Parser) -> None:
+    _add_results(parser)
+    _add_reports(parser)
+
+
+def _add_results(parser: Parser) -> None:
     parser.add_argument("--results", type=path, default=Path("results"), help="folder of records (default: results)")
+
+
+def _add_reports(parser: Parser) -> None:
     parser.add_argument("--reports", type=path, default=Path("reports"), help="folder of reports (default: reports)")
 
 
@@ -273,14 +281,14 @@ def _summarise(summary: Summary) -> int:
     from benchmarks.sweep.runner import outcome
 
     elsewhere = f", {len(summary.elsewhere)} left to another process" if summary.elsewhere else ""
-    done = f"{counted(len(summary.ran), 'cell')} run, {len(summary.skipped)} already there"
+    done = f"{counted(len(summary.ran), 'run')} ended, {len(summary.skipped)} already done"
     print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
         print(f"  {record.run_id}: {outcome(record)}")
     if any(record.error and record.error["traceback"] for record in summary.failed):
-        print("the whole traceback is in record.json, in the folder of the run")
+        print("full tracebacks are in record.json in the folder of each run")
     if summary.ended_badly:
-        print("RETRY=1 (--retry) runs again what ended badly before")
+        print("use RETRY=1 (--retry) to repeat runs that failed or diverged")
     for name, reason in summary.missing_data.items():
         print(f"  {name}: data missing: {reason}")
     nothing_ran = bool(summary.missing_data) and not summary.ran and not summary.skipped
@@ -290,7 +298,7 @@ def _summarise(summary: Summary) -> int:
 def _check_results(folder: Path, flag: str = "results") -> None:
     """Refuse a folder that is not there: read as one without records, a mistyped name would empty the reports."""
     if not folder.is_dir():
-        raise UserError(f"--{flag} must be a results folder, got {str(folder)!r}")
+        raise UserError(f"--{flag} must be an existing results folder, got {str(folder)!r}")
 
 
 def _data(options: argparse.Namespace) -> int:
@@ -392,7 +400,7 @@ def _results(options: argparse.Namespace) -> int:
     from benchmarks.records.export import write_table
 
     if not options.csv and not options.parquet:
-        raise UserError("say where to write the table: --csv FILE, --csv - for the terminal, or --parquet FILE")
+        raise UserError("no output given: use --csv FILE, --csv - for the terminal, or --parquet FILE")
     _check_results(options.results)
     for message in write_table(options.results, options.csv, options.parquet):
         print(message, file=sys.stderr)
@@ -419,8 +427,8 @@ def _check_peers(python: Path) -> None:
         found = False
     if not found:
         raise UserError(
-            f"--peers must be the Python of an environment with torch and pythae 0.1.2, got {str(python)!r}: "
-            "`make peers` in a checkout makes one"
+            f"--peers must be the Python interpreter of an environment with torch and pythae 0.1.2, got "
+            f"{str(python)!r}: `make peers` in a checkout creates one"
         )
 
 

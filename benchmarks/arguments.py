@@ -187,7 +187,7 @@ def _separated(text: str) -> list[str]:
             open_brackets += character
         elif character in CLOSING.values():
             if not open_brackets or CLOSING[open_brackets[-1]] != character:
-                raise UserError(f"{character!r} closes no bracket in {current!r}")
+                raise UserError(f"{character!r} has no opening bracket in {current!r}")
             open_brackets = open_brackets[:-1]
     if quote:
         raise UserError(f"{quote!r} is not closed in {current!r}")
@@ -250,19 +250,19 @@ def check_overrides(given: Sequence[str], launcher: str | None) -> tuple[list[st
     for override in given:
         key = re.split("[=@]", override.lstrip("+~"), maxsplit=1)[0].strip()
         if key in seen:
-            raise UserError(f"{seen[key]!r} has no effect beside {override!r}: give one of them")
+            raise UserError(f"{seen[key]!r} and {override!r} set the same option: give only one of them")
         seen[key] = override
         if override.startswith("~") and "." in key:
-            raise UserError(f"{override!r} leaves the option at a default that no file names: give its value, {key}=…")
+            raise UserError(f"{override!r} deletes an option: set its value instead, {key}=…")
         if override.partition("=")[2].strip() == "{}":
             raise UserError(f"{override!r} has no effect: it sets no option")
         flag = "launcher" if key == "hydra/launcher" else OWN_FLAGS.get(key)
         if flag:
-            raise UserError(f"{override!r} cannot be an override: use {flag.upper()}=… of make, or --{flag} …")
+            raise UserError(f"{override!r} cannot be an override: use {flag.upper()}=… (make) or --{flag} …")
         if not key.startswith(("hydra.", "hydra/")):
             own.append(override)
         elif launcher is None:
-            raise UserError(f"{override!r} has no effect without a launcher: use LAUNCHER=… of make, or --launcher …")
+            raise UserError(f"{override!r} has no effect without a launcher: use LAUNCHER=… (make) or --launcher …")
         else:
             of_launcher.append(override)
     return own, of_launcher

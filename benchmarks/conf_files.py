@@ -45,7 +45,7 @@ MENDS = {
     "expected escape sequence": "write a Windows path with / or in single quotes",
     "mapping values are not allowed": "put a value that has a colon in quotes",
     "could not find expected ':'": "write key: value",
-    "expected <block end>": "indent the lines of one block alike",
+    "expected <block end>": "use the same indentation for all lines of a block",
     "found unexpected end of stream": "close the quote or bracket",
     "found undefined alias": "put a value that begins with * in quotes",
     "could not determine a constructor": "put a value that begins with ! in quotes",
@@ -69,7 +69,7 @@ def conf_path() -> list[Path]:
         # Hydra would put a value in its place.
         if "${" in str(folder):
             raise UserError(
-                f"{CONF_VARIABLE} names {_shown(folder)}: a folder of configuration must not have ${{ in its name"
+                f"{CONF_VARIABLE} names {_shown(folder)}: the name of a configuration folder must not contain ${{"
             )
     return found
 
@@ -88,12 +88,12 @@ def files(group: str) -> dict[str, Path]:
         for path in sorted((folder / group).glob("*.y*ml")):
             name = path.stem
             if path.suffix != ".yaml":
-                raise UserError(f"{_shown(path)} would not be read: call it {name}.yaml")
+                raise UserError(f"{_shown(path)} would be ignored: rename it to {name}.yaml")
             taken = name.lower() in TAKEN or (group == "paper" and name == "quick")
             if not NAME.fullmatch(name) or taken or not isinstance(yaml.safe_load(name), str):
                 raise UserError(
-                    f"{_shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: take letters, digits, _ and -, "
-                    f"a letter first, at most {LONGEST_NAME}, and no word with a meaning of its own"
+                    f"{_shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: use at most {LONGEST_NAME} "
+                    "letters, digits, _ and -, starting with a letter, and no reserved word"
                 )
             if name in found or name in code:
                 first = _shown(found[name]) if name in found else "the suite's code"
@@ -129,7 +129,7 @@ def _check_folder(folder: Path) -> None:
             continue
         near = nearest(child.name, GROUPS)
         if near or child.name == "variant":
-            raise UserError(f"{_shown(child)} would not be read{near} (allowed: {_groups()})")
+            raise UserError(f"{_shown(child)} would be ignored{near} (allowed: {_groups()})")
 
 
 def _check_budgets() -> None:
@@ -156,9 +156,9 @@ def _check_content(path: Path, changed: int, size: int) -> None:
         text = path.read_bytes().decode("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
-            raise UserError(f"{_shown(path)} is empty: write lines of key: value")
+            raise UserError(f"{_shown(path)} is empty: expected lines of the form key: value")
         if not isinstance(root, yaml.MappingNode):
-            raise UserError(f"{_shown(path)}, line {root.start_mark.line + 1}: write lines of key: value")
+            raise UserError(f"{_shown(path)}, line {root.start_mark.line + 1}: expected lines of the form key: value")
         for mapping in _mappings(root):
             _check_keys(path, mapping)
         yaml.safe_load(text)
@@ -171,7 +171,7 @@ def _check_content(path: Path, changed: int, size: int) -> None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = " ".join((error.problem or error.context or "is no YAML").split())
+        problem = " ".join((error.problem or error.context or "is not valid YAML").split())
         mend = next((f": {mend}" for begins, mend in MENDS.items() if problem.startswith(begins)), "")
         raise UserError(f"{_shown(path)}{line}: {problem}{mend}") from None
     except (yaml.YAMLError, ValueError) as error:
@@ -203,14 +203,14 @@ def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
             raise UserError(f"{_shown(path)}, line {line}: a key must be a word")
         if key.value in lines:
             raise UserError(
-                f"{_shown(path)}, line {line}: {key.value!r} stands in line {lines[key.value]} already: delete one"
+                f"{_shown(path)}, line {line}: {key.value!r} is already set in line {lines[key.value]}: delete one"
             )
         lines[key.value] = line
         # A path, in which C:\new is a line break.
         if key.value in ("path", "labels") and isinstance(value, yaml.ScalarNode) and not value.value.isprintable():
             raise UserError(
-                f"{_shown(path)}, line {line}: {value.value!r} holds a control character; in double quotes a backslash "
-                f"begins one: {MENDS['found unknown escape character']}"
+                f"{_shown(path)}, line {line}: {value.value!r} contains a control character, because a backslash in "
+                f"double quotes is an escape: {MENDS['found unknown escape character']}"
             )
 
 

@@ -132,10 +132,10 @@ class TrainingConfig:
         for name in ("beta1", "beta2", "smoothing"):
             between(f"training.{name}", getattr(self, name), 0, 1)
             if getattr(self, name) == 1:
-                raise ValueError(f"training.{name} must be below 1: at 1 the average never moves")
+                raise ValueError(f"training.{name} must be below 1")
         between("training.momentum", self.momentum, 0, 1)
         if self.momentum == 1:
-            raise ValueError("training.momentum must be below 1: at 1 every gradient moves all later steps alike")
+            raise ValueError("training.momentum must be below 1")
         positive("training.epsilon", self.epsilon)
         not_negative("training.weight_decay", self.weight_decay)
         one_of("training.schedule", self.schedule, SCHEDULES)
@@ -251,15 +251,13 @@ class Config:
             )
         if self.dataset.output == "linear" and getattr(self.variant, "loss", None) == "cross_entropy":
             raise ValueError(
-                "variant.loss=cross_entropy needs pixels between 0 and 1, and dataset.output=linear bounds none: set "
+                "variant.loss=cross_entropy needs pixels between 0 and 1, but dataset.output=linear is unbounded: set "
                 "variant.loss=squared_error or dataset.output=sigmoid"
             )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
             others = ", ".join(name for name in CONDITIONS if name != "none")
-            raise ValueError(
-                f"variant {self.variant_name} models images given a condition: set dataset.condition={others}"
-            )
+            raise ValueError(f"variant {self.variant_name} needs a condition: set dataset.condition={others}")
         if condition != "none" and not conditional:
             raise ValueError(
                 f"dataset.condition={condition} has no effect on {self.variant_name}, which takes no condition"
@@ -283,7 +281,7 @@ class Config:
         for where, name in names:
             check_name(where, name)
         if len(self.run_id.encode()) > LONGEST_RUN_ID:
-            raise ValueError(f"the run id {self.run_id!r} is longer than {LONGEST_RUN_ID} bytes: take shorter names")
+            raise ValueError(f"the run id {self.run_id!r} is longer than {LONGEST_RUN_ID} bytes: use shorter names")
         check_plain("the configuration", self.resolved())
         for name in ("title", "path", "labels"):
             text = getattr(self.dataset, name)

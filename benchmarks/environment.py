@@ -61,6 +61,15 @@ def usable_cores() -> int:
     return max(1, min([cores, *(int(quota) for quota in _quotas(_GROUPS, _OWN_GROUP))]))
 
 
+def load_per_core() -> float | None:
+    """How many processes computed or waited for the disk in the last minute, a core of the machine; None where the
+    system does not say."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (AttributeError, OSError):
+        return None
+
+
 def usable_memory() -> int | None:
     """Bytes of memory that this process may use: the machine's, or less where its control group has a limit; None where
     the system does not say."""

@@ -92,7 +92,11 @@ def _lock(file: int, folder: Path) -> bool:
 
 @functools.cache
 def _say_without_locks(folder: Path, reason: str) -> None:
-    log.warning("the file system of %s has no locks (%s): do not start two runs on it at once", folder, reason)
+    log.warning(
+        "the file system of %s does not support locks (%s): do not start two sweeps on it at the same time",
+        folder,
+        reason,
+    )
 
 
 def remove_temporary(folder: Path, older_than: float = 0.0) -> None:

@@ -76,7 +76,7 @@ def read_cached(path: Path) -> Content | None:
     except FileNotFoundError:
         return None
     except DamagedError as error:
-        log.warning("%s is damaged (%s): it is made again", path, error)
+        log.warning("%s is damaged (%s): recreating it", path, error)
         return None
 
 
@@ -85,7 +85,7 @@ def write_cached(path: Path, content: Content) -> None:
     try:
         write_sealed(path, content)
     except OSError as error:
-        log.warning("%s cannot be written (%s): it is made again next time", path, error.strerror or error)
+        log.warning("%s cannot be written (%s): it will be recreated next time", path, error.strerror or error)
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], str]:

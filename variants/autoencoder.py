@@ -23,7 +23,7 @@ class AutoencoderConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        without_effect("variant.samples", self.samples, 1, "the objective takes one z an image")
+        without_effect("variant.samples", self.samples, 1, "the objective takes one z per image")
         without_effect("variant.analytic_kl", self.analytic_kl, True, "the objective has no KL")
         if not self.has_normal:
             self.check_no_normals()

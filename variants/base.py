@@ -209,7 +209,7 @@ class Variant(nn.Module):
         kind = type(self).__name__
         self.check(config, network, min(image_shape[1:]))
         if self.conditional and condition_shape is None:
-            raise ValueError(f"{kind} models images given a condition, and there is none: set dataset.condition")
+            raise ValueError(f"{kind} is a conditional model and needs a condition: set dataset.condition")
         self.config: Any = config
         self.image_shape = image_shape
         self.condition_shape = condition_shape

@@ -152,7 +152,9 @@ def _check_siblings(path: Path) -> None:
             found = _place(name)
             if not _same(found, sibling):
                 taken = f"which is {found}" if found else "a module of Python's own"
-                raise OwnFileError(f"{file} imports {name!r} (line {line}), {taken}, not {sibling}: rename the latter")
+                raise OwnFileError(
+                    f"{file} imports {name!r} (line {line}), {taken}, not {sibling}: rename {sibling.name}"
+                )
             waiting.append(sibling)
 
 

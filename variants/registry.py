@@ -140,7 +140,8 @@ def _check_options(cls: type[Variant]) -> None:
             plain = not (key.startswith("_") or callable(value) or hasattr(value, "__get__"))
             if plain and key not in owner.__annotations__:
                 raise TypeError(
-                    f"{owner.__name__}.{key} has no type, so it is no option: write {key}: {type(value).__name__} = …"
+                    f"{owner.__name__}.{key} has no type annotation, so it is not an option: write {key}: "
+                    f"{type(value).__name__} = …"
                 )
     for option in dataclasses.fields(options):
         if option.name == "name":

@@ -31,14 +31,15 @@ def condition_shape(data: Dataset, config: DatasetConfig) -> tuple[int, ...] | N
     if shows_pixels(config.condition):
         if height % 2 or width % 2:
             raise UserError(
-                f"dataset.condition={config.condition} needs images of even sides, and {data.name} has {height}x{width}"
+                f"dataset.condition={config.condition} needs images with even sides, but {data.name} has "
+                f"{height}x{width}"
             )
         return channels + 1, height, width
     labels = data.train.labels
     if labels is None or data.test.labels is None or labels.dim() != 1:
         raise UserError(
-            f"dataset.condition={config.condition} needs one class label an image, and {data.name} has "
-            f"{'no labels' if labels is None else 'several labels an image'}"
+            f"dataset.condition={config.condition} needs one class label per image, but {data.name} has "
+            f"{'no labels' if labels is None else 'several labels per image'}"
         )
     return (data.classes,)
 

@@ -140,8 +140,8 @@ class DatasetConfig:
         one_of("dataset.binarise", self.binarise, BINARISATIONS)
         if OBSERVATION_MODELS[self.observation].binary and self.binarise == "none":
             raise ValueError(
-                f"dataset.observation={self.observation} needs binary pixels: the Bernoulli mass of a grey one is no "
-                "likelihood; set dataset.binarise=dynamic or another observation model"
+                f"dataset.observation={self.observation} needs binary pixels: a Bernoulli likelihood is "
+                "undefined for grey pixels; set dataset.binarise=dynamic or another observation model"
             )
         if self.binarise != "none" and not OBSERVATION_MODELS[self.observation].binary:
             raise ValueError(f"dataset.binarise={self.binarise} needs dataset.observation=bernoulli")
@@ -195,24 +195,23 @@ class DatasetConfig:
     def _check_left_out(self, left_out: int) -> None:
         not_negative("dataset.left_out", left_out)
         if self.source == "celeba":
-            raise ValueError(f"dataset.left_out={left_out} needs classes, and celeba has attributes")
+            raise ValueError(f"dataset.left_out={left_out} needs classes, but celeba has attributes")
         if left_out >= (classes := CLASSES.get(self.source, left_out + 1)):
             raise ValueError(
-                f"dataset.left_out={left_out} is no class of {self.source}: its classes are 0 to {classes - 1}"
+                f"dataset.left_out={left_out} is not a class of {self.source}: its classes are 0 to {classes - 1}"
             )
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)
         if "path" in SOURCE_OPTIONS[self.source] and not self.path:
-            raise ValueError(f"dataset.path is needed by source {self.source!r}: where are the images?")
+            raise ValueError(f"source {self.source!r} needs dataset.path, where the images are")
         defaults = {option.name: option.default for option in dataclasses.fields(self)}
         for option in sorted({name for names in SOURCE_OPTIONS.values() for name in names}):
             given = getattr(self, option)
             if given != defaults[option] and option not in SOURCE_OPTIONS[self.source]:
                 owners = [source for source, names in SOURCE_OPTIONS.items() if option in names]
                 raise ValueError(
-                    f"dataset.{option}={given} has no effect on source {self.source!r} (it belongs to "
-                    f"{', '.join(owners)})"
+                    f"dataset.{option}={given} has no effect with source {self.source!r}, only with {', '.join(owners)}"
                 )
 
 
@@ -239,7 +238,8 @@ def shares(count: int, config: DatasetConfig) -> tuple[Tensor, tuple[int, int, i
     validation, test = round(config.validation_share * count), round(config.test_share * count)
     sizes = (count - validation - test, validation, test)
     if min(sizes) < 1:
-        raise UserError(f"{count} images are too few: {sizes} would train, validate and test")
+        split = "training {}, validation {}, test {}".format(*sizes)
+        raise UserError(f"{count} images are too few to split: {split}")
     return torch.randperm(count, generator=torch.Generator().manual_seed(0)), sizes
 
 

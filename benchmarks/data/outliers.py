@@ -26,11 +26,11 @@ def leave_out(data: Dataset, left_out: int) -> Dataset:
     labels = data.train.labels
     if labels is None or data.test.labels is None or labels.dim() != 1:
         raise UserError(
-            f"{option} needs one class label an image, and {data.name} has "
-            f"{'no labels' if labels is None else 'several labels an image'}"
+            f"{option} needs one class label per image, but {data.name} has "
+            f"{'no labels' if labels is None else 'several labels per image'}"
         )
     if left_out >= data.classes:
-        raise UserError(f"{option} is no class of {data.name}: its classes are 0 to {data.classes - 1}")
+        raise UserError(f"{option} is not a class of {data.name}: its classes are 0 to {data.classes - 1}")
     parts = {"training": data.train, "validation": data.validation, "test": data.test}
     of_class = {name: _part(split, left_out, inside=True) for name, split in parts.items()}
     kept = {name: _part(split, left_out, inside=False) for name, split in parts.items()}

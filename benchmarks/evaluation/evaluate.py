@@ -310,7 +310,7 @@ def _settle(own: Evaluation) -> None:
         try:
             own.add(name, value if type(value) in (int, float) else _as_float(value))
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            wrong.append(f"{name} is no number: a {type(value).__name__}")
+            wrong.append(f"{name} is not a number but a {type(value).__name__}")
     own.not_applicable = {name: str(reason or "no reason given") for name, reason in own.not_applicable.items()}
     own.warnings = [str(warning) for warning in own.warnings]
     for name in list(own.tables):
@@ -324,7 +324,7 @@ def _settle(own: Evaluation) -> None:
 def _as_float(value: Any) -> float:
     """The number in a scalar of NumPy or torch. Raises for what is none, a text of digits among it."""
     if isinstance(value, str | bytes):
-        raise TypeError("a text is no number")
+        raise TypeError("a text is not a number")
     return float(value)
 
 

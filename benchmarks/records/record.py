@@ -45,6 +45,8 @@ REPRODUCTION = "reproduction"
 SECTIONS = ("variant", "network", "dataset", "training", "evaluation")
 ERROR_PARTS = ("type", "message", "traceback")
 UNKNOWN_DATA = "unknown"
+# The detail with how busy the machine was.
+LOAD = "load"
 # The detail with the digest of a variant's code where its files are the user's own.
 OWN_CODE = "variant_code_sha256"
 # The detail with the (channels, height, width) of an image; records of earlier versions have none.
@@ -192,7 +194,7 @@ def _check_facts(record: Record) -> None:
     for name in ("judge_accuracy", "peak_memory_bytes", "information_images"):
         _check_measured(f"details[{name!r}]", record.details.get(name))
     references = [name for name in record.details if name.startswith(REFERENCE)]
-    for name in ("limits_features", "limits_inception", MEASURED, *references):
+    for name in ("limits_features", "limits_inception", LOAD, MEASURED, *references):
         numbers = record.details.get(name)
         if not isinstance(numbers, dict | None):
             raise RecordError(f"details[{name!r}] must be dict, got {numbers!r:.80}")
@@ -242,7 +244,7 @@ def read_record(path: Path) -> Record:
     try:
         # The content first: where it is not what was written, no field of it says what is wrong.
         if data.get("digest") is not None and data["digest"] != _digest(data):
-            raise RecordError("its content does not match its digest: it was changed after it had been written")
+            raise RecordError("its content does not match its digest: it was changed after it was written")
         record = Record(**data)
         _check_identity(record, path.parent.name)
         clean = all_printable(data)
@@ -257,7 +259,7 @@ def _parsed(path: Path, shown: str) -> dict[str, Any]:
     if not stat.S_ISREG(about.st_mode):
         raise RecordError(f"{shown}: not a file")
     if about.st_size > LARGEST_FILE:
-        raise RecordError(f"{shown}: {about.st_size:,} bytes are more than a record can have")
+        raise RecordError(f"{shown}: {about.st_size:,} bytes are too many for a record")
     try:
         data = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -278,15 +280,15 @@ def _check_identity(record: Record, folder: str) -> None:
         check_name(name, getattr(record, name))
         noted = config["profile"] if name == "profile" else config[name].get("name")
         if noted != getattr(record, name):
-            raise RecordError(f"its {name} is {getattr(record, name)!r:.80}, and {noted!r:.80} in its configuration")
+            raise RecordError(f"its {name} is {getattr(record, name)!r:.80}, but {noted!r:.80} in its configuration")
     if config["seed"] != record.seed:
-        raise RecordError(f"its seed is {record.seed}, and {config['seed']!r:.80} in its configuration")
+        raise RecordError(f"its seed is {record.seed}, but {config['seed']!r:.80} in its configuration")
     if len(record.run_id.encode()) > LONGEST_RUN_ID:
         raise RecordError(f"its run id is longer than {LONGEST_RUN_ID} bytes")
     if record.run_id not in (run_id(config), earlier_run_id(config)):
-        raise RecordError(f"its run id is {record.run_id!r:.300}, and by its configuration {run_id(config)!r:.300}")
+        raise RecordError(f"its run id is {record.run_id!r:.300}, but by its configuration {run_id(config)!r:.300}")
     if record.run_id != folder:
-        raise RecordError(f"it is the record of {record.run_id!r:.300}, and lies in the folder of another run")
+        raise RecordError(f"it is the record of {record.run_id!r:.300}, but is in the folder of another run")
 
 
 def record_paths(results: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
+from benchmarks.records.load import highest_load
 from benchmarks.records.record import REFERENCE, Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
@@ -119,6 +120,7 @@ def leaderboard(section: Section) -> Table:
             Extra("images/s", lambda row: _timing(row, "train_images_per_second"), wide=True),
             Extra("seeds", lambda row: str(len(row.records))),
         ],
+        below=busy_note(section.rows),
     )
 
 
@@ -150,6 +152,8 @@ def ranks_of(section: Section, metric: str) -> dict[str, int]:
     return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False)}
 
 
+# The mark of a timing on a busy machine.
+BUSY = "§"
 # Columns of a table in Markdown: more cannot be read beside one another. The HTML page has them all.
 MOST_COLUMNS = 8
 
@@ -173,11 +177,16 @@ class Table:
 
 
 def metric_table(
-    section: Section, by: str, metrics: Sequence[str], before: Sequence[Extra] = (), after: Sequence[Extra] = ()
+    section: Section,
+    by: str,
+    metrics: Sequence[str],
+    before: Sequence[Extra] = (),
+    after: Sequence[Extra] = (),
+    below: Sequence[str] = (),
 ) -> Table:
     """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, a footnote with the reason for
     every number that there is not, and marks on every number that the evaluation warned of and on every one that is
-    only a bound."""
+    only a bound. ``below``: what the marks of ``before`` and ``after`` mean."""
     best = {metric: best_labels(section, metric) for metric in metrics}
     of_family = {metric: best_of_families(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
@@ -215,7 +224,7 @@ def metric_table(
         lines += [[row_link(row), *(cells[row][i] for i in narrow)] for row in members]
     footnotes = [f"<sup>{number}</sup> {escape(reason)}" for reason, number in notes.items()]
     footnotes += [f"† {escape(warning)}" for warning in warned]
-    footnotes += explain(section.rows, metrics)
+    footnotes += [*explain(section.rows, metrics), *below]
     below = ["  \n".join(footnotes)] if footnotes else []
     flat = [[row_link(row), escape(row.family), *cells[row]] for row in rows]
     return Table(
@@ -305,7 +314,11 @@ def cost(section: Section) -> Table:
         for row in rows
     ]  # fmt: skip
     flat = [[line[0], escape(row.family), *line[1:]] for row, line in zip(rows, lines, strict=True)]
-    return Table(table(header, lines), table(["variant", "family", *header[1:]], flat, left=2))
+    below = busy_note(rows)
+    return Table(
+        "\n\n".join([table(header, lines), *below]),
+        "\n\n".join([table(["variant", "family", *header[1:]], flat, left=2), *below]),
+    )
 
 
 def _memory(row: Row) -> str:
@@ -316,7 +329,21 @@ def _memory(row: Row) -> str:
 
 def _timing(row: Row, name: str) -> str:
     values = row.timing(name)
-    return "–" if values is None else f"{statistics.fmean(values):,.0f}"
+    if values is None:
+        return "–"
+    return f"{statistics.fmean(values):,.0f}" + (f" {BUSY}" if row.busy else "")
+
+
+def busy_note(rows: Sequence[Row]) -> list[str]:
+    """What the mark of a timing means, where there is one."""
+    loads = [highest_load(record) for row in rows for record in row.busy]
+    if not loads:
+        return []
+    load, own = max(loads)
+    return [
+        f"{BUSY} Timed on a busy machine, so possibly slower than on an idle one: the load per core was up to "
+        f"{load:.1f}, and the sweep itself accounts for {own:.1f}."
+    ]
 
 
 def protocol(section: Section) -> str:

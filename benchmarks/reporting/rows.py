@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.identity import configuration_hash, identity
 from benchmarks.records.judged import of_one_judge
+from benchmarks.records.load import was_busy
 from benchmarks.records.record import OWN_CODE, UNKNOWN_DATA, Record
 
 # dataset.condition -> what a conditional model is given, in words.
@@ -81,6 +82,12 @@ class Row:
     def family(self) -> str:
         """The family of variants that it belongs to."""
         return str(self.first.details.get("family") or EARLIER_FAMILIES.get(self.variant, "other"))
+
+    @property
+    @once
+    def busy(self) -> list[Record]:
+        """The records that were timed on a busy machine."""
+        return [record for record in self.records if was_busy(record)]
 
     @property
     def first(self) -> Record:

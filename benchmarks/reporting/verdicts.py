@@ -247,6 +247,6 @@ def _why_not(
             return f"data missing: {missing_data[dataset]}"
     done = sum(run.run_id in records for run in runs)
     if done:
-        return f"{done} of {len(runs)} cells have a record"
+        return f"{done} of {len(runs)} runs have a record"
     command = f"make reproduce TARGETS={plan.target.id}"
     return f"{plan.target.needs}; {command}" if plan.target.needs else f"no record yet: {command}"

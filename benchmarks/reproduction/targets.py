@@ -224,7 +224,7 @@ def _check_metric(where: str, name: str) -> None:
     found = parts(name)
     metric = found.metric
     if metric not in CATALOGUE and not (found.at is not None and metric.startswith(ON_THE_WAY)):
-        raise ValueError(f"{where}: {metric!r} is no metric{nearest(metric, list(CATALOGUE))}")
+        raise ValueError(f"{where}: {metric!r} is not a metric{nearest(metric, list(CATALOGUE))}")
 
 
 def _check_spread(where: str, quantity: Quantity, seeds: Sequence[int]) -> None:

@@ -43,16 +43,16 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "equal" to the last digit, "equal but for rounding", "within the seeds" if two runs differ by no more than
-        the seeds do, "differs", or why the number cannot be had here."""
+        """ "equal" to the last digit, "equal up to rounding", "within the range of seeds" if two runs differ by no more
+        than the seeds do, "differs", or why the number is not available here."""
         if self.again is None:
-            return f"not here: {self.reason}"
+            return f"not available: {self.reason}"
         if self.again == self.recorded:
             return "equal"
         if abs(self.again - self.recorded) <= ROUNDING * max(1.0, abs(self.recorded)):
-            return "equal but for rounding"
+            return "equal up to rounding"
         inside = self.span is not None and abs(self.again - self.recorded) <= self.span
-        return "within the seeds" if inside else "differs"
+        return "within the range of seeds" if inside else "differs"
 
 
 def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
@@ -76,11 +76,11 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
         config = dataclasses.replace(from_plain(record.config), overrides=overrides)
     except (ValueError, TypeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{run_id} has a configuration that this version does not take: {reason}") from None
+        raise UserError(f"{run_id} has a configuration that this version does not accept: {reason}") from None
     check_writable(setting.results / "runs")
     data = load(config.dataset, setting.data_root)
     if data.sha256 != record.data_sha256:
-        raise UserError(f"{run_id} was made from other data than those here, by their SHA-256 ({data.title})")
+        raise UserError(f"{run_id} was made from different data than those here (SHA-256 mismatch, {data.title})")
     download_outliers(config.dataset, setting.data_root)
     for earlier in {config.run_id, config.earlier_run_id}:
         folder = setting.results / "runs" / earlier
@@ -97,7 +97,7 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
         again = run_once(config, setting, lambda: data)
     if again.status != "ok":
         assert again.error is not None
-        raise UserError(f"{run_id} was {again.status} this time: {again.error['message']}")
+        raise UserError(f"{run_id} ended as {again.status} this time: {again.error['message']}")
     compared = compare(record, again, records)
     return describe(record, again, compared), not any(c.verdict == "differs" for c in compared)
 
@@ -130,10 +130,10 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
     text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
     for name, one in (("recorded", record), ("again", again)):
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
-        undigested = "" if one.digest else "; without a digest, so that a change of its numbers would not show"
+        undigested = "" if one.digest else "; no digest, so changed numbers would not be detected"
         text += f"\n{name}: {one.finished}, {made}{undigested}"
     same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
-    kinds = ("equal", "equal but for rounding", "within the seeds", "differs")
+    kinds = ("equal", "equal up to rounding", "within the range of seeds", "differs")
     counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}
     counted = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return f"{text}\n{'the same' if same else 'another'} kind of machine: {counted}"

@@ -30,7 +30,7 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     write_atomically(reports / "figures" / FIGURE, curves(device, by_samples, by_jobs))
     sections["Cost against work"] = (
         f"![Cost against work](figures/{FIGURE})\n\n*The best of three epochs for images/s; K by the decoder above; "
-        "the process's own memory beside a memory map of so many faces; the cells above.*"
+        "the process's own memory beside a memory map of so many faces; the runs above.*"
     )
     machine = describe(device)
     made = (

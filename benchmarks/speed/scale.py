@@ -40,7 +40,7 @@ def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mappi
         (latents, "latent dimensions", "training images/s", "log"),
         (by_samples, "importance samples K", "seconds an image", "log"),
         (memory, "64x64 RGB images in a memory map", "MiB of the process's own memory", "linear"),
-        (by_jobs, "cells side by side (JOBS)", "seconds a cell", "linear"),
+        (by_jobs, "runs side by side (JOBS)", "seconds per run", "linear"),
     ]
     figure, axes = new_figure(3.3 * len(panels), 3.2, 1, len(panels))
     for (points, x, y, scale), axis in zip(panels, axes, strict=True):

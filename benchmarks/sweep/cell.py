@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from benchmarks.data import (
     place,
     training_images,
 )
-from benchmarks.environment import describe, peak_memory, reset_peak_memory, threads
+from benchmarks.environment import describe, load_per_core, peak_memory, reset_peak_memory, threads
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.evaluate import (
@@ -45,6 +46,7 @@ from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary, write_atomically
 from benchmarks.progress.report import doing
 from benchmarks.records.checks import tidy
+from benchmarks.records.load import load_details
 from benchmarks.records.record import (
     IMAGE_SHAPE,
     MEASURED,
@@ -98,7 +100,8 @@ class Setting:
 
     ``results`` and ``data_root``: folders. ``cache``: the folder of networks that serve every cell of a data set.
     ``tracker``: what is told of every epoch (see :mod:`benchmarks.training.tracking`). ``skip_published``: whether a
-    sweep counts a cell as done that has no local record but a published one.
+    sweep counts a cell as done that has no local record but a published one. ``jobs``: how many runs the sweep trains
+    at the same time.
     """
 
     results: Path
@@ -108,6 +111,7 @@ class Setting:
     tracker: str = "none"
     show_progress: bool = True
     skip_published: bool = False
+    jobs: int = 1
 
     def run_folder(self, config: Config) -> Path:
         return self.results / "runs" / config.run_id
@@ -133,7 +137,7 @@ def stored(config: Config, setting: Setting) -> Stored:
         except FileNotFoundError:
             continue
         except NewerSchemaError as error:
-            raise UserError(f"{error}; it is left alone: update the suite, or use another results folder") from None
+            raise UserError(f"{error}: update the suite, or use another results folder") from None
         except RecordError as error:
             return Stored(path, None, str(error))
         except OSError as error:
@@ -154,7 +158,7 @@ def from_other_data(record: Record, config: Config, digest: Callable[[], str]) -
     try:
         return digest() != record.data_sha256
     except UserError as error:
-        log.info("%s: whether it was made from the data as they are now cannot be told (%s)", record.run_id, error)
+        log.info("%s: could not check whether it was made from the current data (%s)", record.run_id, error)
         return False
 
 
@@ -181,12 +185,16 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
         # Another sweep may have finished it since it was planned.
         held = stored(config, setting)
         if held.path is not None and held.record is None:
-            log.warning("set aside as %s: %s", set_aside(held.path, "unreadable").name, held.problem)
+            log.warning("invalid record, renamed to %s: %s", set_aside(held.path, "unreadable").name, held.problem)
         elif held.path is not None and held.record is not None:
             record = held.record
             if from_other_data(record, config, lambda: load().sha256):
                 kept = set_aside(held.path, "other-data").name
-                log.warning("%s was made from other data: run again, its record kept as %s", record.run_id, kept)
+                log.warning(
+                    "%s was made from different data: running it again; the old record is kept as %s",
+                    record.run_id,
+                    kept,
+                )
             elif not (retry and incomplete(record)):
                 if record.status != "failed":
                     remove_checkpoints(folder)
@@ -234,7 +242,7 @@ def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
 
 
 def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting) -> Record:
-    started = time.perf_counter()
+    started, load_before = time.perf_counter(), load_per_core()
     reset_peak_memory(setting.device)
     details = {**_known(config), "data_title": data.title, IMAGE_SHAPE: list(data.shape)}
     outcome: dict[str, Any] = {"timing": {}}
@@ -280,6 +288,8 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         outcome |= {"status": "failed", "error": _described(error)}
     timing = {**outcome.pop("timing"), "total_seconds": time.perf_counter() - started}
     details["peak_memory_bytes"] = peak_memory(setting.device)
+    own = torch.get_num_threads() * setting.jobs / (os.cpu_count() or 1)
+    details |= load_details(load_before, load_per_core(), own)
     try:
         record = _record(config, setting.device, data.sha256, timing, details, outcome)
     except RecordError as error:
@@ -375,7 +385,7 @@ def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
     try:
         checkpoints.save_weights(variant, trained)
     except OSError as error:
-        log.warning("%s: its weights cannot be saved: %s", checkpoints.folder.name, error)
+        log.warning("%s: could not save its weights: %s", checkpoints.folder.name, error)
         trained.progress.notes.append(f"the weights could not be saved: {error.strerror or error}")
 
 
@@ -518,11 +528,11 @@ def _store(setting: Setting, config: Config, record: Record) -> Record:
     folder = setting.run_folder(config)
     try:
         if record.status != "ok" and (folder / RECORD_FILE).exists():
-            log.error("%s: its earlier record, which has numbers, stays", config.run_id)
+            log.error("%s: keeping its earlier record, which has metrics", config.run_id)
         else:
             write_record(folder, record)
     except OSError as error:
-        log.error("%s: its record cannot be written: %s", config.run_id, error)
+        log.error("%s: could not write its record: %s", config.run_id, error)
         return replace(record, status="failed", error=_described(error), metrics={}, not_applicable={})
     return record
 

@@ -44,7 +44,7 @@ def cell_lock(run_folder: Path) -> Iterator[None]:
                 if error.errno not in WITHOUT_LOCKS:
                     raise
                 log.warning(
-                    "%s: locking is off (%s): run no second sweep on this folder at the same time",
+                    "%s: locks are not supported (%s): do not run a second sweep on this folder at the same time",
                     run_folder, error.strerror,
                 )  # fmt: skip
             if not _is(path, file):

@@ -46,12 +46,12 @@ def to_do(cells: Sequence[Config], setting: Setting, retry: bool) -> dict[str, s
         held = stored(cell, setting)
         record = held.record
         if record is None and held.path is not None:
-            states[cell.run_id] = "run again (its record cannot be trusted)"
+            states[cell.run_id] = "run again (its record is invalid)"
             log.warning("%s", held.problem)
         elif record is None:
             states[cell.run_id] = "done (published)" if cell.run_id in ended_well else "run"
         elif from_other_data(record, cell, partial(digest, repr(cell.dataset))):
-            states[cell.run_id] = "run again (its record was made from other data)"
+            states[cell.run_id] = "run again (its record was made from different data)"
         else:
             failed = record.details.get(FAILED_STEPS, {})
             status = f"{record.status}, failed: {', '.join(failed)}" if failed else record.status

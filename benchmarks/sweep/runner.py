@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def run(
     wanted = []
     for cell in {cell.run_id: cell for cell in cells}.values():
         if states[cell.run_id].startswith("done"):
-            print(f"{cell.run_id}: already there ({states[cell.run_id].removeprefix('done ').strip('()')})")
+            print(f"{cell.run_id}: already done ({states[cell.run_id].removeprefix('done ').strip('()')})")
             summary.skip(cell, setting)
         else:
             wanted.append(cell)
@@ -93,6 +93,7 @@ def run(
         ready = [cell for cell in wanted if cell.dataset.images in loaded]
         names = {cell.dataset.name for cell in ready}
         jobs = min(side, max(1, len(ready)))
+        setting = replace(setting, jobs=jobs)
         for cell in wanted:
             if cell.dataset.images not in loaded:
                 overview.drop(cell.run_id)

@@ -270,12 +270,14 @@ def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record
             if record is not None and (record.status == "ok" or code == 0):
                 return record
             if ended.timed_out:
-                return write_failure(ended.cell, setting, "TimeoutError", f"the cell's time limit of {timeout:g} s")
+                return write_failure(
+                    ended.cell, setting, "TimeoutError", f"the run exceeded its time limit of {timeout:g} s"
+                )
             message = f"the worker process ended with exit code {code}"
             if code == 0:
-                message = "the worker process could not write its record; the log says why"
+                message = "the worker process could not write its record (see the log)"
             if code == -signal.SIGKILL:
-                message += " (killed, as by a system that runs out of memory)"
+                message += " (killed, possibly because the system ran out of memory)"
             return write_failure(ended.cell, setting, "WorkerDied", message)
     except LockedError:
         return None

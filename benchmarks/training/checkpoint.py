@@ -67,7 +67,7 @@ class Checkpoints:
     """The checkpoints and the trained weights of one run, in its folder.
 
     A file that is damaged or cannot be used is passed over, with a message, for the one before it. Where the newest one
-    belongs to another configuration, code or data set, training starts afresh and says so.
+    belongs to another configuration, code or data set, training restarts from the beginning and says so.
     """
 
     def __init__(self, folder: Path, identity: Identity, device: torch.device) -> None:
@@ -153,7 +153,7 @@ class Checkpoints:
                 self._pass_over(path, f"is damaged ({error})")
                 return None
             if (why := self.identity.difference(content.facts.get("identity"))) is not None:
-                log.warning("%s/%s: %s: training starts afresh", self.folder.name, path.name, why)
+                log.warning("%s/%s: %s: training restarts from the beginning", self.folder.name, path.name, why)
                 # Those before it are no better, and would be taken for newer ones than those of the new start.
                 remove_checkpoints(self.folder)
                 path.unlink(missing_ok=True)
@@ -173,7 +173,7 @@ class Checkpoints:
             return None
 
     def _pass_over(self, path: Path, why: str) -> None:
-        rest = "falling back to the one before it" if path.name != WEIGHTS_FILE else "falling back to the checkpoints"
+        rest = "using the previous one" if path.name != WEIGHTS_FILE else "using the last checkpoint"
         log.warning("%s/%s %s; %s", self.folder.name, path.name, why, rest)
         # It would count as the newest, and what is written from now on as older.
         with contextlib.suppress(OSError):
@@ -184,7 +184,7 @@ class Checkpoints:
         now = numerics(self.device)
         other = [f"{key} {now[key]} instead of {made_on[key]}" for key in now if made_on[key] != now[key]]
         if other:
-            done.notes.append(f"training went on after epoch {done.epoch} with {', '.join(other)}")
+            done.notes.append(f"training was resumed after epoch {done.epoch} with {', '.join(other)}")
 
 
 def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Content:
@@ -243,7 +243,7 @@ def fill_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Load a state, or raise before anything is loaded."""
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise ValueError("its tensors are not those of the model")
+        raise ValueError("its tensors do not match the model")
     model.load_state_dict(tensors)
 
 

@@ -101,7 +101,7 @@ def tune(
         study.tell(proposed, told, state=failed)
     scored = [trial for trial in found.values() if trial.score is not None]
     if not scored or criterion is None:
-        raise UserError(f"{variant}: no trial ended well (see the records below {inner.results / 'runs'})")
+        raise UserError(f"{variant}: no trial succeeded (see the records below {inner.results / 'runs'})")
     best = max(scored, key=lambda trial: trial.score if trial.score is not None else -math.inf)
     search = Search(
         variant, dataset, profile, criterion, space, default, list(found.values()), best.options,

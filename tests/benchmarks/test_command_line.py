@@ -38,7 +38,7 @@ def test_a_sweep_records_each_cell_once_and_writes_its_board(tmp_path, capsys):
     assert (tmp_path / "reports" / "README.md").exists()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("record.json")}
     assert bench(tmp_path, *arguments, "--no-report") == 0
-    assert "4 already there" in capsys.readouterr().out
+    assert "4 already done" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("record.json")} == before
 
 
@@ -105,15 +105,15 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["--tracker", "tensorbord"], "unknown tracker 'tensorbord'; did you mean 'tensorboard'?"),
         (["--jbos", "2"], "unknown flag '--jbos'; did you mean '--jobs'?"),
         (["--jobs"], "--jobs expected one argument"),
-        (["seed=5"], "'seed=5' cannot be an override: use SEEDS=… of make, or --seeds …"),
-        (["variant=iwae"], "use VARIANTS=… of make, or --variants …"),
-        (["dataset=mnist"], "use DATASETS=… of make, or --datasets …"),
-        (["++profile=quick"], "use PROFILE=… of make, or --profile …"),
-        (["hydra/launcher=slurm"], "use LAUNCHER=… of make, or --launcher …"),
+        (["seed=5"], "'seed=5' cannot be an override: use SEEDS=… (make) or --seeds …"),
+        (["variant=iwae"], "use VARIANTS=… (make) or --variants …"),
+        (["dataset=mnist"], "use DATASETS=… (make) or --datasets …"),
+        (["++profile=quick"], "use PROFILE=… (make) or --profile …"),
+        (["hydra/launcher=slurm"], "use LAUNCHER=… (make) or --launcher …"),
         (["hydra.launcher.partition=gpu"], "'hydra.launcher.partition=gpu' has no effect without a launcher"),
         (["--overrides", "network.hidden=[64, 32"], "--overrides '[' is not closed in 'network.hidden=[64, 32'"),
-        (["--overrides", "training.epochs=3]"], "--overrides ']' closes no bracket in 'training.epochs=3]'"),
-        (["training.epochs=3)"], "'training.epochs=3)' cannot be read: ')' closes no bracket in '3)'"),
+        (["--overrides", "training.epochs=3]"], "--overrides ']' has no opening bracket in 'training.epochs=3]'"),
+        (["training.epochs=3)"], "'training.epochs=3)' cannot be read: ')' has no opening bracket in '3)'"),
         (["training.epochs=(3"], "'training.epochs=(3' cannot be read: '(' is not closed in '(3'"),
         (["training.epochs:3"], "'training.epochs:3' is not an override: write key=value, such as training.epochs=3"),
         (["epochs=3"], "unknown option 'epochs'; did you mean 'training.epochs'?"),
@@ -152,11 +152,11 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["training.epochs=???"], "training.epochs must have a value, got '???'"),
         (
             ["training.epochs=1", "++training.epochs=2"],
-            "'training.epochs=1' has no effect beside '++training.epochs=2'",
+            "'training.epochs=1' and '++training.epochs=2' set the same option: give only one",
         ),
         (["training={}"], "'training={}' has no effect"),
         (["training=null"], "training must be a group of options, got None"),
-        (["~training.epochs"], "'~training.epochs' leaves the option at a default that no file names"),
+        (["~training.epochs"], "'~training.epochs' deletes an option: set its value instead, training.epochs=…"),
         (["~network"], "network must be a group of options, got None"),
         (["network.hiden=[1]"], "did you mean 'network.hidden'?"),
         (["trainnig.epochs=1"], "unknown group of options 'trainnig'; did you mean 'training'?"),
@@ -357,7 +357,7 @@ def test_ctrl_c_pressed_again_while_a_command_cleans_up_is_quiet(monkeypatch, ca
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "interrupted: start the same command again to go on from the last checkpoint\n"
+    assert capsys.readouterr().err == "interrupted: run the same command again to continue from the last checkpoint\n"
 
 
 @pytest.mark.parametrize("command", [["report"], ["publish"], ["verify", "run"], ["results", "--csv", "-"]])
@@ -366,5 +366,7 @@ def test_a_results_folder_that_is_not_there_is_refused_and_no_report_emptied(tmp
     reports = ["--reports", str(tmp_path / "reports")] if command == ["report"] else []
     for name in ("mistyped", "file"):
         assert main([*command, "--results", str(tmp_path / name), *reports]) == 2
-        assert capsys.readouterr().err == f"error: --results must be a results folder, got '{tmp_path / name}'\n"
+        assert (
+            capsys.readouterr().err == f"error: --results must be an existing results folder, got '{tmp_path / name}'\n"
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -71,7 +71,7 @@ def test_a_sweep_over_all_is_not_refused_with_or_without_a_condition(tmp_path, c
     assert capsys.readouterr().out.startswith("digits-cvae-smoke")
     # By its name it is refused, with what is missing.
     assert main([*sweep, "--variants", "conditional"]) == 2
-    assert "cvae models images given a condition: set dataset.condition=label" in capsys.readouterr().err
+    assert "cvae needs a condition: set dataset.condition=label" in capsys.readouterr().err
 
 
 def test_the_list_has_a_heading_a_family(capsys):

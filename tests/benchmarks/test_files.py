@@ -35,7 +35,7 @@ def test_a_file_system_without_locks_is_used_without_and_named_once(tmp_path, mo
         with locked(tmp_path / name) as held:
             assert not held
     (message,) = caplog.messages
-    assert f"the file system of {tmp_path} has no locks ({os.strerror(number)})" in message
+    assert f"the file system of {tmp_path} does not support locks ({os.strerror(number)})" in message
 
 
 def test_an_error_of_the_block_is_not_taken_for_one_of_the_lock(tmp_path):

@@ -399,15 +399,15 @@ def test_a_line_that_cannot_be_read_is_refused_by_number_with_what_is_allowed(li
     [
         (
             {"encoder_layers": ["linear 5", "conv 3 3"]},
-            r"encoder_layers\[1\] 'conv 3 3': it needs maps, and here are 5 ",
+            r"encoder_layers\[1\] 'conv 3 3': it needs feature maps, but its input is 5 ",
         ),
-        ({"encoder_layers": ["conv 3 9"]}, "images are 8x8 here, smaller than its kernel"),
-        ({"encoder_layers": ["maxpool 9"]}, "images are 8x8 here, smaller than its kernel"),
-        ({"encoder_layers": ["reshape 2 4 4"]}, "it takes 32 numbers, and here are 64"),
-        ({"decoder_layers": ["linear 32", "reshape 2 4 4", "upsample 3"]}, "end in 2x12x12, and images are 1x8x8"),
-        ({"decoder_layers": ["linear pixels", "linear 3"]}, "end in 3 numbers, and images are 1x8x8"),
-        ({"decoder_layers": ["transposed 3 1 pad 3"]}, "it needs maps"),
-        ({"decoder_layers": ["linear 4", "reshape 1 2 2", "transposed 3 1 pad 3"]}, "it would leave nothing"),
+        ({"encoder_layers": ["conv 3 9"]}, "its input is 8x8, smaller than its kernel"),
+        ({"encoder_layers": ["maxpool 9"]}, "its input is 8x8, smaller than its kernel"),
+        ({"encoder_layers": ["reshape 2 4 4"]}, "it takes 32 numbers, but its input has 64"),
+        ({"decoder_layers": ["linear 32", "reshape 2 4 4", "upsample 3"]}, "end in 2x12x12, but images are 1x8x8"),
+        ({"decoder_layers": ["linear pixels", "linear 3"]}, "end in 3 numbers, but images are 1x8x8"),
+        ({"decoder_layers": ["transposed 3 1 pad 3"]}, "it needs feature maps"),
+        ({"decoder_layers": ["linear 4", "reshape 1 2 2", "transposed 3 1 pad 3"]}, "nothing would be left"),
     ],
 )
 def test_lines_that_do_not_fit_the_images_are_refused_when_the_configuration_is_composed(options, message):
@@ -420,11 +420,11 @@ def test_lines_that_do_not_fit_the_images_are_refused_when_the_configuration_is_
 
 
 def test_a_code_of_another_size_than_the_variant_needs_is_refused():
-    with pytest.raises(ValueError, match="end in 128 numbers, and 6 are needed"):
+    with pytest.raises(ValueError, match="end in 128 numbers, but 6 are needed"):
         Layers(encoder_layers=["conv 2 3 same", "flatten"]).encoder((1, 8, 8), 6)
     with pytest.raises(ValueError, match="network layers has no grid of codes"):
         Layers().grid((1, 8, 8))
-    with pytest.raises(ValueError, match="end in 2 channels, and 6 are needed"):
+    with pytest.raises(ValueError, match="end in 2 channels, but 6 are needed"):
         Layers(encoder_layers=["conv outputs 3 same", "conv 2 3 same"]).grid_encoder((1, 8, 8), 6)
 
 

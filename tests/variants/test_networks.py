@@ -74,7 +74,7 @@ def test_normalisation_follows_every_convolution_but_the_last(normalisation, lay
     ("network", "shape", "message"),
     [
         (Conv(), (1, 27, 28), "cannot take images of 27x28"),
-        (Conv(), (1, 4, 4), "halve 0 times"),
+        (Conv(), (1, 4, 4), "can be halved 0 times"),
         (Conv(stages=3), (1, 28, 28), "with 3 stages cannot take images of 28x28"),
     ],
 )

@@ -175,7 +175,8 @@ Made = tuple[list[nn.Module], Shape]
 
 def _maps(layer: Layer, shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
-        raise layer.error(f"it needs maps, and here are {shape[0]} numbers: reshape CHANNELS HEIGHT WIDTH makes maps")
+        mend = "insert 'reshape CHANNELS HEIGHT WIDTH'"
+        raise layer.error(f"it needs feature maps, but its input is {shape[0]} numbers: {mend}")
     channels, height, width = shape
     return channels, height, width
 
@@ -197,7 +198,7 @@ def _convolution(layer: Layer, shape: Shape, sizes: Mapping[str, int]) -> Made:
     else:
         after = [(side + 2 * pad - kernel) // stride + 1 for side in sides]
     if min(after) < 1:
-        raise layer.error(f"images are {sides[0]}x{sides[1]} here, smaller than its kernel")
+        raise layer.error(f"its input is {sides[0]}x{sides[1]}, smaller than its kernel")
     conv = nn.Conv2d(channels, sizes["channels"], kernel, stride, pad, bias="nobias" not in layer.flags)
     return [*before, conv], (sizes["channels"], *after)
 
@@ -212,7 +213,7 @@ def _transposed(layer: Layer, shape: Shape, sizes: Mapping[str, int]) -> Made:
         pad, crop, extra = total // 2, total % 2 == 1, max(stride - kernel, 0)
     after = [(side - 1) * stride + kernel - 2 * pad + extra - crop for side in sides]
     if min(after) < 1:
-        raise layer.error(f"of images of {sides[0]}x{sides[1]} it would leave nothing")
+        raise layer.error(f"nothing would be left of its input of {sides[0]}x{sides[1]}")
     bias = "nobias" not in layer.flags
     conv = nn.ConvTranspose2d(channels, sizes["channels"], kernel, stride, pad, output_padding=extra, bias=bias)
     return [conv, *([nn.ZeroPad2d((0, -1, 0, -1))] if crop else [])], (sizes["channels"], *after)
@@ -229,7 +230,7 @@ def _maxpool(layer: Layer, shape: Shape, sizes: Mapping[str, int]) -> Made:
     else:
         after = [side // kernel for side in sides]
     if min(after) < 1:
-        raise layer.error(f"images are {sides[0]}x{sides[1]} here, smaller than its kernel")
+        raise layer.error(f"its input is {sides[0]}x{sides[1]}, smaller than its kernel")
     return [*before, nn.MaxPool2d(kernel)], (channels, *after)
 
 
@@ -253,7 +254,7 @@ def _batchnorm(layer: Layer, shape: Shape, sizes: Mapping[str, int]) -> Made:
 def _reshape(layer: Layer, shape: Shape, sizes: Mapping[str, int]) -> Made:
     after = (sizes["channels"], sizes["height"], sizes["width"])
     if math.prod(shape) != math.prod(after):
-        raise layer.error(f"it takes {math.prod(after)} numbers, and here are {math.prod(shape)}")
+        raise layer.error(f"it takes {math.prod(after)} numbers, but its input has {math.prod(shape)}")
     flat: list[nn.Module] = [nn.Flatten()] if len(shape) == 3 else []
     return [*flat, nn.Unflatten(1, after)], after
 

@@ -223,7 +223,8 @@ class Conv(Network):
         if halvings < (self.stages or 1):
             raise ValueError(
                 f"network conv with {self.stages or 1} stages cannot take images of {image_shape[1]}x{image_shape[2]}, "
-                f"which halve {halvings} times (to sides of 3 or more); choose fewer stages, another size, or the mlp"
+                f"which can be halved {halvings} times (to sides of 3 or more); choose fewer stages, another size, or "
+                "the mlp"
             )
         return self.stages or halvings
 
@@ -315,7 +316,7 @@ class Layers(Network):
         if not self._names_outputs and not (self._encoder and self._encoder[-1].kind == "flatten"):
             modules += [nn.Flatten()] * (len(shape) == 3) + [nn.Linear(math.prod(shape), outputs)]
         elif math.prod(shape) != outputs:
-            raise ValueError(f"network.encoder_layers end in {math.prod(shape)} numbers, and {outputs} are needed")
+            raise ValueError(f"network.encoder_layers end in {math.prod(shape)} numbers, but {outputs} are needed")
         elif len(shape) == 3:
             modules.append(nn.Flatten())
         return self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
@@ -334,7 +335,7 @@ class Layers(Network):
         if not self._names_outputs:
             modules.append(nn.Conv2d(shape[0], channels, kernel_size=1))
         elif shape[0] != channels:
-            raise ValueError(f"network.encoder_layers end in {shape[0]} channels, and {channels} are needed")
+            raise ValueError(f"network.encoder_layers end in {shape[0]} channels, but {channels} are needed")
         return self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
 
     def grid_decoder(self, channels: int, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -356,7 +357,7 @@ class Layers(Network):
             shape = (pixels,)
         if shape not in (image_shape, (pixels,)):
             ends = "x".join(map(str, shape)) if len(shape) == 3 else f"{shape[0]} numbers"
-            raise ValueError(f"network.decoder_layers end in {ends}, and images are {'x'.join(map(str, image_shape))}")
+            raise ValueError(f"network.decoder_layers end in {ends}, but images are {'x'.join(map(str, image_shape))}")
         if len(shape) == 1:
             modules.append(nn.Unflatten(-1, image_shape))
         return self._initialised(nn.Sequential(*modules), self.decoder_initialisation or self.initialisation)

@@ -47,7 +47,7 @@ def load_array(config: DatasetConfig, root: Path) -> Dataset:
         labels = _read(path, LABELS)
     unused = [name for name in names if name not in (images_name, config.labels or LABELS)]
     if unused and labels is None:
-        log.warning("%s: %s left out; dataset.labels=... reads one as the labels", path, ", ".join(unused))
+        log.warning("%s: %s is ignored; dataset.labels=... uses one as the labels", path, ", ".join(unused))
     targets = None if labels is None else as_labels(labels, len(images), str(path))
     order, sizes = shares(len(images), config)
     images, targets = images[order], None if targets is None else targets[order]
@@ -71,7 +71,7 @@ def _name_of(wanted: str, names: list[str], path: Path) -> str:
 def _names(path: Path) -> list[str]:
     """The names of the arrays in a file; an ``.npy`` or IDX file has one, without a name."""
     if not path.is_file():
-        raise UserError(f"{path} is not there")
+        raise UserError(f"{path} does not exist")
     if path.suffix != ".npz":
         return [""]
     try:
@@ -114,7 +114,7 @@ def _check_header(stream: IO[bytes], size: int, stored: int) -> None:
     version = np.lib.format.read_magic(stream)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
-        raise ValueError(f"version {version[0]}.{version[1]} of the .npy format is not read")
+        raise ValueError(f"version {version[0]}.{version[1]} of the .npy format is not supported")
     try:
         shape, _, dtype = readers[version](stream)
     except Exception as error:
@@ -123,16 +123,16 @@ def _check_header(stream: IO[bytes], size: int, stored: int) -> None:
         raise ValueError("the array holds Python objects, not numbers")
     claimed, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if claimed != there or any(length < 0 for length in shape):
-        raise ValueError(f"its header claims {claimed} bytes of shape {shape}, and {there} bytes follow")
+        raise ValueError(f"its header declares {claimed} bytes of shape {shape}, but {there} bytes follow")
     _check_size(claimed, stored)
 
 
 def _check_size(size: int, stored: int) -> None:
     if size > max(MUCH, MOST_COMPRESSED * stored):
         raise ValueError(
-            f"{stored} bytes would become {size / 2**20:,.0f} MiB, more than {MOST_COMPRESSED} times as many: save the "
-            "array uncompressed if it is one of images"
+            f"{stored} bytes decompress to {size / 2**20:,.0f} MiB, more than {MOST_COMPRESSED} times as many: save "
+            "the array uncompressed if it holds images"
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 2 * size > memory:
-        raise ValueError(f"its {size / 2**30:,.1f} GiB, twice over for the shuffle, do not fit into memory")
+        raise ValueError(f"it does not fit into memory: shuffling it takes twice its {size / 2**30:,.1f} GiB")

@@ -73,7 +73,6 @@ def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
 def _find_files(folder: Path) -> None:
     """Leave all files in ``folder``, fetched if need be, or raise :class:`UserError` that says how to place them."""
     if not _missing(folder):
-        log.info("CelebA: files in %s", folder)
         return
     with locked(folder / ".lock"):
         missing = _missing(folder)
@@ -81,10 +80,11 @@ def _find_files(folder: Path) -> None:
             _download(folder, missing)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
-            log.info("CelebA, torchvision's download: %s", reason)
+            log.info("CelebA: the download by torchvision failed: %s", reason)
             raise UserError(
-                f"CelebA cannot be had: {', '.join(missing)} not in {folder} (torchvision's download: {reason}); get "
-                f"them from {HOME_PAGE} (aligned and cropped images, attributes, partitions) and put them there"
+                f"Could not obtain CelebA. Tried: files in {folder} (missing: {', '.join(missing)}); download by "
+                f"torchvision ({reason}). To install it manually, download these files from {HOME_PAGE} (aligned and "
+                f"cropped images, attributes, partitions) and put them into {folder}"
             ) from error
 
 
@@ -105,7 +105,7 @@ def _download(folder: Path, missing: Sequence[str]) -> None:
             with tempfile.TemporaryDirectory(dir=folder) as partial:
                 download_file_from_google_drive(file_id, partial, name, md5)
                 (Path(partial) / name).replace(folder / name)
-            log.info("CelebA: %s by torchvision's download, MD5 verified", name)
+            log.info("CelebA: downloaded %s by torchvision, MD5 verified", name)
 
 
 def _open_images(folder: Path, names: Sequence[str]) -> tuple[Callable[[str], bytes], str]:
@@ -116,12 +116,14 @@ def _open_images(folder: Path, names: Sequence[str]) -> tuple[Callable[[str], by
         try:
             archive = zipfile.ZipFile(folder / ARCHIVE)
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-            raise UserError(f"{folder / ARCHIVE} is damaged or only part of the file: {error}") from error
+            raise UserError(f"{folder / ARCHIVE} is damaged or incomplete: {error}") from error
         members = {Path(info.filename).name: info for info in archive.infolist() if not info.is_dir()}
         _all_there(names, members.keys(), folder / ARCHIVE)
         for name in names:
             if members[name].file_size > LARGEST_FILE:
-                raise UserError(f"{name} in {folder / ARCHIVE} claims {members[name].file_size} bytes: it is no face")
+                raise UserError(
+                    f"{name} in {folder / ARCHIVE} has {members[name].file_size} bytes, too many for a face"
+                )
             digest.update(f"{name} {members[name].file_size} {members[name].CRC}\n".encode())
         return lambda name: archive.read(members[name]), digest.hexdigest()
     unpacked = folder / Path(ARCHIVE).stem
@@ -137,7 +139,7 @@ def _all_there(names: Sequence[str], present: object, where: Path) -> None:
     missing = [name for name in names if name not in present]  # type: ignore[operator]
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise UserError(f"{len(missing)} images of {PARTITION} are not in {where}: {shown}")
+        raise UserError(f"{len(missing)} images listed in {PARTITION} are not in {where}: {shown}")
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
@@ -147,7 +149,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text: {error}") from error
     if any("\0" in line for line in lines):
-        raise UserError(f"{path} cannot be read as UTF-8 text: it holds zero bytes")
+        raise UserError(f"{path} cannot be read as UTF-8 text: it contains null bytes")
     return [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -159,7 +161,7 @@ def _read_partition(path: Path) -> dict[str, int]:
             got = " ".join(words)[:60]
             raise UserError(f"{path}, line {number}: expected a file name and 0, 1 or 2, got {got!r}")
         if words[0] in splits:
-            raise UserError(f"{path}, line {number}: {words[0]} has a line already")
+            raise UserError(f"{path}, line {number}: {words[0]} is listed twice")
         splits[words[0]] = int(words[1])
     if set(splits.values()) != {0, 1, 2}:
         raise UserError(f"{path} leaves training, validation or test without images")

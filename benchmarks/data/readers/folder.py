@@ -50,7 +50,7 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
     def box(width: int, height: int) -> tuple[float, float, float, float]:
         if config.image_size is None:
             if (width, height) != size:
-                raise UserError(f"an image in {folder} is {width}x{height}, and its header says otherwise")
+                raise UserError(f"an image in {folder} is {width}x{height}, which differs from its header")
             return 0, 0, width, height
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
@@ -94,7 +94,7 @@ def _find(folder: Path) -> list[Path]:
                 continue
             if path.is_dir():
                 if path.resolve() in above:
-                    log.warning("%s leads back to a folder above it: it is not followed", _shown(path))
+                    log.warning("%s links to one of its parent folders and is ignored", _shown(path))
                 else:
                     pending.append((path, above | {path.resolve()}))
             elif path.suffix.lower() not in EXTENSIONS:
@@ -102,10 +102,10 @@ def _find(folder: Path) -> list[Path]:
             elif path.is_file():
                 files.append(path)
             else:
-                raise UserError(f"{_shown(path)} leads to no file: mend or remove the link")
+                raise UserError(f"{_shown(path)} is a broken link: fix or remove it")
     if left_out:
         kinds = ", ".join(f"{kind!r} ({count})" for kind, count in left_out.most_common(5))
-        log.warning("%s: files that are no images by their names are left out: %s", _shown(folder), kinds)
+        log.warning("%s: ignoring files without the extension of an image: %s", _shown(folder), kinds)
     return sorted(files)
 
 
@@ -143,14 +143,15 @@ def _classes(paths: Sequence[Path], folder: Path) -> tuple[torch.Tensor | None, 
     splits = [name for name in names if name.lower() in SPLIT_NAMES]
     if splits and (len(splits) > 1 or splits == names):
         raise UserError(
-            f"dataset.path: {', '.join(splits)} in {_shown(folder)} are splits by their names, not classes; point "
-            "dataset.path at one of them, or move its images: dataset.validation_share and dataset.test_share split"
+            f"dataset.path: the sub-folders {', '.join(splits)} of {_shown(folder)} are splits by their names, not "
+            "classes: set dataset.path to one of them, or put the images of all into one folder, which "
+            "dataset.validation_share and dataset.test_share split"
         )
     outside = sum(len(path.parts) < 2 for path in paths)
     if names and outside:
-        log.warning("%s: %d images lie in no sub-folder: no classes are read", _shown(folder), outside)
+        log.warning("%s: %d images are not in a sub-folder, so no classes are read", _shown(folder), outside)
     if not names or outside:
         return None, 0
     if len(names) == 1:
-        log.warning("%s: all images lie in one sub-folder, which makes one class", _shown(folder))
+        log.warning("%s: all images are in one sub-folder, so there is a single class", _shown(folder))
     return torch.tensor([names.index(path.parts[0]) for path in paths]), len(names)

@@ -17,13 +17,13 @@ def parse_idx(data: bytes, name: str) -> Tensor:
         raise ValueError(f"{name} is not an IDX file")
     kind, dimensions = data[2], data[3]
     if kind != _UNSIGNED_BYTE:
-        raise ValueError(f"{name} holds values of type 0x{kind:02x}; only unsigned bytes (0x08) are read")
+        raise ValueError(f"{name} contains values of type 0x{kind:02x}; only unsigned bytes (0x08) are supported")
     start = 4 + 4 * dimensions
     if dimensions == 0 or len(data) < start:
-        raise ValueError(f"{name} ends inside its header")
+        raise ValueError(f"{name} is truncated inside its header")
     sizes = struct.unpack(f">{dimensions}I", data[4:start])
     if len(data) - start != math.prod(sizes):
-        raise ValueError(f"{name} should hold {math.prod(sizes)} bytes after its header, and holds {len(data) - start}")
+        raise ValueError(f"{name} should have {math.prod(sizes)} bytes after its header, but has {len(data) - start}")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).reshape(sizes)
 
 

@@ -65,7 +65,7 @@ def decode(data: bytes, name: str, channels: int, size: tuple[int, int], box: Bo
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-                raise UserError(f"{name} has more than 8 bits a grey pixel (mode {image.mode}): save it with 8 bits")
+                raise UserError(f"{name} has more than 8 bits per grey pixel (mode {image.mode}): save it with 8 bits")
             image.load()
             pixels = _on_background(_turned(image)).convert(MODES[channels])
             left, top, right, bottom = box(*pixels.size)
@@ -178,7 +178,9 @@ def _build(
         manifest.unlink(missing_ok=True)
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
     except OSError as error:
-        log.warning("%s cannot be written (%s): images are decoded into memory", target.parent, error.strerror or error)
+        log.warning(
+            "%s cannot be written (%s): decoding images into memory instead", target.parent, error.strerror or error
+        )
         with contextlib.suppress(OSError):
             partial.unlink()
         in_memory = np.empty(shape, np.uint8)
@@ -194,7 +196,9 @@ def _build(
     try:
         write_atomically(manifest, json.dumps(known, indent=2, sort_keys=True).encode())
     except OSError as error:
-        log.warning("%s cannot be written (%s): images are decoded again next time", manifest, error.strerror or error)
+        log.warning(
+            "%s cannot be written (%s): images will be decoded again next time", manifest, error.strerror or error
+        )
     return np.lib.format.open_memmap(target, mode="c"), digest
 
 
@@ -245,7 +249,9 @@ def _reserve(path: Path) -> None:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 return
             needed = path.stat().st_size / 2**20
-            raise UserError(f"no space for the decoded images: {path.parent} needs {needed:.0f} MiB") from error
+            raise UserError(
+                f"not enough disk space for the decoded images: {path.parent} needs {needed:.0f} MiB"
+            ) from error
 
 
 def _remove_unused(folder: Path, readable: str, title: str, facts: dict[str, Any]) -> None:
@@ -262,6 +268,6 @@ def _remove_unused(folder: Path, readable: str, title: str, facts: dict[str, Any
             if same and known["facts"] != facts and time.time() - manifest.stat().st_mtime > KEPT_DAYS * 86400:
                 manifest.unlink()
                 manifest.with_suffix(".npy").unlink()
-                log.info("%s is deleted: the files that it was made from have changed", manifest.with_suffix(".npy"))
+                log.info("deleted %s: the files it was made from have changed", manifest.with_suffix(".npy"))
         except (OSError, ValueError, KeyError, TypeError):
             continue

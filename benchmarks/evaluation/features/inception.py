@@ -43,7 +43,7 @@ def weights_path() -> Path:
                 download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
         except Exception as error:
             raise WeightsUnavailableError(
-                f"weights unavailable: {path} is not there and {FID_WEIGHTS_URL} cannot be reached ({error})"
+                f"weights unavailable: {path} does not exist and {FID_WEIGHTS_URL} could not be downloaded ({error})"
             ) from None
     return path
 

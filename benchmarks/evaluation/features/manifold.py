@@ -24,7 +24,7 @@ def manifold(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> Manifo
     """All four for features (n, d) and (m, d). A set's manifold is the union of balls around its points, each reaching
     to the point's ``neighbours``-th nearest in its own set. Raises ``ValueError`` for sets that are too small."""
     if min(len(real), len(fake)) <= neighbours:
-        raise ValueError(f"{neighbours} neighbours need more images than that, got {len(real)} and {len(fake)}")
+        raise ValueError(f"{neighbours} nearest neighbours need more images than that, got {len(real)} and {len(fake)}")
     across = torch.cdist(real, fake)
     real_radii, fake_radii = _radii(real, neighbours), _radii(fake, neighbours)
     inside_real = across <= real_radii[:, None]

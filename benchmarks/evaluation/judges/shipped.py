@@ -55,5 +55,5 @@ def _read(role: Role, source: str) -> Content:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
         raise UserError(
             f"{path} {reason}: reinstall the suite or restore the file from its repository (`make judges "
-            f"DATASETS={source}` trains another one, whose distances do not compare with published ones)"
+            f"DATASETS={source}` trains another one, whose distances are not comparable with published ones)"
         ) from error

@@ -188,7 +188,8 @@ def test_missing_files_are_named_with_where_to_get_and_put_them(tmp_path, monkey
         load(config_of(), tmp_path)
     message = str(caught.value)
     assert "\n" not in message
-    assert f"{PARTITION} not in {tmp_path / 'celeba'}" in message
+    assert f"files in {tmp_path / 'celeba'} (missing: {PARTITION})" in message
+    assert message.endswith(f"put them into {tmp_path / 'celeba'}")
     assert "connection refused" in message
     assert ARCHIVE not in message
 
@@ -196,16 +197,16 @@ def test_missing_files_are_named_with_where_to_get_and_put_them(tmp_path, monkey
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda f: (f / ARCHIVE).write_bytes((f / ARCHIVE).read_bytes()[:2000]), "damaged or only part of the file"),
+        (lambda f: (f / ARCHIVE).write_bytes((f / ARCHIVE).read_bytes()[:2000]), "damaged or incomplete"),
         (lambda f: (f / PARTITION).write_text("000001.jpg 7\n"), "line 1: expected a file name and 0, 1 or 2"),
         (lambda f: (f / PARTITION).write_text("000001.jpg 0\n"), "leaves training, validation or test without images"),
         (
             lambda f: (f / PARTITION).write_text((f / PARTITION).read_text() + "999999.jpg 0\n"),
             "1 images .* are not in .*999999.jpg",
         ),
-        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n000001.jpg 1\n"), "line 2: 000001.jpg has a line already"),
+        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n000001.jpg 1\n"), "line 2: 000001.jpg is listed twice"),
         (lambda f: (f / PARTITION).write_text("000001.jpg 0\n", encoding="utf-16"), "cannot be read as UTF-8 text"),
-        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n", encoding="utf-16-le"), "it holds zero bytes"),
+        (lambda f: (f / PARTITION).write_text("000001.jpg 0\n", encoding="utf-16-le"), "it contains null bytes"),
         (lambda f: (f / ATTRIBUTES).write_text("20\nA B\n000001.jpg 1 7\n"), "line 3: expected 2 attributes of 000001"),
         (lambda f: (f / ATTRIBUTES).write_text("20\nA B\na.jpg 1 1 1\nb.jpg 1\n"), "line 3: expected 2 attributes"),
         (lambda f: (f / ATTRIBUTES).write_text("20\nA B\n000001.jpg 1 1\n"), "19 images .* are not in"),
@@ -250,7 +251,7 @@ def test_a_member_of_the_archive_that_claims_gigabytes_is_refused_unread(tmp_pat
     directory = data.index(b"PK\x01\x02")
     assert data[directory + 24 : directory + 28] == size
     path.write_bytes(data[: directory + 24] + struct.pack("<I", 2**31) + data[directory + 28 :])
-    with pytest.raises(UserError, match=r"000001.jpg in .* claims 2147483648 bytes"):
+    with pytest.raises(UserError, match=r"000001.jpg in .* has 2147483648 bytes, too many"):
         load(config_of(), tmp_path)
 
 
@@ -304,7 +305,7 @@ def test_a_bench_without_celeba_runs_the_rest_and_lists_it_as_missing_until_it_i
     bench = ["bench", "--variants", "vae", "--profile", "smoke", *folders]
     assert main([*bench, "--datasets", "celeba"]) == 1
     assert main([*bench, "--datasets", "mine,celeba"]) == 0
-    assert "celeba: data missing: CelebA cannot be had" in capsys.readouterr().out
+    assert "celeba: data missing: Could not obtain CelebA" in capsys.readouterr().out
     index = (tmp_path / "reports" / "README.md").read_text()
     assert "**data missing**" in index
     assert "(mine.md#profile-smoke)" in index

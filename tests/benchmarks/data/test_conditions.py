@@ -43,7 +43,7 @@ def test_without_a_condition_there_is_none():
 
 @pytest.mark.parametrize("labels", [None, torch.zeros(4, 40, dtype=torch.long)])
 def test_a_condition_that_the_data_do_not_have_is_refused(labels):
-    with pytest.raises(UserError, match=r"dataset\.condition=label needs one class label an image, and flowers has"):
+    with pytest.raises(UserError, match=r"dataset\.condition=label needs one class label per image, but flowers has"):
         condition_shape(data(labels), DatasetConfig(binarise="dynamic", condition="label"))
 
 
@@ -109,7 +109,7 @@ def test_what_is_given_what_is_missing_and_what_is_scored_agree():
 
 @pytest.mark.parametrize("shape", [(1, 5, 4), (1, 4, 7)])
 def test_quadrants_of_images_with_an_odd_side_are_refused_when_they_are_loaded(shape):
-    with pytest.raises(UserError, match=rf"needs images of even sides, and flowers has {shape[1]}x{shape[2]}"):
+    with pytest.raises(UserError, match=rf"needs images with even sides, but flowers has {shape[1]}x{shape[2]}"):
         condition_shape(data(None, shape), quadrants(2))
 
 

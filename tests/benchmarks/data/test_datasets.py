@@ -61,7 +61,7 @@ def test_grey_pixels_are_refused_to_a_bernoulli_model_with_the_reason():
         ("dataset.source=mnits", "did you mean 'mnist'"),
         ("dataset.binarise=dinamic", "did you mean 'dynamic'"),
         ("dataset.observation=bernouli", "did you mean 'bernoulli'"),
-        ("dataset.crop=140", "dataset.crop=140 has no effect on source 'mnist' .it belongs to celeba"),
+        ("dataset.crop=140", "dataset.crop=140 has no effect with source 'mnist', only with celeba"),
         ("dataset.pat=x", "did you mean 'dataset.path'"),
         ("dataset.loss=cross_entropy", "the cross-entropy is the likelihood already"),
         ("dataset.output=linear", "output 'linear' needs an observation model with a scale, got 'bernoulli'"),

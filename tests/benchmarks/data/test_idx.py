@@ -25,9 +25,9 @@ def test_sizes_are_big_endian_after_the_type_and_the_number_of_dimensions():
         (lambda data: b"\x01" + data[1:], "is not an IDX file"),
         (lambda data: b"", "is not an IDX file"),
         (lambda data: data[:2] + b"\x0d" + data[3:], "type 0x0d"),
-        (lambda data: data[:6], "ends inside its header"),
-        (lambda data: data[:-1], "should hold 6 bytes after its header, and holds 5"),
-        (lambda data: data + b"\0", "should hold 6 bytes after its header, and holds 7"),
+        (lambda data: data[:6], "is truncated inside its header"),
+        (lambda data: data[:-1], "should have 6 bytes after its header, but has 5"),
+        (lambda data: data + b"\0", "should have 6 bytes after its header, but has 7"),
     ],
 )
 def test_a_malformed_file_is_refused_by_its_name(damage, message):

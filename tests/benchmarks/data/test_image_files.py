@@ -139,7 +139,7 @@ def test_masks_of_zero_and_one_are_what_the_same_masks_of_0_and_255_are(tmp_path
     # And the same from the array that is there already, with the same warning.
     again = loaded(tmp_path / "masks", image_size=size)
     assert torch.equal(again.train.images, masks.train.images)
-    assert sum("taken for masks and multiplied by 255" in message for message in caplog.messages) == 2
+    assert sum("treated as masks and multiplied by 255" in message for message in caplog.messages) == 2
 
 
 def test_two_sizes_in_turn_have_an_array_each(tmp_path, monkeypatch):
@@ -207,7 +207,7 @@ def test_without_a_folder_for_the_cache_images_are_decoded_into_memory(tmp_path,
     data = loaded(tmp_path / "pictures")
     assert data.sha256 == cached.sha256
     assert torch.equal(data.test.images, cached.test.images)
-    assert "images are decoded into memory" in caplog.text
+    assert "decoding images into memory" in caplog.text
     assert "damaged" not in caplog.text
 
 

@@ -70,11 +70,11 @@ def test_nothing_made_from_all_classes_serves_data_without_one():
 @pytest.mark.parametrize(
     ("data", "left_out", "message"),
     [
-        (flowers([0, 1, 2]), 3, r"dataset\.left_out=3 is no class of flowers: its classes are 0 to 2"),
+        (flowers([0, 1, 2]), 3, r"dataset\.left_out=3 is not a class of flowers: its classes are 0 to 2"),
         (flowers([0, 0], [0, 1]), 1, r"dataset\.left_out=1: flowers has no training images of that class"),
         (flowers([0, 1], [0, 0]), 1, r"dataset\.left_out=1: flowers has no test images of that class"),
         (flowers([1, 1], [0, 1]), 1, r"dataset\.left_out=1 leaves flowers without training images"),
-        (flowers([[0, 1]]), 1, "needs one class label an image, and flowers has several labels an image"),
+        (flowers([[0, 1]]), 1, "needs one class label per image, but flowers has several labels per image"),
     ],
 )
 def test_a_class_that_cannot_be_left_out_is_refused_in_one_line(data, left_out, message):
@@ -85,17 +85,17 @@ def test_a_class_that_cannot_be_left_out_is_refused_in_one_line(data, left_out, 
 
 def test_data_without_labels_have_no_class_to_leave_out():
     images = Split(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), None)
-    with pytest.raises(UserError, match="needs one class label an image, and plain has no labels"):
+    with pytest.raises(UserError, match="needs one class label per image, but plain has no labels"):
         leave_out(Dataset("plain", "Plain", images, images, images, "0"), 0)
 
 
 @pytest.mark.parametrize(
     ("dataset", "override", "message"),
     [
-        ("mnist", "dataset.left_out=10", r"dataset\.left_out=10 is no class of mnist: its classes are 0 to 9"),
+        ("mnist", "dataset.left_out=10", r"dataset\.left_out=10 is not a class of mnist: its classes are 0 to 9"),
         ("digits", "dataset.left_out=-1", r"dataset\.left_out must be 0 or above, got -1"),
         ("digits", "dataset.left_out=three", r"dataset\.left_out must be a whole number or null, got 'three'"),
-        ("celeba", "dataset.left_out=0", r"dataset\.left_out=0 needs classes, and celeba has attributes"),
+        ("celeba", "dataset.left_out=0", r"dataset\.left_out=0 needs classes, but celeba has attributes"),
         ("digits", "dataset.outliers=minst", r"unknown dataset\.outliers 'minst'; did you mean 'mnist'"),
         ("mnist", "dataset.outliers=mnist_grey", r"dataset\.outliers=mnist_grey has the same images as mnist"),
     ],
@@ -154,7 +154,7 @@ def test_without_download_nothing_is_fetched_and_no_folder_made(name, tmp_path, 
     for source in ("torchvision_download", "mnist_wheel", "fashion_mnist_package"):
         monkeypatch.setattr(idx_images, source, (lambda name: fetched) if source == "torchvision_download" else fetched)
     config = compose("vae", name, "smoke", 0).dataset
-    with pytest.raises(UserError, match="cannot be had"):
+    with pytest.raises(UserError, match="Could not obtain"):
         load(config, tmp_path, download=False)
     assert not list(tmp_path.iterdir())
     # The same by default asks every source.

@@ -39,7 +39,7 @@ def test_masks_of_zero_and_one_are_black_and_white_whatever_their_type(kind, cap
     found = as_images(MASKS.astype(kind), "x")
     assert torch.equal(found, torch.from_numpy(MASKS) * 255)
     # Whole numbers say nothing of their range: the reading is a guess, and named.
-    assert ("taken for masks" in caplog.text) == (kind in (np.uint8, np.int32))
+    assert ("treated as masks" in caplog.text) == (kind in (np.uint8, np.int32))
 
 
 def test_three_axes_are_grey_images():
@@ -48,7 +48,7 @@ def test_three_axes_are_grey_images():
 
 def test_nearly_black_images_are_named(caplog):
     as_images(BYTES // 16, "x")
-    assert "no pixel in x is above 15 of 255" in caplog.text
+    assert "no pixel is above 15 of 255" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_nearly_black_images_are_named(caplog):
         (BYTES / 127.5 - 1, r"from -1 to 1; .*\(images \+ 1\) \* 127\.5"),
         (BYTES.astype(int) * 256, "int64 images with values from 0 to"),
         (BYTES.astype(np.int16) - 1, "int16 images with values from -1 to"),
-        (np.where(BYTES == 7, np.nan, 1.0), "values that are nan or infinite"),
-        (BYTES.astype(complex), "complex128 images; bytes"),
-        (BYTES.astype(str), "images; bytes"),
+        (np.where(BYTES == 7, np.nan, 1.0), "values that are NaN or infinite"),
+        (BYTES.astype(complex), "complex128 images; expected bytes"),
+        (BYTES.astype(str), "images; expected bytes"),
         (np.zeros_like(BYTES), "every pixel in x is 0"),
         (np.zeros((20, 784), np.uint8), r"images.reshape\(-1, 28, 28\)"),
         (np.zeros((20, 8, 8, 4), np.uint8), "transparency"),
@@ -97,9 +97,9 @@ def test_booleans_are_two_classes_or_attributes():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.full(20, 2**62), r"reach 4611686018427387904, .*np\.unique"),
-        (np.full(20, 2**64 - 1, np.uint64), "reach 18446744073709551615"),
-        (np.full(20, 20), "reach 20, and there are 20 images"),
+        (np.full(20, 2**62), r"go up to 4611686018427387904, .*np\.unique"),
+        (np.full(20, 2**64 - 1, np.uint64), "go up to 18446744073709551615"),
+        (np.full(20, 20), "go up to 20, but there are 20 images"),
         (np.full(20, -1), "whole numbers from 0"),
         (np.where(CLASSES > 1, 1, -1), r"\(labels > 0\)\.astype\(int\)"),
         (np.full(20, 0.5), "whole numbers from 0"),
@@ -107,7 +107,7 @@ def test_booleans_are_two_classes_or_attributes():
         (np.array(["rose"] * 20), "whole numbers from 0"),
         (np.zeros((20, 2, 2), int), "whole numbers from 0"),
         (np.zeros((20, 0), int), "whole numbers from 0"),
-        (np.full((20, 2), 7), "attributes of x reach 7"),
+        (np.full((20, 2), 7), "attributes of x go up to 7"),
         (np.zeros(19, int), "20 images and 19 labels"),
     ],
 )
@@ -148,7 +148,7 @@ def test_one_bright_pixel_among_many_masks_makes_them_images():
     images = torch.zeros(10_000, 1, 2, 2, dtype=torch.uint8)
     check_training_images(images, None, (1, 2, 2))
     images[-2, 0, 1, 1] = 1
-    with pytest.raises(UserError, match="no byte but 0 and 1"):
+    with pytest.raises(UserError, match="only the bytes 0 and 1"):
         check_training_images(images, None, (1, 2, 2))
     images[-1, 0, 1, 1] = 2
     check_training_images(images, None, (1, 2, 2))

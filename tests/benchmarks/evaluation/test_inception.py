@@ -22,7 +22,7 @@ def test_without_weights_the_reason_names_what_was_tried(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(inception, "download_url_to_file", refused)
-    with pytest.raises(WeightsUnavailableError, match=r"pt_inception-2015-12-05-6726825d\.pth cannot be reached"):
+    with pytest.raises(WeightsUnavailableError, match=r"pt_inception-2015-12-05-6726825d\.pth could not be downloaded"):
         weights_path()
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "mine.pth"))
     with pytest.raises(WeightsUnavailableError, match=r"mine\.pth is not a file"):

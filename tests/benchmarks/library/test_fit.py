@@ -89,7 +89,7 @@ def test_pixels_of_0_and_1_are_binary_and_others_grey_unless_said_otherwise(imag
         (lambda x: fit("vae", x[0, 0]), r"images has shape \(8,\)|images have shape"),
         (lambda x: fit("vae", x.tolist()), r"images are a list; a tensor or a NumPy array is needed"),
         (lambda x: fit("vae", x * 2 - 1), r"takes \[-1, 1\] to bytes"),
-        (lambda x: fit("vae", x * np.nan), r"nan or infinite"),
+        (lambda x: fit("vae", x * np.nan), r"NaN or infinite"),
         (lambda x: fit("cvae", x), r"set dataset.condition=label"),
         (lambda x: fit("cvae", x, np.arange(20) % 3, validation=x), r"validation must be a pair of images and labels"),
         (lambda x: fit("vae", x, condition="label"), r"dataset.condition=label has no effect on vae"),

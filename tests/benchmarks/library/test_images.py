@@ -42,7 +42,7 @@ def test_truth_values_masks_and_floats_of_0_and_1_are_black_and_white(caplog):
     assert not caplog.records
     with caplog.at_level(logging.WARNING):
         assert torch.equal(image_bytes(mask.astype(np.uint8)), white.to(torch.uint8))
-    assert "taken for masks" in caplog.text
+    assert "treated as masks" in caplog.text
 
 
 def test_dark_floats_are_dark_images_and_black_ones_black():
@@ -62,7 +62,7 @@ def test_one_image_alone_is_a_batch_of_one_where_its_shape_is_known():
     [
         (BYTES, r"images have shape \(5, 3, 8, 6\); the model takes \(n, 1, 8, 6\)"),
         (BYTES[:, 0, :4], r"images have shape \(5, 4, 6\); the model takes \(n, 1, 8, 6\)"),
-        (BYTES[:, 0] - 300.5, r"bytes 0\.\.255, or floats in \[0, 1\], are needed"),
+        (BYTES[:, 0] - 300.5, r"expected bytes 0\.\.255, or floats in \[0, 1\]"),
         (BYTES.astype(complex)[:, 0], r"holds complex128 images"),
         ("images", r"images are a str; a tensor or a NumPy array is needed"),
         (None, r"images are a NoneType"),

@@ -162,7 +162,7 @@ def test_damaged_weights_are_named_and_left_where_they_are(trained, tmp_path):
 def test_weights_of_another_architecture_are_refused(trained, tmp_path):
     run = trained("vae")
     other = replace(run, config=replace(run.config, network=replace(run.config.network, latent_size=5)))
-    with pytest.raises(UserError, match="cannot be made by this version of the suite: its tensors are not those"):
+    with pytest.raises(UserError, match="cannot be made by this version of the suite: its tensors do not match"):
         load_run(save(other, tmp_path))
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.files import write_atomically
 from benchmarks.records.identity import run_id
+from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
 from benchmarks.records.significance import shared_ranks
 from benchmarks.reporting import board, figures, write_reports
@@ -466,3 +467,21 @@ def test_the_ranks_of_a_board_are_computed_once_however_many_rows_it_has(tmp_pat
     write_reports(tmp_path / "r", tmp_path / "reports")
     assert set(computed) == {15}
     assert len(computed) <= len(board.questions())
+
+
+def test_times_of_a_busy_machine_are_marked_with_a_footnote():
+    busy = {"overrides": [], **load_details(0.4, 1.9, 1.0)}
+    idle = {"overrides": [], **load_details(0.4, 1.0, 1.0)}
+    (section,) = sections([record("vae", details=idle), record("iwae", details=busy)])
+    note = (
+        "§ Timed on a busy machine, so possibly slower than on an idle one: the load per core was up to 1.9, and the "
+        "sweep itself accounts for 1.0."
+    )
+    for table in (board.leaderboard(section), board.cost(section)):
+        for text in (table.markdown, table.html):
+            rows = {name: next(line for line in text.splitlines() if f"[{name}]" in line) for name in ("vae", "iwae")}
+            assert " 30 § |" in rows["iwae"]
+            assert "§" not in rows["vae"]
+            assert note in text
+    (quiet,) = sections([record("vae", details=idle)])
+    assert "§" not in board.leaderboard(quiet).markdown + board.cost(quiet).html

@@ -67,10 +67,10 @@ def without(key, part=None):
         ({"seen": " "}, "seen must not be empty"),
         ({"recipe": ""}, "recipe must not be empty"),
         ({"full": {"minutes": 0}}, "full.minutes must be above 0"),
-        ({"quantities": [{**TOY["quantities"][0], "metric": "elb"}]}, "'elb' is no metric; did you mean 'elbo'"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "elb"}]}, "'elb' is not a metric; did you mean 'elbo'"),
         ({"quantities": [{**TOY["quantities"][0], "metric": "elbo@last"}]}, "such as elbo, objective@5"),
         ({"quantities": [{**TOY["quantities"][0], "metric": "elbo.kl"}]}, "such as elbo, objective@5"),
-        ({"quantities": [{**TOY["quantities"][0], "metric": "training_kl"}]}, "'training_kl' is no metric"),
+        ({"quantities": [{**TOY["quantities"][0], "metric": "training_kl"}]}, "'training_kl' is not a metric"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.0}]}, "spread must be above 0"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.1}], "full": {"seeds": [0]}}, "needs several full.seeds"),
         (without("accept", "quantities"), r"quantities\[0\].accept is not given"),
@@ -290,7 +290,7 @@ def test_the_page_begins_with_a_count_and_lists_what_is_reproduced_first(tmp_pat
 
 def test_one_seed_of_two_is_no_mean_and_the_reason_says_so(tmp_path):
     nll, _ = judge(plan_of(tmp_path), records_of(full_vae_0=(-40, -50)), {}, {})
-    assert (nll.verdict, nll.reason) == ("not run", "1 of 4 cells have a record")
+    assert (nll.verdict, nll.reason) == ("not run", "1 of 4 runs have a record")
 
 
 def test_why_a_target_was_not_run(tmp_path):
@@ -399,7 +399,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports"), "--jobs", "1"]
     command = ["reproduce", "--targets", "toy", *folders]
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "4 cells run" in capsys.readouterr().out
+    assert "4 runs ended" in capsys.readouterr().out
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "reduced, 1 of 2 epochs (50%)" in page
     assert "reduced budget: one epoch" in page
@@ -414,7 +414,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
         assert "2 runs: 2 done" in capsys.readouterr().out
     assert main([*command, "--budget", "ablation"]) == 0
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "0 cells run, 4 already there" in capsys.readouterr().out
+    assert "0 runs ended, 4 already done" in capsys.readouterr().out
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "| wider " in page
     assert (tmp_path / "reports" / "figures" / "reproduction-toy.png").exists() is False  # one epoch is no curve
@@ -427,7 +427,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     shutil.rmtree(made / "runs")
     capsys.readouterr()
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "0 cells run, 4 already there" in capsys.readouterr().out
+    assert "0 runs ended, 4 already done" in capsys.readouterr().out
     assert (tmp_path / "reports" / "reproduction.md").read_text() == page
     # By hand they can be run again, and one that cannot be read has to be.
     assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
@@ -454,7 +454,7 @@ def test_a_record_is_verified_to_the_digit_and_a_forged_one_is_found_out(tmp_pat
     assert main(["verify", first.run_id, "--results", str(results)]) == 0
     out = capsys.readouterr().out
     assert "0 differs" in out
-    assert "0 within the seeds" in out
+    assert "0 within the range of seeds" in out
     # By hand it is refused for its digest; written as a record, its content is found out.
     path = results / "runs" / first.run_id / "record.json"
     whole = path.read_text()
@@ -473,9 +473,9 @@ def test_what_seeds_span_excuses_a_difference_and_nothing_else_does():
     one, two = record(seed=0, metrics={"elbo": -100.0}), record(seed=1, metrics={"elbo": -101.0})
     again = dataclasses.replace(one, metrics={"elbo": -100.9})
     (with_seeds,) = compare(one, again, [one, two])
-    assert (with_seeds.span, with_seeds.verdict) == (1.0, "within the seeds")
+    assert (with_seeds.span, with_seeds.verdict) == (1.0, "within the range of seeds")
     (rounded,) = compare(one, dataclasses.replace(one, metrics={"elbo": -100.00001}), [one])
-    assert rounded.verdict == "equal but for rounding"
+    assert rounded.verdict == "equal up to rounding"
     (alone,) = compare(one, again, [one])
     assert (alone.span, alone.verdict) == (None, "differs")
     (far,) = compare(one, dataclasses.replace(one, metrics={"elbo": -101.1}), [one, two])

@@ -184,7 +184,7 @@ def test_weights_of_other_data_are_trained_again(tmp_path, monkeypatch, caplog):
     (setting(tmp_path).run_folder(config) / "record.json").unlink()
     fewer = replace(data, sha256="other", train=replace(data.train, images=data.train.images[:500], labels=data.train.labels[:500]))  # fmt: skip  # noqa: E501
     second = cell.run_once(config, setting(tmp_path), lambda: fewer)
-    assert "the data changed since it was written: training starts afresh" in caplog.text
+    assert "the data changed since it was written: training restarts from the beginning" in caplog.text
     assert second.metrics["elbo"] != first.metrics["elbo"]
 
 
@@ -249,7 +249,7 @@ def test_what_ended_badly_before_keeps_the_exit_status(tmp_path, capsys):
     command = ["bench", "--variants", "vae", "--datasets", "digits", "--profile", "smoke", "--jobs", "1", "--no-report"]
     command += ["--results", str(tmp_path), *SMALL, "training.learning_rate=1e30"]
     assert [main(command), main(command)] == [1, 1]
-    said = capsys.readouterr().out.partition("0 cells run, 1 already there, 1 failed\n")[2]
+    said = capsys.readouterr().out.partition("0 runs ended, 1 already done, 1 failed\n")[2]
     assert "diverged: DivergenceError: the loss of epoch 1 is nan" in said
     assert "\nRETRY=1" in said
     assert read_records(tmp_path)[0][0].status == "diverged"

@@ -133,7 +133,7 @@ def test_five_interrupts_in_a_row_end_it_once_and_quietly(tmp_path):
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert "Traceback" not in output
-    assert output.splitlines()[-1].startswith("interrupted: start the same command again")
+    assert output.splitlines()[-1].startswith("interrupted: run the same command again")
     wait_for(lambda: not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers))
 
 
@@ -221,7 +221,7 @@ def test_a_cell_that_takes_too_long_is_stopped_and_fails(tmp_path):
     cells = [configuration("vae", 0, "training.epochs=1000000", "training.validate_every=1000000")]
     (record,) = sweep.run(cells, setting(tmp_path), timeout=1.0).ran
     assert (record.status, record.error["type"]) == ("failed", "TimeoutError")
-    assert record.error["message"] == "the cell's time limit of 1 s"
+    assert record.error["message"] == "the run exceeded its time limit of 1 s"
 
 
 def test_a_full_disk_at_any_write_loses_no_cell(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_a_file_system_without_locks_is_worked_on_and_the_log_says_so(tmp_path, 
     with locked(tmp_path / "cache.lock"):
         entered.append("cache")
     assert entered == ["cell", "cache"]
-    assert "locking is off (no locks here): run no second sweep on this folder" in caplog.text
+    assert "locks are not supported (no locks here): do not run a second sweep on this folder" in caplog.text
 
 
 def test_a_full_disk_when_the_lock_is_made_fails_the_cell_and_not_the_sweep(tmp_path, monkeypatch):

@@ -44,9 +44,9 @@ def test_runs_on_images_that_were_replaced_are_run_again_and_the_earlier_records
     assert plan.to_do(cells, where, retry=False)[cells[0].run_id] == "done (ok)"
     replace_images(tmp_path, 1)
     states = plan.to_do(cells, where, retry=False)
-    assert list(states.values()) == ["run again (its record was made from other data)"] * 2 + ["run"]
+    assert list(states.values()) == ["run again (its record was made from different data)"] * 2 + ["run"]
     assert len(sweep.run(cells, where, jobs=1).ran) == 3
-    assert caplog.text.count("was made from other data") == 2
+    assert caplog.text.count("was made from different data") == 2
     records, messages = read_records(tmp_path)
     assert (len(records), messages, len({r.data_sha256 for r in records})) == (3, [], 1)
     kept = sorted(path.name for path in where.run_folder(cells[0]).iterdir() if path.suffix != ".lock")

@@ -39,7 +39,7 @@ def test_a_failed_run_names_the_line_that_raised(tmp_path, monkeypatch, capsys):
     # Torch raises it, and the line is the one that called torch.
     printed = capsys.readouterr().out
     assert f"(test_sweeps.py, line {build.__code__.co_firstlineno + 1})\n" in printed
-    assert "the whole traceback is in record.json" in printed
+    assert "full tracebacks are in record.json" in printed
 
 
 def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
@@ -212,7 +212,7 @@ def test_a_record_of_another_schema_is_refused_with_a_message_and_kept(tmp_path)
     assert records == []
     assert "schema 0 is not 1" in messages[0]
     assert plan.to_do([configuration()], setting(tmp_path), retry=False) == {
-        record.run_id: "run again (its record cannot be trusted)"
+        record.run_id: "run again (its record is invalid)"
     }
     assert path.exists()
     assert sweep.run([configuration()], setting(tmp_path), jobs=1).failed == []

@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(tmp_path, caplog, 
         save(tmp_path, epoch)
     newest(tmp_path).write_bytes(damage(newest(tmp_path).read_bytes()))
     assert restored(tmp_path) == 11
-    assert "falling back to the one before it" in caplog.text
+    assert "using the previous one" in caplog.text
     # The damaged one is no longer the newest: what is written now is what is gone on from.
     save(tmp_path, 12)
     assert restored(tmp_path) == 12
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from_and_the_log_says_in_one
     other = replace(OWN, **{what: "another"})
     assert restored(tmp_path, other) is None
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.endswith(f"the {what} changed since it was written: training starts afresh")
+    assert line.endswith(f"the {what} changed since it was written: training restarts from the beginning")
     # The new start's epochs have lower numbers, and are what the next start goes on from.
     save(tmp_path, 1, other)
     assert restored(tmp_path, other) == 1
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from_and_the_log_says_in_one
 def test_a_checkpoint_of_an_earlier_version_is_not_gone_on_from(tmp_path, caplog):
     write_sealed(tmp_path / "checkpoint-000003.safetensors", seal({"model/weight": torch.ones(2)}, {"epoch": 3}))
     assert restored(tmp_path) is None
-    assert "an earlier version wrote it: training starts afresh" in caplog.text
+    assert "an earlier version wrote it: training restarts from the beginning" in caplog.text
 
 
 def test_a_run_keeps_the_threads_it_began_on_and_other_circumstances_are_named(tmp_path):
@@ -141,7 +141,7 @@ def test_a_run_keeps_the_threads_it_began_on_and_other_circumstances_are_named(t
     changed(newest(tmp_path), made_on={"torch": "1.0", "device": "another", "threads": 1})
     with threads(1):
         (note,) = kept(tmp_path).restore(model(), {}, {}).notes
-    assert note.startswith("training went on after epoch 4 with torch ")
+    assert note.startswith("training was resumed after epoch 4 with torch ")
     assert "instead of 1.0, device" in note
     assert "threads" not in note
     assert kept(tmp_path / "none").threads() is None
