@@ -121,7 +121,7 @@ def test_density_and_coverage_of_equal_distributions_are_near_their_expectations
 
 
 def test_too_few_images_for_the_neighbours_are_refused():
-    with pytest.raises(ValueError, match="5 neighbours need more images"):
+    with pytest.raises(ValueError, match="5 nearest neighbours need more images"):
         manifold(torch.randn(5, 2), torch.randn(50, 2))
 
 

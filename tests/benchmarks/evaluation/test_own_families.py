@@ -30,7 +30,7 @@ def test_what_is_no_number_is_not_applicable_and_the_rest_is_kept(value):
 
     result = measured(compute)
     assert result.metrics == {"one": 1.0}
-    assert result.not_applicable["two"].startswith("failed: ValueError: two is no number")
+    assert result.not_applicable["two"].startswith("failed: ValueError: two is not a number but a")
     assert "metrics of own" in result.failed
 
 

@@ -481,7 +481,7 @@ def test_what_seeds_span_excuses_a_difference_and_nothing_else_does():
     (far,) = compare(one, dataclasses.replace(one, metrics={"elbo": -101.1}), [one, two])
     assert far.verdict == "differs"
     (gone,) = compare(one, dataclasses.replace(one, metrics={}, not_applicable={"elbo": "no weights"}), [one])
-    assert gone.verdict == "not here: no weights"
+    assert gone.verdict == "not available: no weights"
 
 
 def test_distances_by_two_judges_are_not_compared():
@@ -492,11 +492,11 @@ def test_distances_by_two_judges_are_not_compared():
     elsewhere = dataclasses.replace(one, details={"limits_features": {"train": 1.72, "noise": 1946.9}})
     verdicts_by = {c.metric: c.verdict for c in compare(one, elsewhere, [one])}
     assert verdicts_by == {
-        "elbo": "equal", "fid_features": "not here: another judge", "precision": "not here: another judge"
+        "elbo": "equal", "fid_features": "not available: another judge", "precision": "not available: another judge"
     }  # fmt: skip
     shipped, other = ({"details": judged["details"] | {"judge_digest": digest}} for digest in ("a", "b"))
     named = dataclasses.replace(one, **shipped)
     assert [c.verdict for c in compare(named, named, [named])] == ["equal"] * 3
     assert {c.verdict for c in compare(named, dataclasses.replace(one, **other), [named])} == {
-        "equal", "not here: another judge"
+        "equal", "not available: another judge"
     }  # fmt: skip

@@ -251,7 +251,7 @@ def test_what_ended_badly_before_keeps_the_exit_status(tmp_path, capsys):
     assert [main(command), main(command)] == [1, 1]
     said = capsys.readouterr().out.partition("0 runs ended, 1 already done, 1 failed\n")[2]
     assert "diverged: DivergenceError: the loss of epoch 1 is nan" in said
-    assert "\nRETRY=1" in said
+    assert "\nuse RETRY=1" in said
     assert read_records(tmp_path)[0][0].status == "diverged"
 
 
