@@ -54,7 +54,7 @@ class Split:
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
     the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
-    class that the other splits do not have, where one was left out. ``unpadded``: the data set whose images zeros were
+    classes that the other splits do not have, where any were left out. ``unpadded``: the data set whose images zeros were
     put around, None where there are none."""
 
     name: str
@@ -109,6 +109,7 @@ class DatasetConfig:
     ``outliers`` names the data set whose test images are to be told from those of this one. "default" is Fashion-MNIST
     for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and none for your own images; "none" is none. ``left_out``
     is a class whose images are left out of training, validation and test; its test images are outliers, too.
+    ``normal_classes`` leaves out all classes but these, as one-class anomaly detection does.
     """
 
     name: str = ""
@@ -133,6 +134,7 @@ class DatasetConfig:
     pad: int | None = added(None)
     outliers: str = added("default")
     left_out: int | None = added(None)
+    normal_classes: list[int] | None = added(None)
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
@@ -159,7 +161,9 @@ class DatasetConfig:
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
         if self.left_out is not None:
-            self._check_left_out(self.left_out)
+            self._check_class("left_out", self.left_out)
+        if self.normal_classes is not None:
+            self._check_normal_classes(self.normal_classes)
         if self.condition != "none":
             why = "images given a condition are not told from outliers"
             without_effect("dataset.outliers", self.outliers, "default", why)
@@ -192,14 +196,24 @@ class DatasetConfig:
             return DEFAULT_OUTLIERS.get(self.source)
         return None if self.outliers == "none" else self.outliers
 
-    def _check_left_out(self, left_out: int) -> None:
-        not_negative("dataset.left_out", left_out)
+    def _check_class(self, option: str, of: int) -> None:
+        not_negative(f"dataset.{option}", of)
         if self.source == "celeba":
-            raise ValueError(f"dataset.left_out={left_out} needs classes, but celeba has attributes")
-        if left_out >= (classes := CLASSES.get(self.source, left_out + 1)):
+            raise ValueError(f"dataset.{option}={of} needs classes, but celeba has attributes")
+        if of >= (classes := CLASSES.get(self.source, of + 1)):
             raise ValueError(
-                f"dataset.left_out={left_out} is not a class of {self.source}: its classes are 0 to {classes - 1}"
+                f"dataset.{option}={of} is not a class of {self.source}: its classes are 0 to {classes - 1}"
             )
+
+    def _check_normal_classes(self, normal: list[int]) -> None:
+        if self.left_out is not None:
+            raise ValueError(
+                "dataset.left_out has no effect beside dataset.normal_classes, which leaves out the others"
+            )
+        for of in normal:
+            self._check_class("normal_classes", of)
+        if normal != sorted(set(normal)) or not normal:
+            raise ValueError(f"dataset.normal_classes must be one or more classes in rising order, got {normal}")
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.data.dataset import Dataset, DatasetConfig
-from benchmarks.data.outliers import leave_out
+from benchmarks.data.outliers import keep_only, leave_out
 from benchmarks.data.padding import padded
 from benchmarks.data.readers.array import load_array
 from benchmarks.data.readers.celeba import load_celeba
@@ -29,7 +29,7 @@ DOWNLOADED = ("mnist", "fashion_mnist")
 
 
 def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
-    """Load and verify a data set below ``root``, without the class that is left out. Raises ``UserError`` where it
+    """Load and verify a data set below ``root``, without the classes that are left out. Raises ``UserError`` where it
     cannot be had: with ``download`` false, where it does not lie there."""
     if config.source not in LOADERS:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
@@ -37,4 +37,6 @@ def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
     data = LOADERS[config.source](config, root, **options)
     if config.left_out is not None:
         data = leave_out(data, config.left_out)
+    elif config.normal_classes is not None:
+        data = keep_only(data, config.normal_classes)
     return data if config.pad is None else padded(data, config.pad)

@@ -394,11 +394,13 @@ def _training_loss(dataset: Mapping[str, Any]) -> str:
 def _outliers(section: Section) -> str:
     """Which images were told from test images, by the records' details; "" for none."""
     named = set()
-    for setting, before in (("dataset", "test images of "), ("class", "test images of the left-out class ")):
+    for setting, fact, before in (
+        ("dataset", "dataset", "test images of "),
+        ("class", "class", "test images of the left-out class "),
+        ("class", "normal_classes", "test images of all classes but "),
+    ):
         found = [r.details.get(f"outliers_{setting}") for r in section.records]
-        named |= {
-            f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
-        }
+        named |= {f"{before}{escape(str(entry[fact]))}" for entry in found if isinstance(entry, dict) and fact in entry}
     return "; ".join(sorted(named))
 
 
