@@ -54,8 +54,8 @@ class Split:
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
     the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
-    classes that the other splits do not have, where any were left out. ``unpadded``: the data set whose images zeros were
-    put around, None where there are none."""
+    classes that the other splits do not have, where any were left out. ``unpadded``: the data set whose images zeros
+    were put around, None where there are none."""
 
     name: str
     title: str
