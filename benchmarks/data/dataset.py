@@ -85,6 +85,9 @@ class DatasetConfig:
     "threshold" is no draw: 1 from 128 on. ``train_on_validation`` adds the validation images
     to the training ones (60,000 instead of 50,000 for MNIST); validation then measures on training images.
 
+    ``no_split``: all images are trained on, and measured on, as work on clusters has it. Such numbers are not those of
+    held-out images.
+
     ``image_size``: images become squares of so many pixels; None keeps the size they have, which must then be one.
     ``crop``: the side of the centre crop before that, in pixels of CelebA's aligned 178x218 image.
 
@@ -135,6 +138,7 @@ class DatasetConfig:
     outliers: str = added("default")
     left_out: int | None = added(None)
     normal_classes: list[int] | None = added(None)
+    no_split: bool = added(False)
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
@@ -149,6 +153,8 @@ class DatasetConfig:
             raise ValueError(f"dataset.binarise={self.binarise} needs dataset.observation=bernoulli")
         if self.source:
             self._check_source_options()
+        if self.no_split and self.train_on_validation:
+            raise ValueError("dataset.train_on_validation has no effect with dataset.no_split=true")
         if self.image_size is not None:
             between("dataset.image_size", self.image_size, 4, 1024)
         if self.crop is not None:

@@ -13,6 +13,7 @@ from benchmarks.data.readers.celeba import load_celeba
 from benchmarks.data.readers.digits import load_digits
 from benchmarks.data.readers.folder import load_folder
 from benchmarks.data.readers.idx_images import load_fashion_mnist, load_mnist
+from benchmarks.data.splits import unsplit
 from benchmarks.errors import UserError
 from variants.options import unknown
 
@@ -35,6 +36,8 @@ def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
     options = {"download": download} if config.source in DOWNLOADED else {}
     data = LOADERS[config.source](config, root, **options)
+    if config.no_split:
+        data = unsplit(data)
     if config.left_out is not None:
         data = leave_out(data, config.left_out)
     elif config.normal_classes is not None:

@@ -118,9 +118,9 @@ class Context:
         :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
         ``condition``: one that is.
         ``discrete_latent``: a code by ``discrete_code``. ``training_images``: the probe images; ``classes``: one label
-        for each image of both. ``generated_images``,
-        ``reconstructions``: finite ones. ``outliers_<name>``: the set of that name. Any other need is the name of a
-        feature space.
+        for each image of both; ``test_classes``: for each test image. ``cluster_starts``: that they are not 0.
+        ``generated_images``, ``reconstructions``: finite ones. ``outliers_<name>``: the set of that name. Any other
+        need is the name of a feature space.
         """
         if need in PROPERTIES:
             return self.variant.unavailable().get(need)
@@ -140,6 +140,11 @@ class Context:
                 return "the data set has no classes"
             classes = len(self.data.probe_labels.unique())  # type: ignore[union-attr]
             return None if classes > 1 else "the training images that were looked at are all of one class"
+        if need == "test_classes":
+            labels = self.data.labels
+            return None if labels is not None and labels.dim() == 1 else "the data set has no classes"
+        if need == "cluster_starts":
+            return None if self.config.cluster_starts else "evaluation.cluster_starts is 0"
         if need == "generated_images":
             if reason := self.missing("prior"):
                 return reason
