@@ -72,6 +72,7 @@ def without(key, part=None):
         ({"quantities": [{**TOY["quantities"][0], "metric": "elbo.kl"}]}, "such as elbo, objective@5"),
         ({"quantities": [{**TOY["quantities"][0], "metric": "training_kl"}]}, "'training_kl' is not a metric"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.0}]}, "spread must be above 0"),
+        ({"quantities": [{**TOY["quantities"][0], "times": 0}]}, r"quantities\[0\].times must not be 0"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.1}], "full": {"seeds": [0]}}, "needs several full.seeds"),
         (without("accept", "quantities"), r"quantities\[0\].accept is not given"),
         (without("because", "quantities"), r"quantities\[0\].because is not given"),
