@@ -456,6 +456,7 @@ def test_a_record_is_verified_to_the_digit_and_a_forged_one_is_found_out(tmp_pat
     out = capsys.readouterr().out
     assert "0 differs" in out
     assert "0 within the range of seeds" in out
+    assert "no digest" not in out
     # By hand it is refused for its digest; written as a record, its content is found out.
     path = results / "runs" / first.run_id / "record.json"
     whole = path.read_text()
