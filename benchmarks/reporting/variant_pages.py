@@ -23,7 +23,7 @@ PICTURES = {
 }
 
 
-# A variant's docstring by its name; None for one that is not known here.
+# A variant's docstring by its name, "" for one without; None for one that is not known here.
 Describe = Callable[[str], str | None]
 
 
@@ -56,7 +56,8 @@ def _page(
     searches: Sequence[Search],
 ) -> str:
     blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)"]
-    blocks.append(as_markdown(documentation) if documentation else "This variant is not registered here.")
+    absent = "This variant is not registered here." if documentation is None else "This variant has no docstring."
+    blocks.append(as_markdown(documentation) if documentation else absent)
     blocks += [block for search in searches for block in _tried(search)]
     blocks += [
         "## On these boards",
@@ -160,13 +161,25 @@ def _by_mean(section: Section, metric: str) -> dict[Row, int]:
     return {row: place for place, row in enumerate(having, 1)}
 
 
+# What begins a table, a list, a heading or a quotation of Markdown, which joining its lines would break.
+_BLOCK = re.compile(r"\||[-*+] |\d+[.)] |#{1,6} |>")
+
+
 def as_markdown(documentation: str) -> str:
-    """A docstring of this project as Markdown: its first line in bold, formulas (indented) as code, "References:" and
-    "Deviations:" as headed lists."""
+    """A docstring as Markdown: its first line in bold, formulas (indented) as code, "References:" and "Deviations:" as
+    headed lists. Markdown that stands in it stays what it is, and code that it does not close is closed."""
     summary, _, rest = documentation.partition("\n")
     blocks = [f"**{_inline(summary)}**"]
+    for number, part in enumerate(re.split(r"^```", rest, flags=re.MULTILINE)):
+        # Between two fences is code.
+        blocks += [f"```{part.rstrip()}\n```"] if number % 2 else _paragraphs(part)
+    return "\n\n".join(blocks)
+
+
+def _paragraphs(text: str) -> list[str]:
+    blocks = []
     heading = None
-    for paragraph in re.split(r"\n\s*\n", rest.strip("\n")):
+    for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         lines = paragraph.splitlines()
         if not lines:
             continue
@@ -182,8 +195,9 @@ def as_markdown(documentation: str) -> str:
             blocks.append("```\n" + "\n".join(line[4:].replace("```", "'''") for line in lines) + "\n```")
         else:
             heading = None
-            blocks.append(_inline(" ".join(line.strip() for line in lines)))
-    return "\n\n".join(blocks)
+            keeps_lines = _BLOCK.match(lines[0].strip())
+            blocks.append(_inline("\n".join(lines) if keeps_lines else " ".join(line.strip() for line in lines)))
+    return blocks
 
 
 def _list(lines: list[str]) -> str:
