@@ -102,7 +102,7 @@ class BetaTCVAE(Variant):
         2. A batch of one image has no other to stand for the rest: its own posterior is then the stratified q(z).
 
     Defaults:
-        alpha = 1.0: the authors' code (vae_quant.py), where the mutual information has no weight.
+        alpha = 1.0: the authors' code (vae_quant.py), where the mutual information has the weight 1.
         beta = 6.0: the authors' code, in the command of its README for dSprites and 3D faces; the paper does not use
             MNIST.
         gamma = 1.0: the authors' code (vae_quant.py, with its default --lambda-anneal off).

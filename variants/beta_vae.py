@@ -42,7 +42,7 @@ class BetaVAE(Variant):
         Higgins et al., *beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework*, ICLR 2017.
         https://openreview.net/forum?id=Sy2fzU9gl
         Burgess et al., *Understanding disentangling in beta-VAE*, 2018. https://arxiv.org/abs/1804.03599
-        Locatello et al., disentanglement_lib, the code of a study of both forms.
+        Locatello et al., disentanglement_lib, the code of *Challenging Common Assumptions*, ICML 2019.
         https://github.com/google-research/disentanglement_lib
 
     Deviations:

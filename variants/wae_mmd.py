@@ -56,8 +56,8 @@ class WAEMMD(Autoencoder):
         mmd_weight = 200.0 (celeba 50.0): the authors' code, whose lambda is 10 (configs.py): beside a plain sum 200 for
             pixels in [0, 1], and 50 for CelebA, whose pixels are in [-1, 1] there, with four times the squared error.
             For CelebA that is the first version of their file; the newest has lambda = 100, which would be 500 here.
-        encoder = deterministic: the authors' code (configs.py), whose newest version adds noise with a standard
-            deviation of 0.01 to the encoder's images in training.
+        encoder = deterministic: the authors' code (configs.py), but without the noise, of standard deviation 0.01, that
+            it adds to the encoder's images in training.
     """
 
     Config = WAEConfig
