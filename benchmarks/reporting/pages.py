@@ -60,15 +60,17 @@ def write_reports(
     html: bool = False,
     describe: variant_pages.Describe = lambda name: None,
     plans: Sequence[Plan] = (),
+    searched: variant_pages.Searched = lambda name: {},
     find_published: published.Find = lambda dataset: (),
 ) -> list[str]:
     """Write ``reports``/README.md, one page a data set and one a variant, with their pictures, and one of paper targets
     where there are ``plans``; returns messages about records, files and pictures that were left out.
 
     With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes an HTML file for
-    each page, too. ``describe`` gives a variant's docstring by its name, ``find_published`` what papers report of a
-    data set. A pure function of the records: the same ones give the same bytes. Raises :class:`UserError`, before
-    anything is written, where a file of the user's is in the way or ``reports`` cannot be written.
+    each page, too. ``describe`` gives a variant's docstring by its name, ``searched`` the values that
+    ``make tune`` tries for its options, ``find_published`` what papers report of a data set. A pure function of the
+    records: the same ones give the same bytes. Raises :class:`UserError`, before anything is written, where a file of
+    the user's is in the way or ``reports`` cannot be written.
     """
     output, files = Output(reports), SideFiles(results)
     records, messages = read_records(results)
@@ -103,7 +105,7 @@ def write_reports(
         wide[name] = _page([block.html if isinstance(block, Table) else block for block in blocks])
     searches, more = read_searches(results)
     messages += more
-    variant_pages.add_pages(every, files, output, describe, searches)
+    variant_pages.add_pages(every, files, output, describe, searched, searches)
     pictures = output.pictures.keys() | _pictures_of(reports, measured)
     output.write(as_html(output.pages | wide | measured, pictures) if html else None)
     return messages + files.messages + output.messages

@@ -25,6 +25,7 @@ from benchmarks.reporting.rows import sections
 from benchmarks.reporting.variant_pages import as_markdown
 from benchmarks.reproduction.published import published
 from benchmarks.reproduction.recipes import plans
+from benchmarks.tuning.search import searched
 from variants.registry import documentation
 
 NATS = {"elbo": -100.0, "elbo_se": 0.3, "log_likelihood": -95.0, "log_likelihood_se": 0.3, "kl": 20.0}
@@ -439,8 +440,9 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
     (tmp_path / "reports").mkdir()
     shutil.copy(root / "reports" / "speed.md", tmp_path / "reports")
     write_reports(
-        tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans(), find_published=published
-    )
+        tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans(), searched=searched,
+        find_published=published,
+    )  # fmt: skip
     for path in (tmp_path / "reports").rglob("*.md"):
         name = path.relative_to(tmp_path / "reports").as_posix()
         assert (root / "reports" / name).read_text() == path.read_text(), name
