@@ -66,7 +66,7 @@ class CapturedStep(Step):
         self._rows = torch.zeros(config.batch_size, dtype=torch.long, device=device)
         self._progress = torch.zeros((), device=device)
         self._device_rates = {name: torch.zeros((), device=device) for name in self.groups}
-        self._sums: dict[str, Tensor] = {}
+        self._sums = torch.empty(0)
         self._replayed = 0
 
     def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
@@ -80,7 +80,7 @@ class CapturedStep(Step):
             return
         self._rows.copy_(rows)
         if self._graph is None:
-            self._sums = {key: torch.zeros((), device=self.device) for key in self._terms}
+            self._sums = self._values.new_zeros(len(self._names))
             self._graph = self._new_graph()
             self._graph.capture(self._work)
         self._graph.replay()
@@ -88,20 +88,18 @@ class CapturedStep(Step):
 
     def means(self) -> dict[str, float]:
         images = self._seen + self._replayed * len(self._rows)
-        return {
-            key: (float(values[: self._seen].sum()) + float(self._sums.get(key, 0.0))) / images
-            for key, values in self._terms.items()
-        }
+        eager = self._values[:, : self._seen].sum(1)
+        means = ((eager + self._sums if self._replayed else eager) / images).tolist()
+        return dict(zip(self._names, means, strict=True))
 
     def begin(self) -> None:
         super().begin()
-        for total in self._sums.values():
-            total.zero_()
+        self._sums.zero_()
         self._replayed = 0
 
     def _work(self) -> None:
-        for key, term in self._run(self._rows, self._progress, self._device_rates).items():
-            self._sums[key].add_(term.expand(len(self._rows)).sum())
+        terms = self._run(self._rows, self._progress, self._device_rates)
+        self._sums.add_(terms.values.sum(1))
 
 
 @contextlib.contextmanager

@@ -13,19 +13,25 @@ from torch.func import functional_call
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.progress.report import doing
-from benchmarks.training.steps.eager import Step, autocast, checked, gathered
+from benchmarks.training.steps.eager import Step, Terms, gathered
 from variants import Batch, Loss, ParameterGroup, Variant
 
 log = logging.getLogger(__name__)
 
-# The random numbers of the eager step, in the same order. Compiled in this process: a sweep has one for every core.
+# The random numbers of the eager step, in its order. Compiled in this process: a sweep has one for every core.
 OPTIONS: dict[str, Any] = {"fallback_random": True, "compile_threads": 1}
-# How far compiled and eager numbers of one batch may be apart, relative: sums in another order, and in bf16 products
-# that are rounded at other places.
+# How far compiled and eager numbers of one batch may be apart, relative: sums are taken in another order, and products
+# in bf16 are rounded at other places.
 TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}
 
-
 Function = Callable[..., list[Tensor]]
+Objective = Callable[[Batch, Tensor], Loss]
+# A module, and what an attribute of it is called.
+Place = tuple[nn.Module, str]
+
+
+class NotCompiledError(RuntimeError):
+    """Why a loss cannot be compiled, in one line."""
 
 
 def compiled_by_torch(recorded: nn.Module) -> Function:
@@ -34,12 +40,8 @@ def compiled_by_torch(recorded: nn.Module) -> Function:
     return function
 
 
-class NotCompiledError(RuntimeError):
-    """Why a loss cannot be compiled, in one line."""
-
-
 class CompiledStep(Step):
-    """The same step, with the loss and its gradients compiled.
+    """The same step, with everything from the batch's loss to its gradients compiled.
 
     The operations of one batch are recorded and compiled, backward pass included. What the loss decides in Python is
     thereby decided for all steps; the contract of a variant wants it so, because schedules follow ``progress``, a
@@ -66,11 +68,12 @@ class CompiledStep(Step):
     def compiled(self) -> bool:
         return self._function is not None
 
-    def _differentiate(self, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
-        if self._function is None and not self.refusal and len(batch.images) == self._size:
+    def _differentiate(self, batch: Batch, progress: Tensor) -> Terms:
+        whole = len(batch.images) == self._size
+        if whole and self._function is None and not self.refusal:
             with doing("compiling the training step"):
                 self._compile(batch, progress)
-        if self._function is None or len(batch.images) != self._size:
+        if not whole or self._function is None:
             return super()._differentiate(batch, progress)
         return self._function(batch, progress)
 
@@ -79,9 +82,7 @@ class CompiledStep(Step):
         devices = [self.device] if self.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices):
-                function = Differentiated(
-                    self.variant, self.groups, self.config.precision, batch, progress, self._compiler
-                )
+                function = Differentiated(self.variant, self.groups, self._loss, self._compiler, batch, progress)
             # What was recorded at one point of training must hold at others.
             for point in (progress, torch.full_like(progress, 0.5)):
                 self._compare(function, batch, point, devices)
@@ -92,18 +93,20 @@ class CompiledStep(Step):
             self._function = function
 
     def _compare(self, function: Differentiated, batch: Batch, progress: Tensor, devices: list[torch.device]) -> None:
-        """Raise :class:`NotCompiledError` unless ``function`` gives the eager step's loss, gradients and buffers."""
+        """Raise :class:`NotCompiledError` unless ``function`` gives the eager step's terms, gradients and buffers."""
         buffers = {name: buffer.clone() for name, buffer in self.variant.named_buffers()}
         attributes = _attributes(self.variant)
         found = []
         for differentiate in (super()._differentiate, function):
             with torch.random.fork_rng(devices):
                 terms = differentiate(batch, progress)
-            gradients = [p.grad for group in self.groups.values() for p in group.parameters if p.grad is not None]
+            gradients = [
+                p.grad.flatten() for group in self.groups.values() for p in group.parameters if p.grad is not None
+            ]
             found.append({
-                **terms,
-                "gradient": torch.cat([gradient.flatten() for gradient in gradients]),
-                **{f"buffer {name}": buffer.clone() for name, buffer in self.variant.named_buffers()},
+                **dict(zip(terms.names, terms.values, strict=True)),
+                "the gradient": torch.cat(gradients),
+                **{name: buffer.clone() for name, buffer in self.variant.named_buffers()},
             })  # fmt: skip
             with torch.no_grad():
                 for name, buffer in self.variant.named_buffers():
@@ -118,23 +121,26 @@ class CompiledStep(Step):
 
 
 class Differentiated:
-    """The terms of a variant's loss on a batch, with the loss's gradients left on the parameters, as one compiled
-    function of the variant's tensors and the batch.
+    """What :meth:`Step._differentiate` does, as one compiled function of the model's tensors and a batch, for batches
+    of the size of the one that it is recorded on.
 
-    It does what :meth:`Step._differentiate` does, for batches of the size of the one that it is recorded on. Raises
-    :class:`NotCompiledError`, or what torch raises, where it cannot be compiled.
+    ``loss``: of an objective, a batch and progress. Raises :class:`NotCompiledError`, or what torch raises, where it
+    cannot be compiled.
     """
 
     def __init__(
         self,
         variant: Variant,
         groups: Mapping[str, ParameterGroup],
-        precision: str,
+        loss: Callable[[Objective, Batch, Tensor], Loss],
+        compiler: Callable[[nn.Module], Function],
         batch: Batch,
         progress: Tensor,
-        compiler: Callable[[nn.Module], Function] = compiled_by_torch,
     ) -> None:
-        self._variant, self._groups, self._precision = variant, groups, precision
+        # Late, for it imports SymPy.
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        self._variant, self._groups, self._loss = variant, groups, loss
         self._training_images = batch.training_images
         parameters = list(variant.parameters())
         self._number = {id(parameter): number for number, parameter in enumerate(parameters)}
@@ -142,22 +148,19 @@ class Differentiated:
         # They share their memory with the parameters, which optimisers change in place.
         self._parameters = [parameter.detach() for parameter in parameters]
         self._buffers = [_place(variant, name) for name, _ in variant.named_buffers()]
-        # Known once it is recorded: what the results are, in their order.
-        self._terms: list[str] = []
+        # What the results are, in their order: known once they are recorded.
+        self._names: tuple[str, ...] = ()
         self._with_gradient: list[nn.Parameter] = []
-        self._left: list[_Left] = []
-        # Late, for it imports SymPy.
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        # Copies of the buffers, for what is recorded is done, too.
+        self._left: list[Left] = []
+        # What is recorded is also done: on copies.
         own = [tensor.clone() for tensor in self._tensors()]
         given = own, batch.images, batch.condition, batch.labels, progress
         self._compiled = compiler(make_fx(lambda *tensors: self._results(*tensors))(*given))
 
-    def __call__(self, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch, progress: Tensor) -> Terms:
         with torch.no_grad():
             results = iter(self._compiled(self._tensors(), batch.images, batch.condition, batch.labels, progress))
-        terms = {name: next(results) for name in self._terms}
+        terms = Terms(self._names, next(results))
         for group in self._groups.values():
             for parameter in group.parameters:
                 parameter.grad = None
@@ -181,25 +184,24 @@ class Differentiated:
             for tensor, trained in zip(tensors[:count], self._trained, strict=True)
         ]
         in_place_of = self._named(parameters, tensors[count:])
-        before, given = _attributes(self._variant), dict(in_place_of)
-        batch = Batch(images, condition, labels, self._training_images)
+        given, before = dict(in_place_of), _attributes(self._variant)
+        objective, batch = _Objective(self._variant), Batch(images, condition, labels, self._training_images)
         try:
             with torch.enable_grad():
-                with autocast(self._precision, images.device):
-                    loss: Loss = functional_call(
-                        _Objective(self._variant), in_place_of, (batch, progress), tie_weights=False
-                    )
-                terms, gradients = gathered(loss), self._gradients(loss, parameters)
+                loss = self._loss(
+                    lambda *of: functional_call(objective, in_place_of, of, tie_weights=False), batch, progress
+                )
+                terms, gradients = gathered(loss, len(images)), self._gradients(loss, parameters)
             after = _attributes(self._variant)
-            self._left = [_Left(*at, after[at]) for at in after if at not in before or after[at] is not before[at]]
+            self._left = [Left(at, after[at]) for at in after if at not in before or after[at] is not before[at]]
         finally:
             _restore(self._variant, before)
         for name, tensor in in_place_of.items():
             if tensor is not given[name]:
                 raise NotCompiledError(f"its loss sets the buffer {name.partition('.')[2]} instead of changing it")
-        self._terms = list(terms)
+        self._names = terms.names
         self._with_gradient = [parameter for parameter, _ in gradients]
-        return [*terms.values(), *(gradient for _, gradient in gradients), *(t for left in self._left for t in left)]
+        return [terms.values, *(gradient for _, gradient in gradients), *(t for left in self._left for t in left)]
 
     def _named(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> dict[str, Tensor]:
         """What stands in place of the variant's own tensors, by their names in :class:`_Objective`. Every place once,
@@ -215,7 +217,7 @@ class Differentiated:
 
     def _gradients(self, loss: Loss, tensors: Sequence[Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
         """As :func:`benchmarks.training.steps.eager.backward`: of every group's loss, for its own parameters."""
-        values, found = checked(loss, self._groups), []
+        values, found = loss.by_group, []
         for number, (name, value) in enumerate(values.items()):
             parameters = self._groups[name].parameters
             gradients = torch.autograd.grad(
@@ -246,15 +248,15 @@ class _Objective(nn.Module):
         return self.variant.objective(batch, progress)
 
 
-class _Left:
+class Left:
     """An attribute that the loss sets on a module: a tensor, or a list or tuple of them."""
 
-    def __init__(self, module: nn.Module, name: str, value: Any) -> None:
-        self.module, self.name = module, name
+    def __init__(self, at: Place, value: Any) -> None:
+        self.module, self.name = at
         self.kind = type(value)
         self.tensors: Sequence[Any] = value if self.kind in (tuple, list) else [value]
         if not all(isinstance(tensor, Tensor) for tensor in self.tensors):
-            raise NotCompiledError(f"its loss sets {type(module).__name__}.{name}, which is no tensor")
+            raise NotCompiledError(f"its loss sets {type(self.module).__name__}.{self.name}, which is no tensor")
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.tensors)
@@ -265,12 +267,12 @@ class _Left:
         setattr(self.module, self.name, self.kind(tensors) if self.kind in (tuple, list) else tensors[0])
 
 
-def _attributes(variant: Variant) -> dict[tuple[nn.Module, str], Any]:
-    """What is set on a variant's modules: (module, name) -> value."""
+def _attributes(variant: Variant) -> dict[Place, Any]:
+    """What is set on a variant's modules."""
     return {(module, name): value for module in variant.modules() for name, value in vars(module).items()}
 
 
-def _restore(variant: Variant, attributes: Mapping[tuple[nn.Module, str], Any]) -> None:
+def _restore(variant: Variant, attributes: Mapping[Place, Any]) -> None:
     for module, name in _attributes(variant).keys() - attributes.keys():
         delattr(module, name)
     for (module, name), value in attributes.items():
@@ -278,8 +280,8 @@ def _restore(variant: Variant, attributes: Mapping[tuple[nn.Module, str], Any]) 
             setattr(module, name, value)
 
 
-def _place(variant: Variant, name: str) -> tuple[nn.Module, str]:
-    """The module of a buffer, and its name there."""
+def _place(variant: Variant, name: str) -> Place:
+    """Where a buffer of that name is."""
     path, _, own = name.rpartition(".")
     return variant.get_submodule(path), own
 

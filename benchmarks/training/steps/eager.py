@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,14 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+class Terms(NamedTuple):
+    """What of a loss is gathered for the epoch's end, the value of every group and the terms: ``values``
+    (names, batch)."""
+
+    names: tuple[str, ...]
+    values: Tensor
 
 
 class Step:
@@ -50,9 +58,10 @@ class Step:
             name: make_optimiser(self.settings[name], group.parameters, self.captured)
             for name, group in self.groups.items()
         }
-        # One value an image, kept on the device until the epoch ends. In one array a term, made once: small tensors
-        # kept from every step would pin the heap between large ones, 1.4 MB a step on 64x64 images.
-        self._terms: dict[str, Tensor] = {}
+        # One value an image, kept on the device until the epoch ends. In one array, made once: small tensors kept from
+        # every step would pin the heap between large ones, 1.4 MB a step on 64x64 images.
+        self._names: tuple[str, ...] = ()
+        self._values = torch.empty(0)
         self._seen = 0
 
     @property
@@ -67,7 +76,8 @@ class Step:
 
     def means(self) -> dict[str, float]:
         """The mean of every term over the images of this epoch so far: where the host waits for the device."""
-        return {key: float(values[: self._seen].mean()) for key, values in self._terms.items()}
+        means = self._values[:, : self._seen].mean(1).tolist()
+        return dict(zip(self._names, means, strict=True))
 
     def begin(self) -> None:
         """Forget the terms: another epoch begins."""
@@ -76,14 +86,16 @@ class Step:
     def _rates(self, factor: float) -> dict[str, float]:
         return {name: settings.learning_rate * factor for name, settings in self.settings.items()}
 
-    def _gather(self, terms: dict[str, Tensor], count: int) -> None:
-        for key, term in terms.items():
-            if key not in self._terms:
-                self._terms[key] = term.new_empty(len(self.images))
-            self._terms[key][self._seen : self._seen + count] = term
+    def _gather(self, terms: Terms, count: int) -> None:
+        if not self._names:
+            self._names = terms.names
+            self._values = terms.values.new_empty(len(self._names), len(self.images))
+        elif self._names != terms.names:
+            raise ValueError(f"the loss had the terms {', '.join(self._names)}, and now {', '.join(terms.names)}")
+        self._values[:, self._seen : self._seen + count] = terms.values
         self._seen += count
 
-    def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> dict[str, Tensor]:
+    def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> Terms:
         """The step itself: nothing here asks the device for a value."""
         terms = self._differentiate(self._batch(rows), progress)
         for name, optimiser in self.optimisers.items():
@@ -96,15 +108,24 @@ class Step:
         self.variant.after_step()
         return terms
 
-    def _differentiate(self, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
-        """Leave the gradient of a batch's loss on the parameters; the loss and its terms, as they are gathered."""
-        with autocast(self.config.precision, self.device):
-            loss = self.variant.objective(batch, progress)
-        values = checked(loss, self.groups)
+    def _differentiate(self, batch: Batch, progress: Tensor) -> Terms:
+        """Leave the gradient of a batch's loss on the parameters; what of the loss is gathered."""
+        loss = self._loss(self.variant.objective, batch, progress)
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
-        backward(values, self.groups)
-        return gathered(loss)
+        backward(loss.by_group, self.groups)
+        return gathered(loss, len(batch.images))
+
+    def _loss(self, objective: Callable[[Batch, Tensor], Loss], batch: Batch, progress: Tensor) -> Loss:
+        """The ``objective`` of a batch. Raises ``ValueError`` for one that has other values than there are groups of
+        parameters."""
+        with autocast(self.config.precision, self.device):
+            loss = objective(batch, progress)
+        if loss.by_group.keys() != self.groups.keys():
+            raise ValueError(
+                f"the loss has values for {sorted(loss.by_group)}, the parameter groups are {sorted(self.groups)}"
+            )
+        return loss
 
     def _batch(self, rows: Tensor) -> Batch:
         images = self.images[rows].to(self.device)
@@ -114,18 +135,10 @@ class Step:
         return Batch(x, condition, labels, len(self.images))
 
 
-def checked(loss: Loss, groups: Mapping[str, ParameterGroup]) -> Mapping[str, Tensor]:
-    """The values of a loss by group. Raises ``ValueError`` where they are not those of ``groups``."""
-    values = loss.by_group
-    if values.keys() != groups.keys():
-        raise ValueError(f"the loss has values for {sorted(values)}, the parameter groups are {sorted(groups)}")
-    return values
-
-
-def gathered(loss: Loss) -> dict[str, Tensor]:
-    """What of a loss is gathered for the epoch's end: the value of every group, and the terms."""
-    values = {f"loss_{name}": value.detach() for name, value in loss.by_group.items()}
-    return values | {name: term.detach() for name, term in loss.terms.items()}
+def gathered(loss: Loss, count: int) -> Terms:
+    """What is gathered of a loss on ``count`` images; what is one number for all of them, once for each."""
+    found = {f"loss_{name}": value for name, value in loss.by_group.items()} | dict(loss.terms)
+    return Terms(tuple(found), torch.stack([value.detach().expand(count) for value in found.values()]))
 
 
 def backward(values: Mapping[str, Tensor], groups: Mapping[str, ParameterGroup]) -> None:
