@@ -57,6 +57,7 @@ OPTIMISERS = {
 }
 SCHEDULES = ("constant", "cosine", "burda", "multi_step")
 PRECISIONS = ("fp32", "tf32", "bf16")
+COMPILATIONS = ("auto", "on", "off")
 INCEPTION_PRECISIONS = ("fp32", "bf16")
 SELECTIONS = ("last", "validation")
 SELECTED_BY = ("elbo", "objective")
@@ -93,6 +94,9 @@ class TrainingConfig:
     by ``select_by`` "objective" the lowest loss of the variant's own. ``patience`` then ends training after so many
     validations without a better one.
 
+    ``compile`` "on" compiles the loss and its gradients when training begins, which takes up to a minute; "auto" does
+    so on a CPU, for budgets that take many times as long. Compiled sums end in other digits: it is another run.
+
     ``measure_at``: after how many epochs, or steps where ``steps`` is given, the weights of that time are measured on
     test images, for the record; 0 is before training.
     """
@@ -123,6 +127,7 @@ class TrainingConfig:
     validate_every_steps: int | None = added(None)
     select_by: str = added("elbo")
     measure_at: list[int] | None = added(None)
+    compile: str = added("off")
 
     def __post_init__(self) -> None:
         positive("training.epochs", self.epochs)
@@ -143,6 +148,9 @@ class TrainingConfig:
         if self.gradient_clip is not None:
             positive("training.gradient_clip", self.gradient_clip)
         one_of("training.precision", self.precision, PRECISIONS)
+        # In a YAML file, on and off are true and false.
+        self.compile = {"True": "on", "False": "off"}.get(self.compile, self.compile)
+        one_of("training.compile", self.compile, COMPILATIONS)
         one_of("training.select", self.select, SELECTIONS)
         one_of("training.select_by", self.select_by, SELECTED_BY)
         if self.patience is not None:

@@ -371,7 +371,7 @@ def protocol(section: Section) -> str:
         *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{budget(training)}, {escape(training.get('precision'))}",
+            f"{budget(training)}, {escape(training.get('precision'))}{_compiled(section)}",
         ],
         ["importance samples", f"K = {record.importance_samples} an image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
@@ -382,6 +382,14 @@ def protocol(section: Section) -> str:
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _compiled(section: Section) -> str:
+    """Whether steps were compiled, and of how many runs where it was not all of them."""
+    compiled = sum(bool(record.details.get("compiled")) for record in section.records)
+    if not compiled:
+        return ""
+    return ", compiled" + (f" ({compiled} of {len(section.records)} runs)" if compiled < len(section.records) else "")
 
 
 def _training_loss(dataset: Mapping[str, Any]) -> str:

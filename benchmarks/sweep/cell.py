@@ -359,6 +359,8 @@ def learn(
         details[MEASURED] = done.measured
     if config.training.select == "validation":
         details["selected_step"] = done.best_step
+    if config.training.compile != "off":
+        details["compiled"] = done.compiled
     return Trained(done, calibrated=variant.trains_observation, details=details), earlier
 
 
