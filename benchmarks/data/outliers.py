@@ -54,7 +54,7 @@ def _part(split: Split, name: int, inside: bool) -> Split:
     """The images of a split that are of one class, or not of it."""
     assert split.labels is not None
     rows = (split.labels == name) == inside
-    return Split(split.images[rows], split.labels[rows])
+    return split.of(rows)
 
 
 def in_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -76,7 +76,7 @@ log = logging.getLogger(__name__)
 
 # Sources whose files are the user's own, and may become others under the same name; those of all other sources are
 # checked against a published digest.
-_CHANGEABLE = ("folder", "array", "celeba")
+_CHANGEABLE = ("folder", "array", "celeba", "shapes")
 # Training images on which the scale of an untrained observation model is fitted.
 CALIBRATION_IMAGES = 5000
 # The record's detail that names what failed after training while the rest was measured.

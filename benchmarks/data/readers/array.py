@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, shares, splits_of
+from benchmarks.data.dataset import Dataset, DatasetConfig, Split, shares, splits_of
 from benchmarks.data.readers.idx import parse_idx
 from benchmarks.data.values import as_images, as_labels
 from benchmarks.errors import UserError
@@ -34,17 +34,17 @@ def load_array(config: DatasetConfig, root: Path) -> Dataset:
     labels may be. Raises :class:`UserError` for anything else.
     """
     path = root / Path(config.path or "").expanduser()
-    names = _names(path)
+    names = names_in(path)
     images_name = _name_of(IMAGES, names, path)
-    images = as_images(_read(path, images_name), str(path))
+    images = as_images(read_array(path, images_name), str(path))
     labels = None
     if config.labels is not None and path.suffix == ".npz":
-        labels = _read(path, _name_of(config.labels, names, path))
+        labels = read_array(path, _name_of(config.labels, names, path))
     elif config.labels is not None:
         beside = root / Path(config.labels).expanduser()
-        labels = _read(beside, _name_of(LABELS, _names(beside), beside))
+        labels = read_array(beside, _name_of(LABELS, names_in(beside), beside))
     elif LABELS in names and images_name != LABELS:
-        labels = _read(path, LABELS)
+        labels = read_array(path, LABELS)
     unused = [name for name in names if name not in (images_name, config.labels or LABELS)]
     if unused and labels is None:
         log.warning("%s: %s is ignored; dataset.labels=... uses one as the labels", path, ", ".join(unused))
@@ -56,7 +56,7 @@ def load_array(config: DatasetConfig, root: Path) -> Dataset:
         digest.update(targets.numpy().data)
     digest.update(repr(sizes).encode())
     classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
-    return splits_of(config, images, targets, sizes, digest.hexdigest(), classes)
+    return splits_of(config, Split(images, targets), sizes, digest.hexdigest(), classes)
 
 
 def _name_of(wanted: str, names: list[str], path: Path) -> str:
@@ -68,7 +68,7 @@ def _name_of(wanted: str, names: list[str], path: Path) -> str:
     raise UserError(unknown(f"array in {path}", wanted, names))
 
 
-def _names(path: Path) -> list[str]:
+def names_in(path: Path) -> list[str]:
     """The names of the arrays in a file; an ``.npy`` or IDX file has one, without a name."""
     if not path.is_file():
         raise UserError(f"{path} does not exist")
@@ -81,7 +81,7 @@ def _names(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _read(path: Path, name: str) -> np.ndarray:
+def read_array(path: Path, name: str) -> np.ndarray:
     """The array ``name`` in a file. No more memory is taken than the file can fill."""
     try:
         if path.suffix == ".npz":

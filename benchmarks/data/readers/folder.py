@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, shares, splits_of
+from benchmarks.data.dataset import Dataset, DatasetConfig, Split, shares, splits_of
 from benchmarks.data.readers.image_files import decode, decoded_array, header
 from benchmarks.data.sources import cache_root
 from benchmarks.errors import UserError
@@ -70,7 +70,7 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
     shape = (channels, size[1], size[0])
     images, digest = decoded_array(cache_root() / "arrays", config.name, facts, names, shape, read)
     sha256 = hashlib.sha256((digest + repr(sizes) + repr(None if labels is None else labels.tolist())).encode())
-    return splits_of(config, images, labels, sizes, sha256.hexdigest(), classes)
+    return splits_of(config, Split(images, labels), sizes, sha256.hexdigest(), classes)
 
 
 def _shown(path: Path) -> str:
