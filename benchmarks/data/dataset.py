@@ -20,8 +20,8 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "fashion_mnist": (),
     "digits": (),
     "celeba": ("image_size", "crop"),
-    "folder": ("path", "image_size", "channels", "validation_share", "test_share"),
-    "array": ("path", "labels", "validation_share", "test_share"),
+    "folder": ("path", "image_size", "channels", "validation_share", "test_share", "factors"),
+    "array": ("path", "labels", "validation_share", "test_share", "factors"),
     "shapes": ("path", "image_size", "validation_share", "test_share"),
 }
 # Sources whose images lie where the user says.
@@ -121,9 +121,13 @@ class DatasetConfig:
     ``crop``: the side of the centre crop before that, in pixels of CelebA's aligned 178x218 image.
 
     Your own images: ``path`` is a folder of image files, or an ``.npz``, ``.npy`` or IDX file, absolute or below the
-    data root; with source "shapes" it is the file of dSprites. ``show_originals`` False keeps the data set's own images out of every picture, for those that may not be
-    passed on. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
-    reads a folder's images as grey, 3 as RGB. ``validation_share`` and ``test_share`` are cut off by a fixed shuffle.
+    data root; with source "shapes" it is the file of dSprites. ``show_originals`` False keeps the data set's own images
+    out of every picture, for those that may not be passed on. ``labels``: the file with an array's labels, or the name
+    of the labels in an ``.npz``. ``channels``: 1 reads a folder's images as grey, 3 as RGB. ``validation_share`` and
+    ``test_share`` are cut off by a fixed shuffle. ``factors``: what varies in the images, for metrics of
+    disentanglement: with a folder a CSV file, absolute or below the data root, that has a column "file" (paths below
+    the folder) and a column for each factor; the name of an array (n, factors) in an ``.npz``, "factors" if there is
+    one of that name.
 
     ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
     to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
@@ -165,6 +169,7 @@ class DatasetConfig:
     pad: int | None = added(None)
     outliers: str = added("default")
     left_out: int | None = added(None)
+    factors: str | None = added(None)
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)

@@ -46,13 +46,13 @@ SHA256 = {
     32: "36b5c58f908ead116b87a423fca31b0bd454513601ad17a408f57cff22d1e2ee",
     64: "92a44ba41a48327710109c24516712c192eeef9ee5e30f67eacb0bb8b9c06715",
 }
-# Sines and cosines are whole numbers of this part of 1, so that all arithmetic is of whole numbers and exact: the images
-# do not depend on how a processor rounds.
+# Sines and cosines are whole numbers of this part of 1, so that all arithmetic is of whole numbers and exact: the
+# images do not depend on how a processor rounds.
 UNIT = 4096
 # Lengths are in so many parts of a pixel.
 PARTS = 8
-# The centre of a shape is that of a pixel but for these parts of a pixel of a 32x32 image, to the right and down: exactly
-# on it, small squares of different turns would cover the same pixels.
+# The centre of a shape is that of a pixel but for these parts of a pixel of a 32x32 image, to the right and down:
+# exactly on it, small squares of different turns would cover the same pixels.
 SHIFT = (1, 2)
 # The arrays of dSprites' file, and its factors; the first one, colour, has one value.
 IMAGES, CLASSES, VALUES = "imgs", "latents_classes", "latents_values"
