@@ -63,6 +63,18 @@ class Factor:
 
 
 @dataclass(frozen=True)
+class Factors:
+    """What is known to vary in some images: the ``kinds`` of factors, and which value of each an image has, ``values``
+    int64 (n, kinds)."""
+
+    kinds: tuple[Factor, ...]
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
 class Split:
     """``images``: uint8 (n, channels, height, width), in memory or on a memory map. ``labels``: int64 (n,) classes,
     (n, attributes) in {0, 1}, or None. ``factors``: int64 (n, factors), which value of each factor of the data set an
@@ -104,6 +116,10 @@ class Dataset:
         """(channels, height, width)"""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def factors_of(self, split: Split) -> Factors | None:
+        """What varies in the images of one of its splits; None where that is not known."""
+        return None if split.factors is None else Factors(self.factors, split.factors)
 
 
 @dataclass

@@ -485,7 +485,10 @@ def evaluation_data(
     shape = condition_shape(data, config.dataset)
     condition = observe_condition(x, labels, config.dataset, shape)
     probe_condition = observe_condition(probe, probe_labels, config.dataset, shape)
-    return EvaluationData(x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train))
+    factors = data.factors_of(data.test.of(slice(len(x))))
+    return EvaluationData(
+        x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train), factors=factors
+    )
 
 
 def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> FeatureSpace | str:
