@@ -13,6 +13,7 @@ from benchmarks.data.readers.celeba import load_celeba
 from benchmarks.data.readers.digits import load_digits
 from benchmarks.data.readers.folder import load_folder
 from benchmarks.data.readers.idx_images import load_fashion_mnist, load_mnist
+from benchmarks.data.readers.shapes import load_shapes
 from benchmarks.data.splits import unsplit
 from benchmarks.errors import UserError
 from variants.options import unknown
@@ -24,6 +25,7 @@ LOADERS: dict[str, Callable[..., Dataset]] = {
     "celeba": load_celeba,
     "folder": load_folder,
     "array": load_array,
+    "shapes": load_shapes,
 }
 # Those of LOADERS that download what is not below the root.
 DOWNLOADED = ("mnist", "fashion_mnist")

@@ -70,8 +70,7 @@ def _without(data: Dataset, option: str, named: Sequence[int], left_out: Sequenc
 def _part(split: Split, classes: Sequence[int], inside: bool) -> Split:
     """The images of a split that are of some classes, or not of them."""
     assert split.labels is not None
-    rows = torch.isin(split.labels, torch.tensor(classes, dtype=split.labels.dtype)) == inside
-    return Split(split.images[rows], split.labels[rows])
+    return split.of(torch.isin(split.labels, torch.tensor(classes, dtype=split.labels.dtype)) == inside)
 
 
 def in_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
