@@ -26,7 +26,7 @@ from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import CODES_FILE, COMPRESSION_FILE, HISTORY_FILE, ROC_FILE
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.rows import Row, Section, once
-from benchmarks.reporting.style import Look, in_figure, looks, new_figure
+from benchmarks.reporting.style import Look, in_figure, label_plainly, looks, new_figure
 
 COLUMNS = 4
 # Of the legend below the trade-offs.
@@ -193,13 +193,14 @@ def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str
             if is_on_front:
                 axis.plot([a], [b], linestyle="", marker="o", markersize=17, markerfacecolor="none",
                           markeredgecolor="black")  # fmt: skip
-        for name, values, set_label, set_scale in (
-            (x, [a for a, _, _ in marks.values()], axis.set_xlabel, axis.set_xscale),
-            (y, [b for _, b, _ in marks.values()], axis.set_ylabel, axis.set_yscale),
+        for name, values, side, set_scale in (
+            (x, [a for a, _, _ in marks.values()], axis.xaxis, axis.set_xscale),
+            (y, [b for _, b, _ in marks.values()], axis.yaxis, axis.set_yscale),
         ):
-            set_label(_axis_label(section, name), fontsize=9)
+            side.set_label_text(_axis_label(section, name), fontsize=9)
             if min(values) > 0 and max(values) > 8 * min(values):
                 set_scale("log")
+                label_plainly(side)
         axis.tick_params(labelsize=8)
     figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
     return png(figure, 110)
@@ -305,6 +306,7 @@ def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> byte
     )
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
+    label_plainly(axis.yaxis)
     axis.xaxis.set_major_formatter("{x:.0f}")
     axis.set_xlabel("numbers an image")
     axis.set_ylabel("squared error (per pixel channel)")

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 import variants
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig, training_images
-from benchmarks.speed.table import as_table, ratios, seconds_of
+from benchmarks.speed.table import as_table, in_every_repeat, ratios, seconds_of
 from benchmarks.training.loop import train
+from benchmarks.wording import counted
 from variants.parts.networks import MLP
 
 IMAGES, BATCH = 20_000, 100
@@ -37,15 +38,16 @@ PAIR, PAIR_BF16 = "two of this suite's loops at once", "two of this suite's loop
 PEER = "pythae 0.1.2"
 LIMIT, LIMIT_WITH_UPDATE = "matrix products alone", "matrix products and Adam's update alone"
 TEXT = f"""One epoch of {IMAGES:,} 28x28 images in memory, batches of {BATCH}, a VAE of 784-{HIDDEN}-{LATENT} with
-rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn; a ratio is the median of the repeats' ratios,
-above 1 where the loop is the faster one. Absolute rates wander with the machine's load, ratios much less.
+rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn, {{repeats}}. A ratio is the median of the
+repeats' ratios, above 1 where the loop is the faster one, with the lowest and the highest. Where a loop was neither
+faster nor slower than the hand-written one every time (–), these measurements do not tell the two apart.
 
 {{table}}
 
 The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
 suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
 does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. Two loops at once share
-the cores as two cells of a sweep do, and count together. The limit is the forward and backward matrix products alone,
+the cores as two runs of a sweep do, and count together. The limit is the forward and backward matrix products alone,
 at the shapes of this batch, and with one fused update of all parameters."""
 
 
@@ -82,19 +84,23 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
             if repeat:
                 seconds[name].append(taken)
     reference = seconds.get(PEER)
-    header = ["loop", "relative to hand-written (range)", "relative to pythae", "images/s (median)", "range"]
+    relative = ["relative to hand-written (range)", "every time", "relative to pythae (range)"]
+    header = ["loop", *relative, "images/s (median)", "range"]
     rows = [
         [
             name,
             ratios(seconds[HAND], own),
+            in_every_repeat(seconds[HAND], own),
             ratios(reference, own) if reference else "not measured",
             f"{IMAGES / statistics.median(own):,.0f}",
             f"{IMAGES / max(own):,.0f} to {IMAGES / min(own):,.0f}",
         ]
         for name, own in seconds.items()
     ]
-    rows += [[name, *["not measured"] * 4] for name in (PEER, CAPTURED, HAND_CAPTURED) if name not in seconds]
-    return TEXT.format(table=as_table(header, rows))
+    rows += [
+        [name, *["not measured"] * (len(header) - 1)] for name in (PEER, CAPTURED, HAND_CAPTURED) if name not in seconds
+    ]
+    return TEXT.format(table=as_table(header, rows), repeats=counted(repeats, "time"))
 
 
 def _timed(loop: Callable[[Tensor], None], images: Tensor) -> Callable[[], float]:

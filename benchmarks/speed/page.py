@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.data import feature_cache
-from benchmarks.environment import choose_device, describe
+from benchmarks.environment import choose_device, describe, load_per_core
 from benchmarks.files import write_atomically
 from benchmarks.speed.cells import half_precision, side_by_side
 from benchmarks.speed.loops import loops
 from benchmarks.speed.sampling import importance_sampling
 from benchmarks.speed.scale import curves
 from benchmarks.speed.stacked import seeds_stacked
+from benchmarks.speed.table import load_words
 
 FIGURE = "speed-scale.png"
 
@@ -20,10 +21,10 @@ FIGURE = "speed-scale.png"
 def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     """Measure everything, the loops ``repeats`` times, write ``reports``/speed.md with its picture and return the page.
     ``peers`` is the interpreter of an environment that has pythae (``make peers``), None for none."""
-    device = choose_device("auto")
+    device, load = choose_device("auto"), load_per_core()
     few = max(1, repeats // 3)
     sections = {"The training loop": loops(device, repeats, peers)}
-    sections["Cells side by side"], by_jobs = side_by_side(device, few)
+    sections["Runs side by side"], by_jobs = side_by_side(device, few)
     sections["Half precision"] = half_precision(device, feature_cache())
     sections["Importance sampling"], by_samples = importance_sampling(device, few)
     sections["Seeds as one batched model"] = seeds_stacked(device, few)
@@ -38,7 +39,7 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
         f"commit {machine['commit'][:10]}{'+' if machine['dirty'] else ''}, {datetime.now(UTC):%Y-%m-%d}. "
         + ("" if device.type == "cuda" else "On a GPU: not measured.")
     )
-    blocks = ["# Speed", "[All boards](README.md)", made]
+    blocks = ["# Speed", "[All boards](README.md)", " ".join(filter(None, [made.strip(), load_words(load)]))]
     blocks += [part for name, text in sections.items() for part in (f"## {name}", text)]
     blocks.append("Run it again: `make peers` once, for pythae's environment, then `make speed`.")
     page = "\n\n".join(blocks) + "\n"

@@ -5,7 +5,7 @@ import torch
 
 import variants
 from benchmarks.speed import loops, sampling, stacked
-from benchmarks.speed.table import as_table, ratios
+from benchmarks.speed.table import as_table, in_every_repeat, load_words, ratios
 from variants import Batch
 from variants.parts.networks import MLP
 
@@ -36,7 +36,8 @@ def test_every_loop_that_was_timed_has_a_row_and_the_others_are_not_measured(mon
     rows = {line.split("|")[1].strip(): line for line in loops.loops(CPU, 1, None).split("\n") if line.startswith("|")}
     assert {loops.HAND, loops.SUITE, loops.FIXED, loops.PAIR, loops.PEER, loops.CAPTURED} <= rows.keys()
     assert {loops.LIMIT, loops.LIMIT_WITH_UPDATE} <= rows.keys()
-    assert rows[loops.PEER].count("not measured") == 4
+    assert rows[loops.PEER].count("not measured") == 5
+    assert rows[loops.LIMIT].split("|")[3].strip() in ("faster", "slower", "–")
     assert "not measured" in rows[loops.SUITE]
     assert rows[loops.HAND].split("|")[2].strip() == "1.00"
 
@@ -55,3 +56,14 @@ def test_a_ratio_is_the_median_of_the_repeats_ratios():
     assert ratios([2.0, 2.0, 3.0], [1.0, 4.0, 2.0]) == "1.50 (0.50 to 2.00)"
     assert ratios([2.0], [2.0]) == "1.00"
     assert as_table(["a", "b"], [["x", "1.00"]]).split("\n")[1] == "|:----|-----:|"
+
+
+def test_a_loop_is_called_faster_or_slower_only_where_every_repeat_says_so():
+    found = [in_every_repeat([2.0, 2.0], own) for own in ([1.0, 1.9], [2.1, 9.0], [1.0, 3.0], [2.0, 1.0], [2.0, 2.0])]
+    assert found == ["faster", "slower", "–", "–", "–"]
+
+
+def test_the_page_says_on_how_busy_a_machine_it_was_measured():
+    assert load_words(0.1) == "Load per core before the measurements: 0.10."
+    assert load_words(1.5).endswith("1.50: a busy machine, on which times vary more than on an idle one.")
+    assert load_words(None) == ""
