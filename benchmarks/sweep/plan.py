@@ -83,7 +83,7 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
         guessed = f"; {counted(unknown, 'run')} on a data set without records" if unknown else ""
         lines.append(f"about {duration(whole)} with {side} at a time, estimated from records of similar runs{guessed}")
     elif pending:
-        lines.append("no estimate of the time: there are no records of these data sets yet")
+        lines.append("no time estimate, because there are no records of these data sets yet")
     return "\n".join(lines)
 
 

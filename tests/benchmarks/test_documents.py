@@ -43,7 +43,7 @@ def test_the_variant_and_the_metric_of_the_guide_list_bench_report_and_meet_the_
     assert "| [mine](variants/mine.md) " in page
     assert "explained variance ↑" in page.partition("### Explained variance")[2]
     glossary = " ".join((tmp_path / "reports" / "glossary.md").read_text().split())
-    assert "| explained variance | share | higher | one minus" in glossary
+    assert "| explained variance | fraction | higher | one minus" in glossary
     contract = python(
         "-m", "pytest", "-rA", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
     )

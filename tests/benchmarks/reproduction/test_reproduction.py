@@ -284,7 +284,7 @@ def test_the_page_begins_with_a_count_and_lists_what_is_reproduced_first(tmp_pat
     rows = re.findall(r"^\| \[(\w+)\].*?\*+([a-z ]+)\*+ +\| 40 ", page, re.MULTILINE)
     assert rows == [("good", "reproduced"), ("bad", "missed"), ("none", "not run")]
     assert page.count("Recipe: little training") == 3
-    assert page.count("What explains the miss is not known") == 1
+    assert page.count("The reason for the miss is not known") == 1
     assert "`make reproduce TARGETS=none BUDGET=full`" in page
 
 
@@ -386,7 +386,7 @@ def test_all_leaves_out_what_needs_something_unless_a_budget_is_named(tmp_path, 
     command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
     assert main(command) == 0
     shown = capsys.readouterr()
-    assert "left out of all: special needs a GPU" in shown.err
+    assert "skipped: special needs a GPU" in shown.err
     assert re.findall(r"^(plain|special) +(\w+)", shown.out, re.MULTILINE) == [("plain", "reduced")]
     assert main([*command, "--budget", "full"]) == 0
     shown = capsys.readouterr().out
@@ -399,7 +399,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports"), "--jobs", "1"]
     command = ["reproduce", "--targets", "toy", *folders]
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "4 runs ended" in capsys.readouterr().out
+    assert "4 runs finished" in capsys.readouterr().out
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "reduced, 1 of 2 epochs (50%)" in page
     assert "reduced budget: one epoch" in page
@@ -414,7 +414,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
         assert "2 runs: 2 done" in capsys.readouterr().out
     assert main([*command, "--budget", "ablation"]) == 0
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "0 runs ended, 4 already done" in capsys.readouterr().out
+    assert "0 runs finished, 4 already done" in capsys.readouterr().out
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "| wider " in page
     assert (tmp_path / "reports" / "figures" / "reproduction-toy.png").exists() is False  # one epoch is no curve
@@ -427,7 +427,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     shutil.rmtree(made / "runs")
     capsys.readouterr()
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "0 runs ended, 4 already done" in capsys.readouterr().out
+    assert "0 runs finished, 4 already done" in capsys.readouterr().out
     assert (tmp_path / "reports" / "reproduction.md").read_text() == page
     # By hand they can be run again, and one that cannot be read has to be.
     assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
@@ -492,11 +492,12 @@ def test_distances_by_two_judges_are_not_compared():
     elsewhere = dataclasses.replace(one, details={"limits_features": {"train": 1.72, "noise": 1946.9}})
     verdicts_by = {c.metric: c.verdict for c in compare(one, elsewhere, [one])}
     assert verdicts_by == {
-        "elbo": "equal", "fid_features": "not available: another judge", "precision": "not available: another judge"
+        "elbo": "equal", "fid_features": "not available: different classifier",
+        "precision": "not available: different classifier",
     }  # fmt: skip
     shipped, other = ({"details": judged["details"] | {"judge_digest": digest}} for digest in ("a", "b"))
     named = dataclasses.replace(one, **shipped)
     assert [c.verdict for c in compare(named, named, [named])] == ["equal"] * 3
     assert {c.verdict for c in compare(named, dataclasses.replace(one, **other), [named])} == {
-        "equal", "not available: another judge"
+        "equal", "not available: different classifier"
     }  # fmt: skip
