@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import variants
 from benchmarks.__main__ import _parser
@@ -101,6 +102,16 @@ def test_settings_of_the_readme_are_settings_of_the_makefile():
     assert {"VARIANTS", "DATASETS", "SEEDS", "PROFILE", "OVERRIDES", "RESULTS", "REPORTS", "RETRY"} <= names
     for name in names:
         assert f"$({name})" in makefile or f",{name})" in makefile, name
+
+
+def test_the_profiles_of_the_readme_are_those_of_the_configuration():
+    table = re.search(r"\| profile \|.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    shown = {name: tuple(map(int, numbers)) for name, *numbers in re.findall(r"`(\w+)` \| (\d+) \| (\d+)", table)}
+    profiles = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "conf" / "profile").glob("*.yaml")}
+    assert shown == {
+        name: (found["training"]["epochs"], found["evaluation"]["importance_samples"])
+        for name, found in profiles.items()
+    }
 
 
 def test_the_command_line_understands_every_command_of_the_readme():
