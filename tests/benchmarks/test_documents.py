@@ -67,7 +67,8 @@ def test_the_python_example_of_the_readme_runs(tmp_path):
     (source,) = blocks("README.md", "python")
     # A committed record has no weights, and the run id stands in a comment alone.
     check = "\nassert pictures.shape == (16, 1, 8, 8) and found.metrics['fid_features'] > 0 and len(run.history) == 1\n"
-    for whole, part in (("epochs=5", "epochs=1"), ("images[:1500]", "images[:200]"), ("[1500:]", "[1700:]")):
+    check += "assert 'knn_accuracy' in found.metrics\n"
+    for whole, part in (("epochs=5", "epochs=1"), ("[:1500]", "[:200]"), ("[1500:]", "[1700:]")):
         source = source.replace(whole, part)
     done = python("-c", source + check, cwd=tmp_path, VAE_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr

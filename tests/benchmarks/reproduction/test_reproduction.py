@@ -218,7 +218,7 @@ def test_less_than_a_tenth_of_the_recipe_is_too_short_to_judge_wherever_it_ends(
         found = records_of(reduced_vae_0=(likelihood, -50), reduced_vae_1=(likelihood, -50))
         nll, gap = judge(plan, found, {}, {})
         assert (nll.verdict, nll.mean) == ("too short to judge", -likelihood)
-        assert nll.reason == f"9% of the recipe, and {where}, what was expected of that"
+        assert nll.reason == f"9% of the recipe; {where}, the interval expected for this budget"
         assert verdict_of([nll, gap]) == "not run"
     # The full recipe, however short, is judged.
     plan.runs["full"]["vae"] = [Run(run.run_id, run.seed, 1) for run in plan.runs["full"]["vae"]]
@@ -344,10 +344,10 @@ def test_a_target_costs_what_records_of_its_recipe_or_of_the_same_model_took_els
     assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 25), "records of the same model")
     # A record of the recipe itself, of whatever seed, says it better.
     found = costs.cost(asked, [alike, timed(first, 40, 30)])
-    assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 40), "its records")
+    assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 40), "records of the same recipe")
     assert (found.wall(ids, 1), found.wall(ids, 2), found.wall(ids[:1], 2), found.wall([], 2)) == (80, 40, 40, 0)
     wider = compose_seeds("vae", "digits", "smoke", [0], ["network.hidden=[9]", "training.epochs=2"])
-    assert costs.cost(asked, [timed(wider[0], 900, 800)]).known_from == "an estimate"
+    assert costs.cost(asked, [timed(wider[0], 900, 800)]).known_from == "the target's file"
 
 
 def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monkeypatch, capsys):
@@ -361,7 +361,7 @@ def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monke
     command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
     assert main([*command, "--targets", "quick"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^brief +full +1 +1 +9 min +9 min +an estimate$", shown, re.MULTILINE)
+    assert re.search(r"^brief +full +1 +1 +9 min +9 min +the target's file$", shown, re.MULTILINE)
     assert "lengthy" not in shown
     assert "untold" not in shown
     assert "1 run: 0 done, 1 to do, about 9 min with 1 at a time" in shown
