@@ -374,7 +374,7 @@ def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monke
         path.unlink()
     only.pop("brief")
     assert main([*command, "--targets", "quick"]) == 2
-    assert "no target is known to end within 10 minutes" in capsys.readouterr().err
+    assert "no target is known to take at most 10 minutes" in capsys.readouterr().err
 
 
 def test_all_leaves_out_what_needs_something_unless_a_budget_is_named(tmp_path, monkeypatch, capsys):
