@@ -57,6 +57,7 @@ OPTIMISERS = {
 }
 SCHEDULES = ("constant", "cosine", "burda", "multi_step")
 PRECISIONS = ("fp32", "tf32", "bf16")
+COMPILATIONS = ("auto", "on", "off")
 INCEPTION_PRECISIONS = ("fp32", "bf16")
 SELECTIONS = ("last", "validation")
 SELECTED_BY = ("elbo", "objective")
@@ -93,6 +94,9 @@ class TrainingConfig:
     by ``select_by`` "objective" the lowest loss of the variant's own. ``patience`` then ends training after so many
     validations without a better one.
 
+    ``compile`` "on" compiles the loss and its gradients when training begins, which takes up to a minute; "auto" does
+    so on a CPU, for budgets that take many times as long. Compiled sums end in other digits: it is another run.
+
     ``measure_at``: after how many epochs, or steps where ``steps`` is given, the weights of that time are measured on
     test images, for the record; 0 is before training.
     """
@@ -123,6 +127,7 @@ class TrainingConfig:
     validate_every_steps: int | None = added(None)
     select_by: str = added("elbo")
     measure_at: list[int] | None = added(None)
+    compile: str = added("off")
 
     def __post_init__(self) -> None:
         positive("training.epochs", self.epochs)
@@ -143,6 +148,9 @@ class TrainingConfig:
         if self.gradient_clip is not None:
             positive("training.gradient_clip", self.gradient_clip)
         one_of("training.precision", self.precision, PRECISIONS)
+        # In a YAML file, on and off are true and false.
+        self.compile = {"True": "on", "False": "off"}.get(self.compile, self.compile)
+        one_of("training.compile", self.compile, COMPILATIONS)
         one_of("training.select", self.select, SELECTIONS)
         one_of("training.select_by", self.select_by, SELECTED_BY)
         if self.patience is not None:
@@ -198,7 +206,8 @@ class EvaluationConfig:
     moved distances by 1.3 and 2.2% with random weights, the only ones that it could be tried with;
     ``probe_images`` the number of training images on whose codes classifiers and the mixture sampler are fitted;
     ``information_images`` the number of test images for mutual information where each pair of image and draw costs a
-    flow's inverse; elsewhere all pairs are one matrix product, and all ``images`` are used."""
+    flow's inverse; elsewhere all pairs are one matrix product, and all ``images`` are used; ``cluster_starts`` the
+    number of starts of k-means on codes, 0 for no clusters."""
 
     importance_samples: int = 100
     images: int | None = None
@@ -208,6 +217,7 @@ class EvaluationConfig:
     inception_precision: str = "fp32"
     probe_images: int = 10_000
     information_images: int = 1000
+    cluster_starts: int = added(0)
 
     def __post_init__(self) -> None:
         positive("evaluation.importance_samples", self.importance_samples)
@@ -219,6 +229,7 @@ class EvaluationConfig:
         one_of("evaluation.inception_precision", self.inception_precision, INCEPTION_PRECISIONS)
         positive("evaluation.probe_images", self.probe_images)
         positive("evaluation.information_images", self.information_images)
+        not_negative("evaluation.cluster_starts", self.cluster_starts)
 
 
 @dataclass

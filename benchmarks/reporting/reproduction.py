@@ -287,9 +287,9 @@ def _decodes(record: Record) -> float:
 
 def _device(record: Record) -> str:
     precision = record.config.get("training", {}).get("precision", "?")
-    return (
-        f"{record.environment.get('device', 'unknown')}, threads: {record.environment.get('threads', '?')}, {precision}"
-    )
+    compiled = ", compiled" if record.details.get("compiled") else ""
+    device, threads = record.environment.get("device", "unknown"), record.environment.get("threads", "?")
+    return f"{device}, threads: {threads}, {precision}{compiled}"
 
 
 def _command(done: Sequence[Record]) -> str:

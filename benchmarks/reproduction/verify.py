@@ -128,10 +128,11 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
     ]  # fmt: skip
     header = ["metric", "recorded", "repeated", "difference", "range of seeds", "verdict"]
     text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
-    for name, one in (("recorded", record), ("repeated", again)):
+    # Of the run that was just made nothing can have been changed.
+    undigested = "" if record.digest else "; without a digest, so a changed number would not be detected"
+    for name, one, note in (("recorded", record, undigested), ("repeated", again, "")):
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
-        undigested = "" if one.digest else "; without a digest, so a changed number would not be detected"
-        text += f"\n{name}: {one.finished}, {made}{undigested}"
+        text += f"\n{name}: {one.finished}, {made}{note}"
     same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
     kinds = ("equal", "equal up to rounding", "within the range of seeds", "differs")
     counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}

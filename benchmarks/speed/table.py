@@ -11,11 +11,16 @@ from tabulate import tabulate
 
 
 def ratios(reference: Sequence[float], own: Sequence[float]) -> str:
-    """The median of the repeats' ratios, above 1 where ``own`` seconds are fewer, with the lowest and the highest."""
-    found = [a / b for a, b in zip(reference, own, strict=True)]
-    if min(found) == max(found):
-        return f"{statistics.median(found):.2f}"
-    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+    """The median of the repeats' ratios, above 1 where ``own`` seconds are fewer, with their quartiles."""
+    return with_quartiles([a / b for a, b in zip(reference, own, strict=True)])
+
+
+def with_quartiles(values: Sequence[float]) -> str:
+    """The median, with the first and the third quartile where there are two values or more."""
+    if min(values) == max(values):
+        return f"{statistics.median(values):.2f}"
+    first, middle, third = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.2f} ({first:.2f} to {third:.2f})"
 
 
 def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from benchmarks.config import TrainingConfig
 
+# Of one core: seconds of a step of any size, and of a floating-point operation in matrix products.
+_SECONDS_PER_STEP = 1e-3
+_SECONDS_PER_OPERATION = 2e-11
+# Compiling takes half a minute; a run of so many seconds gains more than that by it.
+_WORTH_SECONDS = 300
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -36,3 +42,11 @@ def budget_of(config: TrainingConfig, images: int) -> Budget:
         milestones=tuple(point * steps_per_epoch / steps for point in config.milestones or ()),
         measured={point * unit: point for point in config.measure_at or ()},
     )
+
+
+def worth_compiling(budget: Budget, batch_size: int, parameters: int) -> bool:
+    """Whether a budget takes so long that compiling its step pays: by its size alone, so that it is the same on every
+    machine. A layer's every parameter is taken to be used once an image."""
+    # A product and a sum forward, and twice that backward.
+    operations = 6 * parameters * batch_size
+    return budget.steps * (_SECONDS_PER_STEP + operations * _SECONDS_PER_OPERATION) >= _WORTH_SECONDS

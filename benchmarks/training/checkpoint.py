@@ -38,7 +38,7 @@ class Progress:
     """What training has done so far, and what a checkpoint holds beside the weights. ``resumed``: the epochs after
     which it was interrupted and went on. ``notes``: what is worth a warning in the record. ``step`` and ``images``: how
     many it has trained on. ``no_better``: validations since the one after ``best_step``. ``measured``: numbers at
-    points on the way, "objective@5"."""
+    points on the way, "objective@5". ``compiled``: whether its steps were compiled."""
 
     epoch: int = 0
     train_seconds: float = 0.0
@@ -51,6 +51,7 @@ class Progress:
     images: int = 0
     no_better: int = 0
     measured: dict[str, float] = field(default_factory=dict)
+    compiled: bool = False
 
 
 @dataclass

@@ -21,7 +21,7 @@ from benchmarks.records.record import configuration_hash
 
 # Files that decide what training does to weights, whichever variant it is. Evaluation is not among them: weights may
 # be evaluated by other code than the one that was here when they were trained.
-_SUITE = ("training/*.py", "data/*.py", "data/readers/*.py", "seeding.py")
+_SUITE = ("training/*.py", "training/steps/*.py", "data/*.py", "data/readers/*.py", "seeding.py")
 _PARTS = ("base.py", "autoencoder.py", "parts/*.py")
 
 

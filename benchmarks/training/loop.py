@@ -23,7 +23,7 @@ from benchmarks.training.budget import budget_of
 from benchmarks.training.checkpoint import Checkpoints, Progress
 from benchmarks.training.pace import Pace
 from benchmarks.training.schedules import learning_rate_factor
-from benchmarks.training.step import make_step
+from benchmarks.training.steps import make_step
 from benchmarks.training.watch import Numbers, Watch
 from variants import Variant
 
@@ -60,7 +60,7 @@ def train(
     device = next(variant.parameters()).device
     budget = budget_of(config, len(images))
     watch = Watch(variant, config, budget, validate, measure)
-    train_on = make_step(variant, images, dataset, config, device, labels)
+    train_on = make_step(variant, images, dataset, config, budget, device, labels)
     optimisers = train_on.optimisers
     # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
     between = variables.seconds("VAE_CHECKPOINT_SECONDS", 20)
@@ -105,6 +105,9 @@ def train(
         seconds += time.perf_counter() - started
         done.epoch += 1
         done.images += seen
+        done.compiled = train_on.compiled
+        if train_on.refusal and train_on.refusal not in done.notes:
+            done.notes.append(train_on.refusal)
         done.train_seconds += seconds
         record = {
             "epoch": done.epoch, "progress": done.step / budget.steps, "seconds": seconds,

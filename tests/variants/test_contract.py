@@ -8,7 +8,7 @@ import torch
 import variants
 from benchmarks.training.checkpoint import Checkpoints, Progress, Trained, copied
 from benchmarks.training.identity import Identity
-from benchmarks.training.step import backward
+from benchmarks.training.steps.eager import backward
 from variants import Variant
 from variants.parts.observations import OBSERVATION_MODELS
 

@@ -9,7 +9,7 @@ from torch.autograd.functional import jacobian
 from torch.distributions import MultivariateNormal, kl_divergence
 
 import variants
-from benchmarks.training.step import backward
+from benchmarks.training.steps.eager import backward
 from variants.fullcov_vae import FullCovarianceConfig, FullCovarianceVAE
 from variants.parts.conditional import ConditionalNormal
 from variants.parts.distributions import DiagonalNormal, StandardNormal

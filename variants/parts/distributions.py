@@ -12,7 +12,6 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
@@ -186,10 +185,7 @@ class Categoricals(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        return self._one_hot(self.logits.argmax(-1))
-
-    def _one_hot(self, index: Tensor) -> Tensor:
-        return F.one_hot(index, self.logits.shape[-1]).to(self.logits.dtype).flatten(-2)
+        return _one_hot(self.logits.argmax(-1), self.logits).flatten(-2)
 
     def _gumbel(self, sample_shape: Shape) -> Tensor:
         # -log E with E ~ Exp(1) is a standard Gumbel variable.
@@ -198,7 +194,7 @@ class Categoricals(Distribution):
 
     def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
         # The Gumbel-max trick: the largest of logits + noise is an exact draw.
-        return self._one_hot((self.logits + self._gumbel(sample_shape)).argmax(-1))
+        return _one_hot((self.logits + self._gumbel(sample_shape)).argmax(-1), self.logits).flatten(-2)
 
     def relaxed_sample(
         self, temperature: Tensor | float, straight_through: bool, sample_shape: Shape = ONE_DRAW
@@ -207,7 +203,7 @@ class Categoricals(Distribution):
         y = ((self.logits + self._gumbel(sample_shape)) / temperature).softmax(-1)
         if not straight_through:
             return y.flatten(-2)
-        hard = F.one_hot(y.argmax(-1), y.shape[-1]).to(y.dtype)
+        hard = _one_hot(y.argmax(-1), y)
         # The difference is exactly 0, so that the value is exactly one-hot.
         return (hard + (y - y.detach())).flatten(-2)
 
@@ -216,6 +212,12 @@ class Categoricals(Distribution):
 
     def pairwise_log_prob(self, value: Tensor) -> Tensor:
         return value.double() @ self.logits.double().flatten(-2).T
+
+
+def _one_hot(index: Tensor, like: Tensor) -> Tensor:
+    """One-hot vectors of ``index`` (*batch), as long as the last dimension of ``like``. torch's own waits for the
+    indices' values, to check them."""
+    return like.new_zeros(*index.shape, like.shape[-1]).scatter_(-1, index.unsqueeze(-1), 1)
 
 
 @register_kl(Categoricals, Categoricals)

@@ -17,7 +17,7 @@ from benchmarks.data import (
 from benchmarks.data.dataset import Dataset
 from benchmarks.errors import UserError
 from benchmarks.sweep.cell import build
-from benchmarks.training.step import Step
+from benchmarks.training.steps.eager import Step
 
 
 def data(labels, shape=(1, 4, 4)):

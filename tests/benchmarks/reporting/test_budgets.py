@@ -19,6 +19,18 @@ def test_a_board_says_how_many_steps_its_runs_took():
     assert "| 20000 steps, batches of 100" in protocol(steps)
 
 
+def test_a_board_says_of_how_many_runs_the_steps_were_compiled():
+    def budget(*compiled):
+        runs = [record(seed=seed, details={"compiled": one}) for seed, one in enumerate(compiled)]
+        (section,) = sections(runs)
+        (line,) = (line for line in protocol(section).split("\n") if line.startswith("| budget"))
+        return line.split("|")[2].strip()
+
+    eager = budget(False, False)
+    assert budget(True, True) == f"{eager}, compiled"
+    assert budget(True, False) == f"{eager}, compiled (1 of 2 runs)"
+
+
 def test_a_target_says_in_which_unit_its_recipe_was_run(tmp_path):
     plan = plan_of(tmp_path)
     found = records_of(reduced_vae_0=(-40, -50), reduced_vae_1=(-40, -50))

@@ -6,7 +6,7 @@ import torch
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.training.optimisers import group_settings, make_optimiser
-from benchmarks.training.step import Step, backward
+from benchmarks.training.steps.eager import Step, backward
 from variants import Loss, ParameterGroup, Variant
 
 from ...variants.models import small

@@ -7,8 +7,11 @@ import torch
 import variants
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
+from benchmarks.training.budget import budget_of
 from benchmarks.training.schedules import learning_rate_factor
-from benchmarks.training.step import CapturedStep, CUDAGraph, Step, make_step
+from benchmarks.training.steps import make_step
+from benchmarks.training.steps.captured import CapturedStep, CUDAGraph
+from benchmarks.training.steps.eager import Step
 from variants.parts.networks import MLP
 
 BINARY = DatasetConfig(observation="bernoulli", binarise="dynamic")
@@ -125,7 +128,8 @@ def test_means_are_of_the_epoch_so_far_and_another_epoch_begins_without_them(cap
 
 def test_capture_is_asked_for_by_name_and_refused_aloud_where_it_has_no_effect(monkeypatch, caplog):
     variant = variants.build("vae", (1, 8, 8), MLP(latent_size=4, hidden=[16]))
-    arguments = (variant, images(), BINARY, TrainingConfig(), CPU)
+    config = TrainingConfig()
+    arguments = (variant, images(), BINARY, config, budget_of(config, 230), CPU)
     assert type(make_step(*arguments)) is Step
     assert not caplog.records
     monkeypatch.setenv("VAE_CAPTURE", "1")

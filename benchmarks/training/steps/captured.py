@@ -1,0 +1,115 @@
+"""A step that is recorded once as a CUDA graph, and replayed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig
+from benchmarks.training.steps.eager import Step
+from variants import Variant
+
+# Steps before a capture, which make the optimiser's state and let libraries choose their kernels.
+WARM_UP = 3
+
+
+class Graph(Protocol):
+    """What records a function's work on the device, and does it again."""
+
+    def capture(self, work: Callable[[], None]) -> None: ...
+
+    def replay(self) -> None: ...
+
+
+class CUDAGraph:
+    """A graph of CUDA kernels. Random numbers go on from where the generator is at every replay."""
+
+    def __init__(self) -> None:
+        self.graph = torch.cuda.CUDAGraph()
+
+    def capture(self, work: Callable[[], None]) -> None:
+        with torch.cuda.graph(self.graph):
+            work()
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+
+class CapturedStep(Step):
+    """The same step, optimisers and all, recorded once and replayed: one launch instead of a few hundred.
+
+    What changes from step to step is copied into tensors that stay where they are: rows, progress and learning rates.
+    Batches of another size, the last of an epoch, run eagerly.
+    """
+
+    captured = True
+
+    def __init__(
+        self,
+        variant: Variant,
+        images: Tensor,
+        dataset: DatasetConfig,
+        config: TrainingConfig,
+        device: torch.device,
+        labels: Tensor | None = None,
+        graph: Callable[[], Graph] = CUDAGraph,
+    ) -> None:
+        super().__init__(variant, images, dataset, config, device, labels)
+        self._new_graph = graph
+        self._graph: Graph | None = None
+        self._warm = 0
+        self._rows = torch.zeros(config.batch_size, dtype=torch.long, device=device)
+        self._progress = torch.zeros((), device=device)
+        self._device_rates = {name: torch.zeros((), device=device) for name in self.groups}
+        self._sums = torch.empty(0)
+        self._replayed = 0
+
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
+        self._progress.copy_(progress)
+        for name, rate in self._rates(factor).items():
+            self._device_rates[name].fill_(rate)
+        if len(rows) != len(self._rows) or self._warm < WARM_UP:
+            self._warm += len(rows) == len(self._rows)
+            with _side_stream(self.device):
+                self._gather(self._run(rows, self._progress, self._device_rates), len(rows))
+            return
+        self._rows.copy_(rows)
+        if self._graph is None:
+            self._sums = self._values.new_zeros(len(self._names))
+            self._graph = self._new_graph()
+            self._graph.capture(self._work)
+        self._graph.replay()
+        self._replayed += 1
+
+    def means(self) -> dict[str, float]:
+        images = self._seen + self._replayed * len(self._rows)
+        eager = self._values[:, : self._seen].sum(1)
+        means = ((eager + self._sums if self._replayed else eager) / images).tolist()
+        return dict(zip(self._names, means, strict=True))
+
+    def begin(self) -> None:
+        super().begin()
+        self._sums.zero_()
+        self._replayed = 0
+
+    def _work(self) -> None:
+        terms = self._run(self._rows, self._progress, self._device_rates)
+        self._sums.add_(terms.values.sum(1))
+
+
+@contextlib.contextmanager
+def _side_stream(device: torch.device) -> Iterator[None]:
+    """Away from the default stream, where a capture's warm-up may not be."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream(device).wait_stream(stream)

@@ -1,0 +1,300 @@
+"""A step whose loss and gradients are one compiled function."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig
+from benchmarks.progress.report import doing
+from benchmarks.training.steps.eager import Step, Terms, gathered
+from variants import Batch, Loss, ParameterGroup, Variant
+
+log = logging.getLogger(__name__)
+
+# The random numbers of the eager step, in its order. Compiled in this process: a sweep has one for every core.
+OPTIONS: dict[str, Any] = {"fallback_random": True, "compile_threads": 1}
+# How far compiled and eager numbers of one batch may be apart, relative: sums are taken in another order, and products
+# in bf16 are rounded at other places.
+TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}
+
+Function = Callable[..., list[Tensor]]
+Objective = Callable[[Batch, Tensor], Loss]
+# A module, and what an attribute of it is called.
+Place = tuple[nn.Module, str]
+
+
+class NotCompiledError(RuntimeError):
+    """Why a loss cannot be compiled, in one line."""
+
+
+def compiled_by_torch(recorded: nn.Module) -> Function:
+    """``recorded`` operations as one function of compiled code."""
+    function: Function = torch.compile(recorded, fullgraph=True, dynamic=False, options=OPTIONS)
+    return function
+
+
+class CompiledStep(Step):
+    """The same step, with everything from the batch's loss to its gradients compiled.
+
+    The operations of one batch are recorded and compiled, backward pass included. What the loss decides in Python is
+    thereby decided for all steps; the contract of a variant wants it so, because schedules follow ``progress``, a
+    tensor. Compiled numbers are compared with eager ones before they are used. Where they differ, or nothing can be
+    compiled, all steps are eager and ``refusal`` says why. Batches of another size, the last of an epoch, are eager.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        images: Tensor,
+        dataset: DatasetConfig,
+        config: TrainingConfig,
+        device: torch.device,
+        labels: Tensor | None = None,
+        compiler: Callable[[nn.Module], Function] = compiled_by_torch,
+    ) -> None:
+        super().__init__(variant, images, dataset, config, device, labels)
+        self._compiler = compiler
+        self._size = min(config.batch_size, len(images))
+        self._function: Differentiated | None = None
+
+    @property
+    def compiled(self) -> bool:
+        return self._function is not None
+
+    def _differentiate(self, batch: Batch, progress: Tensor) -> Terms:
+        whole = len(batch.images) == self._size
+        if whole and self._function is None and not self.refusal:
+            with doing("compiling the training step"):
+                self._compile(batch, progress)
+        if not whole or self._function is None:
+            return super()._differentiate(batch, progress)
+        return self._function(batch, progress)
+
+    def _compile(self, batch: Batch, progress: Tensor) -> None:
+        """Compile on a batch, or note why not. The random stream and the model stay as they are."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices):
+                function = Differentiated(self.variant, self.groups, self._loss, self._compiler, batch, progress)
+            # What was recorded at one point of training must hold at others.
+            for point in (progress, torch.full_like(progress, 0.5)):
+                self._compare(function, batch, point, devices)
+        except Exception as error:
+            self.refusal = f"{_name(self.variant)} trains eagerly, because it could not be compiled: {_one_line(error)}"
+            log.warning("%s", self.refusal)
+        else:
+            self._function = function
+
+    def _compare(self, function: Differentiated, batch: Batch, progress: Tensor, devices: list[torch.device]) -> None:
+        """Raise :class:`NotCompiledError` unless ``function`` gives the eager step's terms, gradients and buffers."""
+        buffers = {name: buffer.clone() for name, buffer in self.variant.named_buffers()}
+        attributes = _attributes(self.variant)
+        found = []
+        for differentiate in (super()._differentiate, function):
+            with torch.random.fork_rng(devices):
+                terms = differentiate(batch, progress)
+            gradients = [
+                p.grad.flatten() for group in self.groups.values() for p in group.parameters if p.grad is not None
+            ]
+            found.append({
+                **dict(zip(terms.names, terms.values, strict=True)),
+                "the gradient": torch.cat(gradients),
+                **{name: buffer.clone() for name, buffer in self.variant.named_buffers()},
+            })  # fmt: skip
+            with torch.no_grad():
+                for name, buffer in self.variant.named_buffers():
+                    buffer.copy_(buffers[name])
+            _restore(self.variant, attributes)
+        eager, compiled = found
+        for name, wanted in eager.items():
+            difference = (compiled[name].double() - wanted.double()).norm()
+            # Not "above": a NaN is refused, too.
+            if not difference <= TOLERANCES[self.config.precision] * wanted.double().norm() + 1e-6:
+                raise NotCompiledError(f"compiled and eager numbers differ ({name}, by {difference:.2g})")
+
+
+class Differentiated:
+    """What :meth:`Step._differentiate` does, as one compiled function of the model's tensors and a batch, for batches
+    of the size of the one that it is recorded on.
+
+    ``loss``: of an objective, a batch and progress. Raises :class:`NotCompiledError`, or what torch raises, where it
+    cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        groups: Mapping[str, ParameterGroup],
+        loss: Callable[[Objective, Batch, Tensor], Loss],
+        compiler: Callable[[nn.Module], Function],
+        batch: Batch,
+        progress: Tensor,
+    ) -> None:
+        # Late, for it imports SymPy.
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        self._variant, self._groups, self._loss = variant, groups, loss
+        self._training_images = batch.training_images
+        parameters = list(variant.parameters())
+        self._number = {id(parameter): number for number, parameter in enumerate(parameters)}
+        self._trained = [parameter.requires_grad for parameter in parameters]
+        # They share their memory with the parameters, which optimisers change in place.
+        self._parameters = [parameter.detach() for parameter in parameters]
+        self._buffers = [_place(variant, name) for name, _ in variant.named_buffers()]
+        # What the results are, in their order: known once they are recorded.
+        self._names: tuple[str, ...] = ()
+        self._with_gradient: list[nn.Parameter] = []
+        self._left: list[Left] = []
+        # What is recorded is also done: on copies.
+        own = [tensor.clone() for tensor in self._tensors()]
+        given = own, batch.images, batch.condition, batch.labels, progress
+        self._compiled = compiler(make_fx(lambda *tensors: self._results(*tensors))(*given))
+
+    def __call__(self, batch: Batch, progress: Tensor) -> Terms:
+        with torch.no_grad():
+            results = iter(self._compiled(self._tensors(), batch.images, batch.condition, batch.labels, progress))
+        terms = Terms(self._names, next(results))
+        for group in self._groups.values():
+            for parameter in group.parameters:
+                parameter.grad = None
+        for parameter in self._with_gradient:
+            parameter.grad = next(results)
+        for left in self._left:
+            left.set(results)
+        return terms
+
+    def _tensors(self) -> list[Tensor]:
+        # Buffers anew: after a step, one may have been replaced.
+        return [*self._parameters, *(getattr(module, name) for module, name in self._buffers)]
+
+    def _results(
+        self, tensors: list[Tensor], images: Tensor, condition: Tensor | None, labels: Tensor | None, progress: Tensor
+    ) -> list[Tensor]:
+        """Terms, gradients, and what the loss leaves on the model for ``after_step``: a function of its arguments."""
+        count = len(self._parameters)
+        parameters = [
+            tensor.detach().requires_grad_(trained)
+            for tensor, trained in zip(tensors[:count], self._trained, strict=True)
+        ]
+        in_place_of = self._named(parameters, tensors[count:])
+        given, before = dict(in_place_of), _attributes(self._variant)
+        objective, batch = _Objective(self._variant), Batch(images, condition, labels, self._training_images)
+        try:
+            with torch.enable_grad():
+                loss = self._loss(
+                    lambda *of: functional_call(objective, in_place_of, of, tie_weights=False), batch, progress
+                )
+                terms, gradients = gathered(loss, len(images)), self._gradients(loss, parameters)
+            after = _attributes(self._variant)
+            self._left = [Left(at, after[at]) for at in after if at not in before or after[at] is not before[at]]
+        finally:
+            _restore(self._variant, before)
+        for name, tensor in in_place_of.items():
+            if tensor is not given[name]:
+                raise NotCompiledError(f"its loss sets the buffer {name.partition('.')[2]} instead of changing it")
+        self._names = terms.names
+        self._with_gradient = [parameter for parameter, _ in gradients]
+        return [terms.values, *(gradient for _, gradient in gradients), *(t for left in self._left for t in left)]
+
+    def _named(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What stands in place of the variant's own tensors, by their names in :class:`_Objective`. Every place once,
+        where a module has two names; a parameter in two places twice."""
+        numbers = {id(getattr(*at)): number for number, at in enumerate(self._buffers)}
+        found = {}
+        for path, module in self._variant.named_modules(prefix="variant"):
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                found[f"{path}.{name}"] = parameters[self._number[id(parameter)]]
+            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+                found[f"{path}.{name}"] = buffers[numbers[id(buffer)]]
+        return found
+
+    def _gradients(self, loss: Loss, tensors: Sequence[Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
+        """As :func:`benchmarks.training.steps.eager.backward`: of every group's loss, for its own parameters."""
+        values, found = loss.by_group, []
+        for number, (name, value) in enumerate(values.items()):
+            parameters = self._groups[name].parameters
+            gradients = torch.autograd.grad(
+                value,
+                [tensors[self._number[id(parameter)]] for parameter in parameters],
+                retain_graph=number < len(values) - 1,
+                allow_unused=True,
+            )
+            found += [
+                # As backward() leaves it: optimisers take a gradient to lie in memory as its parameter does.
+                (parameter, torch.empty_like(parameter).copy_(gradient))
+                if gradient.stride() != parameter.stride()
+                else (parameter, gradient)
+                for parameter, gradient in zip(parameters, gradients, strict=True)
+                if gradient is not None
+            ]
+        return found
+
+
+class _Objective(nn.Module):
+    """A variant's objective as a module's forward, so that its tensors can be arguments."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.variant = variant
+
+    def forward(self, batch: Batch, progress: Tensor) -> Loss:
+        return self.variant.objective(batch, progress)
+
+
+class Left:
+    """An attribute that the loss sets on a module: a tensor, or a list or tuple of them."""
+
+    def __init__(self, at: Place, value: Any) -> None:
+        self.module, self.name = at
+        self.kind = type(value)
+        self.tensors: Sequence[Any] = value if self.kind in (tuple, list) else [value]
+        if not all(isinstance(tensor, Tensor) for tensor in self.tensors):
+            raise NotCompiledError(f"its loss sets {type(self.module).__name__}.{self.name}, which is no tensor")
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tensors)
+
+    def set(self, results: Iterator[Tensor]) -> None:
+        """Set it to the next of the ``results``."""
+        tensors = [next(results) for _ in self.tensors]
+        setattr(self.module, self.name, self.kind(tensors) if self.kind in (tuple, list) else tensors[0])
+
+
+def _attributes(variant: Variant) -> dict[Place, Any]:
+    """What is set on a variant's modules."""
+    return {(module, name): value for module in variant.modules() for name, value in vars(module).items()}
+
+
+def _restore(variant: Variant, attributes: Mapping[Place, Any]) -> None:
+    for module, name in _attributes(variant).keys() - attributes.keys():
+        delattr(module, name)
+    for (module, name), value in attributes.items():
+        if getattr(module, name) is not value:
+            setattr(module, name, value)
+
+
+def _place(variant: Variant, name: str) -> Place:
+    """Where a buffer of that name is."""
+    path, _, own = name.rpartition(".")
+    return variant.get_submodule(path), own
+
+
+def _name(variant: Variant) -> str:
+    """Its registered name; a class that is not registered has its own."""
+    return getattr(variant, "name", type(variant).__name__)
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error)
+    # torch's words for it are several lines.
+    if "_local_scalar_dense" in text:
+        return "its loss reads the value of a tensor, as `if` and `.item()` do"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

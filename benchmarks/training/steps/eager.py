@@ -1,0 +1,152 @@
+"""One step of training, operation by operation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig, observe_condition, observe_training
+from benchmarks.training.optimisers import group_settings, make_optimiser
+from variants import Batch, Loss, ParameterGroup, Variant
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bf16 autocast, or nothing."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+class Terms(NamedTuple):
+    """What of a loss is gathered for the epoch's end, the value of every group and the terms: ``values``
+    (names, batch)."""
+
+    names: tuple[str, ...]
+    values: Tensor
+
+
+class Step:
+    """A batch through the model, every group of parameters through its optimiser, and the terms of the loss gathered
+    for the epoch's end.
+
+    ``images``: all training images, uint8, and their ``labels``; ``device``: where the variant lies.
+    """
+
+    captured = False
+    # Why a step that should be compiled is not, in one line.
+    refusal = ""
+
+    def __init__(
+        self,
+        variant: Variant,
+        images: Tensor,
+        dataset: DatasetConfig,
+        config: TrainingConfig,
+        device: torch.device,
+        labels: Tensor | None = None,
+    ) -> None:
+        self.variant, self.images, self.labels = variant, images, labels
+        self.dataset, self.config, self.device = dataset, config, device
+        self.groups: dict[str, ParameterGroup] = variant.parameter_groups()
+        self.settings = {name: group_settings(config, group) for name, group in self.groups.items()}
+        self.optimisers = {
+            name: make_optimiser(self.settings[name], group.parameters, self.captured)
+            for name, group in self.groups.items()
+        }
+        # One value an image, kept on the device until the epoch ends. In one array, made once: small tensors kept from
+        # every step would pin the heap between large ones, 1.4 MB a step on 64x64 images.
+        self._names: tuple[str, ...] = ()
+        self._values = torch.empty(0)
+        self._seen = 0
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps are compiled."""
+        return False
+
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
+        """Train on images ``rows`` (batch,), at ``progress`` (), a fraction of the budget, with ``factor`` times every
+        group's learning rate."""
+        self._gather(self._run(rows, progress, self._rates(factor)), len(rows))
+
+    def means(self) -> dict[str, float]:
+        """The mean of every term over the images of this epoch so far: where the host waits for the device."""
+        means = self._values[:, : self._seen].mean(1).tolist()
+        return dict(zip(self._names, means, strict=True))
+
+    def begin(self) -> None:
+        """Forget the terms: another epoch begins."""
+        self._seen = 0
+
+    def _rates(self, factor: float) -> dict[str, float]:
+        return {name: settings.learning_rate * factor for name, settings in self.settings.items()}
+
+    def _gather(self, terms: Terms, count: int) -> None:
+        if not self._names:
+            self._names = terms.names
+            self._values = terms.values.new_empty(len(self._names), len(self.images))
+        elif self._names != terms.names:
+            raise ValueError(f"the loss had the terms {', '.join(self._names)}, and now {', '.join(terms.names)}")
+        self._values[:, self._seen : self._seen + count] = terms.values
+        self._seen += count
+
+    def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> Terms:
+        """The step itself: nothing here asks the device for a value."""
+        terms = self._differentiate(self._batch(rows), progress)
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = rates[name]
+            clip = self.settings[name].gradient_clip
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.groups[name].parameters, clip)
+            optimiser.step()
+        self.variant.after_step()
+        return terms
+
+    def _differentiate(self, batch: Batch, progress: Tensor) -> Terms:
+        """Leave the gradient of a batch's loss on the parameters; what of the loss is gathered."""
+        loss = self._loss(self.variant.objective, batch, progress)
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+        backward(loss.by_group, self.groups)
+        return gathered(loss, len(batch.images))
+
+    def _loss(self, objective: Callable[[Batch, Tensor], Loss], batch: Batch, progress: Tensor) -> Loss:
+        """The ``objective`` of a batch. Raises ``ValueError`` for one that has other values than there are groups of
+        parameters."""
+        with autocast(self.config.precision, self.device):
+            loss = objective(batch, progress)
+        if loss.by_group.keys() != self.groups.keys():
+            raise ValueError(
+                f"the loss has values for {sorted(loss.by_group)}, the parameter groups are {sorted(self.groups)}"
+            )
+        return loss
+
+    def _batch(self, rows: Tensor) -> Batch:
+        images = self.images[rows].to(self.device)
+        labels = None if self.labels is None else self.labels[rows].to(self.device)
+        x = observe_training(images, self.dataset)
+        condition = observe_condition(x, labels, self.dataset, self.variant.condition_shape)
+        return Batch(x, condition, labels, len(self.images))
+
+
+def gathered(loss: Loss, count: int) -> Terms:
+    """What is gathered of a loss on ``count`` images; what is one number for all of them, once for each."""
+    found = {f"loss_{name}": value for name, value in loss.by_group.items()} | dict(loss.terms)
+    return Terms(tuple(found), torch.stack([value.detach().expand(count) for value in found.values()]))
+
+
+def backward(values: Mapping[str, Tensor], groups: Mapping[str, ParameterGroup]) -> None:
+    """Add to the parameters of every group the gradient of that group's loss, and of no other's: what leads from one
+    loss to another group's parameters stays out of their gradient."""
+    if len(values) == 1:
+        for value in values.values():
+            value.backward()
+        return
+    for number, (name, value) in enumerate(values.items()):
+        value.backward(inputs=groups[name].parameters, retain_graph=number < len(values) - 1)

@@ -1,0 +1,245 @@
+"""A compiled step does what an eager one does, for every variant in every form.
+
+Recording a step's operations is what can go wrong for a variant, and takes no compiler: most tests run the recorded
+operations as they are. The slow ones compile.
+"""
+
+import random
+
+import pytest
+import torch
+
+import variants
+from benchmarks.config import TrainingConfig, compose, from_plain
+from benchmarks.data import DatasetConfig
+from benchmarks.errors import UserError
+from benchmarks.sweep.cell import build
+from benchmarks.training.budget import budget_of, worth_compiling
+from benchmarks.training.checkpoint import Checkpoints
+from benchmarks.training.loop import train
+from benchmarks.training.steps import compiled, make_step
+from benchmarks.training.steps.compiled import CompiledStep
+from benchmarks.training.steps.eager import Step
+from variants import Variant
+from variants.parts.networks import Conv
+
+from ...variants.models import CLASSES, small
+from ...variants.outside import OUTSIDE
+from ..cells import checkpoints, configuration, digits, run
+
+CPU = torch.device("cpu")
+BINARY = DatasetConfig(observation="bernoulli", binarise="dynamic")
+GREY = DatasetConfig(observation="discretised_logistic")
+STEPS, BATCH = 100, 20
+FORMS = [
+    pytest.param(cls, options, id="-".join([cls.name, *(f"{key}={value}" for key, value in options.items())]))
+    for cls in [*map(variants.lookup, variants.names()), *OUTSIDE]
+    for options in ({}, *cls.forms)
+    # torch's mixture checks the values of its arguments, and so is trained eagerly.
+    if cls.name != "mixture_prior"
+]
+
+
+def recorded(graph):
+    """The recorded operations in place of compiled code."""
+    return graph
+
+
+def losses(make, model, data=BINARY, steps=STEPS, **settings):
+    """The loss of every one of so many steps, the last batch of an epoch smaller than the others; and the step."""
+    generator = torch.Generator().manual_seed(0)
+    count = 5 * BATCH + 7
+    images = torch.randint(0, 256, (count, *model.image_shape), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(count) % CLASSES
+    config = TrainingConfig(batch_size=BATCH, learning_rate=1e-3, **settings)
+    if type(model).conditional:
+        data = DatasetConfig(**vars(data) | {"condition": "label"})
+    step = make(model, images, data, config, CPU, labels)
+    progress, found = torch.linspace(0, 1, steps), []
+    torch.manual_seed(1)
+    model.train()
+    while len(found) < steps:
+        for rows in torch.arange(count).split(BATCH)[: steps - len(found)]:
+            step.begin()
+            step(rows, progress[len(found)], 1.0)
+            found.append(sum(value for key, value in step.means().items() if key.startswith("loss_")))
+    return found, step
+
+
+def as_recorded(*arguments):
+    return CompiledStep(*arguments, compiler=recorded)
+
+
+def both(make, new, **settings):
+    """Losses and weights by the step that ``make`` makes, and by the eager one, of equal models."""
+    found = []
+    for kind in (make, Step):
+        torch.manual_seed(0)
+        model = new()
+        values, step = losses(kind, model, **settings)
+        assert step.compiled == (kind is not Step), step.refusal
+        found.append((values, model.state_dict()))
+    return found
+
+
+def agree(found, tolerance=1e-5):
+    (values, weights), (wanted, wanted_weights) = found
+    assert values == pytest.approx(wanted, rel=tolerance)
+    for name, weight in wanted_weights.items():
+        assert torch.allclose(weights[name].double(), weight.double(), rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize(("cls", "options"), FORMS)
+def test_the_recorded_step_has_the_losses_of_the_eager_one(cls, options):
+    agree(both(as_recorded, lambda: small(cls, **options), steps=24))
+
+
+def test_the_recorded_step_clips_gradients_schedules_terms_and_keeps_running_averages():
+    def new():
+        return small("beta_vae", (1, 8, 8), network=Conv(latent_size=2, width=2, normalisation="batch"))
+
+    agree(both(as_recorded, new, steps=24, gradient_clip=1.0))
+
+
+@pytest.mark.parametrize("name", ["vae", "vq_vae"])
+def test_a_compiled_step_has_the_losses_of_the_eager_one(name):
+    agree(both(CompiledStep, lambda: small(name)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cls", "options"), FORMS)
+def test_every_variant_compiled_has_the_losses_of_the_eager_one(cls, options):
+    agree(both(CompiledStep, lambda: small(cls, **options)))
+
+
+def test_a_compiled_run_that_is_killed_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    config = TrainingConfig(epochs=3, batch_size=300, compile="on")
+
+    def trained(folder):
+        model = build(configuration("vq_vae"), (1, 8, 8))
+        done = train(model, digits().train.images, configuration().dataset, config, 0, None, checkpoints(folder), False)
+        assert done.compiled
+        return model.state_dict(), done
+
+    whole, _ = trained(tmp_path / "whole")
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
+    save = Checkpoints.save
+
+    def save_then_die(self, model, optimisers, best, done):
+        save(self, model, optimisers, best, done)
+        if done.epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", save_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "killed")
+    monkeypatch.setattr(Checkpoints, "save", save)
+    resumed, done = trained(tmp_path / "killed")
+    assert done.resumed == [1]
+    assert all(torch.equal(resumed[name], weight) for name, weight in whole.items())
+
+
+def test_a_record_says_whether_its_steps_were_compiled_and_why_not(tmp_path, monkeypatch):
+    eager = run(tmp_path)
+    assert "compiled" not in eager.details
+    assert "compile" not in eager.config["training"]
+    auto = run(tmp_path, "vae", 0, "training.compile=auto")
+    assert auto.run_id != eager.run_id
+    assert auto.details["compiled"] is False
+    assert auto.metrics == eager.metrics
+    monkeypatch.setattr(compiled.Differentiated, "__init__", lambda *arguments: 1 / 0)
+    refused = run(tmp_path, "vae", 0, "training.compile=on")
+    assert refused.run_id not in (auto.run_id, eager.run_id)
+    assert refused.details["compiled"] is False
+    why = "vae trains eagerly, because it could not be compiled: division by zero"
+    assert refused.warnings == [*eager.warnings, why]
+    assert refused.metrics == eager.metrics
+
+
+def test_auto_compiles_where_the_budget_is_long_by_steps_batch_and_parameters_alone():
+    model = small("vae")
+    images = torch.zeros(1000, 1, 4, 4, dtype=torch.uint8)
+
+    def kind(**settings):
+        config = TrainingConfig(batch_size=10, **settings)
+        budget = budget_of(config, len(images))
+        return type(make_step(model, images, BINARY, config, budget, CPU))
+
+    assert kind(compile="auto", epochs=20) is Step
+    assert kind(compile="auto", epochs=4000) is CompiledStep
+    assert kind(compile="auto", steps=400_000) is CompiledStep
+    assert kind(compile="off", epochs=4000) is Step
+    assert kind(compile="on", epochs=20) is CompiledStep
+    budget = budget_of(TrainingConfig(epochs=20, batch_size=10), len(images))
+    assert not worth_compiling(budget, 10, 10**3)
+    assert worth_compiling(budget, 10, 10**10)
+
+
+def test_on_and_off_in_a_yaml_file_are_what_they_say():
+    assert TrainingConfig(compile="True") == TrainingConfig(compile="on")
+    config = compose("vae", "digits", "smoke", 0).resolved()
+    for written, meant in ((True, {"compile": "on"}), (False, {}), ("auto", {"compile": "auto"})):
+        read = from_plain(config | {"training": config["training"] | {"compile": written}})
+        assert read.resolved()["training"] == config["training"] | meant
+    with pytest.raises(UserError, match=r"unknown training\.compile 'always'"):
+        compose("vae", "digits", "smoke", 0, ["training.compile=always"])
+
+
+class Uneven(Variant):
+    """A loss that its own Python decides at every step."""
+
+    name = "uneven"
+
+    def regulariser(self, step):
+        return random.random() * step.kl
+
+
+class Counting(Variant):
+    name = "counting"
+    seen = 0
+
+    def regulariser(self, step):
+        self.seen += 1
+        return step.kl
+
+
+class Asking(Variant):
+    name = "asking"
+
+    def regulariser(self, step):
+        return step.kl if step.progress > 0.5 else 0 * step.kl
+
+
+class Replacing(Variant):
+    name = "replacing"
+
+    def build(self, network):
+        super().build(network)
+        self.register_buffer("average", torch.zeros(()))
+
+    def regulariser(self, step):
+        self.average = 0.9 * self.average + 0.1 * step.kl.detach().mean()
+        return step.kl - self.average
+
+
+@pytest.mark.parametrize(
+    ("cls", "why"),
+    [
+        (Uneven, "compiled and eager numbers differ"),
+        (Counting, "its loss sets Counting.seen, which is no tensor"),
+        (Asking, "its loss reads the value of a tensor, as `if` and `.item()` do"),
+        (Replacing, "its loss sets the buffer average instead of changing it"),
+    ],
+)
+def test_a_loss_that_python_decides_anew_is_trained_eagerly_and_named(cls, why, caplog):
+    random.seed(0)
+    torch.manual_seed(0)
+    values, step = losses(as_recorded, small(cls), steps=8)
+    assert not step.compiled
+    assert step.refusal.startswith(f"{cls.name} trains eagerly, because it could not be compiled: ")
+    assert why in step.refusal
+    assert "\n" not in step.refusal
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [step.refusal]
+    if cls is not Uneven:
+        torch.manual_seed(0)
+        assert values == losses(Step, small(cls), steps=8)[0]
