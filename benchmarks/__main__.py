@@ -462,19 +462,19 @@ def _list(options: argparse.Namespace) -> int:
     from variants.registry import summaries
 
     found = summaries()
-    width = max(map(len, found)) + 2
-    for family in dict.fromkeys(family for family, _ in found.values()):
-        print(f"variants, family {family.replace(' ', '-')}:")
-        for name, (own, summary) in found.items():
-            if own == family:
-                print(f"  {name:<{width}}{summary}")
-    for group, heading in (("dataset", "data sets"), ("profile", "profiles"), ("paper", "paper targets")):
-        print(f"{heading}:")
-        lines = described(group)
-        width = max(map(len, lines)) + 2
-        for name, text in lines.items():
-            print(f"  {name:<{width}}{text}".rstrip())
-    print(f"networks: {', '.join(choices('network'))}")
+    groups = {
+        f"variants, family {family.replace(' ', '-')}": {
+            name: text for name, (own, text) in found.items() if own == family
+        }
+        for family in dict.fromkeys(family for family, _ in found.values())
+    }
+    groups |= {"data sets": described("dataset"), "profiles": described("profile"), "paper targets": described("paper")}
+    width = max(len(name) for names in groups.values() for name in names) + 2
+    lines = []
+    for heading, names in groups.items():
+        lines += [f"{heading}:", *(f"  {name:<{width}}{text}".rstrip() for name, text in names.items())]
+    # At once, so that a reader that stops early, such as `head`, does not break the pipe.
+    print("\n".join([*lines, f"networks: {', '.join(choices('network'))}"]))
     return 0
 
 

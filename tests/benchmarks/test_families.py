@@ -79,7 +79,7 @@ def test_the_list_describes_data_sets_and_profiles(capsys):
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
     assert "  digits                scikit-learn digits, 8x8, binarised\n" in listed
-    assert "  quick     epochs = 12, K = 50\n" in listed
+    assert "  quick                 epochs = 12, K = 50\n" in listed
 
 
 def test_the_list_has_a_heading_a_family(capsys):
