@@ -60,7 +60,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help no-environment setup data bench report results reproduce tune verify publish speed peers judges api list test test-slow lint format clean
 
-help:            ## show this list
+help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 # setuptools advises developers of every editable installation; a user can do nothing about it.
@@ -94,19 +94,19 @@ no-environment:
 
 setup: $(INSTALLED)  ## create .venv and install the pinned dependencies
 ifeq ($(INSTALLED),)
-	@$(if $(filter setup,$(MAKECMDGOALS)),echo "nothing is installed: $(PY) is used as it is",:)
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "using $(PY) without installing anything",:)
 endif
 
 data: setup      ## download DATASETS and check their SHA-256
 	@$(PY) -m benchmarks data $(call flag,datasets,DATASETS)
 
-bench: setup     ## train, evaluate and report VARIANTS on DATASETS with SEEDS
+bench: setup     ## train and evaluate VARIANTS on DATASETS with SEEDS, and write the reports
 	@$(PY) -m benchmarks bench $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,seeds,SEEDS) \
 		$(call flag,profile,PROFILE) $(call flag,jobs,JOBS) $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
 		$(call flag,timeout,TIMEOUT) $(call flag,tracker,TRACKER) $(call flag,launcher,LAUNCHER) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry) $(call flag,overrides,OVERRIDES)
 
-report: $(READY) ## write REPORTS again from RESULTS
+report: $(READY) ## write the reports again from the records in RESULTS
 	@$(PY) -m benchmarks report $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
 		$(call flag,baseline,BASELINE) $(if $(HTML),--html)
 
@@ -114,39 +114,39 @@ results: $(READY) ## export all records to TABLE (.csv or .parquet)
 	@$(PY) -m benchmarks results $(call flag,results,RESULTS) \
 		$(call flag,$(if $(filter %.parquet,$(TABLE)),parquet,csv),TABLE)
 
-reproduce: setup ## run the recipes of paper TARGETS (all, quick or names) with BUDGET full, reduced or ablation
+reproduce: setup ## run the recipes of published results (TARGETS, BUDGET) and compare the numbers
 	@$(PY) -m benchmarks reproduce $(call flag,targets,TARGETS) $(call flag,budget,BUDGET) $(call flag,jobs,JOBS) \
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(if $(RETRY),--retry) $(if $(DRY),--dry)
 
-tune: setup      ## tune options that papers leave open, of VARIANTS, with at most TRIALS runs each
+tune: setup      ## tune options of VARIANTS that papers do not specify, with at most TRIALS runs each
 	@$(PY) -c "import optuna" 2>/dev/null || $(EDITABLE) ".[tune]"
 	@$(PY) -m benchmarks tune $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,profile,PROFILE) \
 		$(call flag,trials,TRIALS) $(call flag,criterion,CRITERION) $(call flag,results,RESULTS) \
 		$(if $(RETRY),--retry) $(call flag,overrides,OVERRIDES)
 
-verify: setup    ## repeat the run RUN and compare its metrics
-	@$(PY) -m benchmarks verify $(call quoted,$(or $(RUN),$(error which record? make verify RUN=<run-id>))) \
+verify: setup    ## repeat the recorded run RUN and compare the metrics
+	@$(PY) -m benchmarks verify $(call quoted,$(or $(RUN),$(error no run id given: make verify RUN=<run id>))) \
 		$(call flag,results,RESULTS)
 
 publish: setup   ## copy successful records to RESULTS/reference
 	@$(PY) -m benchmarks publish $(call flag,results,RESULTS)
 
-speed: setup     ## measure the speed of training against other implementations, into REPORTS/speed.md
+speed: setup     ## measure training speed against other implementations and write REPORTS/speed.md
 	@$(PY) -m benchmarks speed $(call flag,reports,REPORTS) $(if $(wildcard $(PEERS)),$(call flag,peers,PEERS))
 
 # pythae in an environment of its own; the torch that it runs on is the suite's.
-peers: setup     ## create the environment of the implementations that `make speed` measures
+peers: setup     ## create the environment with pythae, which `make speed` compares with
 	@$(PYTHON) -m venv .venv-peers
 	@$(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
 		"$$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/suite.pth"
 	@.venv-peers/bin/python -m pip install --quiet pythae==0.1.2
 
 judges: DATASETS = all
-judges: setup    ## train the shipped judges and teachers of DATASETS (default: all) again
+judges: setup    ## train the shipped classifiers (for FID and feature losses) again
 	@$(PY) -m benchmarks judges $(call flag,datasets,DATASETS)
 
-api: $(READY)    ## write REPORTS/api.md, the reference of the library, from docstrings
+api: $(READY)    ## write REPORTS/api.md, the library reference, from docstrings
 	@$(PY) -m benchmarks api $(call flag,reports,REPORTS)
 
 list: $(READY)   ## list variants, data sets, networks, profiles and paper targets

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from benchmarks.arguments import Parser, check_overrides, expanded, overrides, parse, path, seconds, seeds, whole
-from benchmarks.conf_files import check_files, choices
+from benchmarks.conf_files import check_files, choices, described
 from benchmarks.errors import UserError
 from benchmarks.variables import check_variables
 from benchmarks.wording import counted
@@ -90,20 +90,20 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     bench = commands.add_parser("bench", help="train and evaluate variants on data sets, and write the reports")
-    which = "all, or names of variants or families separated by commas (default: all)"
+    which = "all, or names of variants or families, separated by commas (default: all); `list` shows them"
     bench.add_argument("--variants", default="all", help=which)
     bench.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
-    bench.add_argument("--seeds", type=seeds, default=[0], help="for example 0,1,2 or 0-4 (default: 0)")
+    bench.add_argument("--seeds", type=seeds, default=[0], help="for example 0,1,2 or 0-4 (default: 0); one run each")
     profiles = "smoke, quick, standard or paper (default: standard on a GPU, otherwise quick)"
-    bench.add_argument("--profile", help=f"the budget: {profiles}")
+    bench.add_argument("--profile", help=f"training budget and evaluation: {profiles}")
     _add_running(bench)
-    bench.add_argument("--tracker", help="none or tensorboard (default: none)")
+    bench.add_argument("--tracker", help="log the training: none or tensorboard (default: none)")
     bench.add_argument("--launcher", help="run with processes, slurm, slurm_local or ray_cluster instead of --jobs")
     bench.add_argument("--no-report", action="store_true", help="do not write reports at the end")
     _add_folders(bench)
     separated = "Hydra overrides in one string, separated by spaces"
     bench.add_argument("--overrides", dest="listed", type=overrides, default=[], metavar="OVERRIDES", help=separated)
-    bench.add_argument("overrides", nargs="*", help="Hydra overrides of every run, e.g. training.epochs=3")
+    bench.add_argument("overrides", nargs="*", help="Hydra overrides for all runs, for example training.epochs=3")
     bench.set_defaults(command=_bench)
 
     data = commands.add_parser("data", help="download data sets and check their SHA-256")
@@ -118,30 +118,30 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     )
     report.set_defaults(command=_report)
 
-    reproduce = commands.add_parser("reproduce", help="reproduce published results and write the report")
-    targets = "all, quick (those of at most 10 minutes each), or names separated by commas (default: all)"
+    reproduce = commands.add_parser("reproduce", help="run the recipes of published results and compare the numbers")
+    targets = "all, quick (at most 10 minutes each), or names separated by commas (default: all); `list` shows them"
     reproduce.add_argument("--targets", default="all", help=targets)
-    budgets = "full, reduced or ablation (default: reduced for a target that has it, otherwise full)"
+    budgets = "full, reduced or ablation (default: reduced if the target has one, otherwise full)"
     reproduce.add_argument("--budget", help=budgets)
     _add_running(reproduce)
     _add_folders(reproduce)
     reproduce.set_defaults(command=_reproduce)
 
-    tune = commands.add_parser("tune", help="tune options that a paper leaves open, on validation data")
+    tune = commands.add_parser("tune", help="tune options that a paper does not specify, on validation data")
     tune.add_argument("--variants", default="all", help=which)
     tune.add_argument("--datasets", default="mnist", help="all, or names separated by commas (default: mnist)")
-    tune.add_argument("--profile", default="quick", help="the budget of a trial (default: quick)")
-    tune.add_argument("--trials", type=whole, default=8, help="the most runs for each variant (default: 8)")
+    tune.add_argument("--profile", default="quick", help="training budget of a trial (default: quick)")
+    tune.add_argument("--trials", type=whole, default=8, help="maximum number of runs per variant (default: 8)")
     scores = "validation_elbo, validation_log_likelihood or validation_negative_squared_error"
-    tune.add_argument("--criterion", help=f"{scores} (default: the first that the variant has)")
+    tune.add_argument("--criterion", help=f"the score to maximise: {scores} (default: the first that is defined)")
     tune.add_argument("--retry", action="store_true", help="repeat trials that failed or diverged")
     _add_results(tune)
     tune.add_argument("--overrides", dest="listed", type=overrides, default=[], metavar="OVERRIDES", help=separated)
-    tune.add_argument("overrides", nargs="*", help="Hydra overrides of every trial, e.g. training.epochs=3")
+    tune.add_argument("overrides", nargs="*", help="Hydra overrides for all trials, for example training.epochs=3")
     tune.set_defaults(command=_tune)
 
-    verify = commands.add_parser("verify", help="repeat the run of a record and compare the metrics")
-    verify.add_argument("run", help="the run id of a record")
+    verify = commands.add_parser("verify", help="repeat a recorded run and compare the metrics")
+    verify.add_argument("run", help="run id, the name of the run's folder under results/")
     _add_results(verify)
     verify.set_defaults(command=_verify)
 
@@ -162,11 +162,13 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     speed.add_argument("--peers", type=path, help="the Python interpreter of an environment with pythae")
     speed.set_defaults(command=_speed)
 
-    judges = commands.add_parser("judges", help="train the shipped judges and teachers again and write their files")
+    judges = commands.add_parser(
+        "judges", help="train the shipped classifiers (for FID and feature losses) again and write their files"
+    )
     judges.add_argument("--datasets", default="all", help="all, or names separated by commas (default: all)")
     judges.set_defaults(command=_judges)
 
-    api = commands.add_parser("api", help="write api.md, the reference of the library, from docstrings")
+    api = commands.add_parser("api", help="write api.md, the library reference, from docstrings")
     _add_reports(api)
     api.set_defaults(command=_api)
 
@@ -179,7 +181,7 @@ def _add_running(parser: Parser) -> None:
     limits = "as many as cores, memory and GPUs allow"
     parser.add_argument("--jobs", type=whole, help=f"number of runs at the same time (default: {limits})")
     parser.add_argument("--retry", action="store_true", help="repeat runs that failed or diverged")
-    parser.add_argument("--dry", action="store_true", help="print the plan and the expected time, and run nothing")
+    parser.add_argument("--dry", action="store_true", help="print the plan and the expected time without running it")
     parser.add_argument("--timeout", type=seconds, help="stop a run after this many seconds (default: no limit)")
 
 
@@ -280,8 +282,8 @@ def _summarise(summary: Summary) -> int:
     """Print what a sweep did; the exit code."""
     from benchmarks.sweep.runner import outcome
 
-    elsewhere = f", {len(summary.elsewhere)} left to another process" if summary.elsewhere else ""
-    done = f"{counted(len(summary.ran), 'run')} ended, {len(summary.skipped)} already done"
+    elsewhere = f", {len(summary.elsewhere)} run by another process" if summary.elsewhere else ""
+    done = f"{counted(len(summary.ran), 'run')} finished, {len(summary.skipped)} already done"
     print(f"{done}, {len(summary.failed)} failed{elsewhere}")
     for record in summary.failed:
         print(f"  {record.run_id}: {outcome(record)}")
@@ -460,15 +462,19 @@ def _list(options: argparse.Namespace) -> int:
     from variants.registry import summaries
 
     found = summaries()
-    width = max(map(len, found)) + 2
-    for family in dict.fromkeys(family for family, _ in found.values()):
-        print(f"variants, {family}:")
-        for name, (own, summary) in found.items():
-            if own == family:
-                print(f"  {name:<{width}}{summary}")
-    for group in ("dataset", "network", "profile"):
-        print(f"{group}s: {', '.join(choices(group))}")
-    print(f"paper targets: {', '.join(choices('paper'))}")
+    groups = {
+        f"variants, family {family.replace(' ', '-')}": {
+            name: text for name, (own, text) in found.items() if own == family
+        }
+        for family in dict.fromkeys(family for family, _ in found.values())
+    }
+    groups |= {"data sets": described("dataset"), "profiles": described("profile"), "paper targets": described("paper")}
+    width = max(len(name) for names in groups.values() for name in names) + 2
+    lines = []
+    for heading, names in groups.items():
+        lines += [f"{heading}:", *(f"  {name:<{width}}{text}".rstrip() for name, text in names.items())]
+    # At once, so that a reader that stops early, such as `head`, does not break the pipe.
+    print("\n".join([*lines, f"networks: {', '.join(choices('network'))}"]))
     return 0
 
 

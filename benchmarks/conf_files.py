@@ -104,6 +104,23 @@ def files(group: str) -> dict[str, Path]:
     return found
 
 
+def described(group: str) -> dict[str, str]:
+    """A line about every name of a group: the title in its file, or the budget of a profile; "" without one."""
+    found = dict.fromkeys(choices(group), "")
+    for name, path in files(group).items():
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        own = content.get(group)
+        text = (own if isinstance(own, dict) else content).get("title", "")
+        if group == "profile":
+            text = ", ".join(
+                f"{label} = {content[section][key]}"
+                for label, section, key in (("epochs", "training", "epochs"), ("K", "evaluation", "importance_samples"))
+                if isinstance(content.get(section), dict) and key in content[section]
+            )
+        found[name] = text if isinstance(text, str) and text.isprintable() else ""
+    return found
+
+
 def check_files() -> None:
     """Raises :class:`UserError` for a file in the user's folders that cannot be read or that nothing would read."""
     for folder in conf_path():

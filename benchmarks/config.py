@@ -267,8 +267,11 @@ class Config:
             )
         conditional, condition = cls.conditional, self.dataset.condition
         if conditional and condition == "none":
-            others = ", ".join(name for name in CONDITIONS if name != "none")
-            raise ValueError(f"variant {self.variant_name} needs a condition: set dataset.condition={others}")
+            known = [name for name in CONDITIONS if name != "none"]
+            raise ValueError(
+                f"variant {self.variant_name} needs a condition: set dataset.condition={known[0]} "
+                f"(allowed: {', '.join(known)})"
+            )
         if condition != "none" and not conditional:
             raise ValueError(
                 f"dataset.condition={condition} has no effect on {self.variant_name}, which takes no condition"
@@ -502,20 +505,20 @@ def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequenc
     for name, reason in reasons.items():
         if reason:
             left_out.setdefault(reason, []).append(name)
-    return kept, [f"{dataset}: left out, because {why}: {', '.join(named)}" for why, named in left_out.items()]
+    return kept, [f"{dataset}: skipping {', '.join(named)}: {why}" for why, named in left_out.items()]
 
 
 def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
     """Why a variant does not take the ``condition`` of a data set or the overrides ``options`` of variants; else ""."""
     cls = variants.lookup(name)
     if cls.conditional and condition == "none":
-        return "these variants need a dataset.condition"
+        return "needs dataset.condition"
     if not cls.conditional and condition != "none":
-        return f"these variants take no condition, and dataset.condition is {condition}"
+        return f"takes no condition, but dataset.condition is {condition}"
     for option in options:
         key = re.split(r"[.=]", option)[1]
         if key not in _options(cls.Config):
-            return f"these variants have no option {key!r}"
+            return f"no option {key!r}"
     values = OmegaConf.from_dotlist([option.removeprefix("variant.") for option in options])
     try:
         _typed(cls.Config, OmegaConf.to_container(values), "variant", name)  # type: ignore[arg-type]

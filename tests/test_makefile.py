@@ -177,7 +177,7 @@ def test_the_environment_of_another_checkout_is_used_as_it_is(checkout, tmp_path
     other = environment(tmp_path / "other" / ".venv")
     for target in ("setup", "bench", "test", "list"):
         assert "pip" not in make("--dry-run", target, f"VENV={other}", cwd=checkout).stdout, target
-    assert "is used as it is" in make("setup", f"VENV={other}", cwd=checkout).stdout
+    assert "without installing anything" in make("setup", f"VENV={other}", cwd=checkout).stdout
     # Also where the checkout's own is a link to it.
     (checkout / "link").symlink_to(other)
     assert "pip" not in make("--dry-run", "bench", "VENV=link", cwd=checkout).stdout

@@ -35,7 +35,7 @@ class AEConfig(AutoencoderConfig):
 
 @register("ae")
 class AE(Autoencoder):
-    """Autoencoder: an image through a small code and back, without a prior.
+    """Autoencoder: reconstruction through a low-dimensional code, without a prior.
 
         loss = |x - G(h)|^2                                           ("squared_error")
         loss = -sum_pixels [x log G(h) + (1 - x) log(1 - G(h))]       ("cross_entropy")

@@ -71,7 +71,7 @@ class AuxiliaryPosterior(Distribution):
 
 @register("auxiliary_vae")
 class AuxiliaryVAE(Variant):
-    """Auxiliary VAE: a variable a beside z, which neither the prior nor the decoder sees.
+    """Auxiliary VAE: an auxiliary variable a makes the posterior more flexible; prior and decoder do not use it.
 
         model: p(z) p(x|z) p(a|x, z),   posterior: q(a|x) q(z|a, x)
         loss = -E[log p(x|z) + log p(z) + log p(a|x, z) - log q(a|x) - log q(z|a, x)]

@@ -78,7 +78,7 @@ def decompose(log_q_given_x: Tensor, log_p: Tensor, pairwise: Tensor, weights: T
 
 @register("beta_tcvae")
 class BetaTCVAE(Variant):
-    """beta-TCVAE: of the parts of the KL, the total correlation alone is penalised.
+    """beta-TCVAE: a weight on the total correlation, one of three terms of the KL.
 
         loss = r + alpha MI + beta TC + gamma sum_j KL_j
         MI   = E[log q(z|x) - log q(z)]

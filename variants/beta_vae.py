@@ -31,7 +31,7 @@ class BetaVAEConfig(VariantConfig):
 
 @register("beta_vae")
 class BetaVAE(Variant):
-    """beta-VAE: a weight on the KL, or a target for it.
+    """beta-VAE: a weight on the KL, or a target value for it.
 
         form "beta":      loss = r + beta KL                            (Higgins et al. 2017, eq. 4)
         form "capacity":  loss = r + gamma |KL - C(progress)|           (Burgess et al. 2018, eq. 8)

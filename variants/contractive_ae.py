@@ -32,7 +32,7 @@ class ContractiveConfig(AEConfig):
 
 @register("contractive_ae")
 class ContractiveAE(AE):
-    """Contractive autoencoder: the code changes little with the image.
+    """Contractive autoencoder: a penalty on the Jacobian of the encoder makes the code robust to small changes.
 
         loss = L(x, G(h)) + lambda |J|_F^2,   J = dh/dx
 

@@ -41,7 +41,7 @@ class CVAEConfig(VariantConfig):
 
 @register("cvae")
 class CVAE(Variant):
-    """Conditional VAE: images given their class, or missing pixels given the others, with a learned prior.
+    """Conditional VAE with a learned prior: images given their class, or missing pixels given the others.
 
         loss = -E_q log p(x|z, c) + KL(q(z|x, c) || p(z|c))
 

@@ -34,7 +34,7 @@ class DenoisingConfig(AEConfig):
 
 @register("denoising_ae")
 class DenoisingAE(AE):
-    """Denoising autoencoder: it sees a corrupted image and is compared with the clean one.
+    """Denoising autoencoder: reconstructs the clean image from a corrupted one.
 
         loss = L(x, G(Q(T(x))))
 

@@ -27,7 +27,7 @@ class DFCConfig(VariantConfig):
 
 @register("dfc_vae")
 class DFCVAE(Variant):
-    """Deep-feature-consistent VAE: images are compared in the layers of a frozen network, not pixel by pixel.
+    """Deep-feature-consistent VAE: a reconstruction loss on features of a frozen network instead of pixels.
 
         loss = w_f (D / 2) sum_l mean((phi_l(x) - phi_l(x_hat))^2) + w_k KL
 

@@ -42,7 +42,7 @@ def dip_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Ten
 
 @register("dip_vae")
 class DIPVAE(Variant):
-    """DIP-VAE: the aggregate posterior's covariance is pulled towards the identity.
+    """DIP-VAE: a penalty that pulls the covariance of the aggregate posterior towards the identity.
 
         loss = r + KL + lambda_od sum_{i != j} Cov_ij^2 + lambda_d sum_i (Cov_ii - 1)^2
         form "i":   Cov = Cov_batch[mu(x)]

@@ -46,7 +46,7 @@ def permuted(z: Tensor) -> Tensor:
 
 @register("factor_vae")
 class FactorVAE(Variant):
-    """FactorVAE: the total correlation is penalised, as a critic estimates it.
+    """FactorVAE: a penalty on the total correlation, which a critic estimates.
 
         loss   = r + KL + gamma TC
         TC     = KL(q(z) || prod_j q(z_j)), about E_q(z) [log D(z) - log(1 - D(z))]

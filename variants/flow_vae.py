@@ -37,7 +37,7 @@ class FlowConfig(VariantConfig):
 
 @register("flow_vae")
 class FlowVAE(Variant):
-    """VAE whose posterior is a normal pushed through planar or radial steps; their parameters come from the encoder.
+    """VAE with planar or radial normalizing flows as the posterior, whose parameters come from the encoder.
 
         z_0 ~ N(mu, sigma^2),   z_k = f_k(z_{k-1}),   log q(z_K|x) = log q(z_0|x) - sum_k log |det df_k/dz_{k-1}|
         planar:  f(z) = z + u^ tanh(w.z + b)              radial:  f(z) = z + beta^ (z - z0) / (alpha + |z - z0|)

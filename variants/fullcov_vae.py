@@ -26,7 +26,7 @@ class FullCovarianceConfig(VariantConfig):
 
 @register("fullcov_vae")
 class FullCovarianceVAE(Variant):
-    """VAE with a full-covariance Gaussian posterior; the loss is the negative ELBO.
+    """VAE with a full-covariance Gaussian posterior, trained with the negative ELBO.
 
         (mu, log sigma^2, h) = encoder(x),   L' = (A h + b) / d,   L = mask * L' + diag(sigma)
         z = mu + L eps,   eps ~ N(0, I),   log q(z|x) = log N(eps; 0, I) - sum_i log sigma_i

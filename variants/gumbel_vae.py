@@ -43,7 +43,7 @@ def temperature(progress: Tensor, rate: float, lowest: float) -> Tensor:
 
 @register("gumbel_vae")
 class GumbelVAE(Variant):
-    """VAE with independent categorical latent variables, trained through the Gumbel-softmax relaxation.
+    """VAE with independent categorical latent variables, trained with the Gumbel-softmax relaxation.
 
         loss = -log p(x|y) + KL(q(c|x) || uniform),   y = softmax((log pi + g) / tau),   g ~ Gumbel(0, 1)
 

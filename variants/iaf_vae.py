@@ -36,7 +36,7 @@ class IAFConfig(VariantConfig):
 
 @register("iaf_vae")
 class IAFVAE(Variant):
-    """VAE whose posterior is a normal pushed through an inverse autoregressive flow; the loss is the negative ELBO.
+    """VAE with an inverse autoregressive flow as the posterior, trained with the negative ELBO.
 
         z_0 ~ N(mu, sigma_0^2),   z_t = sigma_t z_{t-1} + (1 - sigma_t) m_t,   sigma_t = sigmoid(s_t)
         (m_t, s_t) = MADE_t(z_{t-1}, h(x)),   log q(z_T|x) = log q(z_0|x) - sum_t sum_i log sigma_{t,i}

@@ -35,7 +35,7 @@ class InfoVAEConfig(VariantConfig):
 
 @register("info_vae")
 class InfoVAE(Variant):
-    """InfoVAE: the ELBO with information and prior matching weighed apart.
+    """InfoVAE: separate weights for mutual information and for matching the aggregate posterior to the prior.
 
         loss = r + (1 - alpha) KL + (alpha + lambda - 1) MMD(q_z, p_z)
 

@@ -29,7 +29,7 @@ class IWAEConfig(VariantConfig):
 
 @register("iwae")
 class IWAE(Variant):
-    """Importance-weighted autoencoder: a bound that K samples tighten.
+    """Importance-weighted autoencoder: a bound on log p(x) from K samples, tighter than the ELBO.
 
         loss = -[logsumexp_k log w_k - log K],   log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x)
 

@@ -34,7 +34,7 @@ class MIWAEConfig(VariantConfig):
 
 @register("miwae")
 class MIWAE(Variant):
-    """Multiply, combination and partially importance-weighted autoencoders, from M K draws of one forward pass.
+    """MIWAE, CIWAE and PIWAE: combinations of the ELBO and importance-weighted bounds, from M x K samples.
 
         L(M, K) = (1/M) sum_m log (1/K) sum_k w_mk,   w_mk = p(x|z_mk) p(z_mk) / q(z_mk|x)
 

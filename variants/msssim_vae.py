@@ -100,7 +100,7 @@ def _statistics(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
 
 @register("msssim_vae")
 class MSSSIMVAE(Variant):
-    """MS-SSIM-VAE: images are compared by their structure at several scales, not pixel by pixel.
+    """MS-SSIM-VAE: a reconstruction loss on structural similarity at several scales instead of pixels.
 
         loss = weight D (1 - MS-SSIM(x, x_hat)) + KL,    MS-SSIM = l_L^w_L prod_{j=1..L} cs_j^w_j
 

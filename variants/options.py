@@ -15,6 +15,8 @@ FAMILIES = (
     "bounds", "posteriors and priors", "discrete", "disentangling", "reconstruction losses", "autoencoders",
     "conditional", "other",
 )  # fmt: skip
+# An error lists all names that are allowed, unless there are more.
+MOST_NAMED = 60
 
 
 def added(default: Any) -> Any:
@@ -77,8 +79,13 @@ def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> ValueError:
-    """The error for a name that does not exist: what was given, the nearest match, what is allowed."""
+    """The error for a name that does not exist: what was given, the nearest match, what is allowed. Of very many names
+    it gives the nearest ones and the number of the others."""
     known = sorted(allowed)
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(known)})")
+    shown = ", ".join(known)
+    if len(known) > MOST_NAMED:
+        nearest = difflib.get_close_matches(str(name), known, n=5, cutoff=0)
+        shown = f"{', '.join(nearest)} and {len(known) - len(nearest)} others"
+    return ValueError(f"unknown {kind} {name!r}{hint} (allowed: {shown})")

@@ -63,15 +63,15 @@ class SparseConfig(AEConfig):
 
 @register("sparse_ae")
 class SparseAE(AE):
-    """Sparse autoencoder: few units of the code are active for an image. L is the loss of ``ae``.
+    """Sparse autoencoder: only a few units of the code are active for each image.
 
         loss = L(x, G(h_k)),   h_k = the k largest of h, the others 0                     ("k")
         loss = L(x, G(h)) + lambda sum_j |h_j|                                            ("l1")
         loss = L(x, G(h)) + lambda sum_j KL(rho || mean over the batch of h_j)            ("kl")
 
-    with KL(rho || a) = rho log(rho / a) + (1 - rho) log((1 - rho) / (1 - a)), for sigmoid units. In form "k" gradients
-    flow through the kept units alone. The code may have more units than the image has pixels:
-    ``network.latent_size=1000``. k = the latent size and lambda = 0 are ``ae``.
+    L is the loss of ``ae``, and KL(rho || a) = rho log(rho / a) + (1 - rho) log((1 - rho) / (1 - a)), for sigmoid
+    units. In form "k" gradients flow through the kept units alone. The code may have more units than the image has
+    pixels: ``network.latent_size=1000``. k = the latent size and lambda = 0 are ``ae``.
 
     References:
         Makhzani & Frey, *k-Sparse Autoencoders*, ICLR 2014, section 2. https://arxiv.org/abs/1312.5663

@@ -90,7 +90,7 @@ class TopDownPosterior(Distribution):
 
 @register("structured_vae")
 class StructuredVAE(Variant):
-    """A hierarchy of latent variables whose posterior keeps the dependencies of its prior.
+    """Structured VAE: a hierarchy of latent variables whose posterior has the dependencies of the prior.
 
         p(u_L) = N(0, I),   p(u_l|z_{l+1}) = N(mu_l(z_{l+1}), sigma_l^2(z_{l+1})),   z_l = max(0, 1 + u_l),   p(x|z_1)
         q(u_L|x) = encoder(x),   q(u_l|z_{l+1}, x)  proportional to  p(u_l|z_{l+1}) N(u_l; m_l(x), s_l^2(x))

@@ -29,7 +29,7 @@ class SWAEConfig(AutoencoderConfig):
 
 @register("swae")
 class SWAE(Autoencoder):
-    """Sliced-Wasserstein autoencoder: squared error, and codes held to the prior by the distances of their projections.
+    """Sliced-Wasserstein autoencoder: squared error plus a sliced Wasserstein distance between codes and prior.
 
         loss = |x - G(z)|^2 + lambda SW_2^2(q_z, p_z),   z = Q(x)
         SW_2^2 = (1 / L) sum_l (1 / B) sum_i (<theta_l, z>_(i) - <theta_l, p>_(i))^2

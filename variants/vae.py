@@ -6,7 +6,7 @@ from .registry import register
 
 @register("vae")
 class VAE(Variant):
-    """Variational autoencoder: the negative ELBO and nothing else.
+    """Variational autoencoder, trained with the negative ELBO.
 
         loss = r + KL
 

@@ -55,7 +55,7 @@ class VQConfig(VariantConfig):
 
 @register("vq_vae")
 class VQVAE(Variant):
-    """VQ-VAE: a grid of discrete codes, and an autoregressive prior over it.
+    """VQ-VAE: a grid of discrete codes with an autoregressive prior.
 
         loss = r + |sg[z_e] - e|^2 + b |z_e - sg[e]|^2,   e = the codebook vector nearest to z_e, position by position
         prior loss = -log p(codes), on codes that carry no gradient

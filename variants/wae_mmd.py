@@ -35,7 +35,7 @@ class WAEConfig(AutoencoderConfig):
 
 @register("wae_mmd")
 class WAEMMD(Autoencoder):
-    """Wasserstein autoencoder: squared error, and the aggregate posterior held to the prior by MMD.
+    """Wasserstein autoencoder: squared error plus the MMD between aggregate posterior and prior.
 
         loss = |x - G(z)|^2 + lambda MMD(q_z, p_z),   z = Q(x)
 

@@ -137,6 +137,8 @@ class Context:
         if need == "classes":
             if self.data.labels is not None and (reason := self.missing("training_images")):
                 return reason
+            if self.data.labels is not None and self.data.probe_labels is None:
+                return "the training images have no labels"
             both = (self.data.labels, self.data.probe_labels)
             if not all(labels is not None and labels.dim() == 1 for labels in both):
                 return "the data set has no classes"

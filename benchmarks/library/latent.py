@@ -258,7 +258,7 @@ def latent_map(model: Run | Variant, images: Array, labels: Array | None = None)
     found = _continuous(model, images)
     classes = None if labels is None else label_tensor(labels, len(found.codes))
     if classes is not None and classes.dim() != 1:
-        raise UserError(f"a map shows one label an image, got labels of shape {tuple(classes.shape)}")
+        raise UserError(f"a map shows one label per image, got labels of shape {tuple(classes.shape)}")
     plane = latent_pictures.principal_plane(found.means)
     rest = found.codes[:1, found.means.shape[1] :]
     return LatentMap(model, plane.coordinates(found.means), classes, plane, rest)

@@ -298,7 +298,7 @@ def _as_dataset(training: Split, pixels: Tensor, labels: Tensor) -> Dataset:
     """What a judge is trained on, under a digest of its own."""
     assert training.labels is not None
     if training.labels.dim() != labels.dim():
-        raise UserError("labels and train_labels must be of one kind: one class an image, or attributes")
+        raise UserError("labels and train_labels must be of one kind: one class per image, or attributes")
     parts = itertools.chain((training.images, training.labels), (pixels, labels))
     digest = hashlib.sha256()
     for part in parts:

@@ -48,7 +48,7 @@ def few_label_accuracy(
     codes, test_codes = represent(model, images), represent(model, test_images)
     classes, truth = label_tensor(labels, len(codes)), label_tensor(test_labels, len(test_codes), "test_labels")
     if classes.dim() != 1 or truth.dim() != 1:
-        raise UserError("one class an image is needed, (n,); these are attributes")
+        raise UserError("one class per image is needed, with shape (n,), but these are attributes")
     if int(truth.max()) > int(classes.max()):
         raise UserError(f"test_labels reach {int(truth.max())}, and labels {int(classes.max())}")
     nearest = NEIGHBOURS[count >= FEW] if neighbours is None else neighbours

@@ -70,7 +70,8 @@ class Group:
 
 TASKS = Group(
     "Tasks",
-    "What codes and reconstructions are good for. Every variant is measured alike; none is trained again for a task.",
+    "Downstream tasks that use latent codes and reconstructions. All variants are measured in the same way, and none "
+    "is trained again for a task.",
 )
 
 

@@ -129,13 +129,13 @@ def ranking_sentence(section: Section) -> str:
     if len(section.rows) < 2:
         return ""
     several = len({row.family for row in section.rows}) > 1
-    italic = " The best of each family by its mean is in *italics*." if several else ""
+    italic = " The best mean of each family is in *italics*." if several else ""
     if not ranks_of(section, sort_metric(section)):
-        return f"No ranks and nothing in bold: fewer than three seeds cannot tell variants apart.{italic}"
+        return f"Ranks and bold numbers need at least three seeds per variant, so there are none here.{italic}"
     return (
-        "**Bold**: the best mean, if it has three seeds or more, and all that the seeds cannot tell from it (paired "
-        "over seeds: Student's 95% interval of the mean difference includes zero). Variants of one rank cannot be told "
-        f"from the best of them.{italic}"
+        "**Bold**: the best mean, if it comes from at least three seeds, and every result that does not differ "
+        "significantly from it (paired t-test over seeds, 5% level). Variants with the same rank do not differ "
+        f"significantly from the best variant of that rank.{italic}"
     )
 
 
@@ -341,8 +341,8 @@ def busy_note(rows: Sequence[Row]) -> list[str]:
         return []
     load, own = max(loads)
     return [
-        f"{BUSY} Timed on a busy machine, so possibly slower than on an idle one: the load per core was up to "
-        f"{load:.1f}, and the sweep itself accounts for {own:.1f}."
+        f"{BUSY} Measured on a busy machine, so the time may be longer than on an idle one: the load per core was up "
+        f"to {load:.1f}, of which this benchmark accounts for {own:.1f}."
     ]
 
 
@@ -356,14 +356,14 @@ def protocol(section: Section) -> str:
     commits = _distinct(str(e.get("commit", "unknown"))[:10] + ("+" if e.get("dirty") else "") for e in environments)
     dates = sorted({r.finished[:10] for r in (*section.records, *section.failed)})
     binarised = {
-        "dynamic": "binarised dynamically in training, test images once from a fixed seed",
-        "fixed": "binarised once from a fixed seed",
-        "threshold": "binarised by a threshold at one half",
+        "dynamic": "binarised anew for every training batch; test images binarised once, with a fixed seed",
+        "fixed": "binarised once, with a fixed seed",
+        "threshold": "binarised with a threshold of 0.5",
     }
     pixels = binarised.get(str(dataset.get("binarise")), "8-bit")
     rows = [
         ["images", f"{escape(data_title(record))}; {pixels}{_other_data(section)}"],
-        *([["condition", f"models are given {escape(section.given)}"]] if section.given else []),
+        *([["condition", f"models are conditioned on {escape(section.given)}"]] if section.given else []),
         [
             "observation model",
             f"{escape(str(dataset.get('observation')).replace('_', ' '))}, the same for every variant",
@@ -373,7 +373,7 @@ def protocol(section: Section) -> str:
             "budget",
             f"{budget(training)}, {escape(training.get('precision'))}{_compiled(section)}",
         ],
-        ["importance samples", f"K = {record.importance_samples} an image"],
+        ["importance samples", f"K = {record.importance_samples} per image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
         *([["outliers", outliers]] if (outliers := _outliers(section)) else []),
         ["hardware", escape(devices)],
@@ -394,7 +394,7 @@ def _compiled(section: Section) -> str:
 
 def _training_loss(dataset: Mapping[str, Any]) -> str:
     loss = escape(str(dataset["loss"]).replace("_", " "))
-    return f"{loss} of grey pixels, in place of the likelihood: an objective, not comparable with log p(x)"
+    return f"{loss} on grey pixels instead of the likelihood; its values are not comparable with log p(x)"
 
 
 def _outliers(section: Section) -> str:
@@ -430,7 +430,7 @@ def count(value: Any) -> str:
 
 def _other_data(section: Section) -> str:
     """Which images these are, where a board has sections of several that are the same in all else."""
-    return f"; other images than in the other sections: SHA-256 {code(section.data, 16)}" if section.data else ""
+    return f"; not the same images as in the other sections: SHA-256 {code(section.data, 16)}" if section.data else ""
 
 
 def _distinct(texts: object) -> str:
@@ -440,7 +440,7 @@ def _distinct(texts: object) -> str:
 def limits(section: Section) -> str:
     """What the distances mean here: the same ones for images that no model made."""
     lines = []
-    for space, label in (("features", "own features"), ("inception", "Inception")):
+    for space, label in (("features", "classifier features"), ("inception", "Inception")):
         found = [r.details.get(f"limits_{space}") for r in section.records]
         known = next((entry for entry in found if isinstance(entry, dict)), None)
         if known is not None:
@@ -472,10 +472,10 @@ def below(section: Section) -> str:
         return ""
     worse = [row for row in sorted_rows(section, "fid_features") if (row.mean("fid_features") or 0.0) > line]
     if not worse:
-        return f"Every row is closer to the test images than a PCA's reconstructions ({line:.2f})."
+        return f"The samples of every row are closer to the test images than PCA reconstructions are ({line:.2f})."
     return (
-        f"**{len(worse)} of {len(having)} rows are further from the test images than a PCA's reconstructions** "
-        f"({line:.2f}): {', '.join(escape(row.label) for row in worse)}."
+        f"**The samples of {len(worse)} of {len(having)} rows are further from the test images than PCA "
+        f"reconstructions are** ({line:.2f}): {', '.join(escape(row.label) for row in worse)}."
     )
 
 
@@ -498,9 +498,9 @@ def judge(section: Section) -> str:
     accuracies = sorted({r.details["judge_accuracy"] for r in section.records if _is_number(r, "judge_accuracy")})
     if accuracies:
         shown = ", ".join(f"{100 * accuracy:.2f}%" for accuracy in accuracies)
-        sentences.append(f"The data set's own classifier has a test accuracy of {shown}.")
+        sentences.append(f"The classifier whose features are used has a test accuracy of {shown}.")
     teachers = {(r.variant, undetailed(str(r.details["teacher"]))) for r in section.records if "teacher" in r.details}
-    sentences += [f"{escape(variant)} trained against {escape(teacher)}." for variant, teacher in sorted(teachers)]
+    sentences += [f"The loss of {escape(variant)} uses {escape(teacher)}." for variant, teacher in sorted(teachers)]
     return " ".join(sentences)
 
 
@@ -520,7 +520,7 @@ def commands(section: Section) -> str:
     lines = []
     if plain:
         most = max(plain, key=lambda row: len(row.records))
-        lines.append(f"- a row of a variant's default settings, with its name: {command(section, most, 'NAME')}")
+        lines.append(f"- rows with default settings (replace NAME by the variant): {command(section, most, 'NAME')}")
     lines += [f"- {escape(row.label)}: {command(section, row)}" for row in rows if row.overrides]
     return "\n".join(lines)
 

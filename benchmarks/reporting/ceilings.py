@@ -54,15 +54,15 @@ def explain(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
         shown = [row for row in rows if row.mean(metric) is not None]
         marked = MARK if any(is_bound(row, metric) for row in shown) else ""
         if metric in _LOG_OF and (limits := _by_images(shown, metric)):
-            text = f"The ceiling of {label} is log n, n the number of images: {limits}."
+            text = f"The estimate of {label} cannot exceed log n, where n is the number of images: {limits}."
             if marked:
-                text = f"{MARK} {text} A value within 1% of it is a lower bound, and then no value is called the best."
+                text = f"{MARK} {text} A value within 1% of it is only a lower bound, so no best value is marked."
             lines.append(text)
         elif metric in _REST_OF and marked:
             rest = escape(CATALOGUE[_REST_OF[metric]].label)
             lines.append(
-                f"{MARK} {label} is what {rest} leaves of the mean KL(q(z\\|x) ‖ p(z)): an upper bound where {rest} is "
-                "at its ceiling, and then no value is called the best."
+                f"{MARK} {label} is the mean KL(q(z\\|x) ‖ p(z)) minus {rest}. Where {rest} is only a lower bound, "
+                "this is an upper bound, so no best value is marked."
             )
     return lines
 

@@ -36,9 +36,9 @@ def compared(section: Section, before: list[Section]) -> list[str]:
             tables.append(table(header, lines, "left"))
     return [
         "### Against the baseline",
-        "Mean now minus mean then. Better or worse: the seeds in common (three or more) differ beyond noise; with "
-        "fewer, the difference is over twice its standard error over test images. Rows of the same name are compared, "
-        "whatever was set otherwise.",
+        "The current mean minus the mean of the baseline. *Better* and *worse* mark significant differences: by the "
+        "paired test over common seeds if there are at least three, otherwise if the difference exceeds twice its "
+        "standard error over test images. Rows with the same name are compared even if other settings differ.",
         *tables,
     ]
 
@@ -50,7 +50,7 @@ def change(now: Row, then: Row, metric: str) -> str:
         return "–"
     entry = CATALOGUE[metric]
     if entry.judged and not same_judge(now.first, then.first):
-        return "another judge"
+        return "different classifier"
     difference = new - old
     text = f"{difference:+.{entry.decimals}f}"
     a, b = now.by_seed(metric), then.by_seed(metric)

@@ -308,7 +308,7 @@ def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> byte
     axis.set_yscale("log")
     label_plainly(axis.yaxis)
     axis.xaxis.set_major_formatter("{x:.0f}")
-    axis.set_xlabel("numbers an image")
+    axis.set_xlabel("numbers per image (k)")
     axis.set_ylabel("squared error (per pixel channel)")
     if below:
         figure.legend(loc="outside lower center", ncols=4, fontsize=9)

@@ -28,15 +28,15 @@ from benchmarks.reproduction.targets import Plan, Published
 # Measured by `make speed`.
 SPEED = "speed.md"
 CONDITIONAL = (
-    "These models are given a part of what others model: their likelihoods are of x given the condition, and not "
-    "comparable with log p(x)."
+    "These models are conditional. Their likelihoods are those of x given the condition, which are not comparable with "
+    "log p(x)."
 )
 
 
 # Why a board shows no reconstructions of some data.
 HIDDEN_RECONSTRUCTIONS = (
-    "Not shown: people could be recognised in reconstructions of test images. How close they are is in the table of "
-    "reconstructions above."
+    "Not shown, because people could be recognised in reconstructions of test images. The table of reconstruction "
+    "metrics is above."
 )
 # A block of a page; a table has another form in the HTML page.
 Block = str | Table
@@ -188,11 +188,12 @@ def _section_blocks(
             *published.blocks(section, beside.published, beside.recipes),
             *_further_tables(section, name, files, output),
             *pictures,
-            "### Run a row again",
+            "### Commands",
+            "These commands run the rows again.",
             board.commands(section),
         ]
     if section.failed:
-        blocks += ["### Runs that ended badly", board.failures(section.failed)]
+        blocks += ["### Failed or diverged runs", board.failures(section.failed)]
     return blocks, every
 
 
@@ -217,8 +218,8 @@ def _further_tables(section: Section, name: str, files: SideFiles, output: Outpu
             ]
     blocks += [
         "### Cost",
-        "Of one run, means over seeds, on the hardware above. Memory is the process's highest on a CPU, the tensors' "
-        "on a GPU.",
+        "Times are those of one run (means over seeds) on the hardware listed above. Peak memory is that of the "
+        "process on a CPU, and that of the allocated tensors on a GPU.",
         board.cost(section),
     ]
     return blocks
@@ -247,20 +248,23 @@ def _family_picture(
         best = board.best_of_each_family(section, by)
         noises = ", ".join(escape(board.setting(metric)) for metric in family.metrics)
         caption = (
-            f"Test images and, for each noise ({noises}), a line of them corrupted over a line of reconstructions. The "
-            f"best row of each family of variants by {escape(section.label(by))}, its lowest seed."
+            f"Test images and, for each kind of noise ({noises}), a line of corrupted images above a line of "
+            f"reconstructions. The best row of each family by {escape(section.label(by))} is shown, with its lowest "
+            "seed."
         )
         return _picture(file, heading, lambda: figures.sheet(best, files, DENOISED_FILE, 4.3), output, caption, best)
     if family.name == "outliers":
         caption = (
-            "How each score tells outliers from test images, with the AUROC of the best row of each family; "
-            "all other rows grey; the dotted line is chance; the lowest seed of each row."
+            "ROC curves of each score for telling outliers from test images. The best row of each family is in colour, "
+            "with its AUROC; all others are grey. The dotted line is chance level. The lowest seed of each row is "
+            "shown."
         )
         return _picture(file, heading, lambda: figures.roc_curves(section, rows, files), output, caption, rows)
     if family.name == "compression":
         caption = (
-            "Squared error of test images against the numbers that each is decoded from, the lowest seed of each row; "
-            "a curve ends with the whole code. Dashed, a PCA of the images."
+            "Squared error of test images against the number k of components of the code that they are decoded from. "
+            "The lowest seed of each row is shown; a curve ends where all components are used. Dashed: PCA of the "
+            "images."
         )
         return _picture(file, heading, lambda: figures.compression(section, rows, files), output, caption, rows)
     return []
@@ -291,20 +295,21 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     a_row: list[tuple[str, Callable[[Sequence[Row]], bytes | None], str, bool]] = [
         ("Samples", sheet_of("samples.png"), f"{_sample_caption(section)}, {lowest}; not selected.", True),
         ("Reconstructions", sheet_of("reconstructions.png"),
-         "Pairs of lines: the first test images, and under each its reconstruction from the posterior mean.", True),
+         "The first test images, and below each its reconstruction from the posterior mean.", True),
         ("Latent space", lambda of: figures.codes(of, files),
-         f"Posterior means of the first 1,000 test images on the plane in which they vary most, a colour a class; "
-         f"{lowest}.", False),
+         f"Posterior means of the first 1,000 test images, projected onto their first two principal components and "
+         f"coloured by class; {lowest}.", False),
         ("Latent plane", sheet_of("plane.png"),
-         f"Images decoded on a grid over that plane, three standard deviations to each side; {lowest}.", False),
+         f"Images decoded from a grid on the same plane, up to three standard deviations to each side; {lowest}.",
+         False),
         ("Interpolations", sheet_of("interpolations.png"),
-         f"Each line runs straight between two codes: {_ends(section)}; {lowest}.", False),
+         f"Each line interpolates linearly between two latent vectors: {_ends(section)}; {lowest}.", False),
     ]  # fmt: skip
     a_board: list[tuple[str, Callable[[], bytes | None], str]] = [
         ("Training", lambda: figures.training_curves(section, rows, files),
-         "Validation ELBO (one posterior sample an image) after every epoch, one line a seed."),
+         "Validation ELBO (one posterior sample per image) after every epoch, one line per seed."),
         ("Seeds", lambda: figures.seeds(section, rows, dots),
-         "Every seed a mark, the mean a bar; the best row of each panel at the top."),
+         "One marker per seed, and a bar at the mean. The best row of each panel is at the top."),
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
          f"{_plotted(pairs)}; means over seeds. Rings mark the Pareto front: no other row is at least as good in both "
          "and better in one."),
@@ -320,10 +325,10 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
             continue
         every += [f"### {heading}", shown[0].replace("](figures/", "](../figures/"), *shown[1:]]
         if on_board and len(best) < len(rows):
-            page = f"[All rows]({board.pictures_file(section.dataset)})."
+            page = f"[Pictures of all rows]({board.pictures_file(section.dataset)})."
             shown = _picture(
                 f"{name}-{anchor(heading)}-best", heading, lambda draw=draw: draw(best), output,  # type: ignore[misc]
-                f"The best of each family. {caption}", best,
+                f"The best row of each family. {caption}", best,
             )  # fmt: skip
             blocks += [f"### {heading}", *shown, page] if shown else []
         elif on_board:
@@ -333,8 +338,8 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
             blocks += [f"### {heading}", *shown]
     if every:
         blocks.append(
-            f"More pictures: latent spaces, interpolations and samples of every row are on "
-            f"[a page of their own]({board.pictures_file(section.dataset)})."
+            f"Latent spaces, interpolations and samples of every row are on "
+            f"[a separate page]({board.pictures_file(section.dataset)})."
         )
     return blocks, every
 
@@ -347,7 +352,7 @@ def _picture(
     if png is None:
         return []
     if len(rows) > figures.MOST_ROWS:
-        caption += f" The first {figures.MOST_ROWS} of {len(rows):,} rows of the leaderboard."
+        caption += f" Only the first {figures.MOST_ROWS} of {len(rows):,} rows of the leaderboard are shown."
     return [f"![{heading}](figures/{output.picture(name, png)})", f"*{caption}*"]
 
 
@@ -360,17 +365,17 @@ def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
 
 def _sample_caption(section: Section) -> str:
     if section.condition == "label":
-        return "Mean images of draws from the prior, a line a class"
+        return "Mean images of draws from the prior, one line per class"
     if section.given and shows_originals(section):
-        return "A line a test image: what is given of it, and its completions by draws from the prior (mean images)"
+        return "One line per test image: the given part, then completions from draws of the prior (mean images)"
     if section.given:
-        return "A line a test image: the pixels predicted by draws from the prior (mean images), the given ones white"
+        return "One line per test image: pixels predicted from draws of the prior (mean images); given pixels are white"
     return "Mean images of draws from the prior"
 
 
 def _ends(section: Section) -> str:
     if shows_originals(section):
-        return "those of two test images, whose reconstructions are the ends"
+        return "those of two test images, whose reconstructions are at the ends"
     return "two draws from the prior"
 
 
@@ -380,46 +385,47 @@ def _index(
     blocks = [
         GENERATED,
         "# Reports",
-        "Every number here comes from one evaluation code, applied to the weights at the end of a fixed training "
-        "budget. Each is stored in a record under `results/`, with the configuration, the commit and the hardware that "
-        "produced it. Numbers of different data sets, protocols or profiles never share a table.",
+        "All results come from the same evaluation code, applied to the weights at the end of a fixed training budget. "
+        "Each is stored in a record under `results/`, with the configuration, the commit and the hardware. A table "
+        "only contains results with the same data set, protocol and profile.",
     ]
     if boards:
         lines = [
             _index_line(dataset, parts, number) for dataset, parts in boards.items() for number in range(len(parts))
         ]
-        header = ["board", "runs", "failed", "seeds", "hours", "on", "finished"]
+        header = ["board", "runs", "failed", "seeds", "hours", "hardware", "finished"]
         blocks += [
             "## Boards",
             table(header, lines, "left"),
-            "Hours: training and evaluation of all runs, one after the other.",
-            f"**Which variant for what: [the guide]({guide.FILE}).** What a metric means: [glossary]({glossary.FILE}).",
+            "Seeds: the number of seeds per variant. Hours: the total time of all runs, for training and evaluation.",
+            f"**Which variant for what: [guide]({guide.FILE}).** Definitions of the metrics: "
+            f"[glossary]({glossary.FILE}).",
             *_winners(boards),
             "## Variants",
-            "What each is, and how it did on every board.",
+            "Each page describes a variant and lists its results on all boards.",
             _variants_by_family(boards),
         ]
     else:
-        blocks.append("There are no records yet: `make bench` makes some.")
+        blocks.append("There are no records yet. `make bench` creates them.")
     present = []
     if has_reproduction:
-        present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our numbers beside the published ones")
+        present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our results compared with published ones")
     if has_speed:
-        present.append(f"- [{SPEED}]({SPEED}): the training loop beside a hand-written one and a peer's")
+        present.append(f"- [{SPEED}]({SPEED}): training speed, compared with a hand-written loop and pythae")
     if present:
         blocks += ["## Other reports", "\n".join(present)]
     failed = [record for parts in boards.values() for section in parts for record in section.failed]
     if missing_data:
         missing = [f"- {escape(name)}: **data missing**: {escape(why)}" for name, why in sorted(missing_data.items())]
-        blocks += ["## Asked for and not run", "\n".join(missing)]
+        blocks += ["## Not run", "\n".join(missing)]
     if failed:
-        blocks += ["## Runs that ended badly", board.failures(failed)]
+        blocks += ["## Failed or diverged runs", board.failures(failed)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _winners(boards: dict[str, list[Section]]) -> list[str]:
-    """The best row for each question of each board that has seeds enough to tell, beside what it costs elsewhere; those
-    of conditional models apart."""
+    """The best row for each question of each board that has seeds enough to tell, its training time and its ranks for
+    the other questions; those of conditional models apart."""
     plain: list[str] = []
     conditional: list[str] = []
     for dataset, parts in boards.items():
@@ -431,17 +437,26 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
             seen.add(section.condition)
             link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(section_heading(parts, number))})"
             lines = guide.winners(section)
-            header = ["question", "best", "not told apart from it", "training", "its place elsewhere"]
+            header = [
+                "criterion", "best variant", "result", "tied", "training time", "better mean, too few seeds",
+                "ranks by other criteria",
+            ]  # fmt: skip
             first = board.sorted_rows(section, board.sort_metric(section))[0]
             if told := [row for row in section.rows if len(row.records) >= FEWEST_SEEDS]:
                 first = next(row for row in board.sorted_rows(section, board.sort_metric(section)) if row in told)
             (conditional if section.given else plain).extend([
                 f"### {link}",
-                table(header, lines, "left") if lines else "No winners: fewer than three seeds cannot tell variants "
-                "apart.",
-                f"To run {escape(first.label)} again: {board.command(section, first)}",
+                table(header, lines, "left") if lines else "No winners: no variant has three or more seeds.",
+                f"To run {escape(first.label)} again: {board.command(section, first)}. The board lists the commands of "
+                "all rows under *Commands*.",
             ])  # fmt: skip
-    sentence = "The best mean for each question, how sure it is, and what it costs on the other questions."
+    sentence = (
+        "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
+        "*Tied*: variants that do not differ significantly from the best one (paired t-test over seeds, 5% level). "
+        "*Training time*: of one run, on the hardware listed above. *Better mean, too few seeds*: variants with fewer "
+        "than three seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean alone, without "
+        "a test."
+    )
     return [
         *(["## Winners", sentence, *plain] if plain else []),
         *(["## Winners among conditional models", CONDITIONAL, *conditional] if conditional else []),

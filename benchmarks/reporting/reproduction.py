@@ -63,7 +63,7 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
     lines = [_line(plan, outcome) for plan, outcome in judged]
     # The verdict stands where a narrow window still shows it.
     header = [
-        "target", "quantity", "verdict", "published", "ours", "held against", "difference", "in units of", "budget",
+        "target", "quantity", "verdict", "published", "ours", "accepted", "difference", "standardised", "budget",
         "variant",
     ]  # fmt: skip
     blocks = [
@@ -71,15 +71,19 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         "# Reproduction",
         "[All boards](README.md)",
         _count([outcome.verdict for _, outcome in judged]),
-        "Published numbers beside ours. *Reproduced*: inside the interval that was fixed beforehand, with the full "
-        "recipe. *Consistent*: a reduced budget, and inside what was expected of it beforehand: no claim about the "
-        "full recipe. *Missed*: outside. *Too short to judge*: a run of less than "
-        f"{LEAST_SHARE:.0%} of the recipe. *Stale*: the recipe was changed after its records were made. Verdicts "
-        "are computed from the records under `results/reproduction/`. Ours is the mean ± standard deviation over "
-        "seeds; a difference is ours less the published number. Its unit is both standard deviations together "
-        "(root of the sum of squares) where the source gives its own, else s.e., the standard error of our mean, over "
-        "seeds where there are several, else over test images (\\*). An interval with one end claims an order, not "
-        "the published size: the distance is then from that end.",
+        "Published numbers compared with ours. The accepted interval of each quantity was fixed before the runs. The "
+        "verdicts are computed from the records under `results/reproduction/`:",
+        "- *reproduced*: our result with the full recipe lies in the accepted interval\n"
+        "- *consistent*: the result of a reduced budget lies in the interval that was expected of that budget, which "
+        "says nothing about the full recipe\n"
+        "- *missed*: the result lies outside the interval\n"
+        f"- *too short to judge*: the run had less than {LEAST_SHARE:.0%} of the training of the full recipe\n"
+        "- *stale*: the recipe was changed after its records were made",
+        "*Ours* is the mean ± standard deviation over n seeds, and *difference* is ours minus the published number. "
+        "*Standardised* divides the difference by the combined standard deviation of both (both sd) if the source "
+        "gives its own, otherwise by the standard error of our mean (s.e.): over seeds if there are several, otherwise "
+        "over test images (\\*). An interval with only one end tests which of two results is larger, not the size of "
+        "the difference; *standardised* is then measured from that end.",
         table(header, lines, "left") if lines else "There are no targets.",
         *details,
     ]
@@ -152,7 +156,7 @@ def _held_against(outcome: Outcome) -> str:
     """The interval that decided, or that will."""
     quantity = outcome.quantity
     if outcome.budget == "reduced" and quantity.expected is not None:
-        return f"{between(quantity.expected)}{margin_words(quantity)}, expected of the reduced budget"
+        return f"{between(quantity.expected)}{margin_words(quantity)} (for the reduced budget)"
     return between(quantity.accept) + margin_words(quantity)
 
 
@@ -198,7 +202,7 @@ def _details(
     blocks = [
         f"## {escape(target.id)}",
         f"{escape(target.title)}: **{verdict_of(outcomes)}**. {escape(target.paper)}, "
-        f"[{escape(target.table)}]({target.link}). Seen: {escape(target.seen, 600)}",
+        f"[{escape(target.table)}]({target.link}). Source of the number: {escape(target.seen, 600)}",
         f"Recipe: {escape(target.recipe, 2000)}",
         _intervals(outcomes),
         _again(plan),
@@ -208,7 +212,7 @@ def _details(
     if any(outcome.budget == "reduced" for outcome in outcomes) and target.reduced is not None:
         departures += [f"reduced budget: {text}" for text in target.reduced.deviations]
     if departures:
-        blocks += ["Departures from the paper:", "\n".join(f"- {escape(text, 600)}" for text in departures)]
+        blocks += ["Deviations from the paper:", "\n".join(f"- {escape(text, 600)}" for text in departures)]
     drawn = output.drawn(f"curves of {target.id}", _curves, plan, outcomes, files)
     if drawn is not None:
         picture = output.picture(f"reproduction-{target.id}", drawn)
@@ -218,7 +222,7 @@ def _details(
     if target.tried:
         blocks.append(f"What was tried: {escape(target.tried, 2000)}")
     elif not ablation and any(outcome.verdict == MISSED for outcome in outcomes):
-        blocks.append("What explains the miss is not known: no choice of the recipe has been changed yet to see.")
+        blocks.append("The reason for the miss is not known. No ablation has been run.")
     return blocks
 
 
@@ -258,7 +262,7 @@ def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
     header = ["arm", "budget", "seeds", "epochs", "decoder evaluations", "wall time", "device", "finished"]
     if not lines:
         return ""
-    return "\n".join([table(header, lines, "left"), "", "The same by hand:", "", *dict.fromkeys(commands)])
+    return "\n".join([table(header, lines, "left"), "", "Equivalent commands:", "", *dict.fromkeys(commands)])
 
 
 def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
@@ -266,8 +270,8 @@ def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
     return [
         f"{len(done)} of {len(runs)}",
         f"{runs[0].epochs:,}" if runs[0].steps is None else _length(runs[0]),
-        f"{statistics.fmean(map(_decodes, done)):.2g} a seed",
-        f"{statistics.fmean(seconds) / 60:,.0f} min a seed",
+        f"{statistics.fmean(map(_decodes, done)):.2g} per seed",
+        f"{statistics.fmean(seconds) / 60:,.0f} min per seed",
         escape("; ".join(sorted({_device(record) for record in done}))),
         escape(max(record.finished for record in done)[:10]),
     ]
@@ -345,7 +349,9 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
     full = _first(plan, "full", quantity)
     if full.steps is None:
         axis.set_xlim(right=1.1 * full.epochs)
-    axis.set_xlabel("epoch (the axis ends where the full recipe does)" if full.steps is None else "epoch", fontsize=9)
+    axis.set_xlabel(
+        "epoch (the axis ends at the end of the full recipe)" if full.steps is None else "epoch", fontsize=9
+    )
     axis.set_ylabel(f"{quantity.name} ({quantity.unit})", fontsize=9)
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8)
@@ -387,12 +393,12 @@ def _caption(plan: Plan, records: Mapping[str, Record]) -> str:
                 samples = training.get("validation_samples")
                 draws = "one sample" if samples == 1 else f"{escape(samples)} samples"
                 return (
-                    f"After every epoch that was validated: {escape(training.get('validation_images'))} validation "
-                    f"images, {draws} an image, one line a seed; the dots "
-                    f"are the {record.evaluated_images:,} test images with K = "
-                    f"{record.importance_samples:,} at the end. Fewer samples bound from further above."
+                    f"Lines: after each validation, on {escape(training.get('validation_images'))} validation images "
+                    f"with {draws} per image, one line per seed. Dots: after training, on "
+                    f"{record.evaluated_images:,} test images with K = {record.importance_samples:,}. Fewer importance "
+                    "samples give a looser bound."
                 )
-    return "After every epoch that was validated."
+    return "One line per seed, with a value after each validation."
 
 
 def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
@@ -410,9 +416,9 @@ def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
         lines.append([escape(what), "not run" if value is None else f"{value:.{decimals}f}", moved])
     length = _length(next(iter(runs.values()))[0])
     return [
-        f"By how much each choice moves the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of {length}, "
-        "one seed, that are otherwise the recipe's:",
-        table(["changed", escape(quantity.name), "moved by"], lines, "left"),
+        f"Effect of single changes to the recipe on the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of "
+        f"{length} with one seed:",
+        table(["change", escape(quantity.name), "effect"], lines, "left"),
     ]
 
 

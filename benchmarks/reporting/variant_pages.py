@@ -68,9 +68,9 @@ def _page(
     blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)", *described]
     blocks += [block for search in searches for block in _tried(search)]
     blocks += [
-        "## On these boards",
-        "Place among the rows that have the number (shared where seeds cannot tell them apart; by the mean alone, "
-        "marked ~, where there are fewer than three seeds).",
+        "## Ranks",
+        "Rank among the rows that have a result. Rows that do not differ significantly share a rank. ~ marks a rank by "
+        "the mean alone, where there are fewer than three seeds.",
         *_tables_of_places(own),
     ]
     for section, rows in own:
@@ -88,7 +88,7 @@ def _page(
                 suffix = (f"-{section.condition}" if section.given else "") + (f"-{number}" if number else "")
                 picture = output.picture(f"{section.dataset}-{section.profile}-{name}{suffix}", drawn)
                 blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section)}*"]
-            blocks.append(f"Again: {board.command(section, row)}")
+            blocks.append(f"Command: {board.command(section, row)}")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -109,30 +109,31 @@ def _tried(search: Search) -> list[str]:
     lines = [
         [
             ", ".join(f"{escape(name)} = {escape(value)}" for name, value in trial.options.items()),
-            "ended badly" if trial.score is None else f"{trial.score:.2f}",
+            "failed or diverged" if trial.score is None else f"{trial.score:.2f}",
             ", ".join(word for word, options in words.items() if options == trial.options),
         ]
         for trial in trials
     ]
     command = f"make tune VARIANTS={argument(search.variant)} DATASETS={argument(search.dataset)}"
     return [
-        f"## Options searched on {escape(search.dataset)}",
-        f"{len(trials)} runs of the profile {code(search.profile)}, seed 0. The "
-        f"{escape(search.criterion.replace('_', ' '))} after the last epoch decides, higher is better. A default "
-        f"changes by hand alone: what a variant is made for is not always what this measures. Again: {code(command)}",
+        f"## Tuning on {escape(search.dataset)}",
+        f"{len(trials)} runs of the profile {code(search.profile)}, seed 0. The score is the "
+        f"{escape(search.criterion.replace('_', ' '))} after the last epoch; higher is better. Defaults are not "
+        "changed automatically, because the score is not always what a variant is designed for. Command: "
+        f"{code(command)}",
         table(["options", "score", ""], lines, "left"),
     ]
 
 
 def _caption(row: Row, section: Section) -> str:
     originals = shows_originals(section)
-    shown = "; test images over their reconstructions" if originals else ""
+    shown = " Reconstructions: below the test images." if originals else ""
     ends = "the codes of two test images" if originals else "two draws from the prior"
     return (
-        f"{escape(row.label)}, seed {row.first.seed}: mean images of draws from the prior"
-        f"{f' given {escape(section.given)}' if section.given else ''}{shown}; where the latent "
-        "space is continuous, the eight dimensions that vary most, a line each, from -3 to 3 standard deviations, and "
-        f"straight lines between {ends}. Nothing is selected."
+        f"{escape(row.label)}, seed {row.first.seed}, not selected. Samples: mean images of draws from the prior"
+        f"{f' given {escape(section.given)}' if section.given else ''}.{shown} For continuous latent spaces, "
+        "traversals: the eight dimensions that vary most, one per line, from -3 to 3 standard deviations; and "
+        f"interpolations: linear between {ends}."
     )
 
 

@@ -205,7 +205,7 @@ def _verdict(
     inside = low <= mean <= high
     where = f"{'in' if inside else 'outside'} {between(interval)}{margin_words(quantity)}"
     if budget != "full" and done < LEAST_SHARE:
-        return TOO_SHORT, f"{done:.0%} of the recipe, and {where}, what was expected of that"
+        return TOO_SHORT, f"{done:.0%} of the recipe; {where}, the interval expected for this budget"
     if not inside:
         return MISSED, f"{where}: {because}"
     return REPRODUCED if budget == "full" else CONSISTENT, f"{where}: {because}"
@@ -213,7 +213,7 @@ def _verdict(
 
 def margin_words(quantity: Quantity) -> str:
     """By how much a number must lie inside its interval; "" where the interval is all."""
-    return f" by {quantity.standard_errors:g} standard errors" if quantity.standard_errors else ""
+    return f" with a margin of {quantity.standard_errors:g} standard errors" if quantity.standard_errors else ""
 
 
 def between(interval: Sequence[float | None]) -> str:

@@ -60,11 +60,11 @@ def cost(asked: Asked, records: Sequence[Record]) -> Cost:
     others = [cell for cell in cells if cell.run_id not in own]
     alike = {cell.run_id: seconds for cell in others if (seconds := _of_model(cell, timed)) is not None}
     if len(alike) == len(others):
-        return Cost(own | alike, "records of the same model" if alike else "its records")
+        return Cost(own | alike, "records of the same model" if alike else "records of the same recipe")
     budget = {"full": asked.target.full, "reduced": asked.target.reduced}.get(asked.budget)
     if budget is None or budget.minutes is None:
         return Cost({}, "")
-    return Cost({cell.run_id: 60 * budget.minutes / len(cells) for cell in cells}, "an estimate")
+    return Cost({cell.run_id: 60 * budget.minutes / len(cells) for cell in cells}, "the target's file")
 
 
 def _of_recipe(cell: Config, records: Sequence[Record]) -> float | None:
@@ -122,7 +122,7 @@ def describe(
         ])  # fmt: skip
         # Of a run that several targets share, one of them may know more than another.
         left |= {run_id: known.seconds.get(run_id, left.get(run_id)) for run_id in pending}
-    header = ["target", "budget", "runs", "to do", "all of it takes", "what is left", "known from"]
+    header = ["target", "budget", "runs", "to do", "total time", "remaining time", "estimated from"]
     lengths = [seconds for seconds in left.values() if seconds is not None]
     unknown = len(left) - len(lengths)
     total = f"{counted(len(states), 'run')}: {len(states) - len(left)} done, {len(left)} to do"

@@ -42,13 +42,15 @@ def chosen(names: str, budget: str | None, setting: Setting, jobs: int | None) -
         having = [asked(name) for name in targets if budget is None or targets[name].has(budget)]
         quick = [one.target.id for one in having if costs.is_quick(one, records, setting.device, jobs)]
         if not quick:
-            raise UserError("no target is known to end within 10 minutes: name some, or see what each takes with --dry")
+            raise UserError(
+                "no target is known to take at most 10 minutes: name targets, or list their times with --dry"
+            )
     wanted = split_list(names, "target", targets, {"quick": quick})
     if names.strip() == "all":
         if budget is not None:
             return [asked(name) for name in wanted if targets[name].has(budget)], ""
         needing = [name for name in wanted if targets[name].needs]
-        left_out = "".join(f"left out of all: {name} needs {targets[name].needs}\n" for name in needing).strip()
+        left_out = "".join(f"skipped: {name} needs {targets[name].needs}\n" for name in needing).strip()
         return [asked(name) for name in wanted if name not in needing], left_out
     for name in wanted:
         if budget is not None and not targets[name].has(budget):

@@ -106,7 +106,7 @@ def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Co
     """Every metric of ``record`` beside the same of ``again``; ``records`` give the seeds."""
     seeds = [r for r in records if r.status == "ok" and seedless(r) == seedless(record)]
     if not same_judge(record, again):
-        again = without_judged(again, "another judge")
+        again = without_judged(again, "different classifier")
     compared = []
     for metric, value in sorted(record.metrics.items()):
         values = {r.seed: r.metrics[metric] for r in seeds if metric in r.metrics}
@@ -126,15 +126,15 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
         ]
         for c in compared
     ]  # fmt: skip
-    header = ["metric", "recorded", "again", "difference", "seeds span", "verdict"]
+    header = ["metric", "recorded", "repeated", "difference", "range of seeds", "verdict"]
     text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
     # Of the run that was just made nothing can have been changed.
-    undigested = "" if record.digest else "; no digest, so changed numbers would not be detected"
-    for name, one, note in (("recorded", record, undigested), ("again", again, "")):
+    undigested = "" if record.digest else "; without a digest, so a changed number would not be detected"
+    for name, one, note in (("recorded", record, undigested), ("repeated", again, "")):
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
         text += f"\n{name}: {one.finished}, {made}{note}"
     same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
     kinds = ("equal", "equal up to rounding", "within the range of seeds", "differs")
     counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}
     counted = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"{text}\n{'the same' if same else 'another'} kind of machine: {counted}"
+    return f"{text}\n{'same' if same else 'different'} device or versions: {counted}"

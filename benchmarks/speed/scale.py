@@ -38,7 +38,7 @@ def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mappi
     panels: Sequence[tuple[Mapping[int, float], str, str, str]] = [
         (rates, "batch size", "training images/s", "log"),
         (latents, "latent dimensions", "training images/s", "log"),
-        (by_samples, "importance samples K", "seconds an image", "log"),
+        (by_samples, "importance samples K", "seconds per image", "log"),
         (memory, "64x64 RGB images in a memory map", "MiB of the process's own memory", "linear"),
         (by_jobs, "runs side by side (JOBS)", "seconds per run", "linear"),
     ]

@@ -99,7 +99,7 @@ class Overview:
         with self._lock:
             running = self._running.pop(run_id, None)
             self._waiting.pop(run_id, None)
-            self._ended["left to another process" if record is None else record.status] += 1
+            self._ended["run by another process" if record is None else record.status] += 1
             if record is not None:
                 self._records.append(record)
                 self._known.clear()
@@ -145,7 +145,7 @@ class Overview:
     def _summary(self, now: float) -> str:
         ended = ", ".join(f"{count} {state}" for state, count in self._ended.items() if state != "ok")
         parts = [
-            f"{sum(self._ended.values())} of {counted(len(self._cells), 'run')} ended" + f" ({ended})" * bool(ended)
+            f"{sum(self._ended.values())} of {counted(len(self._cells), 'run')} finished" + f" ({ended})" * bool(ended)
         ]
         parts += [f"{len(self._running)} running"] if self._running else []
         left = self.left(now)

@@ -90,11 +90,11 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
         unknown = len(pending) - len(estimates)
         guessed = f"; {counted(unknown, 'run')} on a data set without records" if unknown else ""
         if foreign := [run_id for run_id in pending if run_id in without and known[run_id] is not None]:
-            guessed += f"; {counted(len(foreign), 'run')} by records that come with the suite, made on "
+            guessed += f"; {counted(len(foreign), 'run')} estimated from records that come with the suite, made on "
             guessed += ", ".join(_devices(committed, {without[run_id].dataset.name for run_id in foreign}))
         lines.append(f"about {duration(whole)} with {side} at a time, estimated from records of similar runs{guessed}")
     elif pending:
-        lines.append("no estimate of the time: there are no records of these data sets yet")
+        lines.append("no time estimate, because there are no records of these data sets yet")
     return "\n".join(lines)
 
 

@@ -112,7 +112,7 @@ def run(
             overview.ended(cell.run_id, record)
             if record is None:
                 summary.elsewhere.append(cell.run_id)
-                screen.print(f"{cell.run_id}: another process is running it; left to that process")
+                screen.print(f"{cell.run_id}: skipped, because another process is running it")
             else:
                 summary.ran.append(record)
                 screen.print(f"[{len(summary.ran)}/{len(ready)}] {record.run_id}: {outcome(record)}")

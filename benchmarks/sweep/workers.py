@@ -117,7 +117,7 @@ def side_by_side(
     kinds = {(cell.dataset.name, variants.lookup(cell.variant_name).needs_teacher): cell for cell in cells}
     plain = [(cell.resolved(), cell.overrides) for cell in kinds.values()]
     first: _Worker | None = None
-    hear(None, Status("preparing the networks that the runs share"))
+    hear(None, Status("preparing the classifiers for the evaluation"))
     try:
         first = _start(context, _prepare, (plain, setting), partial(hear, None))
         while first.process.sentinel not in wait([first.process.sentinel, first.reports]):

@@ -154,6 +154,6 @@ def describe_search(search: Search) -> str:
         shown = ", ".join(f"{name}={value}" for name, value in trial.options.items())
         known = (("best", search.best), ("default", search.default))
         marks = ", ".join(mark for mark, options in known if options == trial.options)
-        score = "ended badly" if trial.score is None else f"{trial.score:.3f}"
+        score = "failed or diverged" if trial.score is None else f"{trial.score:.3f}"
         lines.append(f"  {shown}: {score}{f' ({marks})' if marks else ''}")
     return "\n".join(lines)

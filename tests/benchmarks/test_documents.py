@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import variants
 from benchmarks.__main__ import _parser
@@ -44,7 +45,7 @@ def test_the_variant_and_the_metric_of_the_guide_list_bench_report_and_meet_the_
     assert "| [mine](variants/mine.md) " in page
     assert "explained variance ↑" in page.partition("### Explained variance")[2]
     glossary = " ".join((tmp_path / "reports" / "glossary.md").read_text().split())
-    assert "| explained variance | share | higher | one minus" in glossary
+    assert "| explained variance | fraction | higher | one minus" in glossary
     contract = python(
         "-m", "pytest", "-rA", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
     )
@@ -67,7 +68,8 @@ def test_the_python_example_of_the_readme_runs(tmp_path):
     (source,) = blocks("README.md", "python")
     # A committed record has no weights, and the run id stands in a comment alone.
     check = "\nassert pictures.shape == (16, 1, 8, 8) and found.metrics['fid_features'] > 0 and len(run.history) == 1\n"
-    for whole, part in (("epochs=5", "epochs=1"), ("images[:1500]", "images[:200]"), ("[1500:]", "[1700:]")):
+    check += "assert 'knn_accuracy' in found.metrics\n"
+    for whole, part in (("epochs=5", "epochs=1"), ("[:1500]", "[:200]"), ("[1500:]", "[1700:]")):
         source = source.replace(whole, part)
     done = python("-c", source + check, cwd=tmp_path, VAE_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
@@ -104,6 +106,16 @@ def test_settings_of_the_readme_are_settings_of_the_makefile():
     assert {"VARIANTS", "DATASETS", "SEEDS", "PROFILE", "OVERRIDES", "RESULTS", "REPORTS", "RETRY"} <= names
     for name in names:
         assert f"$({name})" in makefile or f",{name})" in makefile, name
+
+
+def test_the_profiles_of_the_readme_are_those_of_the_configuration():
+    table = re.search(r"\| profile \|.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    shown = {name: tuple(map(int, numbers)) for name, *numbers in re.findall(r"`(\w+)` \| (\d+) \| (\d+)", table)}
+    profiles = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "conf" / "profile").glob("*.yaml")}
+    assert shown == {
+        name: (found["training"]["epochs"], found["evaluation"]["importance_samples"])
+        for name, found in profiles.items()
+    }
 
 
 def test_the_command_line_understands_every_command_of_the_readme():

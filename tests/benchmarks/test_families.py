@@ -41,20 +41,21 @@ def test_all_is_what_the_data_sets_configuration_suits():
     without, line = fitting(names, "digits", "smoke", [])
     assert "cvae" not in without
     assert len(without) == len([name for name in names if not variants.lookup(name).conditional])
-    assert line == ["digits: left out, because these variants need a dataset.condition: cvae"]
+    assert line == ["digits: skipping cvae: needs dataset.condition"]
     given, line = fitting(names, "digits", "smoke", ["variant.features=8", "dataset.condition=label"])
     assert given == ["cvae"]
-    why = "these variants take no condition, and dataset.condition is label"
-    assert [text.partition(": ae,")[0] for text in line] == [f"digits: left out, because {why}"]
+    (line,) = line
+    assert line.startswith("digits: skipping ae, auxiliary_vae, ")
+    assert line.endswith(", wae_mmd: takes no condition, but dataset.condition is label")
 
 
 def test_all_is_what_takes_the_options_that_are_set():
     kept, lines = fitting(["beta_vae", "cvae", "miwae", "vae"], "digits", "smoke", ["variant.beta=8"])
     assert kept == ["beta_vae"]
     assert lines == [
-        "digits: left out, because these variants need a dataset.condition: cvae",
-        "digits: left out, because variant.beta must be between 0 and 1, got 8.0: miwae",
-        "digits: left out, because these variants have no option 'beta': vae",
+        "digits: skipping cvae: needs dataset.condition",
+        "digits: skipping miwae: variant.beta must be between 0 and 1, got 8.0",
+        "digits: skipping vae: no option 'beta'",
     ]
     # Where nothing takes it, it is refused by name when it is composed.
     assert fitting(["miwae", "vae"], "digits", "smoke", ["variant.betta=8"]) == (["miwae", "vae"], [])
@@ -74,9 +75,16 @@ def test_a_sweep_over_all_is_not_refused_with_or_without_a_condition(tmp_path, c
     assert "cvae needs a condition: set dataset.condition=label" in capsys.readouterr().err
 
 
+def test_the_list_describes_data_sets_and_profiles(capsys):
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "  digits                scikit-learn digits, 8x8, binarised\n" in listed
+    assert "  quick                 epochs = 12, K = 50\n" in listed
+
+
 def test_the_list_has_a_heading_a_family(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines.index("variants, conditional:") + 1 == next(
+    assert lines.index("variants, family conditional:") + 1 == next(
         number for number, line in enumerate(lines) if line.startswith("  cvae ")
     )

@@ -12,6 +12,7 @@ from torch.autograd.functional import jacobian
 import variants
 from variants.dip_vae import covariance, dip_penalty
 from variants.gumbel_vae import temperature
+from variants.options import unknown
 from variants.parts.autoregressive import AutoregressivePrior, PixelCNN
 from variants.parts.discrepancies import SCALES, mmd
 from variants.parts.distributions import DiagonalNormal
@@ -298,6 +299,15 @@ def test_an_unknown_name_or_option_gets_the_nearest_match():
         variants.build("betavae", (1, 4, 4))
     with pytest.raises(ValueError, match="did you mean 'beta'"):
         variants.build("beta_vae", (1, 4, 4), betta=3)
+
+
+def test_of_very_many_names_an_error_gives_the_nearest_and_counts_the_others():
+    names = [f"run-{number:03}" for number in range(200)]
+    message = str(unknown("run id", "run-1234", names))
+    assert "did you mean 'run-123'?" in message
+    assert message.endswith(" and 195 others)")
+    assert message.count("run-") == 7
+    assert str(unknown("run id", "?", names[:2])) == "unknown run id '?' (allowed: run-000, run-001)"
 
 
 def test_a_taken_name_is_refused():

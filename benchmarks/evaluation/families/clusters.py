@@ -29,18 +29,19 @@ register(
         order=63,
         group=TASKS,
         compute=compute,
-        sentence="k-means on the codes of test images, with as many clusters as classes, the best of "
-        "`evaluation.cluster_starts` starts by its own criterion. No label is used but to compare.",
+        sentence="k-means clustering of the codes of test images, with as many clusters as classes. The best of "
+        "`evaluation.cluster_starts` starts, by the criterion of k-means, is used. Labels are only used for the "
+        "comparison.",
         headline=("clusters_accuracy",),
         metrics={
             "clusters_accuracy": Metric(
-                "accuracy of clusters", "share", "higher",
-                "share of test images whose cluster is their class, under the best one-to-one assignment", 3,
+                "clustering accuracy", "fraction", "higher",
+                "fraction of test images whose cluster is their class, under the best one-to-one assignment", 3,
                 needs=NEEDS,
             ),
             "clusters_nmi": Metric(
-                "NMI", "share", "higher",
-                "mutual information of clusters and classes over the mean of their entropies", 3, needs=NEEDS,
+                "NMI", "fraction", "higher",
+                "mutual information of clusters and classes, divided by the mean of their entropies", 3, needs=NEEDS,
             ),
         },
     )

@@ -60,9 +60,9 @@ def _metrics(k: int) -> dict[str, Metric]:
             f"squared error per pixel channel of images decoded from k = {k} numbers", 4, needs=NEEDS,
         ),
         f"compression_of_pca_{k}": Metric(
-            f"MSE over PCA's, k = {k}", "ratio", "lower",
-            f"squared error of images decoded from k = {k} numbers over that of a PCA of the images with as many "
-            "components: below 1 the code is the better one", 3, needs=NEEDS, summary=k == 8,
+            f"MSE / PCA's MSE, k = {k}", "ratio", "lower",
+            f"squared error of images decoded from k = {k} numbers, divided by that of PCA of the images with {k} "
+            "components; below 1, the code is better than PCA", 3, needs=NEEDS, summary=k == 8,
         ),
     }  # fmt: skip
 
@@ -75,12 +75,12 @@ register(
         group=TASKS,
         compute=compute,
         headline=("compression_of_pca_8",),
-        sentence=f"The first {IMAGES:,} test images, decoded from k numbers each: their codes (posterior means) "
-        "projected on the first k principal components of training images' codes. All numbers of a code are the plain "
-        "reconstruction; what varies most in a code need not be what its decoder needs most. A PCA does the same with "
-        f"the pixels themselves. Both are fitted on the first {FITTED:,} of the training images that classifiers are "
-        "fitted on; no number is rounded.",
-        reference="A PCA of the images has a squared error per pixel channel of",
+        sentence=f"The first {IMAGES:,} test images are decoded from k numbers each: their codes (posterior means), "
+        "projected onto the first k principal components of the codes of training images. With all components, this is "
+        "the ordinary reconstruction. The components with the largest variance are not always the most important ones "
+        "for the decoder. For comparison, PCA is applied to the pixels. Both are fitted on the first "
+        f"{FITTED:,} of the training images that classifiers are fitted on. The numbers are not quantised.",
+        reference="PCA of the images has a squared error per pixel channel of",
         metrics={name: metric for k in SIZES for name, metric in _metrics(k).items()},
     )
 )

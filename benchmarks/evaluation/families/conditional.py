@@ -27,9 +27,9 @@ register(
         title="Conditional likelihood by the prior",
         order=15,
         compute=compute,
-        sentence="log p(x\\|condition) from {importance_samples} draws of the prior p(z\\|condition), which has not "
-        "seen what is predicted; the leaderboard's estimate has as many draws of q(z\\|x, condition). Both are lower "
-        "bounds.",
+        sentence="log p(x\\|condition), estimated with {importance_samples} draws from the prior p(z\\|condition), "
+        "which does not see the predicted pixels. The leaderboard's estimate uses as many draws from q(z\\|x, "
+        "condition). Both are lower bounds.",
         metrics={
             "log_likelihood_by_prior": Metric(
                 "log p(x|condition) by the prior", "nats/image", "higher",

@@ -29,7 +29,7 @@ def compute(context: Context, result: Evaluation) -> None:
 
 
 def _gain(label: str, noise: str, summary: bool = False) -> Metric:
-    meaning = f"PSNR gained on images with {noise}"
+    meaning = f"PSNR gain on images with {noise}"
     return Metric(label, "dB", "higher", meaning, needs=NEEDS, summary=summary)
 
 
@@ -41,10 +41,11 @@ register(
         group=TASKS,
         compute=compute,
         headline=("denoising_gaussian_50",),
-        sentence=f"The first {IMAGES:,} test images are corrupted, encoded and decoded. The PSNR gained is that of the "
-        "reconstruction minus that of the corrupted image, both against the clean one, averaged over images; below 0 "
-        "the corrupted image was nearer. The noise is the same for every variant and seed, and no variant is told "
-        "which. An error below half a grey level counts as half a grey level.",
+        sentence=f"The first {IMAGES:,} test images are corrupted, encoded and decoded. The gain is the PSNR of the "
+        "reconstruction minus the PSNR of the corrupted image, both against the clean image, averaged over images. A "
+        "negative gain means that the corrupted image was closer to the clean one. The noise is the same for every "
+        "variant and seed, and its kind is unknown to the model. Errors below half a grey level count as half a grey "
+        "level.",
         reference="The corrupted images have a PSNR in dB of",
         metrics={
             "denoising_gaussian_20": _gain(
@@ -58,11 +59,11 @@ register(
             ),
             "denoising_salt_pepper_10": _gain(
                 "PSNR gain, salt and pepper 10%",
-                "10% of pixels, drawn at random, made black or white in all channels, with equal chance",
+                "10% of the pixels, drawn at random, set to black or white (equally likely) in all channels",
             ),
             "denoising_salt_pepper_30": _gain(
                 "PSNR gain, salt and pepper 30%",
-                "30% of pixels, drawn at random, made black or white in all channels, with equal chance",
+                "30% of the pixels, drawn at random, set to black or white (equally likely) in all channels",
             ),
         },
     )

@@ -40,13 +40,14 @@ register(
         metrics={
             "code_perplexity": Metric(
                 "code perplexity", "values in use", None,
-                "exponential of the entropy of a discrete latent variable's usage over test images, averaged over "
-                "variables", 1,
+                "exponential of the entropy of the values that a discrete latent variable takes on test images, "
+                "averaged over variables", 1,
                 needs=("discrete_latent",), column=False, also_in={"representation": 5},
             ),
             "category_accuracy": Metric(
-                "category accuracy", "share", "higher",
-                "share of test images whose discrete category is their class, under the best one-to-one assignment", 3,
+                "category accuracy", "fraction", "higher",
+                "fraction of test images whose discrete category is their class, under the best one-to-one assignment",
+                3,
                 needs=("discrete_latent",), column=False, also_in={"representation": 6},
             ),
         },

@@ -37,45 +37,45 @@ def _metric(label: str, meaning: str, wide: bool = False, summary: bool = False)
 METRICS = {
     "mig": _metric(
         "MIG",
-        "mutual information gap (Chen et al. 2018): what the dimension that knows most of a factor knows more than the "
-        "next one, over the factor's entropy, in 20 bins; the mean over factors",
+        "mutual information gap (Chen et al. 2018): difference of the two largest mutual informations between a factor "
+        "and a dimension of the code, in 20 bins, divided by the entropy of the factor; the mean over factors",
         summary=True,
     ),
     "dci_disentanglement": _metric(
         "DCI disentanglement",
-        "whether a dimension matters for one factor alone (Eastwood & Williams 2018): one minus the relative entropy "
-        "of its importances in boosted trees that predict each factor from the code",
+        "whether each dimension is important for one factor only (Eastwood & Williams 2018): one minus the relative "
+        "entropy of its importances in boosted trees that predict each factor from the code",
     ),
     "dci_completeness": _metric(
         "DCI completeness",
-        "whether one dimension alone matters for a factor (Eastwood & Williams 2018), by the same importances",
+        "whether only one dimension is important for each factor (Eastwood & Williams 2018), by the same importances",
     ),
     "dci_informativeness": _metric(
         "DCI informativeness",
-        "how much those trees know of the factors (after Eastwood & Williams 2018): the share of the error of a "
-        "constant prediction that is explained on other images",
+        "how well those trees predict the factors (after Eastwood & Williams 2018): one minus their error on other "
+        "images relative to that of a constant prediction",
     ),
     "sap": _metric(
         "SAP",
-        "separated attribute predictability (Kumar et al. 2018): how much better the best dimension predicts a factor "
-        "than the next best",
+        "separated attribute predictability (Kumar et al. 2018): difference between the scores of the two dimensions "
+        "that predict a factor best",
     ),
     "beta_vae_score": _metric(
         "beta-VAE score",
-        "accuracy of a linear classifier that tells which factor is equal in pairs of images from the mean difference "
-        "of their codes (Higgins et al. 2017); chance is one over the number of factors, and a rotated code can score "
-        "high",
+        "accuracy of a linear classifier that predicts which factor is equal in pairs of images, from the mean "
+        "difference of their codes (Higgins et al. 2017). Chance level is one over the number of factors; rotated "
+        "codes can have high scores",
         wide=True,
     ),
     "factor_vae_score": _metric(
         "FactorVAE score",
-        "accuracy of telling which factor is held from the dimension that then varies least, by majority votes (Kim & "
-        "Mnih 2018); chance is one over the number of factors",
+        "accuracy of a majority-vote classifier that predicts which factor is fixed from the dimension that varies "
+        "least (Kim & Mnih 2018). Chance level is one over the number of factors",
     ),
     "modularity": _metric(
         "modularity",
-        "whether a dimension knows of one factor alone, by mutual information in 20 bins (Ridgeway & Mozer 2018), over "
-        "the dimensions in use; a code of noise has no small one",
+        "whether each dimension has mutual information with one factor only (Ridgeway & Mozer 2018), in 20 bins, "
+        "averaged over the dimensions in use; it is not small for codes of pure noise",
         wide=True,
     ),
 }
@@ -86,10 +86,10 @@ register(
         title="Disentanglement",
         order=58,
         compute=compute,
-        sentence="Scores of posterior means (a discrete variable beside them is one dimension more) against the known "
-        "factors of variation. Each is the mean of five restarts: random halves of the test images, one to estimate "
-        "or fit on and one to score. No variant sees a factor in training. Published scores belong to the data set and "
-        "the implementation that they are of.",
+        sentence="Scores of posterior means (and discrete latent variables, one dimension each) given the known "
+        "factors of variation. Each score is the mean of five restarts, which split the test images at random into a "
+        "half for fitting and a half for scoring. Variants do not see the factors in training. Scores can only be "
+        "compared with published ones for the same data set and implementation.",
         headline=("mig",),
         metrics=METRICS,
     )

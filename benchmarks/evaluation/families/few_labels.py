@@ -36,16 +36,16 @@ def compute(context: Context, result: Evaluation) -> None:
 
 
 def _metrics(count: int, neighbours: int) -> dict[str, Metric]:
-    labelled = f"{count:,} labelled training images, the mean over 10 draws of them"
-    vote = "the label of the nearest" if neighbours == 1 else f"the vote of the {neighbours} nearest"
+    labelled = f"the codes of {count:,} labelled training images, the mean over 10 draws of such images"
+    vote = f"a {neighbours}-nearest-neighbour classifier"
     return {
         f"few_labels_{count}_linear": Metric(
-            f"linear, {count:,} labels", "share", "higher",
-            f"accuracy on test images of a logistic regression on the codes of {labelled}", 3, needs=NEEDS,
+            f"linear, {count:,} labels", "fraction", "higher",
+            f"accuracy on test images of a logistic regression on {labelled}", 3, needs=NEEDS,
         ),
         f"few_labels_{count}_knn": Metric(
-            f"{neighbours}-NN, {count:,} labels", "share", "higher",
-            f"accuracy on test images of {vote} in codes, of {labelled}", 3, needs=NEEDS,
+            f"{neighbours}-NN, {count:,} labels", "fraction", "higher",
+            f"accuracy on test images of {vote} on {labelled}", 3, needs=NEEDS,
         ),
     }  # fmt: skip
 
@@ -57,10 +57,11 @@ register(
         order=62,
         group=TASKS,
         compute=compute,
-        sentence="Classifiers on codes, given few labels. Each of the 10 draws has equally many images of every class, "
-        "drawn by fixed seeds from the training images that classifiers are fitted on elsewhere ({probe_images} of "
-        "them), the same draws for every variant. The classifiers see nothing but the codes and labels of a draw, and "
-        "no variant sees a label in training; a teacher network, where a loss compares features, has seen them all.",
+        sentence="Accuracy of classifiers on latent codes when only few images have labels, averaged over 10 draws. "
+        "Each draw has the same number of images of every class, selected with fixed seeds from the {probe_images} "
+        "training images that the other classifiers use; all variants have the same draws. A classifier sees only the "
+        "codes and labels of its draw, and variants see no labels in training. An exception is a loss that compares "
+        "features of a teacher network, which was trained with all labels.",
         headline=("few_labels_100_linear",),
         metrics={name: metric for entry in NEIGHBOURS.items() for name, metric in _metrics(*entry).items()},
     )

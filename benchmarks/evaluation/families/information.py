@@ -39,14 +39,14 @@ register(
         metrics={
             "mutual_information": Metric(
                 "I(x; z)", "nats", "higher",
-                "mutual information of image and latent vector, with the aggregate posterior of the test images "
-                "themselves: the log of their number bounds it",
+                "mutual information of image and latent vector, with the aggregate posterior of n test images; the "
+                "estimate cannot exceed log n",
                 needs=NEEDS, column=False, also_in={"representation": 3},
             ),
             "aggregate_kl": Metric(
                 "KL(q(z) ‖ p(z))", "nats", "lower",
-                "divergence of the aggregate posterior from the prior, by the same estimate: what I(x; z) leaves of "
-                "the KL, and so an upper bound, a loose one where I(x; z) is near its own bound",
+                "divergence of the aggregate posterior from the prior: the mean KL(q(z|x) ‖ p(z)) minus the estimate "
+                "of I(x; z). An upper bound, which is loose where I(x; z) is near its limit log n",
                 needs=NEEDS, column=False, also_in={"representation": 4},
             ),
         },

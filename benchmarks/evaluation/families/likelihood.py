@@ -59,12 +59,12 @@ register(
                 needs=BOUND, column=False, eight_bit=True, summary=True,
             ),
             "distortion": Metric(
-                "distortion", "nats/image", "lower", "-E_q log p(x|z), the ELBO's reconstruction part",
+                "distortion", "nats/image", "lower", "-E_q log p(x|z), the reconstruction term of the ELBO",
                 needs=BOUND, column=False,
             ),
             "kl": Metric(
-                "KL", "nats/image", None, "KL(q(z|x) ‖ p(z)), the ELBO's rate, by Monte Carlo", needs=BOUND,
-                wide=True,
+                "KL", "nats/image", None, "KL(q(z|x) ‖ p(z)), the KL term of the ELBO (the rate), by Monte Carlo",
+                needs=BOUND, wide=True,
             ),
         },
     )

@@ -34,12 +34,13 @@ register(
         title="Training objective",
         order=80,
         compute=compute,
-        sentence="Each variant's own loss on test images. Losses of two variants do not compare, and none of them is a "
-        "likelihood.",
+        sentence="The training loss of each variant on test images. Losses of different variants cannot be compared, "
+        "and they are not likelihoods.",
         metrics={
             "objective": Metric(
                 "objective", "loss/image", None,
-                "the variant's own training loss on test images at the end of its schedules, in evaluation mode",
+                "the variant's training loss on test images, in evaluation mode, with the weights that schedules have "
+                "at the end of training",
             ),
         },
     )

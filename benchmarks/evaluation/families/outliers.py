@@ -23,7 +23,7 @@ SCORES = {
 }
 # Setting -> its label, and which images are outliers.
 SETTINGS = {
-    "dataset": ("other data", "of another data set, resized and observed like test images"),
+    "dataset": ("other data", "of another data set, resized and preprocessed like test images"),
     "class": ("left-out class", "of the class, or the classes, left out of training"),
 }
 
@@ -82,8 +82,8 @@ def _metrics() -> dict[str, Metric]:
     return {
         f"outliers_{setting}_auroc_{score}": Metric(
             f"{where}: {label}", "AUROC", "higher",
-            f"AUROC of {meaning}: the first {IMAGES:,} test images, or all that are evaluated, against at most as many "
-            f"{which}", 3,
+            f"AUROC of {meaning} for telling the first {IMAGES:,} test images (or all, if fewer are evaluated) from at "
+            f"most as many images {which}", 3,
             needs=("no_condition", f"outliers_{setting}", *needs),
         )
         for setting, (where, which) in SETTINGS.items()
@@ -98,10 +98,10 @@ register(
         order=64,
         group=TASKS,
         compute=compute,
-        sentence="AUROC is the share of pairs of a test image and an outlier in which the outlier has the higher "
-        "score, ties counting one half: 0.5 is chance, and below it outliers look more usual than test images. The "
-        "scores are those of each image by itself, higher for an outlier, and nothing is fitted or chosen on outliers. "
-        "They disagree, so all that a variant has are shown. The protocol names the other data set and the class.",
+        sentence="AUROC is the probability that an outlier has a higher score than a test image (ties count one half). "
+        "0.5 is chance level; below 0.5, outliers look more typical than test images. Each score is computed from one "
+        "image alone, and nothing is fitted to outliers or selected on them. The scores can disagree, so all are "
+        "shown. The table at the top of the board says which images are outliers.",
         headline=(
             "outliers_dataset_auroc_log_likelihood", "outliers_dataset_auroc_mse", "outliers_class_auroc_mse",
         ),

@@ -34,7 +34,7 @@ register(
         title="Reconstruction",
         order=40,
         compute=compute,
-        sentence="Of test images, decoded from the posterior mean or mode.",
+        sentence="Reconstructions of test images, decoded from the mean of the posterior (the mode if it is discrete).",
         headline=("mse",),
         metrics={
             "mse": Metric(
@@ -47,8 +47,8 @@ register(
             ),
             "ssim": Metric(
                 "SSIM", "-1 to 1", "higher",
-                "structural similarity of image and reconstruction (Wang et al. 2004), with their Gaussian window of "
-                "11 pixels (the largest odd one that fits where images are smaller) wherever it lies inside the image",
+                "structural similarity of image and reconstruction (Wang et al. 2004), with a Gaussian window of 11 "
+                "pixels (for smaller images, the largest odd size that fits), without padding",
                 3,
             ),
             "ms_ssim": Metric(
@@ -57,13 +57,12 @@ register(
             ),
             "feature_distance": Metric(
                 "feature distance", "root mean square", "lower",
-                "distance between image and reconstruction in the features of the data set's own classifier", 3,
+                "distance between image and reconstruction, in features of a classifier of this data set", 3,
                 needs=("features", "reconstructions"), judged=True,
             ),
             "reconstruction_fid_features": Metric(
                 "reconstruction FID", "distance", "lower",
-                "Fréchet distance between reconstructed and test images in the features of the data set's own "
-                "classifier",
+                "Fréchet distance between reconstructed and test images, in features of a classifier of this data set",
                 needs=("features", "reconstructions"), judged=True,
             ),
             "reconstruction_fid_inception": Metric(

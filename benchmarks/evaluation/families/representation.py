@@ -30,16 +30,17 @@ register(
         title="Representation",
         order=50,
         compute=compute,
-        sentence="What posterior means know of the image and of its class. No variant sees a label in training.",
+        sentence="How much posterior means tell about the image and its class. Variants see no labels in training, "
+        "except those that are conditioned on the class.",
         headline=("linear_probe_accuracy",),
         metrics={
             "knn_accuracy": Metric(
-                "10-NN accuracy", "share", "higher",
-                "accuracy on test images of the vote of the 10 nearest training images in posterior means", 3,
+                "10-NN accuracy", "fraction", "higher",
+                "accuracy on test images of a 10-nearest-neighbour classifier on posterior means of training images", 3,
                 needs=("classes", "no_condition"),
             ),
             "linear_probe_accuracy": Metric(
-                "linear probe", "share", "higher",
+                "linear probe", "fraction", "higher",
                 "accuracy on test images of a logistic regression trained on posterior means of training images", 3,
                 needs=("classes", "no_condition"), summary=True,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from benchmarks.records.catalogue import Family, Metric, register
@@ -16,14 +17,17 @@ OWN, INCEPTION = ("features", "generated_images"), ("inception", "generated_imag
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.features.kid import kid
+    from benchmarks.evaluation.features.kid import BLOCK, kid
 
     for name, space in context.spaces.items():
         features = context.generated_features(name)
         result.add(f"fid_{name}", space.distance(features))
         value, error = kid(features, space.reference)
         result.add(f"kid_{name}", value)
-        result.add(f"kid_{name}_se", error)
+        if math.isfinite(error):
+            result.add(f"kid_{name}_se", error)
+        else:
+            result.not_applicable[f"kid_{name}_se"] = f"a standard error needs two blocks of {BLOCK} images"
         if len(features) < features.shape[1]:
             result.warnings.append(
                 f"fid_{name} from {len(features)} images in {features.shape[1]} dimensions is biased upwards"
@@ -54,18 +58,19 @@ register(
         compute=compute,
         headline=("fid_features", "fid_inception"),
         explains_distances=True,
-        sentence="From {generated_images} mean images drawn from the prior, rounded to 8 bits. Distances in the "
-        "features of the data set's own classifier see what matters on this data and need no download; those in "
-        "Inception's features are comparable with published ones, and the two never mix.",
+        sentence="From {generated_images} mean images of draws from the prior, rounded to 8 bits. *Classifier "
+        "features* are those of a classifier of this data set, which describe these images better than ImageNet "
+        "features do. Distances in Inception features can be compared with published values, but not with the others.",
         metrics={
             "fid_features": Metric(
-                "FID, own features", "distance", "lower",
-                "Fréchet distance between generated and test images in the features of the data set's own classifier",
+                "FID, classifier features", "distance", "lower",
+                "Fréchet distance between generated and test images, in features of a classifier of this data set",
                 needs=OWN, judged=True, also_in={"samplers": 0}, summary=True, plotted_against=("log_likelihood",),
             ),
             "kid_features": Metric(
-                "KID, own features", "distance", "lower",
-                "kernel distance (unbiased, in blocks of 500) in the features of the data set's own classifier", 3,
+                "KID, classifier features", "distance", "lower",
+                "kernel distance (unbiased, mean over blocks of 500 images) between generated and test images, in "
+                "features of a classifier of this data set", 3,
                 needs=OWN, standard_error="kid_features_se", judged=True,
             ),
             "kid_features_se": Metric(
@@ -73,25 +78,27 @@ register(
                 needs=OWN, judged=True, column=False,
             ),
             "precision": Metric(
-                "precision", "share", "higher",
-                "share of generated images inside the manifold of test images, in the classifier's features: fidelity "
-                "(Kynkäänniemi et al. 2019)", 3,
+                "precision", "fraction", "higher",
+                "fraction of generated images inside the manifold of test images, in the classifier's features: "
+                "fidelity (Kynkäänniemi et al. 2019)", 3,
                 needs=OWN, judged=True,
             ),
             "recall": Metric(
-                "recall", "share", "higher",
-                "share of test images inside the manifold of generated images: diversity (Kynkäänniemi et al. 2019)", 3,
+                "recall", "fraction", "higher",
+                "fraction of test images inside the manifold of generated images: diversity (Kynkäänniemi et al. 2019)",
+                3,
                 needs=OWN, judged=True,
             ),
             "density": Metric(
                 "density", "ratio", "higher",
-                "how many test images' neighbourhoods hold a generated image, relative to chance: fidelity, robust to "
-                "outliers (Naeem et al. 2020)", 3,
+                "mean number of test images whose neighbourhood contains a generated image, divided by the number of "
+                "neighbours: fidelity, robust to outliers (Naeem et al. 2020)", 3,
                 needs=OWN, judged=True,
             ),
             "coverage": Metric(
-                "coverage", "share", "higher",
-                "share of test images with a generated image in their neighbourhood: diversity (Naeem et al. 2020)", 3,
+                "coverage", "fraction", "higher",
+                "fraction of test images with a generated image in their neighbourhood: diversity (Naeem et al. 2020)",
+                3,
                 needs=OWN, judged=True,
             ),
             "fid_inception": Metric(
@@ -101,7 +108,7 @@ register(
             ),
             "kid_inception": Metric(
                 "KID, Inception", "distance", "lower",
-                "kernel distance (unbiased, in blocks of 500) in Inception features", 4,
+                "kernel distance (unbiased, mean over blocks of 500 images) in Inception features", 4,
                 needs=INCEPTION, standard_error="kid_inception_se", column=False,
             ),
             "kid_inception_se": Metric(

@@ -44,13 +44,15 @@ register(
         title="Samplers",
         order=30,
         compute=compute,
-        sentence=f"The same distance with latent vectors from the prior, and from a mixture of {MIXTURE_COMPONENTS} "
-        "Gaussians fitted to training codes: the gap is what the prior misses of the aggregate posterior.",
+        sentence="The same distance, with latent vectors drawn from the prior and from a mixture of "
+        f"{MIXTURE_COMPONENTS} Gaussians fitted to the codes of training images. A large difference means that the "
+        "prior does not match the aggregate posterior.",
         metrics={
             "fid_features_gmm": Metric(
                 "FID, mixture sampler", "distance", "lower",
-                f"fid_features of images decoded from a mixture of {MIXTURE_COMPONENTS} Gaussians fitted to training "
-                "codes, in place of the prior",
+                "Fréchet distance, in features of a classifier of this data set, of images decoded from draws of a "
+                f"mixture of {MIXTURE_COMPONENTS} Gaussians fitted to the codes of training images, instead of the "
+                "prior",
                 needs=("features", "no_condition", "training_images"), judged=True,
             ),
         },

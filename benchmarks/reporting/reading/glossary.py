@@ -19,7 +19,7 @@ def page(sections: Sequence[Section]) -> str:
         GENERATED,
         "# Glossary",
         "[All boards](README.md)",
-        "What the metrics mean, in the order of the boards. All are of test images.",
+        "Definitions of the metrics, in the order of the boards. All are measured on test images.",
     ]
     for family in families():
         lines = [

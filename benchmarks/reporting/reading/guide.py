@@ -24,9 +24,9 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         GENERATED,
         "# Which variant for what",
         "[All boards](README.md)",
-        f"For each question the {NAMED} best rows of every board, by their mean ± standard deviation over seeds, and "
-        "how they differ in the rest. Places of one seed, marked ~, may be chance: only a board with three seeds or "
-        "more can tell variants apart.",
+        f"The {NAMED} best variants of every board for each criterion, by the mean (± standard deviation over seeds), "
+        "with their ranks by the other criteria. ~ marks a rank by the mean alone: with fewer than three seeds, "
+        "differences between variants may be due to chance.",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, question, describe))]
@@ -54,7 +54,10 @@ def _answers(section: Section, question: str, describe: Callable[[str], str | No
     link = f"[{escape(section.title)}]({board.page_file(section.dataset)}{_heading(section, question)})"
     lines = [[board.row_link(row), _number(section, row, question), _difference(section, row, question, describe)]
              for row in rows]  # fmt: skip
-    return [f"### {link}", table(["variant", _unit(section, question), "how it differs"], lines, "left")]
+    return [
+        f"### {link}",
+        table(["variant", _unit(section, question), "description and ranks by other criteria"], lines, "left"),
+    ]
 
 
 def _heading(section: Section, question: str) -> str:
@@ -125,14 +128,12 @@ def elsewhere(section: Section, row: Row, question: str) -> str:
 def _difference(section: Section, row: Row, question: str, describe: Callable[[str], str | None]) -> str:
     """What the variant is, and its place elsewhere."""
     what = (describe(row.variant) or "").strip().partition("\n")[0].replace("``", "").rstrip(".")
-    return (
-        f"{escape(what)}. Elsewhere: {elsewhere(section, row, question)}" if what else elsewhere(section, row, question)
-    )
+    return f"{escape(what)}. Ranks: {elsewhere(section, row, question)}" if what else elsewhere(section, row, question)
 
 
 def winners(section: Section) -> list[list[str]]:
-    """A line a question: the best of the rows with seeds enough, those that seeds cannot tell from it, what its
-    training takes and its place elsewhere. Rows of fewer seeds with a better mean are named beside it."""
+    """A line a question: the best of the rows with seeds enough, its result, those that seeds cannot tell from it, what
+    its training takes, rows of fewer seeds with a better mean, and its place elsewhere."""
     lines = []
     for question in board.all_questions():
         metric = answering_metric(section, question)
@@ -144,17 +145,17 @@ def winners(section: Section) -> list[list[str]]:
             continue
         best = having[0]
         tied = [row for row in having if row.label in board.best_labels(section, metric) and row is not best]
-        number = f"{board.row_link(best)}: {_number(section, best, question)} {escape(CATALOGUE[metric].unit)}"
+        number = f"{escape(section.label(metric))}: {_number(section, best, question)} {escape(CATALOGUE[metric].unit)}"
+        number += f", {len(best.by_seed(metric))} seeds"
         seconds = best.timing("train_seconds")
         line = board.pca_distance(section) if metric == "fid_features" else None
         if line is not None and (best.mean(metric) or 0.0) > line:
-            number += f" (a PCA's reconstructions: {line:.2f})"
-        ahead = rows[: rows.index(best)]
-        if ahead:
-            named = ", ".join(f"{board.row_link(row)} {_number(section, row, question)}" for row in ahead[:NAMED])
-            number += f"; too few seeds to tell: {named}"
+            number += f" (PCA reconstructions: {line:.2f})"
+        ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
-            escape(question), number, ", ".join(board.row_link(row) for row in tied) or "–",
-            "–" if not seconds else f"{statistics.fmean(seconds):,.0f} s", elsewhere(section, best, question),
+            escape(question), board.row_link(best), number, ", ".join(board.row_link(row) for row in tied) or "–",
+            "–" if not seconds else f"{statistics.fmean(seconds):,.0f} s",
+            ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
+            elsewhere(section, best, question),
         ])  # fmt: skip
     return lines

@@ -131,7 +131,7 @@ def test_a_mixture_samples_codes_with_the_mean_and_covariance_of_the_training_co
         (lambda t, x: encode(t("vae"), x[:, :4]), r"images have shape \(200, 4, 8\); the model takes \(n, 1, 8, 8\)"),
         (lambda t, x: encode(t("vae"), x[:0]), r"images has shape \(0, 8, 8\)"),
         (lambda t, x: encode("vae", x), "a model is expected, from load_run, fit or variants.build; got a str"),
-        (lambda t, x: latent_map(t("vae"), x, np.zeros((200, 2))), "one label an image"),
+        (lambda t, x: latent_map(t("vae"), x, np.zeros((200, 2))), "one label per image"),
         (lambda t, x: image_grid(None), "images are a NoneType"),
     ],
 )

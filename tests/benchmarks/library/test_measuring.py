@@ -53,6 +53,9 @@ def test_classifiers_are_fitted_on_the_training_images_of_the_run_or_on_those_gi
     given = evaluate(run.model, images[:50], labels[:50], train_images=images, train_labels=labels, **FEW)
     for name in ("knn_accuracy", "linear_probe_accuracy"):
         assert own.metrics[name] == given.metrics[name]
+    unlabelled = evaluate(run.model, images[:50], labels[:50], train_images=images, judge="digits", **FEW)
+    assert unlabelled.not_applicable["knn_accuracy"] == "the training images have no labels"
+    assert unlabelled.not_applicable["kid_features_se"] == "a standard error needs two blocks of 500 images"
     without = evaluate(run.model, images[:50], labels[:50], **FEW)
     assert without.not_applicable["knn_accuracy"] == "no training images were given"
     assert without.not_applicable["fid_features"].startswith("no judge was named for these images (judge='mnist'")

@@ -91,7 +91,7 @@ def test_a_model_of_binary_pixels_sees_noise_as_it_is(run, images):
         (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, count=5), "5 labels are fewer than the 10 classes"),
         (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y + 1), "test_labels reach 10, and labels 9"),
         (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, neighbours=0), "neighbours must be between 1 and"),
-        (lambda t, x, y: few_label_accuracy(t("vae"), x, np.eye(10)[y], x, y), "one class an image is needed"),
+        (lambda t, x, y: few_label_accuracy(t("vae"), x, np.eye(10)[y], x, y), "one class per image is needed"),
         (lambda t, x, y: few_label_accuracy(t("cvae"), x, y, x, y), "for a model without a condition"),
         (lambda t, x, y: outlier_scores(t("cvae"), x), "for a model without a condition"),
         (lambda t, x, y: denoise(t("cvae"), x), "for a model without a condition"),

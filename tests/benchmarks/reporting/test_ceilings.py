@@ -52,8 +52,8 @@ def test_a_value_within_one_percent_of_its_ceiling_is_a_bound(share, bound):
     mutual, rest, _ = cells(page, "vae")
     assert mutual.endswith("‡") is rest.endswith("‡") is bound
     assert mutual.startswith("**") is rest.startswith("**") is not bound
-    assert "The ceiling of I(x; z) is log n, n the number of images: 5.298 (n = 200)." in page
-    assert ("an upper bound where I(x; z) is at its ceiling" in page) is bound
+    assert "The estimate of I(x; z) cannot exceed log n, where n is the number of images: 5.298 (n = 200)." in page
+    assert ("Where I(x; z) is only a lower bound, this is an upper bound" in page) is bound
 
 
 def test_next_to_a_bound_no_other_value_is_called_the_best():

@@ -149,7 +149,7 @@ def test_the_leaderboard_shows_mean_and_deviation_the_best_in_bold_and_reasons(r
     assert "make bench VARIANTS=NAME DATASETS=mnist SEEDS=0,1,2 PROFILE=quick" in page
     index = (tmp_path / "README.md").read_text()
     assert "[MNIST, quick](mnist.md#profile-quick)" in index
-    assert "[iwae](variants/iwae.md): -93.00 ± 0.00" in index
+    assert "[iwae](variants/iwae.md) | log p(x): -93.00 ± 0.00 nats/image, 3 seeds |" in " ".join(index.split())
     assert "DivergenceError: the loss of epoch 2 is nan" in index
 
 
@@ -275,7 +275,7 @@ def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_pat
     assert "**-9" not in row(page, "beta\\_vae")
     assert "1 of 3" in (tmp_path / "variants" / "vae.md").read_text()
     # The page names the one test that decided.
-    assert "Student's 95% interval of the mean difference includes zero" in page
+    assert "paired t-test over seeds, 5% level" in page
     assert "bootstrap" not in page
 
 
@@ -289,8 +289,8 @@ def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
     write_reports(tmp_path / "r", tmp_path)
     index = " ".join((tmp_path / "README.md").read_text().split())
     assert (
-        "| [vae](variants/vae.md): -96.0 ± 1.0 nats/image; too few seeds to tell: [miwae](variants/miwae.md) -90.00 |"
-        in index
+        "| likelihood | [vae](variants/vae.md) | log p(x): -96.0 ± 1.0 nats/image, 3 seeds | – | 30 s | "
+        "[miwae](variants/miwae.md): -90.00 |" in index
     )
     assert "To run vae again: `make bench VARIANTS=vae" in index
 
@@ -300,7 +300,7 @@ def test_two_seeds_give_no_ranks(tmp_path):
     write_reports(tmp_path / "r", tmp_path)
     page = (tmp_path / "mnist.md").read_text()
     assert "| rank" not in page.replace("   ", " ")
-    assert "fewer than three seeds" in page
+    assert "Ranks and bold numbers need at least three seeds per variant" in page
 
 
 def test_a_number_that_the_evaluation_warned_of_is_marked(tmp_path):
@@ -356,7 +356,7 @@ def test_distances_by_two_judges_never_share_a_table(tmp_path):
     # The judge that is described is the one whose numbers are shown.
     assert "accuracy of 17.40%." in quality
     assert "1947" not in quality
-    assert re.search(r"same .*another judge .*same", row(against, "vae"))
+    assert re.search(r"same .*different classifier .*same", row(against, "vae"))
 
 
 def test_records_of_one_judge_are_known_by_its_digest_and_older_ones_by_what_it_measured(tmp_path):
@@ -513,8 +513,8 @@ def test_times_of_a_busy_machine_are_marked_with_a_footnote():
     idle = {"overrides": [], **load_details(0.4, 1.0, 1.0)}
     (section,) = sections([record("vae", details=idle), record("iwae", details=busy)])
     note = (
-        "§ Timed on a busy machine, so possibly slower than on an idle one: the load per core was up to 1.9, and the "
-        "sweep itself accounts for 1.0."
+        "§ Measured on a busy machine, so the time may be longer than on an idle one: the load per core was up to 1.9, "
+        "of which this benchmark accounts for 1.0."
     )
     for table in (board.leaderboard(section), board.cost(section)):
         for text in (table.markdown, table.html):

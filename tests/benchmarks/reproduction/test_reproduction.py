@@ -219,7 +219,7 @@ def test_less_than_a_tenth_of_the_recipe_is_too_short_to_judge_wherever_it_ends(
         found = records_of(reduced_vae_0=(likelihood, -50), reduced_vae_1=(likelihood, -50))
         nll, gap = judge(plan, found, {}, {})
         assert (nll.verdict, nll.mean) == ("too short to judge", -likelihood)
-        assert nll.reason == f"9% of the recipe, and {where}, what was expected of that"
+        assert nll.reason == f"9% of the recipe; {where}, the interval expected for this budget"
         assert verdict_of([nll, gap]) == "not run"
     # The full recipe, however short, is judged.
     plan.runs["full"]["vae"] = [Run(run.run_id, run.seed, 1) for run in plan.runs["full"]["vae"]]
@@ -285,7 +285,7 @@ def test_the_page_begins_with_a_count_and_lists_what_is_reproduced_first(tmp_pat
     rows = re.findall(r"^\| \[(\w+)\].*?\*+([a-z ]+)\*+ +\| 40 ", page, re.MULTILINE)
     assert rows == [("good", "reproduced"), ("bad", "missed"), ("none", "not run")]
     assert page.count("Recipe: little training") == 3
-    assert page.count("What explains the miss is not known") == 1
+    assert page.count("The reason for the miss is not known") == 1
     assert "`make reproduce TARGETS=none BUDGET=full`" in page
 
 
@@ -345,10 +345,10 @@ def test_a_target_costs_what_records_of_its_recipe_or_of_the_same_model_took_els
     assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 25), "records of the same model")
     # A record of the recipe itself, of whatever seed, says it better.
     found = costs.cost(asked, [alike, timed(first, 40, 30)])
-    assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 40), "its records")
+    assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 40), "records of the same recipe")
     assert (found.wall(ids, 1), found.wall(ids, 2), found.wall(ids[:1], 2), found.wall([], 2)) == (80, 40, 40, 0)
     wider = compose_seeds("vae", "digits", "smoke", [0], ["network.hidden=[9]", "training.epochs=2"])
-    assert costs.cost(asked, [timed(wider[0], 900, 800)]).known_from == "an estimate"
+    assert costs.cost(asked, [timed(wider[0], 900, 800)]).known_from == "the target's file"
 
 
 def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monkeypatch, capsys):
@@ -362,7 +362,7 @@ def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monke
     command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
     assert main([*command, "--targets", "quick"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^brief +full +1 +1 +9 min +9 min +an estimate$", shown, re.MULTILINE)
+    assert re.search(r"^brief +full +1 +1 +9 min +9 min +the target's file$", shown, re.MULTILINE)
     assert "lengthy" not in shown
     assert "untold" not in shown
     assert "1 run: 0 done, 1 to do, about 9 min with 1 at a time" in shown
@@ -375,7 +375,7 @@ def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monke
         path.unlink()
     only.pop("brief")
     assert main([*command, "--targets", "quick"]) == 2
-    assert "no target is known to end within 10 minutes" in capsys.readouterr().err
+    assert "no target is known to take at most 10 minutes" in capsys.readouterr().err
 
 
 def test_all_leaves_out_what_needs_something_unless_a_budget_is_named(tmp_path, monkeypatch, capsys):
@@ -387,7 +387,7 @@ def test_all_leaves_out_what_needs_something_unless_a_budget_is_named(tmp_path, 
     command = ["reproduce", "--dry", "--jobs", "1", "--results", str(tmp_path / "r")]
     assert main(command) == 0
     shown = capsys.readouterr()
-    assert "left out of all: special needs a GPU" in shown.err
+    assert "skipped: special needs a GPU" in shown.err
     assert re.findall(r"^(plain|special) +(\w+)", shown.out, re.MULTILINE) == [("plain", "reduced")]
     assert main([*command, "--budget", "full"]) == 0
     shown = capsys.readouterr().out
@@ -400,7 +400,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports"), "--jobs", "1"]
     command = ["reproduce", "--targets", "toy", *folders]
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "4 runs ended" in capsys.readouterr().out
+    assert "4 runs finished" in capsys.readouterr().out
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "reduced, 1 of 2 epochs (50%)" in page
     assert "reduced budget: one epoch" in page
@@ -415,7 +415,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
         assert "2 runs: 2 done" in capsys.readouterr().out
     assert main([*command, "--budget", "ablation"]) == 0
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "0 runs ended, 4 already done" in capsys.readouterr().out
+    assert "0 runs finished, 4 already done" in capsys.readouterr().out
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "| wider " in page
     assert (tmp_path / "reports" / "figures" / "reproduction-toy.png").exists() is False  # one epoch is no curve
@@ -428,7 +428,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     shutil.rmtree(made / "runs")
     capsys.readouterr()
     assert main([*command, "--budget", "reduced"]) == 0
-    assert "0 runs ended, 4 already done" in capsys.readouterr().out
+    assert "0 runs finished, 4 already done" in capsys.readouterr().out
     assert (tmp_path / "reports" / "reproduction.md").read_text() == page
     # By hand they can be run again, and one that cannot be read has to be.
     assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
@@ -494,11 +494,12 @@ def test_distances_by_two_judges_are_not_compared():
     elsewhere = dataclasses.replace(one, details={"limits_features": {"train": 1.72, "noise": 1946.9}})
     verdicts_by = {c.metric: c.verdict for c in compare(one, elsewhere, [one])}
     assert verdicts_by == {
-        "elbo": "equal", "fid_features": "not available: another judge", "precision": "not available: another judge"
+        "elbo": "equal", "fid_features": "not available: different classifier",
+        "precision": "not available: different classifier",
     }  # fmt: skip
     shipped, other = ({"details": judged["details"] | {"judge_digest": digest}} for digest in ("a", "b"))
     named = dataclasses.replace(one, **shipped)
     assert [c.verdict for c in compare(named, named, [named])] == ["equal"] * 3
     assert {c.verdict for c in compare(named, dataclasses.replace(one, **other), [named])} == {
-        "equal", "not available: another judge"
+        "equal", "not available: different classifier"
     }  # fmt: skip

@@ -249,7 +249,7 @@ def test_what_ended_badly_before_keeps_the_exit_status(tmp_path, capsys):
     command = ["bench", "--variants", "vae", "--datasets", "digits", "--profile", "smoke", "--jobs", "1", "--no-report"]
     command += ["--results", str(tmp_path), *SMALL, "training.learning_rate=1e30"]
     assert [main(command), main(command)] == [1, 1]
-    said = capsys.readouterr().out.partition("0 runs ended, 1 already done, 1 failed\n")[2]
+    said = capsys.readouterr().out.partition("0 runs finished, 1 already done, 1 failed\n")[2]
     assert "diverged: DivergenceError: the loss of epoch 1 is nan" in said
     assert "\nuse RETRY=1" in said
     assert read_records(tmp_path)[0][0].status == "diverged"

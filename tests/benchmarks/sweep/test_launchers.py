@@ -37,7 +37,7 @@ def test_a_launcher_runs_cells_to_the_records_they_have_without_one(tmp_path, ca
     capfd.readouterr()
     # Started again, nothing is handed over.
     assert main([*arguments, *SMALL, "variant.samples=2", *own]) == 0
-    assert "0 runs ended, 2 already done, 0 failed" in capfd.readouterr().out
+    assert "0 runs finished, 2 already done, 0 failed" in capfd.readouterr().out
 
 
 def test_a_cell_that_fails_in_a_launcher_is_a_failed_record(tmp_path, capfd, monkeypatch):

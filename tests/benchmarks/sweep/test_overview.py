@@ -25,7 +25,7 @@ def test_a_run_is_one_line_and_so_is_the_sweep():
         f"{VAE.run_id}   epoch 1/3, 6/12 steps, training ends in about 1 min 30 s, 5,230 images/s",
         f"{IWAE.run_id}  training the judge of digits, 300/2,343 steps",
         # 90 s are left of the one, 90 s of the other if it is as long, and 100 s of the third: 280 s for two at a time.
-        "0 of 3 runs ended, 2 running, at least 2 min 20 s left",
+        "0 of 3 runs finished, 2 running, at least 2 min 20 s left",
     ]
 
 
@@ -38,7 +38,7 @@ def test_one_run_needs_no_line_for_the_sweep():
 def test_before_the_first_run_the_sweep_says_what_it_does_itself():
     overview = Overview([VAE, IWAE], [], 1, None)
     overview.hear(None, Status("decoding CelebA", 640, 202599, "images"), 0)
-    assert overview.lines(0) == ["decoding CelebA, 640/202,599 images", "0 of 2 runs ended"]
+    assert overview.lines(0) == ["decoding CelebA, 640/202,599 images", "0 of 2 runs finished"]
     overview.started(VAE.run_id, 1)
     assert overview.lines(1)[0] == f"{VAE.run_id}  starting"
 
@@ -65,7 +65,7 @@ def test_a_sweep_learns_from_its_own_runs():
     overview.started(VAE.run_id, 0)
     overview.ended(VAE.run_id, record("vae"), 130)
     assert overview.left(130) == Left(260.0, True)
-    assert overview.lines(130) == ["1 of 3 runs ended, about 4 min 20 s left"]
+    assert overview.lines(130) == ["1 of 3 runs finished, about 4 min 20 s left"]
 
 
 def test_the_longest_run_bounds_the_end_of_runs_side_by_side():
@@ -80,7 +80,7 @@ def test_runs_that_end_badly_or_belong_to_another_process_are_counted_as_such():
         overview.started(cell.run_id, 0)
         overview.ended(cell.run_id, found, 5)
     overview.drop(BETA.run_id)
-    assert overview.lines(5) == ["2 of 2 runs ended (1 left to another process, 1 failed)"]
+    assert overview.lines(5) == ["2 of 2 runs finished (1 run by another process, 1 failed)"]
 
 
 @pytest.mark.parametrize("status", [Status("trained"), Status("evaluating")])

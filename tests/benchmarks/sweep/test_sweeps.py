@@ -90,7 +90,7 @@ def test_a_folder_without_records_takes_those_of_the_suite_and_says_so(tmp_path,
     *lines, last = capsys.readouterr().out.splitlines()
     assert all(": run, about " in line for line in lines[:2])
     assert last.startswith("about ")
-    assert last.endswith(f" similar runs; 2 runs by records that come with the suite, made on {device}")
+    assert last.endswith(f" similar runs; 2 runs estimated from records that come with the suite, made on {device}")
     # The folder's own come first.
     run(tmp_path / "mine", "vae", 0)
     assert bench(tmp_path / "mine", "--variants", "iwae,dip_vae", "--dry") == 0

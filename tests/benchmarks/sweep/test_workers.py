@@ -30,7 +30,7 @@ def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path, monkeypat
     ]
     assert len([line for line in lines if line.startswith(("[1/2]", "[2/2]")) and "elbo" in line]) == 2
     assert any(line.startswith(tuple(ids)) and ("epoch" in line or "evaluating" in line) for line in lines)
-    assert any(line.startswith("0 of 2 runs ended, 2 running") for line in lines)
+    assert any(line.startswith("0 of 2 runs finished, 2 running") for line in lines)
 
 
 def dies(*arguments):

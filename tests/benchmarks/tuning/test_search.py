@@ -82,7 +82,7 @@ def test_a_trial_that_ends_badly_is_named_and_never_the_best(setting, monkeypatc
     found = tune("beta_vae", "digits", "smoke", setting, trials=2, overrides=FAST)
     assert found.trials[0].score is None
     assert found.best != {"beta": 4.0}
-    assert "beta=4.0: ended badly (default)" in describe_search(found)
+    assert "beta=4.0: failed or diverged (default)" in describe_search(found)
 
 
 def test_what_is_searched_are_options_and_every_value_is_accepted():
@@ -105,7 +105,7 @@ def test_the_page_of_a_variant_shows_what_was_tried(found, setting, tmp_path):
     shutil.copytree(setting.results / "tuning" / "runs", setting.results / "runs", dirs_exist_ok=True)
     assert write_reports(setting.results, tmp_path) == []
     page = (tmp_path / "variants" / "beta_vae.md").read_text()
-    part = page.partition("## Options searched on digits")[2].partition("##")[0]
+    part = page.partition("## Tuning on digits")[2].partition("##")[0]
     for trial in found.trials:
         assert f"| beta = {trial.options['beta']} " in part
         assert f"| {trial.score:.2f} " in part
