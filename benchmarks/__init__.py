@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .library import (
+        Disentanglement,
         Evaluation,
         Evaluator,
         LatentMap,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         decode,
         denoise,
         denoising_gain,
+        disentanglement,
         encode,
         evaluate,
         few_label_accuracy,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         interpolate,
         latent_map,
         likelihoods,
+        load_factors,
         load_images,
         load_run,
         outlier_scores,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 # Those of benchmarks.library, which a test holds this list to.
 __all__ = [
+    "Disentanglement",
     "Evaluation",
     "Evaluator",
     "LatentMap",
@@ -51,6 +55,7 @@ __all__ = [
     "decode",
     "denoise",
     "denoising_gain",
+    "disentanglement",
     "encode",
     "evaluate",
     "few_label_accuracy",
@@ -60,6 +65,7 @@ __all__ = [
     "interpolate",
     "latent_map",
     "likelihoods",
+    "load_factors",
     "load_images",
     "load_run",
     "outlier_scores",

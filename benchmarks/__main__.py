@@ -314,6 +314,8 @@ def _data(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from benchmarks.records.record import REPRODUCTION
     from benchmarks.reporting import write_reports
+    from benchmarks.reproduction.published import published
+    from benchmarks.tuning.search import searched
     from variants.registry import documentation
 
     # Only the report command has these; a sweep's own report is plain.
@@ -326,7 +328,8 @@ def _report(options: argparse.Namespace) -> int:
         from benchmarks.reproduction.recipes import plans as plans_now
 
         plans = plans_now()
-    for message in write_reports(options.results, options.reports, baseline, html, documentation, plans):
+    found = write_reports(options.results, options.reports, baseline, html, documentation, plans, searched, published)
+    for message in found:
         print(message, file=sys.stderr)
     print(f"reports: {options.reports / ('index.html' if html else 'README.md')}")
     return 0

@@ -206,7 +206,8 @@ class EvaluationConfig:
     moved distances by 1.3 and 2.2% with random weights, the only ones that it could be tried with;
     ``probe_images`` the number of training images on whose codes classifiers and the mixture sampler are fitted;
     ``information_images`` the number of test images for mutual information where each pair of image and draw costs a
-    flow's inverse; elsewhere all pairs are one matrix product, and all ``images`` are used."""
+    flow's inverse; elsewhere all pairs are one matrix product, and all ``images`` are used; ``cluster_starts`` the
+    number of starts of k-means on codes, 0 for no clusters."""
 
     importance_samples: int = 100
     images: int | None = None
@@ -216,6 +217,7 @@ class EvaluationConfig:
     inception_precision: str = "fp32"
     probe_images: int = 10_000
     information_images: int = 1000
+    cluster_starts: int = added(0)
 
     def __post_init__(self) -> None:
         positive("evaluation.importance_samples", self.importance_samples)
@@ -227,6 +229,7 @@ class EvaluationConfig:
         one_of("evaluation.inception_precision", self.inception_precision, INCEPTION_PRECISIONS)
         positive("evaluation.probe_images", self.probe_images)
         positive("evaluation.information_images", self.information_images)
+        not_negative("evaluation.cluster_starts", self.cluster_starts)
 
 
 @dataclass

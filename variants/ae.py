@@ -53,8 +53,11 @@ class AE(Autoencoder):
 
     Deviations:
         1. Trained from random weights, not layer by layer as in Hinton & Salakhutdinov, who needed that at the time.
-        2. Squared error by default, so that the linear network is principal component analysis; they train their MNIST
-           autoencoder on the cross-entropy.
+
+    Defaults:
+        loss = squared_error: chosen here, so that the linear network is principal component analysis; Hinton &
+            Salakhutdinov train their MNIST autoencoder on the cross-entropy.
+        units = linear: chosen here, for the same reason.
     """
 
     Config = AEConfig

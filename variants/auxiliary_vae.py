@@ -83,17 +83,23 @@ class AuxiliaryVAE(Variant):
     References:
         Maaloe, Sonderby, Sonderby & Winther, *Auxiliary Deep Generative Models*, ICML 2016, section 2.2.
         https://arxiv.org/abs/1602.05473
+        The authors' code. https://github.com/larsmaaloee/auxiliary-deep-generative-models
 
     Deviations:
-        1. a has 32 dimensions, as many as the board's z; the authors' code gives both 100.
-        2. The board's network in place of two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
+        1. The board's network in place of two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
            encoder of the image, which also gives the mean and variance of z without a; a joins in a hidden layer after
            it, whose part in them begins at 0, so that training begins at the VAE with a variable a that tells nothing.
            Likewise p(a|x, z). The authors' code draws what gives means and variances from N(0, 0.001^2), beside batch
            normalisation, which the board's network does not have: the signal then stayed below the noise of z, and most
            dimensions of z were given up at once.
-        3. Unlabelled images alone: no class y, which the authors' semi-supervised code has.
-        4. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
+        2. Unlabelled images alone: no class y, which the authors' semi-supervised code has.
+        3. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
+
+    Defaults:
+        auxiliary = 32: chosen here, as many dimensions as the board's z; the authors' code gives both 100
+            (run_mnist.py).
+        context = 64: chosen here, without a search: the authors' code has no such numbers, see deviation 1.
+        hidden = 128: chosen here, without a search; the authors' code has two layers of 500 units for every density.
     """
 
     Config = AuxiliaryConfig

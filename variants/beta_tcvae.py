@@ -93,13 +93,20 @@ class BetaTCVAE(Variant):
     References:
         Chen, Li, Grosse & Duvenaud, *Isolating Sources of Disentanglement in VAEs*, NeurIPS 2018, eqs. 2-4 and appendix
         C. https://arxiv.org/abs/1802.04942
+        The authors' code. https://github.com/rtqichen/beta-tcvae
 
     Deviations:
-        1. The paper does not use MNIST; beta = 6 and weighted minibatches are what its authors ran on dSprites.
-        2. The stratified estimator gives 1 / N to each image's own entry and the special weight to the next image of
+        1. The stratified estimator gives 1 / N to each image's own entry and the special weight to the next image of
            the batch (appendix C.2). The authors' code strides over the flattened matrix, so that the first two columns
            have these weights instead.
-        3. A batch of one image has no other to stand for the rest: its own posterior is then the stratified q(z).
+        2. A batch of one image has no other to stand for the rest: its own posterior is then the stratified q(z).
+
+    Defaults:
+        alpha = 1.0: the authors' code (vae_quant.py), where the mutual information has the weight 1.
+        beta = 6.0: the authors' code, in the command of its README for dSprites and 3D faces; the paper does not use
+            MNIST.
+        gamma = 1.0: the authors' code (vae_quant.py, with its default --lambda-anneal off).
+        sampling = weighted: the authors' code, where --mss asks for "stratified".
     """
 
     Config = BetaTCVAEConfig

@@ -49,18 +49,22 @@ class ContractiveAE(AE):
         https://icml.cc/2011/papers/455_icmlpaper.pdf
         Hutchinson, *A Stochastic Estimator of the Trace of the Influence Matrix*, 1989.
         https://doi.org/10.1080/03610918908812806
+        The tutorial of the authors' laboratory, code/cA.py. https://github.com/lisa-lab/DeepLearningTutorials
 
     Deviations:
         1. The paper's encoder is one layer of sigmoid units whose weights the decoder shares, and deeper codes are
            stacked layer by layer, each contracted by itself. Here J is that of the whole encoder, and weights
            are not shared. ``network=linear`` is one layer.
-        2. lambda = 0.1 is what the tutorial of the authors' laboratory runs on MNIST, beside a cross-entropy summed
-           over pixels, as here.
-        3. Units are linear by default: sigmoid ones on top of the board's deep encoders saturated at its learning rate,
-           at lambda = 0 too, and every image had the same code. Without shared weights a smaller code and a larger
-           decoder evade a part of the penalty.
-        4. Where the encoder has batch normalisation, J is that of the encoder in evaluation, with running statistics:
+        2. Without shared weights a smaller code and a larger decoder evade a part of the penalty.
+        3. Where the encoder has batch normalisation, J is that of the encoder in evaluation, with running statistics:
            within a batch an image's code depends on the other images.
+
+    Defaults:
+        loss = cross_entropy: the authors' code (their laboratory's cA.py), summed over pixels as here.
+        units = linear: chosen here: sigmoid ones on top of the board's deep encoders saturated at its learning rate, at
+            lambda = 0 too, and every image had the same code.
+        contraction = 0.1: the authors' code (their laboratory's cA.py, on MNIST, for one layer of 500 sigmoid units).
+        jacobian = estimate: chosen here: one backward pass an image instead of one for each unit, without bias.
     """
 
     Config = ContractiveConfig

@@ -46,12 +46,17 @@ class DenoisingAE(AE):
         https://doi.org/10.1145/1390156.1390294
         Vincent et al., *Stacked Denoising Autoencoders*, JMLR 2010, section 3.3 (the three corruptions).
         https://jmlr.org/papers/v11/vincent10a.html
+        The tutorial of the authors' laboratory, code/dA.py. https://github.com/lisa-lab/DeepLearningTutorials
 
     Deviations:
         1. The papers train one wide layer at a time, of sigmoid units with tied weights, and stack them; here the
-           network is trained as one, and the code is small and linear (``units=sigmoid`` is an option).
-        2. The default of 25% masking noise is a choice, beside the 2008 paper's cross-entropy; the tutorial of the
-           authors' laboratory runs 30% on MNIST.
+           network is trained as one, and the code is small.
+
+    Defaults:
+        loss = cross_entropy: the paper (2008), and the authors' laboratory's dA.py.
+        units = linear: chosen here, as in ``ae``; the papers' units are sigmoid.
+        corruption = masking: the paper (2008, section 2.3).
+        strength = 0.25: chosen here, without a search; the authors' laboratory's dA.py has 0.3 on MNIST.
     """
 
     Config = DenoisingConfig

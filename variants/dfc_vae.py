@@ -38,11 +38,18 @@ class DFCVAE(Variant):
     References:
         Hou et al., *Deep Feature Consistent Variational Autoencoder*, WACV 2017, eqs. 3-5.
         https://arxiv.org/abs/1610.00291
+        The authors' code. https://github.com/houxianxu/DFC-VAE
 
     Deviations:
         1. The paper's layer loss is a mean over the layer's features beside a KL summed over dimensions, weighed 0.5 to
            1; that balance depends on VGG's scale. Here a mean is multiplied by D, so that both terms are sums over an
            image.
+
+    Defaults:
+        feature_weight = 1.0: the paper, and the authors' code (content_weight in main_cvae_content.lua), for the
+            formula has their 0.5; its factor D is chosen here, see deviation 1.
+        kl_weight = 1.0: the paper; the authors' code gives the KL no weight either, but sums it over the batch beside a
+            mean of the features (KLDCriterion.lua).
     """
 
     Config = DFCConfig

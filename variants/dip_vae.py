@@ -53,10 +53,15 @@ class DIPVAE(Variant):
     References:
         Kumar, Sattigeri & Balakrishnan, *Variational Inference of Disentangled Latent Concepts from Unlabeled
         Observations*, ICLR 2018, eqs. 6-7. https://arxiv.org/abs/1711.00848
+        Locatello et al., disentanglement_lib, the code of *Challenging Common Assumptions*, ICML 2019.
+        https://github.com/google-research/disentanglement_lib
 
-    Deviations:
-        1. The paper does not use MNIST; lambda_od = lambda_d = 10 is inside the range it searches. For form "i" it
-           recommends lambda_d = 10 lambda_od, for "ii" lambda_d = lambda_od.
+    Defaults:
+        form = ii: chosen here, without a search; the paper has both forms.
+        off_diagonal = 10.0: chosen here, inside the range that the paper searches, which does not use MNIST;
+            disentanglement_lib tries 1, 2, 5, 10, 20 and 50 (config/unsupervised_study_v1/sweep.py).
+        diagonal = 10.0: the paper, which recommends lambda_d = lambda_od for form "ii"; for "i", 10 lambda_od, which
+            has to be set.
     """
 
     Config = DIPVAEConfig

@@ -45,6 +45,9 @@ class FullCovarianceVAE(Variant):
         3. L' is a linear map of h, ``features`` numbers, divided by the number d of latent dimensions; Algorithm 2
            takes it from the encoder. With d^2 more outputs, drawn like the others, training began with so much noise
            in z that the decoder learned to do without most of it.
+
+    Defaults:
+        features = 64: chosen here, without a search: Algorithm 2 has no such numbers, see deviation 3.
     """
 
     Config = FullCovarianceConfig

@@ -48,10 +48,21 @@ class IAFVAE(Variant):
         Kingma et al., *Improving Variational Inference with Inverse Autoregressive Flow*, NeurIPS 2016, eqs. 10-14 and
         Algorithm 1. https://arxiv.org/abs/1606.04934
         Germain et al., *MADE*, ICML 2015. https://arxiv.org/abs/1502.03509
+        The authors' code. https://github.com/openai/iaf
+        Altosaar's implementation for MNIST. https://github.com/altosaar/variational-autoencoder
 
     Deviations:
         1. One stochastic layer with the board's network instead of the paper's ResNet with several.
         2. Reconstructions decode the image of the base's mean: the flow's own mean has no closed form.
+
+    Defaults:
+        steps = 2: chosen here, as in Altosaar's implementation; the authors' code has one step in each of many
+            stochastic layers (tf_train.py).
+        hidden = 128: chosen here, without a search; the authors' code has 160 feature maps (tf_train.py), Altosaar's
+            256 units.
+        context = 64: chosen here, without a search; the authors' code has as many as hidden feature maps, Altosaar's
+            128.
+        activation = elu: the authors' code (tf_utils/layers.py).
     """
 
     Config = IAFConfig

@@ -45,11 +45,19 @@ class InfoVAE(Variant):
     References:
         Zhao, Song & Ermon, *InfoVAE: Balancing Learning and Inference in Variational Autoencoders*, AAAI 2019, eq. 6
         and section 4. https://arxiv.org/abs/1706.02262
+        The first author's MMD-VAE on MNIST. https://github.com/ShengjiaZhao/MMD-Variational-Autoencoder
+        Another implementation, which says what the authors ran. https://github.com/trungnt13/odin-ai
 
     Deviations:
         1. The kernel is WAE's sum of seven inverse multiquadratics (:mod:`variants.parts.discrepancies`), the paper's
            is Gaussian; it leaves the divergence open.
-        2. lambda = 1000 makes the MMD term weigh as much as the others, as the paper asks of it (section 6).
+
+    Defaults:
+        alpha = 0.0: chosen here: the KL keeps the weight that the VAE gives it. odin-ai says that the authors had 0 on
+            MNIST (odin/bay/vi/autoencoder/info_vae.py); the first author's MMD-VAE has 1, no KL.
+        scale = 1000.0: chosen here: the MMD weighs about as much as the other terms, as the paper asks of lambda
+            (section 6). odin-ai says that the authors had 1000 on MNIST. The first author's MMD-VAE has 1 beside a mean
+            over pixels, 784 beside a sum (mmd_vae.py), with another kernel.
     """
 
     Config = InfoVAEConfig

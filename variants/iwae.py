@@ -40,6 +40,10 @@ class IWAE(Variant):
         https://arxiv.org/abs/1509.00519
         Tucker et al., *Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives*, ICLR 2019, eq. 8.
         https://arxiv.org/abs/1810.04152
+
+    Defaults:
+        samples = 5: the paper, Table 1, which has 5 and 50; 50 take ten times the decoder's work.
+        gradient = standard: the paper (Burda et al.).
     """
 
     Config = IWAEConfig

@@ -51,9 +51,14 @@ class MIWAE(Variant):
         https://arxiv.org/abs/1802.04537
 
     Deviations:
-        1. M = 2 and K = 5, twice the draws of ``iwae``. With the 64 draws of M = K = 8 a run takes more than ten times
-           as long as one of the VAE.
-        2. Form "ciwae" uses M K draws, so that all forms have one budget.
+        1. Form "ciwae" uses M K draws, so that all forms have one budget.
+
+    Defaults:
+        samples = 5: chosen here, the K of ``iwae``.
+        outer = 2: chosen here: twice the draws of ``iwae``; with the 64 draws of M = K = 8 a run takes more than ten
+            times as long as one of the VAE.
+        form = miwae: chosen here, without a search; the paper has all three.
+        beta = 0.5: chosen here, without a search: the middle between the two bounds.
     """
 
     Config = MIWAEConfig

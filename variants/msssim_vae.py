@@ -118,9 +118,12 @@ class MSSSIMVAE(Variant):
         1. L is the number of scales that the image allows, (window - 1) 2^(L - 1) < side: 3 for 64 pixels, 2 for 28.
            Of the paper's exponents of five scales the first L remain, divided by their sum.
         2. Images of fewer than 11 pixels a side have the largest odd window that fits, narrower alike.
-        3. The weight's unit, D, is a choice, since the balance between MS-SSIM and KL has no natural one.
-        4. A mean structure below 1e-6, as of an image and its negative, counts as 1e-6.
-        5. Colour images are compared channel by channel, and averaged.
+        3. A mean structure below 1e-6, as of an image and its negative, counts as 1e-6.
+        4. Colour images are compared channel by channel, and averaged.
+
+    Defaults:
+        weight = 1.0: chosen here, without a search, in units of D: the balance between MS-SSIM and KL has no natural
+            unit.
     """
 
     Config = MSSSIMConfig

@@ -79,8 +79,13 @@ def lookup(name: str) -> type[Variant]:
 
 
 def documentation(name: str) -> str | None:
-    """The docstring of the variant registered under ``name``; None where there is no such variant here."""
-    return inspect.getdoc(lookup(name)) if name in names() else None
+    """The docstring of the variant registered under ``name``, "" where it has none of its own; None where there is no
+    such variant here."""
+    if name not in names():
+        return None
+    # That of a base class describes another model.
+    own = vars(lookup(name)).get("__doc__")
+    return inspect.cleandoc(own).strip() if isinstance(own, str) else ""
 
 
 def discover() -> None:

@@ -80,13 +80,21 @@ class SparseAE(AE):
         Goodfellow, Bengio & Courville, *Deep Learning*, 2016, section 14.2.1 ("l1"). https://www.deeplearningbook.org
 
     Deviations:
-        1. Makhzani & Frey keep 10 to 70 of 1000 units on MNIST, from one linear layer with tied weights; the board's
-           code has 32 units, of which a quarter are kept. They let alpha be above 1; the default is 1.
-        2. "kl": Ng's weight of 3 stands beside half the squared error, so the default here is 6; rho = 0.1 is that of
-           his exercise on MNIST. His weight decay is the optimiser's (``training.weight_decay``), by default none.
+        1. Makhzani & Frey have one linear layer with tied weights and 1000 units; the board's code has 32 units.
+        2. "kl": Ng's weight decay is the optimiser's (``training.weight_decay``), by default none.
         3. The mean activation is the batch's, Ng's is that of all training images.
-        4. "l1": lambda has no published default; 0.1 is a choice. No bound is set on the decoder's weights, so that
-           smaller codes and larger weights can evade a part of the penalty.
+        4. "l1": no bound is set on the decoder's weights, so that smaller codes and larger weights can evade a part of
+           the penalty.
+
+    Defaults:
+        loss = squared_error: chosen here, as in ``ae``; Ng has half of it.
+        units = linear: the paper (Makhzani & Frey); form "kl" needs sigmoid ones.
+        form = k: chosen here, without a search, the first of the three.
+        k = null: chosen here: a quarter of the code's units; Makhzani & Frey keep 10 to 70 of 1000 on MNIST.
+        alpha = 1.0: chosen here: as many units in evaluation as in training; Makhzani & Frey let it be above 1.
+        l1_weight = 0.1: open in the paper; chosen here, without a search.
+        kl_weight = 6.0: the paper (Ng), whose weight of 3 stands beside half the squared error.
+        rho = 0.1: the paper (Ng), in his exercise on MNIST.
     """
 
     Config = SparseConfig

@@ -109,13 +109,19 @@ class StructuredVAE(Variant):
            tighter; p(x) and its estimate by importance weights are the same.
         2. q(u_L|x) is the encoder's output itself. As the prior's product with a message it could not be wider than
            the prior, and one level would not be the VAE.
-        3. The paper models natural images. Choices of this suite, not the paper's: the board's network, three levels of
-           the board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and messages that
-           all come from the last layer of one encoder.
+        3. The paper models natural images. Choices of this suite, not the paper's: the board's network, levels of the
+           board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and messages that all
+           come from the last layer of one encoder.
         4. Reconstructions and representations take every level's mean given that of the level above.
         5. z_l = max(0, 1 + u_l) in place of max(0, u_l): below the top the same model, whose mu_l takes up the 1; but
-           at first most units are above 0, where they have a gradient. This and the warm-up of the KL are choices of
-           this suite, without which levels and units were given up at the beginning.
+           at first most units are above 0, where they have a gradient. Without this choice of the suite's, units were
+           given up at the beginning.
+
+    Defaults:
+        levels = 3: chosen here, without a search.
+        hidden = 128: chosen here, without a search.
+        rectified = true: the paper, whose features are sparse.
+        kl_warmup = 0.1: chosen here: without it levels were given up at the beginning.
     """
 
     Config = StructuredConfig

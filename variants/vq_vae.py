@@ -73,11 +73,24 @@ class VQVAE(Variant):
         and appendix A.1. https://arxiv.org/abs/1711.00937
         van den Oord, Kalchbrenner & Kavukcuoglu, *Pixel Recurrent Neural Networks*, ICML 2016.
         https://arxiv.org/abs/1601.06759
+        The authors' code, sonnet/src/nets/vqvae.py and vqvae_example.ipynb. https://github.com/google-deepmind/sonnet
 
     Deviations:
         1. The prior is trained in the same steps as the model, on its codes of the moment, not after it.
-        2. K = 128 codes of 16 numbers for the small images of the boards; the paper uses 512 of 64.
-        3. Codes that fall out of use are revived; the paper does not say what becomes of them.
+        2. Codes that fall out of use are revived; the paper does not say what becomes of them.
+
+    Defaults:
+        codes = 128: chosen here for the small images of the boards, as in the Keras example (target ``vq-keras``); the
+            authors' example has 512.
+        code_size = 16: chosen here, likewise; the authors' example has 64.
+        commitment = 0.25: the authors' code (vqvae_example.ipynb).
+        codebook = ema: the paper, appendix A.1; the authors' code says that it mostly trains faster than the gradient,
+            which their example has.
+        decay = 0.99: the authors' code (vqvae_example.ipynb).
+        revive_below = 0.01: chosen here, without a search, see deviation 2.
+        prior_channels = 32: chosen here: with 64 channels and 3 layers a step took twice as long, for the same bound.
+        prior_layers = 2: chosen here, likewise.
+        initial_codes = normal: chosen here, without a search; the authors' code draws uniform ones.
     """
 
     Config = VQConfig

@@ -45,14 +45,19 @@ class WAEMMD(Autoencoder):
     References:
         Tolstikhin et al., *Wasserstein Auto-Encoders*, ICLR 2018, Algorithm 2 and section 4.
         https://arxiv.org/abs/1711.01558
+        The authors' code. https://github.com/tolstikhin/wae
 
     Deviations:
-        1. The squared error has weight 1, as in the paper's eq. 4. The authors' code, which made their pictures and
-           distances, multiplies it by 0.05 and has lambda = 10. Beside a plain sum that is lambda = 200 for pixels in
-           [0, 1] (MNIST), the default here, and 50 for CelebA, whose pixels are in [-1, 1] there, with four times the
-           squared error.
+        1. The squared error has weight 1, as in the paper's eq. 4; the authors' code multiplies it by 0.05 (wae.py).
         2. lambda is constant over training.
         3. The latent size is the board's, not the paper's 8 (MNIST) and 64 (CelebA).
+
+    Defaults:
+        mmd_weight = 200.0 (celeba 50.0): the authors' code, whose lambda is 10 (configs.py): beside a plain sum 200 for
+            pixels in [0, 1], and 50 for CelebA, whose pixels are in [-1, 1] there, with four times the squared error.
+            For CelebA that is the first version of their file; the newest has lambda = 100, which would be 500 here.
+        encoder = deterministic: the authors' code (configs.py), but without the noise, of standard deviation 0.01, that
+            it adds to the encoder's images in training.
     """
 
     Config = WAEConfig

@@ -1,7 +1,7 @@
 """Data sets: one file per source, where bytes come from, how they are verified and observed."""
 
 from .conditions import batches, condition_shape, hide_given, missing, observe_condition, scored
-from .dataset import CONDITIONS, Dataset, DatasetConfig, Split
+from .dataset import CONDITIONS, Dataset, DatasetConfig, Factor, Factors, Split
 from .loading import DOWNLOADED, load
 from .outliers import in_shape
 from .padding import cropped, with_zeros
@@ -15,6 +15,8 @@ __all__ = [
     "DOWNLOADED",
     "Dataset",
     "DatasetConfig",
+    "Factor",
+    "Factors",
     "Split",
     "batches",
     "cache_root",

@@ -20,9 +20,12 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "fashion_mnist": (),
     "digits": (),
     "celeba": ("image_size", "crop"),
-    "folder": ("path", "image_size", "channels", "validation_share", "test_share"),
-    "array": ("path", "labels", "validation_share", "test_share"),
+    "folder": ("path", "image_size", "channels", "validation_share", "test_share", "factors"),
+    "array": ("path", "labels", "validation_share", "test_share", "factors"),
+    "shapes": ("path", "image_size", "validation_share", "test_share"),
 }
+# Sources whose images lie where the user says.
+OWN_FILES = ("folder", "array")
 # Sources whose images have one size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
 # Options that say how images are observed, not which they are.
@@ -31,31 +34,71 @@ OBSERVED = (
     "output",
 )  # fmt: skip
 # Channels of sources that have no option for them.
-CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3}
+CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3, "shapes": 1}
 # Sources whose classes are known before they are loaded: how many there are.
-CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10}
+CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10, "shapes": 3}
+# Heights and widths that images of the source "shapes" can have, the last one those of dSprites too.
+SHAPES_SIDES = (32, 64)
 # Source -> the data set whose test images are outliers, where dataset.outliers does not say.
 DEFAULT_OUTLIERS = {"mnist": "fashion_mnist", "fashion_mnist": "mnist", "celeba": "fashion_mnist", "digits": "mnist"}
 
 
 @dataclass(frozen=True)
+class Factor:
+    """A factor of variation of the images: its ``name``, and the ``values`` that it takes, in order. A factor whose
+    values are numbers is ordered, one whose values are texts is not."""
+
+    name: str
+    values: tuple[float, ...] | tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values it takes."""
+        return len(self.values)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether its values are numbers."""
+        return not isinstance(self.values[0], str)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What is known to vary in some images: the ``kinds`` of factors, and which value of each an image has, ``values``
+    int64 (n, kinds)."""
+
+    kinds: tuple[Factor, ...]
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
 class Split:
     """``images``: uint8 (n, channels, height, width), in memory or on a memory map. ``labels``: int64 (n,) classes,
-    (n, attributes) in {0, 1}, or None."""
+    (n, attributes) in {0, 1}, or None. ``factors``: int64 (n, factors), which value of each factor of the data set an
+    image has, or None."""
 
     images: Tensor
     labels: Tensor | None
+    factors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def of(self, rows: slice | Tensor) -> Split:
+        """Those of its images, with all that is known of them; views where ``rows`` is a slice."""
+        labels, factors = (None if known is None else known[rows] for known in (self.labels, self.factors))
+        return Split(self.images[rows], labels, factors)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
     the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
-    class that the other splits do not have, where one was left out. ``unpadded``: the data set whose images zeros were
-    put around, None where there are none."""
+    classes that the other splits do not have, where any were left out. ``unpadded``: the data set whose images zeros
+    were put around, None where there are none. ``factors``: the factors of variation that are known of its images."""
 
     name: str
     title: str
@@ -66,12 +109,17 @@ class Dataset:
     classes: int = 0
     unpadded: Dataset | None = None
     left_out: Split | None = None
+    factors: tuple[Factor, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)"""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def factors_of(self, split: Split) -> Factors | None:
+        """What varies in the images of one of its splits; None where that is not known."""
+        return None if split.factors is None else Factors(self.factors, split.factors)
 
 
 @dataclass
@@ -85,13 +133,20 @@ class DatasetConfig:
     "threshold" is no draw: 1 from 128 on. ``train_on_validation`` adds the validation images
     to the training ones (60,000 instead of 50,000 for MNIST); validation then measures on training images.
 
+    ``no_split``: all images are trained on, and measured on, as work on clusters has it. Such numbers are not those of
+    held-out images.
+
     ``image_size``: images become squares of so many pixels; None keeps the size they have, which must then be one.
     ``crop``: the side of the centre crop before that, in pixels of CelebA's aligned 178x218 image.
 
     Your own images: ``path`` is a folder of image files, or an ``.npz``, ``.npy`` or IDX file, absolute or below the
-    data root. ``show_originals`` False keeps the data set's own images out of every picture, for those that may not be
-    passed on. ``labels``: the file with an array's labels, or the name of the labels in an ``.npz``. ``channels``: 1
-    reads a folder's images as grey, 3 as RGB. ``validation_share`` and ``test_share`` are cut off by a fixed shuffle.
+    data root; with source "shapes" it is the file of dSprites. ``show_originals`` False keeps the data set's own images
+    out of every picture, for those that may not be passed on. ``labels``: the file with an array's labels, or the name
+    of the labels in an ``.npz``. ``channels``: 1 reads a folder's images as grey, 3 as RGB. ``validation_share`` and
+    ``test_share`` are cut off by a fixed shuffle. ``factors``: what varies in the images, for metrics of
+    disentanglement: with a folder a CSV file, absolute or below the data root, that has a column "file" (paths below
+    the folder) and a column for each factor; the name of an array (n, factors) in an ``.npz``, "factors" if there is
+    one of that name.
 
     ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
     to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
@@ -109,6 +164,7 @@ class DatasetConfig:
     ``outliers`` names the data set whose test images are to be told from those of this one. "default" is Fashion-MNIST
     for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and none for your own images; "none" is none. ``left_out``
     is a class whose images are left out of training, validation and test; its test images are outliers, too.
+    ``normal_classes`` leaves out all classes but these, as one-class anomaly detection does.
     """
 
     name: str = ""
@@ -133,6 +189,9 @@ class DatasetConfig:
     pad: int | None = added(None)
     outliers: str = added("default")
     left_out: int | None = added(None)
+    normal_classes: list[int] | None = added(None)
+    no_split: bool = added(False)
+    factors: str | None = added(None)
 
     def __post_init__(self) -> None:
         check_observation(self.observation, self.scale, self.loss, self.loss_weight, self.output)
@@ -147,6 +206,8 @@ class DatasetConfig:
             raise ValueError(f"dataset.binarise={self.binarise} needs dataset.observation=bernoulli")
         if self.source:
             self._check_source_options()
+        if self.no_split and self.train_on_validation:
+            raise ValueError("dataset.train_on_validation has no effect with dataset.no_split=true")
         if self.image_size is not None:
             between("dataset.image_size", self.image_size, 4, 1024)
         if self.crop is not None:
@@ -159,7 +220,9 @@ class DatasetConfig:
         if self.channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1 (grey) or 3 (RGB), got {self.channels}")
         if self.left_out is not None:
-            self._check_left_out(self.left_out)
+            self._check_class("left_out", self.left_out)
+        if self.normal_classes is not None:
+            self._check_normal_classes(self.normal_classes)
         if self.condition != "none":
             why = "images given a condition are not told from outliers"
             without_effect("dataset.outliers", self.outliers, "default", why)
@@ -192,19 +255,31 @@ class DatasetConfig:
             return DEFAULT_OUTLIERS.get(self.source)
         return None if self.outliers == "none" else self.outliers
 
-    def _check_left_out(self, left_out: int) -> None:
-        not_negative("dataset.left_out", left_out)
+    def _check_class(self, option: str, of: int) -> None:
+        not_negative(f"dataset.{option}", of)
         if self.source == "celeba":
-            raise ValueError(f"dataset.left_out={left_out} needs classes, but celeba has attributes")
-        if left_out >= (classes := CLASSES.get(self.source, left_out + 1)):
+            raise ValueError(f"dataset.{option}={of} needs classes, but celeba has attributes")
+        if of >= (classes := CLASSES.get(self.source, of + 1)):
             raise ValueError(
-                f"dataset.left_out={left_out} is not a class of {self.source}: its classes are 0 to {classes - 1}"
+                f"dataset.{option}={of} is not a class of {self.source}: its classes are 0 to {classes - 1}"
             )
+
+    def _check_normal_classes(self, normal: list[int]) -> None:
+        if self.left_out is not None:
+            raise ValueError(
+                "dataset.left_out has no effect beside dataset.normal_classes, which leaves out the others"
+            )
+        for of in normal:
+            self._check_class("normal_classes", of)
+        if normal != sorted(set(normal)) or not normal:
+            raise ValueError(f"dataset.normal_classes must be one or more classes in rising order, got {normal}")
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)
-        if "path" in SOURCE_OPTIONS[self.source] and not self.path:
+        if self.source in OWN_FILES and not self.path:
             raise ValueError(f"source {self.source!r} needs dataset.path, where the images are")
+        if self.source == "shapes":
+            self._check_shapes()
         defaults = {option.name: option.default for option in dataclasses.fields(self)}
         for option in sorted({name for names in SOURCE_OPTIONS.values() for name in names}):
             given = getattr(self, option)
@@ -214,20 +289,28 @@ class DatasetConfig:
                     f"dataset.{option}={given} has no effect with source {self.source!r}, only with {', '.join(owners)}"
                 )
 
+    def _check_shapes(self) -> None:
+        if self.path is not None and self.image_size != SHAPES_SIDES[-1]:
+            raise ValueError(
+                f"dataset.path is for dSprites, whose images have {SHAPES_SIDES[-1]} pixels a side: set "
+                f"dataset.image_size={SHAPES_SIDES[-1]}, got {self.image_size}"
+            )
+        if self.image_size not in SHAPES_SIDES:
+            sides = " or ".join(map(str, SHAPES_SIDES))
+            raise ValueError(f"dataset.image_size must be {sides} with source 'shapes', got {self.image_size}")
 
-def partition(images: Tensor, labels: Tensor | None, sizes: tuple[int, ...]) -> list[Split]:
+
+def partition(images: Split, sizes: tuple[int, ...]) -> list[Split]:
     """Consecutive splits of the given sizes, views of ``images``."""
     ends = torch.tensor(sizes).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
-    return [Split(images[a:b], None if labels is None else labels[a:b]) for a, b in zip(starts, ends, strict=True)]
+    return [images.of(slice(a, b)) for a, b in zip(starts, ends, strict=True)]
 
 
-def train_and_validation(
-    images: Tensor, labels: Tensor | None, train_size: int, train_on_validation: bool
-) -> tuple[Split, Split]:
-    """Training images, then validation images, from one array that holds them in this order."""
-    train, validation = partition(images, labels, (train_size, len(images) - train_size))
-    return (Split(images, labels) if train_on_validation else train), validation
+def train_and_validation(images: Split, train_size: int, train_on_validation: bool) -> tuple[Split, Split]:
+    """Training images, then validation images, from one split that holds them in this order."""
+    train, validation = partition(images, (train_size, len(images) - train_size))
+    return (images if train_on_validation else train), validation
 
 
 def shares(count: int, config: DatasetConfig) -> tuple[Tensor, tuple[int, int, int]]:
@@ -244,9 +327,14 @@ def shares(count: int, config: DatasetConfig) -> tuple[Tensor, tuple[int, int, i
 
 
 def splits_of(
-    config: DatasetConfig, images: Tensor, labels: Tensor | None, sizes: tuple[int, ...], sha256: str, classes: int
+    config: DatasetConfig,
+    images: Split,
+    sizes: tuple[int, ...],
+    sha256: str,
+    classes: int,
+    factors: tuple[Factor, ...] = (),
 ) -> Dataset:
-    """The data set whose images are in the order training, validation, test."""
-    learning, test = partition(images, labels, (sizes[0] + sizes[1], sizes[2]))
-    train, validation = train_and_validation(learning.images, learning.labels, sizes[0], config.train_on_validation)
-    return Dataset(config.name, config.title, train, validation, test, sha256, classes)
+    """The data set whose ``images`` are in the order training, validation, test."""
+    learning, test = partition(images, (sizes[0] + sizes[1], sizes[2]))
+    train, validation = train_and_validation(learning, sizes[0], config.train_on_validation)
+    return Dataset(config.name, config.title, train, validation, test, sha256, classes, factors=factors)

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.data.dataset import Dataset, DatasetConfig
-from benchmarks.data.outliers import leave_out
+from benchmarks.data.outliers import keep_only, leave_out
 from benchmarks.data.padding import padded
 from benchmarks.data.readers.array import load_array
 from benchmarks.data.readers.celeba import load_celeba
 from benchmarks.data.readers.digits import load_digits
 from benchmarks.data.readers.folder import load_folder
 from benchmarks.data.readers.idx_images import load_fashion_mnist, load_mnist
+from benchmarks.data.readers.shapes import load_shapes
+from benchmarks.data.splits import unsplit
 from benchmarks.errors import UserError
 from variants.options import unknown
 
@@ -23,18 +25,23 @@ LOADERS: dict[str, Callable[..., Dataset]] = {
     "celeba": load_celeba,
     "folder": load_folder,
     "array": load_array,
+    "shapes": load_shapes,
 }
 # Those of LOADERS that download what is not below the root.
 DOWNLOADED = ("mnist", "fashion_mnist")
 
 
 def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
-    """Load and verify a data set below ``root``, without the class that is left out. Raises ``UserError`` where it
+    """Load and verify a data set below ``root``, without the classes that are left out. Raises ``UserError`` where it
     cannot be had: with ``download`` false, where it does not lie there."""
     if config.source not in LOADERS:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
     options = {"download": download} if config.source in DOWNLOADED else {}
     data = LOADERS[config.source](config, root, **options)
+    if config.no_split:
+        data = unsplit(data)
     if config.left_out is not None:
         data = leave_out(data, config.left_out)
+    elif config.normal_classes is not None:
+        data = keep_only(data, config.normal_classes)
     return data if config.pad is None else padded(data, config.pad)

@@ -1,9 +1,10 @@
-"""Images that a model is not trained for: those of another data set, or of a class that is left out of training."""
+"""Images that a model is not trained for: those of another data set, or of classes that are left out of training."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,39 +23,54 @@ def leave_out(data: Dataset, left_out: int) -> Dataset:
     The digest is another one, so that nothing made from all classes (features, a classifier as judge or teacher) is
     used for it. Raises :class:`UserError` where there is no such class, or nothing is left.
     """
-    option = f"dataset.left_out={left_out}"
+    return _without(data, f"dataset.left_out={left_out}", [left_out], [left_out], f"without class {left_out}")
+
+
+def keep_only(data: Dataset, normal: Sequence[int]) -> Dataset:
+    """``data`` with the images of the classes ``normal`` alone, as :func:`leave_out` does with the others."""
+    others = sorted(set(range(data.classes)) - set(normal))
+    which = f"class {normal[0]} only" if len(normal) == 1 else f"classes {', '.join(map(str, normal))} only"
+    return _without(data, f"dataset.normal_classes=[{','.join(map(str, normal))}]", normal, others, which)
+
+
+def _without(data: Dataset, option: str, named: Sequence[int], left_out: Sequence[int], which: str) -> Dataset:
+    """``data`` without the classes ``left_out``; ``option`` gave the classes ``named``, of which there must be
+    images."""
     labels = data.train.labels
     if labels is None or data.test.labels is None or labels.dim() != 1:
         raise UserError(
             f"{option} needs one class label per image, but {data.name} has "
             f"{'no labels' if labels is None else 'several labels per image'}"
         )
-    if left_out >= data.classes:
+    if max(named) >= data.classes:
         raise UserError(f"{option} is not a class of {data.name}: its classes are 0 to {data.classes - 1}")
     parts = {"training": data.train, "validation": data.validation, "test": data.test}
-    of_class = {name: _part(split, left_out, inside=True) for name, split in parts.items()}
+    for name in ("training", "test"):
+        for of in named:
+            if not len(_part(parts[name], [of], inside=True)):
+                raise UserError(f"{option}: {data.name} has no {name} images of that class")
     kept = {name: _part(split, left_out, inside=False) for name, split in parts.items()}
-    for name, split in parts.items():
-        if name != "validation" and not len(of_class[name]):
-            raise UserError(f"{option}: {data.name} has no {name} images of that class")
-        if len(of_class[name]) == len(split):
+    for name, split in kept.items():
+        if not len(split):
             raise UserError(f"{option} leaves {data.name} without {name} images")
+    outliers = _part(data.test, left_out, inside=True)
+    if not len(outliers):
+        raise UserError(f"{option} leaves out nothing of {data.name}: every test image is of a normal class")
     return dataclasses.replace(
         data,
-        title=f"{data.title}, without class {left_out}",
-        sha256=hashlib.sha256(f"{data.sha256} without class {left_out}".encode()).hexdigest(),
+        title=f"{data.title}, {which}",
+        sha256=hashlib.sha256(f"{data.sha256} {which}".encode()).hexdigest(),
         train=kept["training"],
         validation=kept["validation"],
         test=kept["test"],
-        left_out=of_class["test"],
+        left_out=outliers,
     )
 
 
-def _part(split: Split, name: int, inside: bool) -> Split:
-    """The images of a split that are of one class, or not of it."""
+def _part(split: Split, classes: Sequence[int], inside: bool) -> Split:
+    """The images of a split that are of some classes, or not of them."""
     assert split.labels is not None
-    rows = (split.labels == name) == inside
-    return Split(split.images[rows], split.labels[rows])
+    return split.of(torch.isin(split.labels, torch.tensor(classes, dtype=split.labels.dtype)) == inside)
 
 
 def in_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -19,7 +19,7 @@ def padded(data: Dataset, side: int) -> Dataset:
         raise UserError(f"dataset.pad={side} is smaller than the images of {data.name}, {height}x{width}")
 
     def larger(split: Split) -> Split:
-        return Split(with_zeros(split.images, side), split.labels)
+        return dataclasses.replace(split, images=with_zeros(split.images, side))
 
     return dataclasses.replace(
         data,

@@ -12,7 +12,10 @@ BINARISATION_SEED = 20160229
 
 
 def observe_training(images: Tensor, config: DatasetConfig) -> Tensor:
-    """A training batch (batch, channels, height, width), float32: bytes / 255, or a fresh Bernoulli draw of that."""
+    """A training batch (batch, channels, height, width), float32: bytes / 255, their threshold, or a fresh Bernoulli
+    draw of them."""
+    if config.binarise == "threshold":
+        return (images >= 128).float()
     if config.binarise != "dynamic":
         return images.float().div_(255)
     # u < p, with p to the nearest of 2^16 steps (0 and 255 stay certain) and four u from every 64-bit draw. On a CPU,
@@ -34,7 +37,8 @@ def observe_evaluation(images: Tensor, config: DatasetConfig, count: int | None 
 
 
 def training_images(images: Tensor, config: DatasetConfig) -> Tensor:
-    """Training images, uint8, as the loop is given them: binarised here where that is done once and for all."""
-    if config.binarise in ("none", "dynamic"):
+    """Training images, uint8, as the loop is given them: drawn here where that is done once and for all. A threshold is
+    no draw and is taken of every batch, so that images on a memory map stay there."""
+    if config.binarise != "fixed":
         return images
     return observe_evaluation(images, config).mul_(255).to(torch.uint8)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import EvaluationConfig
-from benchmarks.data import batches, scored
+from benchmarks.data import Factors, batches, scored
 from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.objective import mean_objective
@@ -90,7 +90,8 @@ class EvaluationData:
     seen likewise, on whose codes classifiers and samplers are fitted; there may be none (0, ...). ``spaces``: feature
     spaces by name, or the reason why there is none. ``condition`` and ``probe_condition`` are those of the images, for
     conditional models: no other model sees a label. ``training_images`` is the size of the training split.
-    ``outliers``: sets of them by name, or the reason why there is none."""
+    ``outliers``: sets of them by name, or the reason why there is none. ``factors`` are those of the test images, where
+    they are known."""
 
     x: Tensor
     labels: Tensor | None
@@ -101,6 +102,7 @@ class EvaluationData:
     probe_condition: Tensor | None = None
     training_images: int | None = None
     outliers: Mapping[str, Outliers | str] = field(default_factory=dict)
+    factors: Factors | None = None
 
 
 class Context:
@@ -118,9 +120,9 @@ class Context:
         :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
         ``condition``: one that is.
         ``discrete_latent``: a code by ``discrete_code``. ``training_images``: the probe images; ``classes``: one label
-        for each image of both. ``generated_images``,
-        ``reconstructions``: finite ones. ``outliers_<name>``: the set of that name. Any other need is the name of a
-        feature space.
+        for each image of both; ``test_classes``: for each test image. ``cluster_starts``: that they are not 0.
+        ``factors``: those of the test images. ``generated_images``, ``reconstructions``: finite ones.
+        ``outliers_<name>``: the set of that name. Any other need is the name of a feature space.
         """
         if need in PROPERTIES:
             return self.variant.unavailable().get(need)
@@ -140,6 +142,13 @@ class Context:
                 return "the data set has no classes"
             classes = len(self.data.probe_labels.unique())  # type: ignore[union-attr]
             return None if classes > 1 else "the training images that were looked at are all of one class"
+        if need == "test_classes":
+            labels = self.data.labels
+            return None if labels is not None and labels.dim() == 1 else "the data set has no classes"
+        if need == "cluster_starts":
+            return None if self.config.cluster_starts else "evaluation.cluster_starts is 0"
+        if need == "factors":
+            return None if self.data.factors is not None else "the factors of variation are not known"
         if need == "generated_images":
             if reason := self.missing("prior"):
                 return reason

@@ -3,6 +3,7 @@
 The calls are also names of ``benchmarks`` itself: ``from benchmarks import fit, load_run, evaluate``.
 """
 
+from .factors import Disentanglement, disentanglement, load_factors
 from .fitting import fit
 from .images import load_images
 from .latent import (
@@ -23,6 +24,7 @@ from .runs import Run, load_run, save
 from .tasks import auroc, compression, corrupt, denoise, denoising_gain, few_label_accuracy, outlier_scores
 
 __all__ = [
+    "Disentanglement",
     "Evaluation",
     "Evaluator",
     "LatentMap",
@@ -34,6 +36,7 @@ __all__ = [
     "decode",
     "denoise",
     "denoising_gain",
+    "disentanglement",
     "encode",
     "evaluate",
     "few_label_accuracy",
@@ -43,6 +46,7 @@ __all__ = [
     "interpolate",
     "latent_map",
     "likelihoods",
+    "load_factors",
     "load_images",
     "load_run",
     "outlier_scores",

@@ -43,7 +43,7 @@ def image_bytes(images: Array, shape: tuple[int, int, int] | None = None, name: 
     (n, height, width), (n, channels, height, width) or (n, height, width, channels) with 1 or 3 channels. Where the
     ``shape`` of one image is given, that image alone, too. Raises :class:`UserError` for other values and shapes.
     """
-    array = _array(images, name)
+    array = as_array(images, name)
     # One image alone; a grey one may lack its channel.
     if shape is not None and array.shape in (shape, shape[1:] if shape[0] == 1 else shape):
         array = array[None]
@@ -64,7 +64,7 @@ def image_bytes(images: Array, shape: tuple[int, int, int] | None = None, name: 
 def label_tensor(labels: Array, count: int, name: str = "labels") -> Tensor:
     """The labels of ``count`` images, int64 (n,) classes or (n, attributes), on the CPU. Raises :class:`UserError` for
     another number of them, and for what is no whole number from 0."""
-    array = _array(labels, name)
+    array = as_array(labels, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or len(array) != count:
@@ -76,7 +76,8 @@ def label_tensor(labels: Array, count: int, name: str = "labels") -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array).astype(np.int64))
 
 
-def _array(values: Any, name: str) -> np.ndarray:
+def as_array(values: Any, name: str) -> np.ndarray:
+    """What a user gave as a NumPy array. Raises :class:`UserError` for what is neither one nor a tensor."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         # NumPy has no bfloat16.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import EvaluationConfig
-from benchmarks.data import Dataset, Split, data_root, feature_cache
+from benchmarks.data import Dataset, Factors, Split, data_root, feature_cache
 from benchmarks.data.dataset import SIDES
 from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
@@ -26,6 +26,7 @@ from benchmarks.evaluation.judges.network import feature_network, shipped_judge
 from benchmarks.evaluation.judges.shipped import SOURCES
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.representation import subset
+from benchmarks.library.factors import known_factors
 from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.latent import model_pixels, observed
 from benchmarks.library.randomness import drawn_from, kept_random_numbers
@@ -49,6 +50,7 @@ def evaluate(
     train_images: Array | None = None,
     train_labels: Array | None = None,
     outliers: Array | None = None,
+    factors: Factors | Array | None = None,
     judge: str | None = None,
     inception: bool = False,
     seed: int = 0,
@@ -61,6 +63,7 @@ def evaluate(
     With ``images`` it is measured on these: likelihoods, reconstruction, samples beside the images, and with ``labels``
     what codes know of the class. Classifiers and the mixture sampler are fitted on ``train_images``, by default those
     that the run was trained on where they can be had. ``outliers`` are images of another kind, to be told from these.
+    ``factors`` are the factors of variation of the images, as `disentanglement` takes them.
 
     ``judge``: whose features sample quality is measured in: "mnist", "fashion_mnist" or "digits", the judges of these
     boards; "train", a classifier that is trained on the training images and their labels (minutes, once; it is cached);
@@ -84,7 +87,7 @@ def evaluate(
     if images is None:
         if not isinstance(model, Run):
             raise UserError("a model without a run has no data set of its own: give images")
-        if any(given is not None for given in (labels, train_images, train_labels, outliers, judge)):
+        if any(given is not None for given in (labels, train_images, train_labels, outliers, factors, judge)):
             raise UserError("without images a run is measured as on its board: give images, too, or leave out the rest")
         return _on_board(model, config, device)
     x, condition = observed(model, images, labels if variant.conditional else None)
@@ -92,6 +95,7 @@ def evaluate(
     targets = None if labels is None else label_tensor(labels, len(pixels))
     if len(pixels) < 2:
         raise UserError(f"two images or more are needed, got {len(pixels)}")
+    known = None if factors is None else known_factors(factors, len(pixels))
     training = _training(model, train_images, train_labels)
     probe, probe_labels, probe_condition = x[:0], None, None
     if training is not None:
@@ -104,9 +108,8 @@ def evaluate(
             "features": _judge(model, judge, pixels, targets, training, device),
             "inception": _inception(pixels, config, device),
         }
-        data = EvaluationData(
-            x, targets, probe, probe_labels, spaces, condition, probe_condition, count, _outliers(model, outliers)
-        )
+        others = _outliers(model, outliers)
+        data = EvaluationData(x, targets, probe, probe_labels, spaces, condition, probe_condition, count, others, known)
         found = measured(variant, data, config, seed, short_of_memory=True)
     for space in spaces.values():
         if isinstance(space, FeatureSpace):

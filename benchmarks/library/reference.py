@@ -36,7 +36,7 @@ SECTIONS = (
     Section(
         "Train, load, save",
         "benchmarks",
-        ("fit", "load_run", "save", "Run", "load_images"),
+        ("fit", "load_run", "save", "Run", "load_images", "load_factors", "data.Factors", "data.Factor"),
         "`from benchmarks import fit, load_run, evaluate`: each name is imported when it is first used. A call that "
         "takes a `model` takes what `fit` and `load_run` return, or a `variants.Variant` that was built by hand. "
         "Errors that the caller can mend are `benchmarks.errors.UserError`, a `ValueError` of one line. An `Array` is "
@@ -54,7 +54,10 @@ SECTIONS = (
     Section(
         "What a code is good for",
         "benchmarks",
-        ("few_label_accuracy", "outlier_scores", "auroc", "corrupt", "denoise", "denoising_gain", "compression"),
+        (
+            "few_label_accuracy", "outlier_scores", "auroc", "corrupt", "denoise", "denoising_gain", "compression",
+            "disentanglement", "Disentanglement",
+        ),
     ),
     Section(
         "Options",

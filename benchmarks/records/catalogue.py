@@ -13,6 +13,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -110,7 +111,8 @@ _complete: tuple[set[str], str] | None = None
 
 
 def register(family: Family) -> Family:
-    """Enter a family. Raises ``ValueError`` where its name, or that of one of its metrics, is taken."""
+    """Enter a family. Raises ``ValueError`` where its name, or that of one of its metrics, is taken, and for a sentence
+    that a board could not complete."""
     if family.name in _families:
         first = inspect.getsourcefile(_families[family.name].compute)
         raise ValueError(f"family {family.name!r} is already registered (its compute is in {first})")
@@ -118,6 +120,13 @@ def register(family: Family) -> Family:
         for name in family.metrics:
             if name in other.metrics:
                 raise ValueError(f"metric {name!r} of family {family.name!r} is already one of family {other.name!r}")
+    try:
+        family.sentence.format_map(defaultdict(str))
+    except (ValueError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"family {family.name!r}: the sentence {family.sentence!r} cannot be completed ({error}): in braces stands "
+            "an option of the evaluation, and {{ and }} are braces"
+        ) from None
     _families[family.name] = family
     return family
 

@@ -29,14 +29,12 @@ def configuration_hash(config: Mapping[str, Any]) -> str:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved configuration with what does not affect the result set to the same value everywhere: the data set's
-    title and path, and the folder of its file of labels."""
+    title and path, and the folders of its files of labels and factors."""
     dataset = config.get("dataset", {})
-    labels = dataset.get("labels")
-    same = {
-        "title": _FIRST_TITLES.get(dataset.get("name"), ""),
-        "path": None,
-        "labels": PurePath(labels).name if isinstance(labels, str) else labels,
-    }
+    same = {"title": _FIRST_TITLES.get(dataset.get("name"), ""), "path": None}
+    for key in ("labels", "factors"):
+        file = dataset.get(key)
+        same[key] = PurePath(file).name if isinstance(file, str) else file
     return {**config, "dataset": dataset | {key: value for key, value in same.items() if key in dataset}}
 
 

@@ -51,6 +51,9 @@ LOAD = "load"
 OWN_CODE = "variant_code_sha256"
 # The detail with the (channels, height, width) of an image; records of earlier versions have none.
 IMAGE_SHAPE = "image_shape"
+# The detail with the names of the factors, the number of images and of restarts behind scores of disentanglement, and
+# their "spread", score -> standard deviation over restarts.
+DISENTANGLEMENT = "disentanglement"
 # Details that begin with it and end with the name of a family of metrics: what to read its numbers against.
 REFERENCE = "reference_"
 # The detail with numbers of weights on the way: {"objective@5": 14.8}, after 5 epochs, or steps of a budget in steps.

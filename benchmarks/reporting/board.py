@@ -371,9 +371,7 @@ def protocol(section: Section) -> str:
         *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{_length(training)}, batches of {escape(training.get('batch_size'))}, "
-            f"{escape(training.get('optimiser'))} at {escape(training.get('learning_rate'))} "
-            f"({escape(training.get('schedule'))}), {escape(training.get('precision'))}{_compiled(section)}",
+            f"{budget(training)}, {escape(training.get('precision'))}{_compiled(section)}",
         ],
         ["importance samples", f"K = {record.importance_samples} an image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
@@ -402,17 +400,32 @@ def _training_loss(dataset: Mapping[str, Any]) -> str:
 def _outliers(section: Section) -> str:
     """Which images were told from test images, by the records' details; "" for none."""
     named = set()
-    for setting, before in (("dataset", "test images of "), ("class", "test images of the left-out class ")):
+    for setting, fact, before in (
+        ("dataset", "dataset", "test images of "),
+        ("class", "class", "test images of the left-out class "),
+        ("class", "normal_classes", "test images of all classes but "),
+    ):
         found = [r.details.get(f"outliers_{setting}") for r in section.records]
-        named |= {
-            f"{before}{escape(str(entry[setting]))}" for entry in found if isinstance(entry, dict) and setting in entry
-        }
+        named |= {f"{before}{escape(str(entry[fact]))}" for entry in found if isinstance(entry, dict) and fact in entry}
     return "; ".join(sorted(named))
+
+
+def budget(training: Mapping[str, Any]) -> str:
+    """Length, batches and optimiser of a run."""
+    return (
+        f"{_length(training)}, batches of {escape(training.get('batch_size'))}, {escape(training.get('optimiser'))} at "
+        f"{escape(training.get('learning_rate'))} ({escape(training.get('schedule'))})"
+    )
 
 
 def _length(training: Mapping[str, Any]) -> str:
     steps = training.get("steps")
-    return f"{escape(training.get('epochs'))} epochs" if steps is None else f"{escape(steps)} steps"
+    return f"{count(training.get('epochs'))} epochs" if steps is None else f"{count(steps)} steps"
+
+
+def count(value: Any) -> str:
+    """A number of a configuration, with commas; whatever else stands in its place."""
+    return f"{value:,}" if isinstance(value, int) else escape(value)
 
 
 def _other_data(section: Section) -> str:

@@ -44,6 +44,11 @@ def code(text: object, limit: int = 300) -> str:
     return "`" + re.sub(r"(\\*)\|", r"\1\1\\|", line) + "`"
 
 
+def inline(text: str) -> str:
+    """Text of a docstring as Markdown: Sphinx's roles and double backticks become inline code."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
+
+
 def argument(text: str) -> str:
     """A value from a record for a command that people copy; in quotes unless it is one plain word."""
     return text if re.fullmatch(r"[\w.,:/+@%=-]+", text, re.ASCII) else quoted([text])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.errors import UserError
 from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
 from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
@@ -18,10 +20,10 @@ from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.html import as_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
-from benchmarks.reporting.reading import glossary, guide
+from benchmarks.reporting.reading import glossary, guide, published
 from benchmarks.reporting.rows import Row, Section, data_title, sections, shows_originals
 from benchmarks.reporting.style import own_settings
-from benchmarks.reproduction.targets import Plan
+from benchmarks.reproduction.targets import Plan, Published
 
 # Measured by `make speed`.
 SPEED = "speed.md"
@@ -40,6 +42,16 @@ HIDDEN_RECONSTRUCTIONS = (
 Block = str | Table
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside a data set's rows: sections of earlier results, published numbers, and the page with the
+    recipes of these, where there is one."""
+
+    before: list[Section]
+    published: Sequence[Published]
+    recipes: str | None
+
+
 @own_settings()
 def write_reports(
     results: Path,
@@ -48,14 +60,17 @@ def write_reports(
     html: bool = False,
     describe: variant_pages.Describe = lambda name: None,
     plans: Sequence[Plan] = (),
+    searched: variant_pages.Searched = lambda name: {},
+    find_published: published.Find = lambda dataset: (),
 ) -> list[str]:
     """Write ``reports``/README.md, one page a data set and one a variant, with their pictures, and one of paper targets
     where there are ``plans``; returns messages about records, files and pictures that were left out.
 
     With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes an HTML file for
-    each page, too. ``describe`` gives a variant's docstring by its name. A pure function of the records: the same ones
-    give the same bytes. Raises :class:`UserError`, before anything is written, where a file of the user's is in the way
-    or ``reports`` cannot be written.
+    each page, too. ``describe`` gives a variant's docstring by its name, ``searched`` the values that
+    ``make tune`` tries for its options, ``find_published`` what papers report of a data set. A pure function of the
+    records: the same ones give the same bytes. Raises :class:`UserError`, before anything is written, where a file of
+    the user's is in the way or ``reports`` cannot be written.
     """
     output, files = Output(reports), SideFiles(results)
     records, messages = read_records(results)
@@ -82,15 +97,26 @@ def write_reports(
     wide = {}
     for dataset, parts in boards.items():
         name = board.page_file(dataset)
-        blocks = _board_blocks(dataset, parts, before, files, output)
+        reported, more = _found(find_published, dataset)
+        messages += more
+        beside = Beside(before, reported, reproduction.FILE if plans else None)
+        blocks = _board_blocks(dataset, parts, beside, files, output)
         output.page(name, _page([block.markdown if isinstance(block, Table) else block for block in blocks]))
         wide[name] = _page([block.html if isinstance(block, Table) else block for block in blocks])
     searches, more = read_searches(results)
     messages += more
-    variant_pages.add_pages(every, files, output, describe, searches)
+    variant_pages.add_pages(every, files, output, describe, searched, searches)
     pictures = output.pictures.keys() | _pictures_of(reports, measured)
     output.write(as_html(output.pages | wide | measured, pictures) if html else None)
     return messages + files.messages + output.messages
+
+
+def _found(find: published.Find, dataset: str) -> tuple[Sequence[Published], list[str]]:
+    """What papers report of a data set, and messages: a mistake in a target takes nothing else from the board."""
+    try:
+        return find(dataset), []
+    except UserError as error:
+        return (), [f"published numbers of {dataset} left out: {error}"]
 
 
 def _most_seeds(parts: list[Section]) -> int:
@@ -116,9 +142,7 @@ def _page(blocks: Sequence[str]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _board_blocks(
-    dataset: str, parts: list[Section], before: list[Section], files: SideFiles, output: Output
-) -> list[Block]:
+def _board_blocks(dataset: str, parts: list[Section], beside: Beside, files: SideFiles, output: Output) -> list[Block]:
     """The blocks of a data set's page. A page of all rows' pictures is added beside it."""
     blocks: list[Block] = [GENERATED, f"# {escape(data_title(parts[0].any_record))}", "[All boards](README.md)"]
     every: list[str] = []
@@ -126,8 +150,8 @@ def _board_blocks(
         # Only a data set measured under several profiles or budgets needs headings to tell them apart.
         name = f"{dataset}-{section.profile}" + (f"-{number}" if number else "")
         heading = f"## {escape(section_heading(parts, number))}"
-        shown, of_all = _section_blocks(section, name, files, output)
-        blocks += [heading, board.protocol(section), *shown, *compared(section, before)]
+        shown, of_all = _section_blocks(section, name, beside, files, output)
+        blocks += [heading, board.protocol(section), *shown, *compared(section, beside.before)]
         every += [heading, *of_all] if of_all else []
     if every:
         title = f"# {escape(data_title(parts[0].any_record))}: pictures of every row"
@@ -145,7 +169,9 @@ def section_heading(parts: list[Section], number: int) -> str:
     return title + (f", {same.index(number) + 1}" if len(same) > 1 else "")
 
 
-def _section_blocks(section: Section, name: str, files: SideFiles, output: Output) -> tuple[list[Block], list[str]]:
+def _section_blocks(
+    section: Section, name: str, beside: Beside, files: SideFiles, output: Output
+) -> tuple[list[Block], list[str]]:
     """The blocks of a section, and those of the page of its pictures."""
     blocks: list[Block] = []
     every: list[str] = []
@@ -159,6 +185,7 @@ def _section_blocks(section: Section, name: str, files: SideFiles, output: Outpu
             f"↑ higher is better, ↓ lower is better. What each column means: [glossary]({glossary.FILE}). "
             f"{board.ranking_sentence(section)}",
             board.leaderboard(section),
+            *published.blocks(section, beside.published, beside.recipes),
             *_further_tables(section, name, files, output),
             *pictures,
             "### Run a row again",

@@ -6,13 +6,15 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, groups
 from benchmarks.records.searches import Search
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
-from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, table
+from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, inline, table
+from benchmarks.reporting.reading.defaults import defaults_section, split_defaults
 from benchmarks.reporting.rows import Row, Section, once, shows_originals
 
 PICTURES = {
@@ -23,8 +25,10 @@ PICTURES = {
 }
 
 
-# A variant's docstring by its name; None for one that is not known here.
+# A variant's docstring by its name, "" for one without; None for one that is not known here.
 Describe = Callable[[str], str | None]
+# The options of a variant that `make tune` searches, and the values that it tries.
+Searched = Callable[[str], Mapping[str, Sequence[Any]]]
 
 
 def page_file(variant: str) -> str:
@@ -33,7 +37,12 @@ def page_file(variant: str) -> str:
 
 
 def add_pages(
-    sections: Sequence[Section], files: SideFiles, output: Output, describe: Describe, searches: Sequence[Search] = ()
+    sections: Sequence[Section],
+    files: SideFiles,
+    output: Output,
+    describe: Describe,
+    searched: Searched,
+    searches: Sequence[Search] = (),
 ) -> None:
     """Add the page of every variant that has a row, with its pictures and the searches for its options, to
     ``output``."""
@@ -44,7 +53,8 @@ def add_pages(
     for name, own in sorted(found.items()):
         rows = [(sections[number], rows) for number, rows in own.items()]
         of_variant = [search for search in searches if search.variant == name]
-        output.page(page_file(name), _page(name, rows, files, output, describe(name), of_variant))
+        described = _described(describe(name), searched(name), of_variant)
+        output.page(page_file(name), _page(name, rows, files, output, described, of_variant))
 
 
 def _page(
@@ -52,11 +62,10 @@ def _page(
     own: Sequence[tuple[Section, list[Row]]],
     files: SideFiles,
     output: Output,
-    documentation: str | None,
+    described: Sequence[str],
     searches: Sequence[Search],
 ) -> str:
-    blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)"]
-    blocks.append(as_markdown(documentation) if documentation else "This variant is not registered here.")
+    blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)", *described]
     blocks += [block for search in searches for block in _tried(search)]
     blocks += [
         "## On these boards",
@@ -81,6 +90,16 @@ def _page(
                 blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section)}*"]
             blocks.append(f"Again: {board.command(section, row)}")
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _described(
+    documentation: str | None, searched: Mapping[str, Sequence[Any]], searches: Sequence[Search]
+) -> list[str]:
+    """A docstring as blocks of a page, its defaults as a table."""
+    if not documentation:
+        return ["This variant is not registered here." if documentation is None else "This variant has no docstring."]
+    text, defaults = split_defaults(documentation)
+    return [as_markdown(text), *defaults_section(defaults, searched, searches)]
 
 
 def _tried(search: Search) -> list[str]:
@@ -160,13 +179,25 @@ def _by_mean(section: Section, metric: str) -> dict[Row, int]:
     return {row: place for place, row in enumerate(having, 1)}
 
 
+# What begins a table, a list, a heading or a quotation of Markdown, which joining its lines would break.
+_BLOCK = re.compile(r"\||[-*+] |\d+[.)] |#{1,6} |>")
+
+
 def as_markdown(documentation: str) -> str:
-    """A docstring of this project as Markdown: its first line in bold, formulas (indented) as code, "References:" and
-    "Deviations:" as headed lists."""
+    """A docstring as Markdown: its first line in bold, formulas (indented) as code, "References:" and "Deviations:" as
+    headed lists. Markdown that stands in it stays what it is, and code that it does not close is closed."""
     summary, _, rest = documentation.partition("\n")
-    blocks = [f"**{_inline(summary)}**"]
+    blocks = [f"**{inline(summary)}**"]
+    for number, part in enumerate(re.split(r"^```", rest, flags=re.MULTILINE)):
+        # Between two fences is code.
+        blocks += [f"```{part.rstrip()}\n```"] if number % 2 else _paragraphs(part)
+    return "\n\n".join(blocks)
+
+
+def _paragraphs(text: str) -> list[str]:
+    blocks = []
     heading = None
-    for paragraph in re.split(r"\n\s*\n", rest.strip("\n")):
+    for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         lines = paragraph.splitlines()
         if not lines:
             continue
@@ -182,8 +213,9 @@ def as_markdown(documentation: str) -> str:
             blocks.append("```\n" + "\n".join(line[4:].replace("```", "'''") for line in lines) + "\n```")
         else:
             heading = None
-            blocks.append(_inline(" ".join(line.strip() for line in lines)))
-    return "\n\n".join(blocks)
+            keeps_lines = _BLOCK.match(lines[0].strip())
+            blocks.append(inline("\n".join(lines) if keeps_lines else " ".join(line.strip() for line in lines)))
+    return blocks
 
 
 def _list(lines: list[str]) -> str:
@@ -197,8 +229,3 @@ def _list(lines: list[str]) -> str:
             entries.append(entry)
             entry = ""
     return "\n".join(f"- {text}" for text in [*entries, *([entry] if entry else [])])
-
-
-def _inline(text: str) -> str:
-    """Sphinx's roles and double backticks as Markdown's code."""
-    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.conf_files import check_files, files
 from benchmarks.config import Config, compose_seeds, split_list
 from benchmarks.errors import UserError
 from benchmarks.files import locked
@@ -13,19 +12,13 @@ from benchmarks.records.made_for import note_made_for
 from benchmarks.records.record import read_records
 from benchmarks.reproduction import costs
 from benchmarks.reproduction.costs import Asked
-from benchmarks.reproduction.targets import BUDGETS, Arm, Plan, Run, Target, read_targets
+from benchmarks.reproduction.targets import BUDGETS, Arm, Plan, Run, Target, all_targets
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.cell import Setting
 from variants.options import unknown
 
 # What an ablation is compared with.
 UNCHANGED = "the recipe"
-
-
-def all_targets() -> dict[str, Target]:
-    """Every target, the suite's own and those in the user's folders. Raises :class:`UserError`."""
-    check_files()
-    return read_targets(files("paper").values())
 
 
 def chosen(names: str, budget: str | None, setting: Setting, jobs: int | None) -> tuple[list[Asked], str]:
@@ -93,11 +86,6 @@ def _compose(arm: Arm, seeds: Sequence[int], options: Sequence[str]) -> list[Con
     return compose_seeds(arm.variant, arm.dataset, arm.profile, seeds, [*arm.options, *options])
 
 
-def _only_arm(target: Target) -> Arm:
-    (arm,) = target.arms.values()
-    return arm
-
-
 def plans() -> list[Plan]:
     """Every target with the run ids that its recipes give now."""
     targets = all_targets()
@@ -115,7 +103,7 @@ def plans() -> list[Plan]:
                 for budget in BUDGETS
                 if target.has(budget)
             },
-            {name: arm.variant or _only_arm(targets[arm.of or ""]).variant for name, arm in target.arms.items()},
+            {name: arm.variant or targets[arm.of or ""].only_arm.variant for name, arm in target.arms.items()},
         )
         for target in targets.values()
     ]

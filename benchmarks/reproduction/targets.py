@@ -7,7 +7,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from benchmarks.arguments import nearest
+from benchmarks.conf_files import check_files, files
 from benchmarks.errors import UserError
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.numbers import ON_THE_WAY, parts
@@ -92,6 +93,14 @@ class Ablation:
     changes: list[Change] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Reported:
+    """A published number in the sign of the record's metric, and the standard deviation of the source's own runs."""
+
+    value: float
+    spread: float | None
+
+
 @dataclass
 class Target:
     """One paper's number or set of numbers. ``recipe``: what the source does, in words; ``seen``: where the number was
@@ -136,6 +145,25 @@ class Target:
         chosen = self.full if budget == "full" else self.reduced
         return chosen.seeds if chosen else []
 
+    @property
+    def only_arm(self) -> Arm:
+        """The arm of a target that has one."""
+        (arm,) = self.arms.values()
+        return arm
+
+    def reported(self, arm: str) -> dict[str, Reported]:
+        """Metric of a record -> what the source reports of it for an arm. Left out are differences of arms, numbers on
+        the way, and losses, which do not compare between variants."""
+        return {
+            quantity.metric: Reported(quantity.published / quantity.times, quantity.spread)
+            for quantity in self.quantities
+            if quantity.published is not None
+            and quantity.arm == arm
+            and not quantity.minus
+            and quantity.metric in CATALOGUE
+            and quantity.metric != "objective"
+        }
+
 
 @dataclass(frozen=True)
 class Run:
@@ -165,6 +193,18 @@ class Plan:
     target: Target
     runs: dict[str, dict[str, list[Run]]]
     variants: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a source reports of one arm of a target, and the recipe: the configuration that the full budget resolves
+    to. ``states_latent_size``: whether the recipe sets it; models of discrete codes have none."""
+
+    target: Target
+    numbers: Mapping[str, Reported]
+    variant: str
+    config: Mapping[str, Any]
+    states_latent_size: bool
 
 
 def read_target(path: Path) -> Target:
@@ -200,6 +240,8 @@ def _check(target: Target) -> None:
             if arm_name not in target.arms:
                 raise ValueError(f"{where}: arm {arm_name!r} is not one of {', '.join(target.arms)}")
         _check_metric(f"{where}.metric", quantity.metric)
+        if quantity.times == 0:
+            raise ValueError(f"{where}.times must not be 0")
         _check_spread(where, quantity, target.full.seeds)
         _check_interval(f"{where}.accept", quantity.accept)
         if quantity.expected is not None:
@@ -258,3 +300,9 @@ def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
             if len(targets[arm.of].arms) != 1 or next(iter(targets[arm.of].arms.values())).of:
                 raise UserError(f"target {target.id!r}: arms.{arm_name}.of must have one arm of its own")
     return targets
+
+
+def all_targets() -> dict[str, Target]:
+    """Every target, the suite's own and those in the user's folders. Raises :class:`UserError`."""
+    check_files()
+    return read_targets(files("paper").values())

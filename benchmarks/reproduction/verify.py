@@ -128,10 +128,11 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
     ]  # fmt: skip
     header = ["metric", "recorded", "again", "difference", "seeds span", "verdict"]
     text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
-    for name, one in (("recorded", record), ("again", again)):
+    # Of the run that was just made nothing can have been changed.
+    undigested = "" if record.digest else "; no digest, so changed numbers would not be detected"
+    for name, one, note in (("recorded", record, undigested), ("again", again, "")):
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))
-        undigested = "" if one.digest else "; no digest, so changed numbers would not be detected"
-        text += f"\n{name}: {one.finished}, {made}{undigested}"
+        text += f"\n{name}: {one.finished}, {made}{note}"
     same = all(record.environment.get(key) == again.environment.get(key) for key in KIND)
     kinds = ("equal", "equal up to rounding", "within the range of seeds", "differs")
     counts = {verdict: sum(c.verdict == verdict for c in compared) for verdict in kinds}

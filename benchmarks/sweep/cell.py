@@ -76,7 +76,7 @@ log = logging.getLogger(__name__)
 
 # Sources whose files are the user's own, and may become others under the same name; those of all other sources are
 # checked against a published digest.
-_CHANGEABLE = ("folder", "array", "celeba")
+_CHANGEABLE = ("folder", "array", "celeba", "shapes")
 # Training images on which the scale of an untrained observation model is fitted.
 CALIBRATION_IMAGES = 5000
 # The record's detail that names what failed after training while the rest was measured.
@@ -487,7 +487,10 @@ def evaluation_data(
     shape = condition_shape(data, config.dataset)
     condition = observe_condition(x, labels, config.dataset, shape)
     probe_condition = observe_condition(probe, probe_labels, config.dataset, shape)
-    return EvaluationData(x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train))
+    factors = data.factors_of(data.test.of(slice(len(x))))
+    return EvaluationData(
+        x, labels, probe, probe_labels, spaces, condition, probe_condition, len(data.train), factors=factors
+    )
 
 
 def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> FeatureSpace | str:

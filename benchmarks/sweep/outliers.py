@@ -1,4 +1,4 @@
-"""Which images are the outliers of a cell: another data set's, and those of a class that was left out of training."""
+"""Which images are the outliers of a cell: another data set's, and those of classes that were left out of training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def outlier_sets(config: DatasetConfig, data: Dataset, root: Path, device: torch
         "class": "no class was left out of training: set dataset.left_out",
     }
     if data.left_out is not None:
-        found["class"] = observed(data.left_out.images, {"class": config.left_out})
+        one = config.normal_classes is None
+        facts = {"class": config.left_out} if one else {"normal_classes": config.normal_classes}
+        found["class"] = observed(data.left_out.images, facts)
     name = config.outlier_name
     if config.outliers == "none":
         found["dataset"] = "dataset.outliers is none"

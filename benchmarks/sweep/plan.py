@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache, partial
 from math import inf
 
+from benchmarks.conf_files import conf_folder
 from benchmarks.config import Config, compose_seeds
 from benchmarks.data import load
 from benchmarks.environment import numerics
@@ -19,6 +20,9 @@ from benchmarks.sweep.workers import default_jobs
 from benchmarks.wording import counted
 
 log = logging.getLogger(__name__)
+
+# Where a checkout has the records that come with it; an installed package has none.
+COMMITTED = conf_folder().parent / "results"
 
 
 def plan(
@@ -60,11 +64,15 @@ def to_do(cells: Sequence[Config], setting: Setting, retry: bool) -> dict[str, s
 
 
 def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: int | None) -> str:
-    """The plan in words, for a dry run: a line a run, then counts and the time to expect by similar records."""
+    """The plan in words, for a dry run: a line a run, then counts and the time to expect by similar records: those of
+    the results folder, else those that come with the checkout, which says so."""
     states = to_do(cells, setting, retry)
     device = numerics(setting.device)["device"]
     records, _ = read_records(setting.results)
     known = {cell.run_id: expected(cell, records, device) for cell in cells}
+    without = {cell.run_id: cell for cell in cells if known[cell.run_id] is None}
+    committed = read_records(COMMITTED)[0] if without else []
+    known |= {run_id: expected(cell, committed, device) for run_id, cell in without.items()}
     lines = []
     for run_id, state in states.items():
         about = known[run_id]
@@ -81,10 +89,18 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
         whole = max(total / side, *seconds)
         unknown = len(pending) - len(estimates)
         guessed = f"; {counted(unknown, 'run')} on a data set without records" if unknown else ""
+        if foreign := [run_id for run_id in pending if run_id in without and known[run_id] is not None]:
+            guessed += f"; {counted(len(foreign), 'run')} by records that come with the suite, made on "
+            guessed += ", ".join(_devices(committed, {without[run_id].dataset.name for run_id in foreign}))
         lines.append(f"about {duration(whole)} with {side} at a time, estimated from records of similar runs{guessed}")
     elif pending:
         lines.append("no estimate of the time: there are no records of these data sets yet")
     return "\n".join(lines)
+
+
+def _devices(records: Sequence[Record], datasets: Collection[str]) -> list[str]:
+    """What the records of these data sets were made on."""
+    return sorted({str(record.environment.get("device", "?")) for record in records if record.dataset in datasets})
 
 
 def longest_first(cells: Sequence[Config], records: Sequence[Record], device: str | None = None) -> list[Config]:

@@ -35,6 +35,12 @@ LEAST_EVALUATION = (
 CRITERIA = ("validation_elbo", "validation_log_likelihood", "validation_negative_squared_error")
 
 
+def searched(name: str) -> Mapping[str, Sequence[Any]]:
+    """The options of a variant that are searched, and the values that are tried beside the default; none of a variant
+    that is not known here."""
+    return variants.lookup(name).search if name in variants.names() else {}
+
+
 def searchable(names: Sequence[str]) -> list[str]:
     """Those of the variants that have options to search. Raises :class:`UserError` where none has."""
     having = [name for name in names if variants.lookup(name).search]

@@ -4,6 +4,7 @@ refused in one line, by name, from every command."""
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -288,6 +289,18 @@ def test_a_broken_variant_is_one_line_from_a_report_that_has_a_page_of_variants(
     own(broken=mine(before="1 / 0"))
     with pytest.raises(OwnFileError, match=r"broken\.py cannot be imported"):
         registry.documentation("vae")
+
+
+def test_a_variant_without_a_docstring_is_not_described_by_its_base_class(own, capsys):
+    own(
+        silent="from variants import register\nfrom variants.vae import VAE\n"
+        "@register('silent')\nclass Silent(VAE):\n    pass\n"
+        "@register('blank')\nclass Blank(VAE):\n    ' '\n"
+    )
+    assert (registry.documentation("silent"), registry.documentation("blank")) == ("", "")
+    assert registry.documentation("nothing") is None
+    assert main(["list"]) == 0
+    assert re.search(r"^  silent *$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -73,11 +74,13 @@ def test_the_python_example_of_the_readme_runs(tmp_path):
     assert (tmp_path / "my_model" / "weights.safetensors").exists()
 
 
-def test_make_understands_every_command_of_the_readme():
-    commands = [line for block in blocks("README.md", "bash") for line in block.splitlines() if line.startswith("make")]
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CLUSTER.md"])
+def test_make_understands_every_command(document):
+    lines = [line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    commands = [line for line in lines if line.startswith("make")]
     assert len(commands) >= 2
     for command in commands:
-        _, *words = command.split()
+        _, *words = shlex.split(command.replace("<run-id>", "run-id"))
         done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, (command, done.stderr)
         target = words[0]

@@ -84,7 +84,7 @@ def test_a_full_covariance_has_the_deviations_on_its_diagonal():
 # Variants of which every normal is made by a network, and those of which none is.
 WITH = [
     "vae", "iwae", "flow_vae", "iaf_vae", "fullcov_vae", "joint_vae", "structured_vae", "auxiliary_vae", "cvae",
-    "beta_tcvae",
+    "beta_tcvae", "factor_vae",
 ]  # fmt: skip
 WITHOUT = ["ae", "swae", "sparse_ae", "wae_mmd", "vq_vae", "gumbel_vae"]
 

@@ -60,7 +60,10 @@ def test_the_trained_reconstruction_is_the_weighted_sum_of_squares(output):
     assert torch.allclose(terms["reconstruction"], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["iwae", "miwae", "vq_vae", "gumbel_vae", "joint_vae", "structured_vae", "beta_tcvae"])
+@pytest.mark.parametrize(
+    "name",
+    ["iwae", "miwae", "vq_vae", "gumbel_vae", "joint_vae", "structured_vae", "beta_tcvae", "factor_vae"],
+)
 def test_every_variant_that_trains_the_likelihood_trains_the_loss_in_its_place(name):
     """With the same draws, the two losses differ by what the two terms differ by, and gradients reach no scale."""
     x = grey()

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from torch import Tensor
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, shares, splits_of
+from benchmarks.data.dataset import Dataset, DatasetConfig, Factor, Split, shares, splits_of
+from benchmarks.data.readers.factors import as_factors, digest_of
 from benchmarks.data.readers.idx import parse_idx
 from benchmarks.data.values import as_images, as_labels
 from benchmarks.errors import UserError
@@ -21,8 +23,10 @@ from variants.options import unknown
 
 log = logging.getLogger(__name__)
 
-# What an .npz names its images and its labels, unless dataset.labels says otherwise.
-IMAGES, LABELS = "images", "labels"
+# What an .npz names its images, its labels and its factors, unless dataset.labels and dataset.factors say otherwise.
+IMAGES, LABELS, FACTORS = "images", "labels", "factors"
+# The names of the factors are an array of texts, called as the factors with this after it.
+NAMES = "_names"
 # Images are rarely compressed more than thirtyfold. What claims much more, and much, is refused before it is read.
 MOST_COMPRESSED, MUCH = 200, 2**28
 
@@ -31,32 +35,52 @@ def load_array(config: DatasetConfig, root: Path) -> Dataset:
     """The images in ``config.path``, shuffled once by a fixed seed and split by shares.
 
     An ``.npz`` holds them as ``images``, or as its only array; :mod:`benchmarks.data.values` says what images and
-    labels may be. Raises :class:`UserError` for anything else.
+    labels may be, :func:`benchmarks.data.readers.factors.as_factors` what factors may be. Raises :class:`UserError` for
+    anything else.
     """
     path = root / Path(config.path or "").expanduser()
-    names = _names(path)
+    names = names_in(path)
     images_name = _name_of(IMAGES, names, path)
-    images = as_images(_read(path, images_name), str(path))
+    images = as_images(read_array(path, images_name), str(path))
     labels = None
     if config.labels is not None and path.suffix == ".npz":
-        labels = _read(path, _name_of(config.labels, names, path))
+        labels = read_array(path, _name_of(config.labels, names, path))
     elif config.labels is not None:
         beside = root / Path(config.labels).expanduser()
-        labels = _read(beside, _name_of(LABELS, _names(beside), beside))
+        labels = read_array(beside, _name_of(LABELS, names_in(beside), beside))
     elif LABELS in names and images_name != LABELS:
-        labels = _read(path, LABELS)
-    unused = [name for name in names if name not in (images_name, config.labels or LABELS)]
+        labels = read_array(path, LABELS)
+    factors_name = config.factors or FACTORS
+    known = (images_name, config.labels or LABELS, factors_name, factors_name + NAMES)
+    unused = [name for name in names if name not in known]
     if unused and labels is None:
         log.warning("%s: %s is ignored; dataset.labels=... uses one as the labels", path, ", ".join(unused))
     targets = None if labels is None else as_labels(labels, len(images), str(path))
+    which, factors = _factors(config, path, names, images_name, len(images))
     order, sizes = shares(len(images), config)
-    images, targets = images[order], None if targets is None else targets[order]
-    digest = hashlib.sha256(images.numpy().data)
-    if targets is not None:
-        digest.update(targets.numpy().data)
+    split = Split(images, targets, which).of(order)
+    digest = hashlib.sha256(split.images.numpy().data)
+    if split.labels is not None:
+        digest.update(split.labels.numpy().data)
     digest.update(repr(sizes).encode())
+    if split.factors is not None:
+        digest.update(digest_of(factors, split.factors))
     classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
-    return splits_of(config, images, targets, sizes, digest.hexdigest(), classes)
+    return splits_of(config, split, sizes, digest.hexdigest(), classes, factors)
+
+
+def _factors(
+    config: DatasetConfig, path: Path, names: list[str], images_name: str, count: int
+) -> tuple[Tensor | None, tuple[Factor, ...]]:
+    """The factors of ``count`` images, where the file has them."""
+    if config.factors is not None and path.suffix != ".npz":
+        raise UserError(f"dataset.factors={config.factors} needs an .npz, with images and factors, not {path.name}")
+    name = config.factors or FACTORS
+    if name == images_name or (config.factors is None and name not in names):
+        return None, ()
+    of = read_array(path, _name_of(name, names, path))
+    called = read_array(path, name + NAMES).reshape(-1).tolist() if name + NAMES in names else None
+    return as_factors(of, count, called, str(path))
 
 
 def _name_of(wanted: str, names: list[str], path: Path) -> str:
@@ -68,7 +92,7 @@ def _name_of(wanted: str, names: list[str], path: Path) -> str:
     raise UserError(unknown(f"array in {path}", wanted, names))
 
 
-def _names(path: Path) -> list[str]:
+def names_in(path: Path) -> list[str]:
     """The names of the arrays in a file; an ``.npy`` or IDX file has one, without a name."""
     if not path.is_file():
         raise UserError(f"{path} does not exist")
@@ -81,7 +105,7 @@ def _names(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _read(path: Path, name: str) -> np.ndarray:
+def read_array(path: Path, name: str) -> np.ndarray:
     """The array ``name`` in a file. No more memory is taken than the file can fill."""
     try:
         if path.suffix == ".npz":

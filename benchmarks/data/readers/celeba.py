@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, splits_of
+from benchmarks.data.dataset import Dataset, DatasetConfig, Split, splits_of
 from benchmarks.data.readers.image_files import decode, decoded_array
 from benchmarks.data.sources import cache_root
 from benchmarks.errors import UserError
@@ -66,7 +66,7 @@ def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
     images, digest = decoded_array(cache_root() / "arrays", config.name, facts, names, (3, size, size), read)
     sha256 = hashlib.sha256(digest.encode() + labels.numpy().tobytes() + repr(sizes).encode()).hexdigest()
     sample = "" if len(names) == OFFICIAL_IMAGES else f" (sample of {len(names):,} images)"
-    data = splits_of(config, images, labels, sizes, sha256, classes=labels.shape[1])
+    data = splits_of(config, Split(images, labels), sizes, sha256, classes=labels.shape[1])
     return replace(data, title=config.title + sample)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, splits_of
+from benchmarks.data.dataset import Dataset, DatasetConfig, Split, splits_of
 
 # Training, validation and test images.
 SIZES = (1297, 200, 300)
@@ -26,4 +26,4 @@ def load_digits(config: DatasetConfig, root: Path) -> Dataset:
     images = torch.from_numpy(pixels).reshape(-1, 1, 8, 8)[order]
     targets = torch.from_numpy(labels.astype(np.int64))[order]
     digest = hashlib.sha256(images.numpy().tobytes() + targets.numpy().tobytes()).hexdigest()
-    return splits_of(config, images, targets, SIZES, digest, classes=10)
+    return splits_of(config, Split(images, targets), SIZES, digest, classes=10)

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.data.dataset import Dataset, DatasetConfig, shares, splits_of
+from benchmarks.data.dataset import Dataset, DatasetConfig, Factor, Split, shares, splits_of
+from benchmarks.data.readers.factors import digest_of, read_table
 from benchmarks.data.readers.image_files import decode, decoded_array, header
 from benchmarks.data.sources import cache_root
 from benchmarks.errors import UserError
@@ -33,8 +34,8 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
 
     With ``image_size`` the largest centred square is resized; without it, all images must have one size. Without
     ``channels``, images are grey if all files are. If every image lies in a sub-folder, the first sub-folder's name is
-    its class. Links are followed; hidden files and folders are skipped. Raises :class:`UserError` that names the files
-    that cannot be used.
+    its class. ``config.factors`` is a CSV file with the factors of every image. Links are followed; hidden files and
+    folders are skipped. Raises :class:`UserError` that names the files that cannot be used.
     """
     folder = root / Path(config.path or "").expanduser()
     if not folder.is_dir():
@@ -45,6 +46,11 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
     order, sizes = shares(len(files), config)
     files = [files[i] for i in order.tolist()]
     labels, classes = _classes([path.relative_to(folder) for path in files], folder)
+    which: torch.Tensor | None = None
+    factors: tuple[Factor, ...] = ()
+    if config.factors is not None:
+        paths = [path.relative_to(folder).as_posix() for path in files]
+        which, factors = read_table(root / Path(config.factors).expanduser(), paths)
     size, channels = _size_and_channels(files, config)
 
     def box(width: int, height: int) -> tuple[float, float, float, float]:
@@ -70,7 +76,9 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
     shape = (channels, size[1], size[0])
     images, digest = decoded_array(cache_root() / "arrays", config.name, facts, names, shape, read)
     sha256 = hashlib.sha256((digest + repr(sizes) + repr(None if labels is None else labels.tolist())).encode())
-    return splits_of(config, images, labels, sizes, sha256.hexdigest(), classes)
+    if which is not None:
+        sha256.update(digest_of(factors, which))
+    return splits_of(config, Split(images, labels, which), sizes, sha256.hexdigest(), classes, factors)
 
 
 def _shown(path: Path) -> str:

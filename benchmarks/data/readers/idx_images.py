@@ -54,8 +54,7 @@ def _dataset(config: DatasetConfig, files: dict[str, bytes]) -> Dataset:
         digest.update(hashlib.sha256(files[name]).digest())
         arrays[name] = parse_idx(files[name], name)
     images, labels = arrays["train-images-idx3-ubyte"].unsqueeze(1), arrays["train-labels-idx1-ubyte"].long()
-    train, validation = train_and_validation(
-        images, labels, len(images) - VALIDATION_IMAGES, config.train_on_validation
-    )
+    learning = Split(images, labels)
+    train, validation = train_and_validation(learning, len(images) - VALIDATION_IMAGES, config.train_on_validation)
     test = Split(arrays["t10k-images-idx3-ubyte"].unsqueeze(1), arrays["t10k-labels-idx1-ubyte"].long())
     return Dataset(config.name, config.title, train, validation, test, digest.hexdigest(), classes=10)

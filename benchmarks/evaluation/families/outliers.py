@@ -24,7 +24,7 @@ SCORES = {
 # Setting -> its label, and which images are outliers.
 SETTINGS = {
     "dataset": ("other data", "of another data set, resized and observed like test images"),
-    "class": ("left-out class", "of the class that was left out of training"),
+    "class": ("left-out class", "of the class, or the classes, left out of training"),
 }
 
 

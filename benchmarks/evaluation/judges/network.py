@@ -117,7 +117,7 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
     """
     if data.train.labels is None or data.test.labels is None or data.classes == 0:
         raise ValueError(f"{data.name} has no labels to train a feature network on")
-    if data.classes == 1 and data.train.labels.dim() == 1:
+    if data.train.labels.dim() == 1 and len(data.train.labels.unique()) == 1:
         raise ValueError(f"{data.name} has a single class, from which no feature network can learn")
     key, content = shipped(role, data.sha256) or _cached(data, role, cache, device)
     return _network(key, content, untrained(data, role), device)

@@ -1,1 +1,1 @@
-"""Pages that help to read the boards: which variant for what, and what the metrics mean."""
+"""What helps to read the boards: which variant for what, what the metrics mean, where defaults come from."""

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.config import compose
 from benchmarks.data import Dataset, Split, in_shape, load
-from benchmarks.data.outliers import leave_out
+from benchmarks.data.outliers import keep_only, leave_out
 from benchmarks.data.readers import idx_images
 from benchmarks.errors import UserError
 from benchmarks.evaluation.judges.shipped import shipped
@@ -43,6 +43,40 @@ def test_a_class_that_is_left_out_is_in_no_split_and_all_others_stay_in_their_or
     assert without.title == "scikit-learn digits, 8x8, binarised, without class 3"
     assert whole.left_out is None
     assert without.classes == whole.classes == 10
+
+
+def test_only_normal_classes_are_in_a_split_and_all_others_are_outliers():
+    whole, normal = digits(), digits("dataset.normal_classes=[0,3]")
+    for name in SPLITS:
+        before, after = getattr(whole, name), getattr(normal, name)
+        inside = (before.labels == 0) | (before.labels == 3)
+        assert torch.equal(after.images, before.images[inside])
+        assert torch.equal(after.labels, before.labels[inside])
+    others = (whole.test.labels != 0) & (whole.test.labels != 3)
+    assert torch.equal(normal.left_out.images, whole.test.images[others])
+    assert normal.title == "scikit-learn digits, 8x8, binarised, classes 0, 3 only"
+    assert len({whole.sha256, normal.sha256, digits("dataset.normal_classes=[0]").sha256}) == 3
+
+
+def test_all_classes_but_one_are_what_leaving_out_that_one_leaves():
+    three = flowers([0, 1, 2, 1, 0, 2])
+    one_way, other_way = leave_out(three, 1), keep_only(three, [0, 2])
+    assert torch.equal(one_way.train.images, other_way.train.images)
+    assert torch.equal(one_way.left_out.images, other_way.left_out.images)
+
+
+@pytest.mark.parametrize(
+    ("data", "normal", "message"),
+    [
+        (flowers([0, 1, 2]), [3], r"dataset\.normal_classes=\[3\] is not a class of flowers: its classes are 0 to 2"),
+        (flowers([0, 0], [0, 1]), [1], r"normal_classes=\[1\]: flowers has no training images of that class"),
+        (flowers([0, 1, 2]), [0, 1, 2], r"normal_classes=\[0,1,2\] leaves out nothing of flowers"),
+    ],
+)
+def test_normal_classes_that_cannot_be_are_refused_in_one_line(data, normal, message):
+    with pytest.raises(UserError, match=message) as caught:
+        keep_only(data, normal)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_split_depends_on_the_images_that_are_left_out():
@@ -95,6 +129,10 @@ def test_data_without_labels_have_no_class_to_leave_out():
         ("mnist", "dataset.left_out=10", r"dataset\.left_out=10 is not a class of mnist: its classes are 0 to 9"),
         ("digits", "dataset.left_out=-1", r"dataset\.left_out must be 0 or above, got -1"),
         ("digits", "dataset.left_out=three", r"dataset\.left_out must be a whole number or null, got 'three'"),
+        ("mnist", "dataset.normal_classes=[10]", r"dataset\.normal_classes=10 is not a class of mnist"),
+        ("digits", "dataset.normal_classes=[1,0]", r"must be one or more classes in rising order, got \[1, 0\]"),
+        ("digits", "dataset.normal_classes=[]", r"must be one or more classes in rising order, got \[\]"),
+        ("digits", "dataset.normal_classes=0", r"dataset\.normal_classes must be a list of whole numbers"),
         ("celeba", "dataset.left_out=0", r"dataset\.left_out=0 needs classes, but celeba has attributes"),
         ("digits", "dataset.outliers=minst", r"unknown dataset\.outliers 'minst'; did you mean 'mnist'"),
         ("mnist", "dataset.outliers=mnist_grey", r"dataset\.outliers=mnist_grey has the same images as mnist"),

@@ -88,6 +88,13 @@ def test_a_name_that_is_taken_is_refused(registry):
         register(family(metrics=("elbo",)))
 
 
+@pytest.mark.parametrize("sentence", ["Of the set {1, 2", "Of {} images.", "Of {images.shape} images.", "100 }"])
+def test_a_sentence_that_no_board_could_complete_is_refused_before_it_costs_one(registry, sentence):
+    with pytest.raises(ValueError, match=r"family 'mine': .* cannot be completed"):
+        register(replace(family(), sentence=sentence))
+    register(replace(family(), sentence="Of {generated_images} images of the set {{1, 2}}."))
+
+
 SPACES = {"features": "no labels", "inception": "no weights"}
 CONFIG = EvaluationConfig(importance_samples=2, generated_images=8, information_images=12)
 

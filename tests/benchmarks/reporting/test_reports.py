@@ -23,7 +23,9 @@ from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.rows import sections
 from benchmarks.reporting.variant_pages import as_markdown
+from benchmarks.reproduction.published import published
 from benchmarks.reproduction.recipes import plans
+from benchmarks.tuning.search import searched
 from variants.registry import documentation
 
 NATS = {"elbo": -100.0, "elbo_se": 0.3, "log_likelihood": -95.0, "log_likelihood_se": 0.3, "kl": 20.0}
@@ -437,7 +439,10 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
     # Measured, not made from records; the index names it where it is.
     (tmp_path / "reports").mkdir()
     shutil.copy(root / "reports" / "speed.md", tmp_path / "reports")
-    write_reports(tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans())
+    write_reports(
+        tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans(), searched=searched,
+        find_published=published,
+    )  # fmt: skip
     for path in (tmp_path / "reports").rglob("*.md"):
         name = path.relative_to(tmp_path / "reports").as_posix()
         assert (root / "reports" / name).read_text() == path.read_text(), name
@@ -452,6 +457,22 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
 )
 def test_a_docstring_of_any_form_makes_a_page(docstring):
     assert as_markdown(docstring).startswith("**")
+
+
+def test_markdown_in_a_docstring_stays_what_it_is_and_ends_where_it_does():
+    table_and_list = "| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n  and the same\n- two"
+    python = "```python\nx = 1\n\ny = 2\n```"
+    text = as_markdown(f"A model.\n\n{table_and_list}\n\n{python}\nWords\non two lines.\n\n```\nnot closed")
+    assert text == f"**A model.**\n\n{table_and_list}\n\n{python}\n\nWords on two lines.\n\n```\nnot closed\n```"
+
+
+def test_a_variant_without_a_docstring_has_a_page_that_says_so(results, tmp_path):
+    known = {"vae": "", "iwae": "A bound."}
+    write_reports(results, tmp_path / "reports", describe=known.get)
+    page = {name: (tmp_path / "reports" / "variants" / f"{name}.md").read_text() for name in ("vae", "iwae", "wae_mmd")}
+    assert "This variant has no docstring." in page["vae"]
+    assert "**A bound.**" in page["iwae"]
+    assert "This variant is not registered here." in page["wae_mmd"]
 
 
 def test_the_ranks_of_a_board_are_computed_once_however_many_rows_it_has(tmp_path, monkeypatch):

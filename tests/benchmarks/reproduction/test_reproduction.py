@@ -72,6 +72,7 @@ def without(key, part=None):
         ({"quantities": [{**TOY["quantities"][0], "metric": "elbo.kl"}]}, "such as elbo, objective@5"),
         ({"quantities": [{**TOY["quantities"][0], "metric": "training_kl"}]}, "'training_kl' is not a metric"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.0}]}, "spread must be above 0"),
+        ({"quantities": [{**TOY["quantities"][0], "times": 0}]}, r"quantities\[0\].times must not be 0"),
         ({"quantities": [{**TOY["quantities"][0], "spread": 0.1}], "full": {"seeds": [0]}}, "needs several full.seeds"),
         (without("accept", "quantities"), r"quantities\[0\].accept is not given"),
         (without("because", "quantities"), r"quantities\[0\].because is not given"),
@@ -455,6 +456,7 @@ def test_a_record_is_verified_to_the_digit_and_a_forged_one_is_found_out(tmp_pat
     out = capsys.readouterr().out
     assert "0 differs" in out
     assert "0 within the range of seeds" in out
+    assert "no digest" not in out
     # By hand it is refused for its digest; written as a record, its content is found out.
     path = results / "runs" / first.run_id / "record.json"
     whole = path.read_text()

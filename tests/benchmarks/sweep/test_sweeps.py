@@ -83,6 +83,20 @@ def test_two_records_of_other_variants_give_an_estimate(tmp_path, capsys):
     assert lines[-1].endswith("with 1 at a time, estimated from records of similar runs")
 
 
+def test_a_folder_without_records_takes_those_of_the_suite_and_says_so(tmp_path, monkeypatch, capsys):
+    device = run(tmp_path / "suite", "vae", 0).environment["device"]
+    monkeypatch.setattr(plan, "COMMITTED", tmp_path / "suite")
+    assert bench(tmp_path / "mine", "--variants", "iwae,dip_vae", "--dry") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert all(": run, about " in line for line in lines[:2])
+    assert last.startswith("about ")
+    assert last.endswith(f" similar runs; 2 runs by records that come with the suite, made on {device}")
+    # The folder's own come first.
+    run(tmp_path / "mine", "vae", 0)
+    assert bench(tmp_path / "mine", "--variants", "iwae,dip_vae", "--dry") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("estimated from records of similar runs")
+
+
 def test_without_a_record_of_the_data_the_plan_says_why_there_is_no_estimate(tmp_path, capsys):
     assert bench(tmp_path, "--variants", "vae", "--dry") == 0
     assert capsys.readouterr().out.splitlines()[-1] == (

@@ -1,0 +1,141 @@
+"""Factors of variation of a user's own images: columns of a CSV file, or of an array."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.data.dataset import Factor
+from benchmarks.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# The column of a CSV file with the paths of images.
+FILE = "file"
+LONGEST_NAME = 60
+# A factor has at most a value for so many images: what codes say of a value is read off the images that have it.
+IMAGES_A_VALUE = 10
+# More than a table of factors takes.
+LARGEST_FILE = 2**30
+
+
+def read_table(path: Path, names: Sequence[str]) -> tuple[Tensor, tuple[Factor, ...]]:
+    """The factors of the images ``names`` from a CSV file with a column "file" and a column a factor; see
+    :func:`as_factors`. Raises :class:`UserError` for an image without a row, a row without a value, and whatever else
+    is no such file."""
+    header, rows = _rows(path)
+    place = header.index(FILE)
+    of_image: dict[str, list[str]] = {}
+    for number, row in rows:
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {number}: expected {len(header)} columns, got {len(row)}")
+        name = row[place].strip()
+        if name in of_image:
+            raise UserError(f"{path}, line {number}: {name[:80]} is listed twice")
+        if "" in (cells := [cell.strip() for cell in row]):
+            raise UserError(f"{path}, line {number}: column {header[cells.index('')]!r} is empty")
+        of_image[name] = [cell for column, cell in enumerate(cells) if column != place]
+    missing = [name for name in names if name not in of_image]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError(f"{path} has no row for {len(missing)} images: {shown}")
+    if extra := len(of_image) - len(set(names)):
+        log.warning("%s: ignoring %d rows of images that are not there", path, extra)
+    cells_of = np.array([of_image[name] for name in names])
+    return as_factors(cells_of, len(names), [name for name in header if name != FILE], str(path))
+
+
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The names of the columns, and every further line that is not empty with its number."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"dataset.factors: {path} is larger than {LARGEST_FILE // 2**20} MiB")
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except OSError as error:
+        raise UserError(f"dataset.factors: {path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"dataset.factors: {path} cannot be read as a CSV file in UTF-8: {error}") from error
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
+    if header.count(FILE) != 1 or len(header) < 2:
+        raise UserError(
+            f"dataset.factors: the first line of {path} must name a column {FILE!r} and a column for each factor, got "
+            f"{','.join(header)[:80]!r}"
+        )
+    return header, rows[1:]
+
+
+def as_factors(
+    array: np.ndarray, count: int, names: Sequence[str] | None, where: str
+) -> tuple[Tensor, tuple[Factor, ...]]:
+    """Which value of each factor ``count`` images have, int64 (n, factors), and the factors, from the values in the
+    columns of an array (n, factors): numbers or texts. A column in which all texts are numbers is one of numbers, whose
+    values are ordered; one with a single value is left out.
+
+    Raises :class:`UserError` for other arrays, a value that is not finite, names that are not different texts, and a
+    factor with more than a value for ten images.
+    """
+    columns = array[:, None] if array.ndim == 1 else array
+    if columns.ndim != 2 or 0 in columns.shape or columns.dtype.kind not in "iufbU":
+        raise UserError(
+            f"factors of {where} must be numbers or texts, (n,) or (n, factors); got {array.dtype} of shape "
+            f"{array.shape}"
+        )
+    if len(columns) != count:
+        raise UserError(f"{where} has {count} images and the factors of {len(columns)}")
+    names = _checked(names, columns.shape[1], where)
+    factors, which = [], []
+    for name, column in zip(names, columns.T, strict=True):
+        values, indices = np.unique(_as_numbers(column, name, where), return_inverse=True)
+        if len(values) == 1:
+            log.info("%s: factor %r has one value and is left out", where, name)
+            continue
+        if len(values) * IMAGES_A_VALUE > count:
+            raise UserError(
+                f"{where}: factor {name!r} has {len(values):,} values among {count:,} images; there must be "
+                f"{IMAGES_A_VALUE} images for each value: round them, or leave the factor out"
+            )
+        factors.append(Factor(name, tuple(values.tolist())))
+        which.append(indices)
+    if not factors:
+        raise UserError(f"{where}: no factor has more than one value")
+    return torch.from_numpy(np.stack(which, 1).astype(np.int64)), tuple(factors)
+
+
+def _as_numbers(column: np.ndarray, name: str, where: str) -> np.ndarray:
+    """A column as float64, or as it is where one of its texts is no number."""
+    try:
+        numbers = column.astype(np.float64)
+    except ValueError:
+        return column
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{where}: factor {name!r} holds values that are NaN or infinite")
+    return numbers
+
+
+def _checked(names: Sequence[str] | None, count: int, where: str) -> list[str]:
+    """The names of ``count`` factors."""
+    if names is None:
+        return [f"factor {number}" for number in range(1, count + 1)]
+    found = [str(name).strip() for name in names]
+    for name in found:
+        if not name or len(name) > LONGEST_NAME or not name.isprintable():
+            raise UserError(
+                f"{where}: a factor must have a name of up to {LONGEST_NAME} printable characters, got {name!r:.80}"
+            )
+    if len(found) != count or len(set(found)) != count:
+        raise UserError(f"{where}: {count} factors must have as many different names, got {', '.join(found)[:200]!r}")
+    return found
+
+
+def digest_of(factors: Sequence[Factor], which: Tensor) -> bytes:
+    """What of the factors decides what is measured, for the digest of a data set."""
+    return repr([(factor.name, factor.values) for factor in factors]).encode() + which.numpy().tobytes()

@@ -1,0 +1,110 @@
+"""All scores of disentanglement of a code, over random restarts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.data import Factors
+from benchmarks.evaluation.disentanglement.information import (
+    active,
+    entropies,
+    modularity,
+    mutual_information,
+    mutual_information_gap,
+)
+from benchmarks.evaluation.disentanglement.intervention import beta_vae_score, factor_vae_score
+from benchmarks.evaluation.disentanglement.prediction import Part, dci, separated_attribute_predictability
+from benchmarks.progress.report import counted_off
+from variants import Variant
+
+RESTARTS = 5
+# Of each half: boosted trees take a second for every 5,000 images, factor and restart.
+MOST_IMAGES = 5000
+FEWEST_IMAGES = 20
+
+
+@dataclass(frozen=True)
+class Disentanglement:
+    """Scores of a code. ``values``: name of a score -> its value at every restart. ``images``: how many are in each
+    half of a restart. ``factors``: the names of those that are scored, all that have more than one value there."""
+
+    values: Mapping[str, tuple[float, ...]]
+    images: int
+    factors: tuple[str, ...]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Name of a score -> its mean over restarts."""
+        return {name: statistics.fmean(values) for name, values in self.values.items()}
+
+    @property
+    def spreads(self) -> dict[str, float]:
+        """Name of a score -> its standard deviation over restarts; 0 for a single one."""
+        return {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in self.values.items()}
+
+
+def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int = 0) -> Disentanglement:
+    """Every score of codes (n, d). A restart splits the images in two random halves: mutual information is estimated on
+    the first; predictors and votes are fitted on the first and scored on the second. (A statistic's spread over random
+    halves is about its standard error from all images.)
+
+    Raises ``ValueError`` for codes that are not finite, and where too few images or no factors are left.
+    """
+    z, which = codes.double().cpu().numpy(), factors.values.numpy()
+    if len(z) != len(which):
+        raise ValueError(f"there are {len(z):,} codes and the factors of {len(which):,} images")
+    if len(z) < FEWEST_IMAGES:
+        raise ValueError(f"{len(z)} images are too few: {FEWEST_IMAGES} are needed")
+    if not np.isfinite(z).all():
+        raise ValueError("codes are not finite")
+    size = min(len(z) // 2, MOST_IMAGES)
+    draws = [np.random.RandomState(seed + restart).permutation(len(z)) for restart in range(restarts)]
+    halves = [(rows[:size], rows[-size:]) for rows in draws]
+    # Of few images, a value may be in no half.
+    varying = np.array([all(len(np.unique(v[rows])) > 1 for pair in halves for rows in pair) for v in which.T])
+    if not varying.any():
+        raise ValueError("no factor has more than one value among these images")
+    kinds = [kind for kind, varies in zip(factors.kinds, varying, strict=True) if varies]
+    which, ordered = which[:, varying], [kind.is_ordered for kind in kinds]
+    found: dict[str, list[float]] = {}
+    for restart, pair in enumerate(counted_off(halves, restarts, "restarts")):
+        fitted, scored = (Part(z[rows], which[rows]) for rows in pair)
+        for name, value in _once(fitted, scored, ordered, seed + restart).items():
+            found.setdefault(name, []).append(value)
+    values = {name: tuple(values) for name, values in found.items()}
+    return Disentanglement(values, size, tuple(kind.name for kind in kinds))
+
+
+def _once(fitted: Part, scored: Part, ordered: list[bool], seed: int) -> dict[str, float]:
+    information = mutual_information(*fitted)
+    trees, random = dci(fitted, scored, ordered, seed), np.random.RandomState(seed)
+    return {
+        "mig": mutual_information_gap(information, entropies(fitted.values)),
+        "dci_disentanglement": trees.disentanglement,
+        "dci_completeness": trees.completeness,
+        "dci_informativeness": trees.informativeness,
+        "sap": separated_attribute_predictability(fitted, scored, ordered),
+        "beta_vae_score": beta_vae_score(fitted, scored, random),
+        "factor_vae_score": factor_vae_score(fitted, scored, random),
+        "modularity": modularity(information, active(fitted.codes)),
+    }
+
+
+def codes_of(variant: Variant, x: Tensor) -> Tensor:
+    """The code (batch, d) of images that is scored: posterior means of the continuous latent dimensions, and a column
+    with the most probable value of each discrete variable beside them."""
+    means, discrete = variant.latent_means(x), variant.discrete_code(x)
+    return means if discrete is None else torch.cat([means, discrete.to(means)], dim=1)
+
+
+def shares_of_entropy(codes: Tensor, factors: Factors) -> Tensor:
+    """I(z_i; v_k) / H(v_k), (d, factors), of all codes (n, d): 0 for a factor with one value."""
+    z, which = codes.double().cpu().numpy(), factors.values.numpy()
+    entropy = entropies(which)
+    return torch.from_numpy(mutual_information(z, which) / np.where(entropy > 0, entropy, np.inf))

@@ -1,0 +1,67 @@
+"""Factors of variation that are known of images, and how well the dimensions of a code stand for them."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.config import compose
+from benchmarks.data import Factors, data_root, load
+from benchmarks.data.readers.factors import as_factors
+from benchmarks.errors import UserError
+from benchmarks.evaluation.disentanglement.scores import RESTARTS, Disentanglement, scores
+from benchmarks.library.images import SPLITS, Array, as_array
+from variants.options import unknown
+
+
+def load_factors(dataset: str = "shapes", split: str = "test") -> Factors:
+    """What varies in the images of a data set by its name, in the order of `load_images`: the ``kinds`` of factors,
+    each with a name and its values, and which value of each an image has, ``values`` (n, kinds). Raises
+    :class:`UserError` for a data set whose factors are not known.
+
+    Example:
+        >>> found = load_factors("shapes", "test")
+        >>> [(kind.name, kind.size) for kind in found.kinds]
+        [('shape', 3), ('scale', 5), ('orientation', 15), ('x', 14), ('y', 14)]
+    """
+    if split not in SPLITS:
+        raise UserError(unknown("split", split, SPLITS))
+    data = load(compose("vae", dataset, "quick", 0).dataset, data_root())
+    found = data.factors_of(getattr(data, split))
+    if found is None:
+        raise UserError(f"the factors of variation of {dataset} are not known: set dataset.factors for your own images")
+    return found
+
+
+def disentanglement(
+    codes: Array, factors: Factors | Array, *, restarts: int = RESTARTS, seed: int = 0
+) -> Disentanglement:
+    """Scores of any codes (n, d), such as those of `represent`, against the factors of their images: MIG, DCI, SAP, the
+    beta-VAE and FactorVAE scores and modularity, with their ``means`` and ``spreads`` over random restarts.
+
+    ``factors`` are those of `load_factors`, or an array (n,) or (n, factors) of numbers or texts, each with ten images
+    a value or more. Raises :class:`UserError` for what cannot be scored.
+
+    Example:
+        >>> found = disentanglement(represent(run, images), labels, restarts=2)
+        >>> sorted(found.means)[:4]
+        ['beta_vae_score', 'dci_completeness', 'dci_disentanglement', 'dci_informativeness']
+    """
+    points = torch.from_numpy(as_array(codes, "codes"))
+    if points.dim() != 2 or not points.is_floating_point():
+        raise UserError(f"codes are {points.dtype} of shape {tuple(points.shape)}; numbers (n, d) are needed")
+    if restarts < 1:
+        raise UserError(f"restarts must be above 0, got {restarts}")
+    try:
+        return scores(points, known_factors(factors, len(points)), restarts, seed)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def known_factors(factors: Factors | Array, count: int) -> Factors:
+    """Factors of ``count`` images, from an array where that was given. Raises :class:`UserError`."""
+    if not isinstance(factors, Factors):
+        values, kinds = as_factors(as_array(factors, "factors"), count, None, "factors")
+        return Factors(kinds, values)
+    if len(factors) != count:
+        raise UserError(f"there are {count} images and the factors of {len(factors)}")
+    return factors
