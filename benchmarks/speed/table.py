@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from tabulate import tabulate
 
-from benchmarks.records.load import TOLERANCE
-
 
 def ratios(reference: Sequence[float], own: Sequence[float]) -> str:
     """The median of the repeats' ratios, above 1 where ``own`` seconds are fewer, with their quartiles."""
@@ -30,14 +28,6 @@ def in_every_repeat(reference: Sequence[float], own: Sequence[float]) -> str:
     tell the two apart."""
     pairs = list(zip(reference, own, strict=True))
     return "faster" if all(a > b for a, b in pairs) else "slower" if all(a < b for a, b in pairs) else "–"
-
-
-def load_words(load: float | None) -> str:
-    """How busy other processes kept the machine before anything was measured, a core; "" where it does not tell."""
-    if load is None:
-        return ""
-    busy = ": a busy machine, on which times vary more than on an idle one" if load > TOLERANCE else ""
-    return f"Load per core before the measurements: {load:.2f}{busy}."
 
 
 def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
