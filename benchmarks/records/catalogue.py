@@ -72,6 +72,11 @@ TASKS = Group(
     "What codes and reconstructions are good for. Every variant is measured alike; none is trained again for a task.",
 )
 
+FACTORS = Group(
+    "Factors of variation",
+    "Of data whose factors are known: whether the dimensions of a code are these factors.",
+)
+
 
 @dataclass(frozen=True)
 class Family:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.records.catalogue import Family, Metric, register
+from benchmarks.records.catalogue import FACTORS, Family, Metric, register
 from benchmarks.records.record import DISENTANGLEMENT
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ register(
         name="disentanglement",
         title="Disentanglement",
         order=58,
+        group=FACTORS,
         compute=compute,
         sentence="Scores of posterior means (a discrete variable beside them is one dimension more) against the known "
         "factors of variation. Each is the mean of five restarts: random halves of the test images, one to estimate "
