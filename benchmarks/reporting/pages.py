@@ -235,7 +235,7 @@ def _family_table(section: Section, family: Family, by: str, shown: Sequence[str
         board.reference(section, family),
     ]
     if family.explains_distances:
-        blocks += [board.judge(section), "What the distances mean:", board.limits(section), board.below(section)]
+        blocks += [board.judge(section), "Distances for comparison:", board.limits(section), board.below(section)]
     return blocks
 
 

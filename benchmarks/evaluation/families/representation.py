@@ -46,7 +46,7 @@ register(
             ),
             "active_units": Metric(
                 "active units", "dimensions", None,
-                "latent dimensions whose posterior mean varies over test images by more than 0.01 (Burda et al. 2016)",
+                "latent dimensions whose posterior mean has a variance above 0.01 over test images (Burda et al. 2016)",
                 0,
                 needs=("continuous_latent",), also_in={"likelihood": 3},
             ),
