@@ -53,6 +53,7 @@ OPTIMISERS = {
     "adamax": ("beta1", "beta2", "epsilon"),
     "rmsprop": ("smoothing", "centred", "momentum", "epsilon"),
     "adagrad": ("epsilon",),
+    "adadelta": ("smoothing", "epsilon"),
     "sgd": ("momentum",),
 }
 SCHEDULES = ("constant", "cosine", "burda", "multi_step")
@@ -82,7 +83,8 @@ class TrainingConfig:
 
     Optimiser: ``weight_decay`` is added to the gradient (L2), but taken from the weights themselves by "adamw".
     "rmsprop" divides by sqrt(E[g^2]), averaged with ``smoothing``, or if ``centred`` by the deviation
-    sqrt(E[g^2] - E[g]^2), plus ``epsilon``; ``momentum`` is that of "rmsprop" and "sgd". ``gradient_clip`` is a global
+    sqrt(E[g^2] - E[g]^2), plus ``epsilon``; "adadelta" averages squares of gradients and of its steps with
+    ``smoothing``; ``momentum`` is that of "rmsprop" and "sgd". ``gradient_clip`` is a global
     norm, None for none.
 
     Rate: ``warmup`` is the fraction of the budget over which it rises from 0. ``schedule`` "multi_step" multiplies it

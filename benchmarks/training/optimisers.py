@@ -19,6 +19,7 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
     "adamax": torch.optim.Adamax,
     "rmsprop": torch.optim.RMSprop,
     "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
     "sgd": torch.optim.SGD,
 }
 # Those that can be recorded as a part of a CUDA graph.
@@ -51,6 +52,8 @@ def make_optimiser(config: TrainingConfig, parameters: list[torch.nn.Parameter],
     own = OPTIONS[config.optimiser]
     options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     options |= {_NAMES[name]: getattr(config, name) for name in own if name in _NAMES}
+    if config.optimiser == "adadelta":
+        options["rho"] = options.pop("alpha")
     if "beta1" in own:
         options["betas"] = (config.beta1, config.beta2)
     if config.optimiser in ("adam", "adamw", "sgd"):

@@ -47,6 +47,19 @@ def test_adagrad_divides_by_the_root_of_the_sum_of_squares():
     assert moved(optimiser="adagrad", epsilon=1e-4) == pytest.approx(w, rel=1e-12)
 
 
+def test_adadelta_steps_by_the_ratio_of_averaged_steps_and_gradients():
+    """Zeiler 2012, Algorithm 1, times the learning rate."""
+    smoothing, epsilon = 0.9, 1e-3
+    w, square, moves = START, 0.0, 0.0
+    for g in GRADIENTS:
+        square = smoothing * square + (1 - smoothing) * g**2
+        move = math.sqrt(moves + epsilon) / math.sqrt(square + epsilon) * g
+        moves = smoothing * moves + (1 - smoothing) * move**2
+        w -= 0.1 * move
+    found = moved(optimiser="adadelta", smoothing=smoothing, epsilon=epsilon)
+    assert found == pytest.approx(w, rel=1e-12)
+
+
 def test_momentum_of_gradient_descent_keeps_a_share_of_the_last_move():
     w, velocity = START, 0.0
     for g in GRADIENTS:
