@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from benchmarks.data import batches, hide_given
+from benchmarks.data import Factors, batches, hide_given
+from benchmarks.evaluation.evaluate import batched
 from benchmarks.evaluation.pictures import columns_for, grid, save_png
 from benchmarks.files import write_atomically
-from benchmarks.records.record import CODES_FILE
+from benchmarks.records.record import CODES_FILE, FACTOR_LINES_FILE, FACTOR_LINES_TABLE
 from variants import Variant
 
 # Test images whose posterior means are drawn as points, and encoded to find the axes.
@@ -44,8 +49,11 @@ def write(
     labels: Tensor | None,
     condition: Tensor | None = None,
     show_originals: bool = True,
+    factors: Factors | None = None,
 ) -> None:
     """codes.csv, plane.png, traversals.png and interpolations.png for test images ``x`` (n, channels, height, width).
+    Where ``factors`` of all of them are known, factor_lines.png has traversals of the dimensions that know most of a
+    factor, most first, and factor_lines.csv says of which one.
 
     Nothing is written for a model without continuous latent variables; a discrete one beside them keeps its mode. No
     image of the data set itself is shown, only decoded ones. A conditional model decodes all of them given the first
@@ -55,7 +63,7 @@ def write(
     if "continuous_latent" in variant.unavailable():
         return
     variant.eval()
-    x = x[:POINTS]
+    everything, x = x, x[:POINTS]
     parts = list(batches(x, condition, BATCH))
     means = torch.cat([variant.latent_means(part, condition=given) for part, given in parts])
     codes = torch.cat([variant.code(variant.posterior(part, condition=given)) for part, given in parts])
@@ -77,7 +85,18 @@ def write(
     steps = torch.linspace(-REACH, REACH, columns, device=x.device)
     save_png(folder / "plane.png", grid(decoded(plane_points(plane, steps)), columns))
     start = continuous[0] if show_originals else continuous.mean(0)
-    save_png(folder / "traversals.png", grid(decoded(traversals(continuous, steps, start)), columns))
+    lines = traversals(continuous, steps, start, most_varied(continuous))
+    save_png(folder / "traversals.png", grid(decoded(lines), columns))
+    if factors is not None and condition is None:
+        of_all = batched(lambda part, condition: variant.code(variant.posterior(part)), everything, None)
+        known = most_informed(of_all[:, : means.shape[1]], factors)
+        lines = traversals(continuous, steps, start, [line.dimension for line in known])
+        save_png(folder / FACTOR_LINES_FILE, grid(decoded(lines), columns))
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(Informed._fields)
+        writer.writerows((line.dimension, line.factor, f"{line.share:.4f}") for line in known)
+        write_atomically(folder / FACTOR_LINES_TABLE, table.getvalue().encode())
     if show_originals:
         ends = continuous[: 2 * columns]
     elif "prior" not in variant.unavailable():
@@ -113,13 +132,35 @@ def plane_points(plane: Plane, steps: Tensor) -> Tensor:
     return (plane.origin + right + up).flatten(0, 1)
 
 
-def traversals(means: Tensor, steps: Tensor, start: Tensor) -> Tensor:
-    """Latent vectors (r * k, d): the code ``start`` (d,) with one dimension at a time set to ``steps`` (k,) standard
-    deviations of the posterior means (n, d), for the r dimensions that vary most, most first."""
+def most_varied(means: Tensor) -> list[int]:
+    """The dimensions in which posterior means (n, d) vary most, most first."""
+    return means.std(0, correction=0).argsort(descending=True, stable=True)[:TRAVERSED].tolist()
+
+
+class Informed(NamedTuple):
+    """A ``dimension``, the ``factor`` that it knows most of by its name, and the ``share`` of that factor's entropy."""
+
+    dimension: int
+    factor: str
+    share: float
+
+
+def most_informed(codes: Tensor, factors: Factors) -> list[Informed]:
+    """The dimensions of codes (n, d) that know most of a factor, most first."""
+    # Here, because scikit-learn takes a second to import.
+    from benchmarks.evaluation.disentanglement.scores import shares_of_entropy
+
+    shares, which = shares_of_entropy(codes, factors).max(1)
+    order = shares.argsort(descending=True, stable=True)[:TRAVERSED].tolist()
+    return [Informed(i, factors.kinds[int(which[i])].name, float(shares[i])) for i in order]
+
+
+def traversals(means: Tensor, steps: Tensor, start: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Latent vectors (r * k, d): the code ``start`` (d,) with one of the r ``chosen`` dimensions at a time set to
+    ``steps`` (k,) standard deviations of the posterior means (n, d)."""
     spread = means.std(0, correction=0)
-    chosen = spread.argsort(descending=True, stable=True)[:TRAVERSED]
     lines = start.repeat(len(chosen), len(steps), 1)
-    for line, dimension in zip(lines, chosen.tolist(), strict=True):
+    for line, dimension in zip(lines, chosen, strict=True):
         line[:, dimension] = means[:, dimension].mean() + steps * spread[dimension]
     return lines.flatten(0, 1)
 

@@ -74,6 +74,11 @@ TASKS = Group(
     "is trained again for a task.",
 )
 
+FACTORS = Group(
+    "Factors of variation",
+    "Of data whose factors are known: whether the dimensions of a code are these factors.",
+)
+
 
 @dataclass(frozen=True)
 class Family:

@@ -11,6 +11,8 @@ from benchmarks.records.record import (
     CODES_FILE,
     COMPRESSION_FILE,
     DENOISED_FILE,
+    FACTOR_LINES_FILE,
+    FACTOR_LINES_TABLE,
     HISTORY_FILE,
     RECORD_FILE,
     ROC_FILE,
@@ -24,7 +26,7 @@ PUBLISHED_FILES = (HISTORY_FILE,)
 # Reports show the lowest seed's.
 PICTURES = (
     "samples.png", "reconstructions.png", "plane.png", "traversals.png", "interpolations.png", CODES_FILE,
-    DENOISED_FILE, COMPRESSION_FILE, ROC_FILE,
+    DENOISED_FILE, COMPRESSION_FILE, ROC_FILE, FACTOR_LINES_FILE, FACTOR_LINES_TABLE,
 )  # fmt: skip
 
 

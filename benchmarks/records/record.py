@@ -38,6 +38,9 @@ CODES_FILE = "codes.csv"
 DENOISED_FILE = "denoised.png"
 COMPRESSION_FILE = "compression.csv"
 ROC_FILE = "roc.csv"
+# Decoded lines along dimensions, in the order of what they know of a factor, and what each line's is.
+FACTOR_LINES_FILE = "factor_lines.png"
+FACTOR_LINES_TABLE = "factor_lines.csv"
 MISSING_DATA_FILE = "missing_data.json"
 # Below a results folder: a results folder of its own, for the records of paper targets, which no board shows.
 REPRODUCTION = "reproduction"

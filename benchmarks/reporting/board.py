@@ -14,7 +14,7 @@ from benchmarks.records.record import REFERENCE, Record
 from benchmarks.records.significance import FEWEST_SEEDS, differ, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
-from benchmarks.reporting.rows import Row, Section, data_title, once
+from benchmarks.reporting.rows import Row, Section, data_title, once, undetailed
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -499,7 +499,7 @@ def judge(section: Section) -> str:
     if accuracies:
         shown = ", ".join(f"{100 * accuracy:.2f}%" for accuracy in accuracies)
         sentences.append(f"The classifier whose features are used has a test accuracy of {shown}.")
-    teachers = {(r.variant, str(r.details["teacher"])) for r in section.records if "teacher" in r.details}
+    teachers = {(r.variant, undetailed(str(r.details["teacher"]))) for r in section.records if "teacher" in r.details}
     sentences += [f"The loss of {escape(variant)} uses {escape(teacher)}." for variant, teacher in sorted(teachers)]
     return " ".join(sentences)
 

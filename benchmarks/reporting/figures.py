@@ -26,7 +26,7 @@ from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import CODES_FILE, COMPRESSION_FILE, HISTORY_FILE, ROC_FILE
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.rows import Row, Section, once
-from benchmarks.reporting.style import Look, in_figure, looks, new_figure
+from benchmarks.reporting.style import Look, in_figure, label_plainly, looks, new_figure
 
 COLUMNS = 4
 # Of the legend below the trade-offs.
@@ -67,9 +67,9 @@ def sheet(rows: Sequence[Row], files: SideFiles, name: str, height: float) -> by
     columns = min(COLUMNS, len(found))
     figure, axes = new_figure(2.6 * columns, height * lines, lines, columns)
     for axis in axes:
-        _blank(axis)
+        blank(axis)
     for (row, pixels), axis in zip(found, axes, strict=False):
-        _show(axis, pixels)
+        show(axis, pixels)
         axis.set_title(in_figure(row.label), fontsize=10)
     return png(figure, 120)
 
@@ -82,19 +82,21 @@ def strip(run_id: str, files: SideFiles, names: Mapping[str, str]) -> bytes | No
         return None
     figure, axes = new_figure(2.6 * len(found), 2.9, 1, len(found))
     for (title, pixels), axis in zip(found, axes, strict=True):
-        _blank(axis)
-        _show(axis, pixels)
+        blank(axis)
+        show(axis, pixels)
         axis.set_title(title, fontsize=10)
     return png(figure, 110)
 
 
-def _blank(axis: Axes) -> None:
+def blank(axis: Axes) -> None:
+    """Leave axes empty."""
     axis.axis("off")
     # Not shown, ticks are laid out all the same: half of the time of a sheet.
     axis.set(xticks=[], yticks=[])
 
 
-def _show(axis: Axes, pixels: np.ndarray) -> None:
+def show(axis: Axes, pixels: np.ndarray) -> None:
+    """An image, pixel by pixel."""
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
@@ -109,7 +111,7 @@ def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
     lines = -(-len(found) // columns)
     figure, axes = new_figure(2.6 * columns, 2.6 * lines, lines, columns)
     for axis in axes[len(found) :]:
-        _blank(axis)
+        blank(axis)
     for (row, points), axis in zip(found, axes, strict=False):
         classes = sorted(points["class"].dropna().unique())
         # Classes have no order: colours of their own as far as there are ten, and their labels for grey print.
@@ -144,7 +146,7 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
     height = 0.2 * lines + 0.12 * len(labels) + 1.1
     figure, axes = new_figure(3.4 * columns, height * panel_lines, panel_lines, columns)
     for axis in axes[len(shown) :]:
-        _blank(axis)
+        blank(axis)
     for metric, axis in zip(shown, axes, strict=False):
         entry = CATALOGUE[metric]
         having = [row for row in section.rows if row in labels and row.mean(metric) is not None]
@@ -193,13 +195,14 @@ def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str
             if is_on_front:
                 axis.plot([a], [b], linestyle="", marker="o", markersize=17, markerfacecolor="none",
                           markeredgecolor="black")  # fmt: skip
-        for name, values, set_label, set_scale in (
-            (x, [a for a, _, _ in marks.values()], axis.set_xlabel, axis.set_xscale),
-            (y, [b for _, b, _ in marks.values()], axis.set_ylabel, axis.set_yscale),
+        for name, values, side, set_scale in (
+            (x, [a for a, _, _ in marks.values()], axis.xaxis, axis.set_xscale),
+            (y, [b for _, b, _ in marks.values()], axis.yaxis, axis.set_yscale),
         ):
-            set_label(_axis_label(section, name), fontsize=9)
+            side.set_label_text(_axis_label(section, name), fontsize=9)
             if min(values) > 0 and max(values) > 8 * min(values):
                 set_scale("log")
+                label_plainly(side)
         axis.tick_params(labelsize=8)
     figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
     return png(figure, 110)
@@ -305,6 +308,7 @@ def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> byte
     )
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
+    label_plainly(axis.yaxis)
     axis.xaxis.set_major_formatter("{x:.0f}")
     axis.set_xlabel("numbers per image (k)")
     axis.set_ylabel("squared error (per pixel channel)")
@@ -337,7 +341,7 @@ def roc_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes
         if key in drawn:
             _roc_panel(axis, panels[key], curves[panels[key]], row_looks(section))
         else:
-            _blank(axis)
+            blank(axis)
     return png(figure, 110)
 
 

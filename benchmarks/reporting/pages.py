@@ -18,6 +18,8 @@ from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.comparison import compared
+from benchmarks.reporting.factors.pictures import factor_lines, scores
+from benchmarks.reporting.factors.spread import EXPLANATION, facts, spread_table
 from benchmarks.reporting.html import as_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
 from benchmarks.reporting.reading import glossary, guide, published
@@ -260,6 +262,8 @@ def _family_picture(
             "shown."
         )
         return _picture(file, heading, lambda: figures.roc_curves(section, rows, files), output, caption, rows)
+    if family.name == "disentanglement":
+        return _of_factors(section, by, file, files, output)
     if family.name == "compression":
         caption = (
             "Squared error of test images against the number k of components of the code that they are decoded from. "
@@ -268,6 +272,28 @@ def _family_picture(
         )
         return _picture(file, heading, lambda: figures.compression(section, rows, files), output, caption, rows)
     return []
+
+
+def _of_factors(section: Section, by: str, file: str, files: SideFiles, output: Output) -> list[str]:
+    """What stands below the scores of disentanglement."""
+    rows, best = board.sorted_rows(section, by), board.best_of_each_family(section, by)
+    metrics = board.measured(section, list(next(f for f in families() if f.name == "disentanglement").metrics))
+    spread = spread_table(section, metrics)
+    lines = (
+        "Lines decoded from the code of a test image with one dimension changed, from -3 to 3 standard deviations: the "
+        "dimensions that know most of a factor, most first, under its name and the share of its entropy that they know "
+        f"(in 20 bins). The best row of each family of variants by {escape(section.label(by))}, its lowest seed."
+    )
+    against = (
+        "Scores against the squared error of reconstructions: every run a mark, joined to the mean of its row; thick "
+        "lines join rows of one variant in the order of the option that was varied."
+    )
+    return [
+        facts(section),
+        *([EXPLANATION, spread] if spread else []),
+        *_picture(f"{file}-lines", "Lines by factor", lambda: factor_lines(best, files), output, lines, best),
+        *_picture(f"{file}-scores", "Scores", lambda: scores(section, rows, metrics), output, against, rows),
+    ]
 
 
 def _evaluation_options(section: Section) -> dict[str, str]:

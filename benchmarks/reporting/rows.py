@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -122,7 +123,7 @@ class Row:
 
     def reason(self, metric: str) -> str:
         """Why the row has no such number."""
-        reasons = sorted({r.not_applicable[metric] for r in self.records if metric in r.not_applicable})
+        reasons = sorted({undetailed(r.not_applicable[metric]) for r in self.records if metric in r.not_applicable})
         return "; ".join(reasons) if reasons else "not measured"
 
 
@@ -225,6 +226,15 @@ def _code(record: Record) -> str:
     That of a variant of the suite, and of earlier records, is not told."""
     digest = record.details.get(OWN_CODE)
     return f"code {digest:.8}" if digest else "code unknown"
+
+
+def undetailed(text: str) -> str:
+    """What earlier records say of a download that failed, without its address and Python's error."""
+    text = re.sub(r" from https?://\S+ \(.*\)$", "", text)
+    return re.sub(
+        r"^weights unavailable: .* and https?://\S+ could not be downloaded \(.*\)$",
+        "Inception's weights could not be downloaded", text,
+    )  # fmt: skip
 
 
 def data_title(record: Record) -> str:

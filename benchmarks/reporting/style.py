@@ -10,7 +10,9 @@ from typing import Any
 
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.reporting.boundary.plotting import matplotlib
 from benchmarks.reporting.markdown import one_line
@@ -102,6 +104,13 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
+
+
+def label_plainly(axis: Axis) -> None:
+    """Label a logarithmic axis 50, 100, 200, not 5 x 10^1: an axis of one decade has room for those between, too."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def in_figure(text: str, limit: int = 80) -> str:

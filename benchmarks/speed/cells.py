@@ -48,8 +48,8 @@ def side_by_side(device: torch.device, repeats: int) -> tuple[str, dict[int, flo
         ]
         for number in jobs
     ]
-    table = as_table([f"{count} runs", "relative (range)", "seconds (median)"], rows)
-    text = f"""{count} cells of 784-200-200-32 with their evaluation, one after the other on all threads, and at the
+    table = as_table([f"{count} runs", "relative (quartiles)", "seconds (median)"], rows)
+    text = f"""{count} runs of 784-200-200-32 with their evaluation, one after the other on all threads, and at the
 same time on their share of them (`JOBS`):
 
 {table}"""

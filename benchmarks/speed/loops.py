@@ -8,7 +8,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from unittest import mock
@@ -21,32 +22,41 @@ from torch import Tensor, nn
 import variants
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig, training_images
-from benchmarks.speed.table import as_table, ratios, seconds_of
+from benchmarks.speed.epochs import epochs
+from benchmarks.speed.rounds import in_turn
+from benchmarks.speed.table import as_table, in_every_repeat, ratios, seconds_of
 from benchmarks.training.loop import train
+from benchmarks.wording import counted
 from variants.parts.networks import MLP
 
 IMAGES, BATCH = 20_000, 100
 # pythae's default network for MNIST, so that all train the same model.
 HIDDEN, LATENT = 512, 16
+WIDTHS = ((784, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, 784))
+NETWORK = MLP(latent_size=LATENT, hidden=[HIDDEN], activation="relu")
 DATA = DatasetConfig(observation="bernoulli", binarise="dynamic")
 DRAWN_ONCE = DatasetConfig(observation="bernoulli", binarise="fixed")
 HAND, SUITE, BF16 = "hand-written loop", "this suite's loop", "this suite's loop, bf16 autocast"
 FIXED = "this suite's loop, pixels drawn once"
+COMPILED = "this suite's loop, compiled"
+COMPILED_FIXED = "this suite's loop, compiled, pixels drawn once"
 CAPTURED, HAND_CAPTURED = "this suite's loop, captured", "hand-written loop, captured"
 PAIR, PAIR_BF16 = "two of this suite's loops at once", "two of this suite's loops at once, bf16 autocast"
 PEER = "pythae 0.1.2"
 LIMIT, LIMIT_WITH_UPDATE = "matrix products alone", "matrix products and Adam's update alone"
 TEXT = f"""One epoch of {IMAGES:,} 28x28 images in memory, batches of {BATCH}, a VAE of 784-{HIDDEN}-{LATENT} with
-rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn; a ratio is the median of the repeats' ratios,
-above 1 where the loop is the faster one. Absolute rates wander with the machine's load, ratios much less.
+rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn, {{repeats}}. A ratio is the median of the
+repeats' ratios, with their quartiles, above 1 where the loop is the faster one. Where a loop was neither faster nor
+slower than the hand-written one every time (–), these measurements do not tell the two apart. {{note}}
 
 {{table}}
 
 The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
 suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
 does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. Two loops at once share
-the cores as two cells of a sweep do, and count together. The limit is the forward and backward matrix products alone,
-at the shapes of this batch, and with one fused update of all parameters."""
+the cores as two runs of a sweep do, and count together. Compiled loops (`training.compile`) are timed from
+their second epoch on. The limit is the forward and backward matrix products alone, at the shapes of this batch, and
+with one fused update of all parameters."""
 
 
 def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
@@ -58,6 +68,8 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
         HAND: _timed(_hand_written, images),
         SUITE: _timed(train_once, images),
         FIXED: _timed(lambda given: train_once(given, data=DRAWN_ONCE), binary),
+        COMPILED: epochs(images, NETWORK, TrainingConfig(batch_size=BATCH, compile="on"), DATA).__next__,
+        COMPILED_FIXED: epochs(binary, NETWORK, TrainingConfig(batch_size=BATCH, compile="on"), DRAWN_ONCE).__next__,
     }
     half_precision = device.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX"))
     if half_precision:
@@ -66,35 +78,34 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
         timed[CAPTURED] = _timed(_captured, images)
         timed[HAND_CAPTURED] = _timed(_hand_captured, images)
     elif (os.cpu_count() or 1) > 1:
-        timed[PAIR] = _pair(images, repeats, "fp32").__next__
+        timed[PAIR] = _pair(images, "fp32").__next__
         if half_precision:
-            timed[PAIR_BF16] = _pair(images, repeats, "bf16").__next__
+            timed[PAIR_BF16] = _pair(images, "bf16").__next__
     if peers:
-        timed[PEER] = _peer(peers, images, repeats).__next__
+        timed[PEER] = _peer(peers, images).__next__
     steps = IMAGES // BATCH
-    timed[LIMIT] = lambda: steps * _matrix_products(device)
-    timed[LIMIT_WITH_UPDATE] = lambda: steps * (_matrix_products(device) + _update(device))
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for repeat in range(repeats + 1):
-        for name, loop in timed.items():
-            taken = loop()
-            # The first round warms up caches and allocators.
-            if repeat:
-                seconds[name].append(taken)
+    timed[LIMIT] = lambda: steps * matrix_products(device, WIDTHS, BATCH)
+    timed[LIMIT_WITH_UPDATE] = lambda: steps * (matrix_products(device, WIDTHS, BATCH) + update(device, WIDTHS))
+    rounds = in_turn(timed, repeats)
+    seconds = rounds.seconds
     reference = seconds.get(PEER)
-    header = ["loop", "relative to hand-written (range)", "relative to pythae", "images/s (median)", "range"]
+    relative = ["relative to hand-written (quartiles)", "every time", "relative to pythae (quartiles)"]
+    header = ["loop", *relative, "images/s (median)", "range"]
     rows = [
         [
             name,
             ratios(seconds[HAND], own),
+            in_every_repeat(seconds[HAND], own),
             ratios(reference, own) if reference else "not measured",
             f"{IMAGES / statistics.median(own):,.0f}",
             f"{IMAGES / max(own):,.0f} to {IMAGES / min(own):,.0f}",
         ]
         for name, own in seconds.items()
     ]
-    rows += [[name, *["not measured"] * 4] for name in (PEER, CAPTURED, HAND_CAPTURED) if name not in seconds]
-    return TEXT.format(table=as_table(header, rows))
+    rows += [
+        [name, *["not measured"] * (len(header) - 1)] for name in (PEER, CAPTURED, HAND_CAPTURED) if name not in seconds
+    ]
+    return TEXT.format(table=as_table(header, rows), repeats=counted(repeats, "time"), note=rounds.note)
 
 
 def _timed(loop: Callable[[Tensor], None], images: Tensor) -> Callable[[], float]:
@@ -110,8 +121,7 @@ def train_once(
 ) -> None:
     """One epoch of this suite's loop on ``images`` (n, 1, 28, 28), uint8."""
     torch.manual_seed(0)
-    network = MLP(latent_size=latent_size, hidden=[HIDDEN], activation="relu")
-    model = variants.build("vae", (1, 28, 28), network).to(images.device)
+    model = variants.build("vae", (1, 28, 28), replace(NETWORK, latent_size=latent_size)).to(images.device)
     config = TrainingConfig(epochs=1, batch_size=batch, precision=precision)
     train(model, images, data, config, seed=0, show_progress=False)
 
@@ -121,19 +131,19 @@ def _captured(images: Tensor) -> None:
         train_once(images)
 
 
-def _pair(images: Tensor, repeats: int, precision: str) -> Iterator[float]:
+def _pair(images: Tensor, precision: str) -> Iterator[float]:
     """Seconds an epoch, by two loops at once on half of the threads each, as if one loop had done both their work."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)
     threads = max(1, torch.get_num_threads() // 2)
     processes = [
-        context.Process(target=_one_of_two, args=(images.cpu(), repeats, threads, precision, barrier), daemon=True)
+        context.Process(target=_one_of_two, args=(images.cpu(), threads, precision, barrier), daemon=True)
         for _ in range(2)
     ]
     for process in processes:
         process.start()
     try:
-        for _ in range(repeats + 1):
+        while True:
             barrier.wait()
             started = time.perf_counter()
             barrier.wait()
@@ -143,9 +153,9 @@ def _pair(images: Tensor, repeats: int, precision: str) -> Iterator[float]:
             process.kill()
 
 
-def _one_of_two(images: Tensor, repeats: int, threads: int, precision: str, barrier: Barrier) -> None:
+def _one_of_two(images: Tensor, threads: int, precision: str, barrier: Barrier) -> None:
     torch.set_num_threads(threads)
-    for _ in range(repeats + 1):
+    while True:
         barrier.wait()
         train_once(images, precision=precision)
         barrier.wait()
@@ -208,20 +218,20 @@ def _hand_written(images: Tensor) -> None:
         optimiser.step()
 
 
-def _peer(python: Path, images: Tensor, repeats: int) -> Iterator[float]:
-    """Seconds of one epoch by pythae, one number a repeat, the first a warm-up; its process waits between them."""
+def _peer(python: Path, images: Tensor) -> Iterator[float]:
+    """Seconds of one epoch by pythae, again and again; its process waits between them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, images.cpu().numpy())
         script = Path(__file__).resolve().parent / "peers" / "pythae_loop.py"
-        command = [str(python.absolute()), str(script), str(path), str(repeats), str(torch.get_num_threads())]
+        command = [str(python.absolute()), str(script), str(path), str(torch.get_num_threads())]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder
         )
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            for _ in range(repeats + 1):
+            while True:
                 process.stdin.write("go\n")
                 process.stdin.flush()
                 yield float(process.stdout.readline())
@@ -230,12 +240,12 @@ def _peer(python: Path, images: Tensor, repeats: int) -> Iterator[float]:
             process.communicate()
 
 
-def _matrix_products(device: torch.device) -> float:
-    """Seconds of one step's matrix products: forward, the weights' gradients, and the inputs' but the first's."""
-    widths = [(784, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, 784)]
+def matrix_products(device: torch.device, widths: Sequence[tuple[int, int]], batch: int) -> float:
+    """Seconds of one step's matrix products through layers of these ``widths``: forward, the weights' gradients, and
+    the inputs' but the first's."""
     total = 0.0
     for number, (before, after) in enumerate(widths):
-        x, w, g = (torch.randn(*shape, device=device) for shape in ((BATCH, before), (before, after), (BATCH, after)))
+        x, w, g = (torch.randn(*shape, device=device) for shape in ((batch, before), (before, after), (batch, after)))
         total += _product(x, w) + _product(x.T, g) + (_product(g, w.T) if number else 0.0)
     return total
 
@@ -244,9 +254,10 @@ def _product(a: Tensor, b: Tensor) -> float:
     return _mean_seconds(lambda: torch.mm(a, b), a.device)
 
 
-def _update(device: torch.device) -> float:
-    """Seconds of one update of all parameters by the fused Adam."""
-    parameters = list(_HandWritten().to(device).parameters())
+def update(device: torch.device, widths: Sequence[tuple[int, int]]) -> float:
+    """Seconds of one update, by the fused Adam, of the weights and biases of layers of these ``widths``."""
+    shapes = [shape for before, after in widths for shape in ((after, before), (after,))]
+    parameters = [torch.randn(*shape, device=device, requires_grad=True) for shape in shapes]
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     return _mean_seconds(torch.optim.Adam(parameters, 1e-3, fused=True).step, device)

@@ -10,6 +10,7 @@ import torch
 
 import variants
 from benchmarks.evaluation.likelihood import log_likelihood_of
+from benchmarks.speed.rounds import in_turn
 from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants.parts.networks import MLP
 
@@ -23,29 +24,26 @@ def importance_sampling(device: torch.device, repeats: int) -> tuple[str, dict[i
     network = MLP(latent_size=WIDTHS[0], hidden=[200, 200], activation="tanh")
     model = variants.build("vae", (1, 28, 28), network).to(device)
     x = torch.rand(IMAGES, 1, 28, 28, device=device).round()
-    own: list[float] = []
-    products: list[float] = []
-    for repeat in range(repeats + 1):
-        for taken, work in (
-            (own, partial(log_likelihood_of, model, x, SAMPLES)),
-            (products, partial(_decoder, device)),
-        ):
-            seconds = seconds_of(work, device)
-            if repeat:
-                taken.append(seconds)
+    timed = {
+        "own": partial(seconds_of, partial(log_likelihood_of, model, x, SAMPLES), device),
+        "products": partial(seconds_of, partial(_decoder, device), device),
+    }
+    rounds = in_turn(timed, repeats)
+    own, products = rounds.seconds["own"], rounds.seconds["products"]
     full = 10_000 / IMAGES
     rows = [
         ["log p(x), K = 5,000", ratios(products, own), f"{full * statistics.median(own) / 60:.1f}"],
         ["the decoder's matrix products", "1.00", f"{full * statistics.median(products) / 60:.1f}"],
     ]
-    table = as_table(["10,000 images of 28x28", "relative (range)", "minutes"], rows)
+    table = as_table(["10,000 images of 28x28", "relative (quartiles)", "minutes"], rows)
     by_samples = {}
     for count in (10, 100, 1000, SAMPLES):
         taken = [seconds_of(partial(log_likelihood_of, model, x, count), device) for _ in range(3)]
         by_samples[count] = statistics.median(taken) / IMAGES
     inverse = statistics.median(a / b for a, b in zip(own, products, strict=True))
     text = f"""A decoder of {"-".join(map(str, WIDTHS))}, {SAMPLES:,} samples an image in fp32, timed on {IMAGES}
-images. An image is encoded once. The estimate takes {inverse:.2f} times as long as the decoder's matrix products alone:
+images. An image is encoded once. The estimate takes {inverse:.2f} times as long as the decoder's matrix products alone.
+{rounds.note}
 
 {table}"""
     return text, by_samples

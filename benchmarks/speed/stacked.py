@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import variants
+from benchmarks.speed import rounds
 from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants import Batch, Variant
 from variants.parts.networks import MLP
@@ -47,15 +48,11 @@ def seeds_stacked(device: torch.device, repeats: int) -> str:
 
         together = partial(vmap(grad(loss), randomness="different"), parameters, buffers, x)
         steps: dict[str, Callable[[], object]] = {"in turn": in_turn, "stacked": together}
-        taken: dict[str, list[float]] = {name: [] for name in steps}
-        for repeat in range(repeats + 1):
-            for name, step in steps.items():
-                seconds = seconds_of(step, device, STEPS)
-                if repeat:
-                    taken[name].append(seconds)
+        timed = {name: partial(seconds_of, step, device, STEPS) for name, step in steps.items()}
+        taken = rounds.in_turn(timed, repeats).seconds
         rows.append([f"784-{'-'.join(map(str, hidden))}-16", ratios(taken["in turn"], taken["stacked"]),
                      f"{1000 * statistics.median(taken['stacked']) / STEPS:.1f}"])  # fmt: skip
-    table = as_table(["network", "stacked relative to in turn (range)", "ms a stacked step"], rows)
+    table = as_table(["network", "stacked relative to in turn (quartiles)", "ms a stacked step"], rows)
     return f"""The gradients of {SEEDS} seeds of a `vae` at batch {BATCH}, as one batched model (`torch.func`), beside
 one seed after the other. A sweep does not train so: it would have to gain 2 or more on a GPU.
 

@@ -23,6 +23,13 @@ def with_quartiles(values: Sequence[float]) -> str:
     return f"{middle:.2f} ({first:.2f} to {third:.2f})"
 
 
+def in_every_repeat(reference: Sequence[float], own: Sequence[float]) -> str:
+    """ "faster" or "slower" where ``own`` seconds are fewer or more in every repeat, else a dash: the repeats do not
+    tell the two apart."""
+    pairs = list(zip(reference, own, strict=True))
+    return "faster" if all(a > b for a, b in pairs) else "slower" if all(a < b for a, b in pairs) else "–"
+
+
 def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, names at the left and numbers at the right."""
     aligned = ("left", *["right"] * (len(header) - 1))

@@ -434,7 +434,13 @@ def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Pa
         pictures.write_denoised(folder, variant, held_out.x, config.dataset.show_originals)
     with _alone("latent pictures", result):
         latent_pictures.write(
-            folder, variant, held_out.x, held_out.labels, held_out.condition, config.dataset.show_originals
+            folder,
+            variant,
+            held_out.x,
+            held_out.labels,
+            held_out.condition,
+            config.dataset.show_originals,
+            held_out.factors,
         )
 
 

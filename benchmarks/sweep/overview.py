@@ -13,7 +13,7 @@ from benchmarks.config import Config
 from benchmarks.progress.report import Status, duration
 from benchmarks.progress.screen import running_text
 from benchmarks.records.record import Record
-from benchmarks.sweep.estimate import Expected, expected
+from benchmarks.sweep.estimate import Estimates, Expected
 from benchmarks.wording import counted
 
 
@@ -63,13 +63,12 @@ class Overview:
 
     def __init__(self, cells: Sequence[Config], records: Sequence[Record], side: int, device: str | None) -> None:
         self._cells = {cell.run_id: cell for cell in cells}
-        self._records, self._side, self._device = list(records), side, device
+        self._estimates, self._side = Estimates(records, device), side
         self._waiting = dict.fromkeys(self._cells)
         self._running: dict[str, Running] = {}
         self._ended: Counter[str] = Counter()
         self._own: tuple[Status, float] | None = None
         self._took: list[float] = []
-        self._known: dict[str, Expected | None] = {}
         self._lock = threading.RLock()
 
     def started(self, run_id: str, now: float | None = None) -> str:
@@ -101,8 +100,7 @@ class Overview:
             self._waiting.pop(run_id, None)
             self._ended["run by another process" if record is None else record.status] += 1
             if record is not None:
-                self._records.append(record)
-                self._known.clear()
+                self._estimates.add(record)
                 if running is not None and record.status == "ok":
                     self._took.append(now - running.began)
 
@@ -154,10 +152,7 @@ class Overview:
         return ", ".join(parts)
 
     def _expected(self, run_id: str) -> Expected | None:
-        # Once for every new record: the lines are asked for twice a second.
-        if run_id not in self._known:
-            self._known[run_id] = expected(self._cells[run_id], self._records, self._device)
-        return self._known[run_id]
+        return self._estimates.of(self._cells[run_id])
 
 
 def _or_typical(left: Left | None, typical: float | None, age: float = 0.0) -> Left | None:

@@ -15,7 +15,7 @@ from benchmarks.environment import numerics
 from benchmarks.progress.report import duration
 from benchmarks.records.record import Record, read_records
 from benchmarks.sweep.cell import FAILED_STEPS, Setting, from_other_data, incomplete, stored
-from benchmarks.sweep.estimate import expected
+from benchmarks.sweep.estimate import Estimates
 from benchmarks.sweep.workers import default_jobs
 from benchmarks.wording import counted
 
@@ -69,10 +69,12 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
     states = to_do(cells, setting, retry)
     device = numerics(setting.device)["device"]
     records, _ = read_records(setting.results)
-    known = {cell.run_id: expected(cell, records, device) for cell in cells}
+    estimates = Estimates(records, device)
+    known = {cell.run_id: estimates.of(cell) for cell in cells}
     without = {cell.run_id: cell for cell in cells if known[cell.run_id] is None}
     committed = read_records(COMMITTED)[0] if without else []
-    known |= {run_id: expected(cell, committed, device) for run_id, cell in without.items()}
+    from_committed = Estimates(committed, device)
+    known |= {run_id: from_committed.of(cell) for run_id, cell in without.items()}
     lines = []
     for run_id, state in states.items():
         about = known[run_id]
@@ -80,14 +82,13 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
         lines.append(f"{run_id}: {state}{time}")
     pending = [run_id for run_id, state in states.items() if state.startswith("run")]
     lines.append(f"{counted(len(states), 'run')}: {len(states) - len(pending)} done, {len(pending)} to do")
-    estimates = [about for run_id in pending if (about := known[run_id]) is not None]
-    if estimates:
-        seconds = [about.total for about in estimates]
+    seconds = [about.total for run_id in pending if (about := known[run_id]) is not None]
+    if seconds:
         # Runs on a data set that has no record yet take the others' median.
-        total = sum(seconds) + (len(pending) - len(estimates)) * statistics.median(seconds)
+        total = sum(seconds) + (len(pending) - len(seconds)) * statistics.median(seconds)
         side = min(jobs or default_jobs(setting.device), len(pending))
         whole = max(total / side, *seconds)
-        unknown = len(pending) - len(estimates)
+        unknown = len(pending) - len(seconds)
         guessed = f"; {counted(unknown, 'run')} on a data set without records" if unknown else ""
         if foreign := [run_id for run_id in pending if run_id in without and known[run_id] is not None]:
             guessed += f"; {counted(len(foreign), 'run')} estimated from records that come with the suite, made on "
@@ -106,5 +107,5 @@ def _devices(records: Sequence[Record], datasets: Collection[str]) -> list[str]:
 def longest_first(cells: Sequence[Config], records: Sequence[Record], device: str | None = None) -> list[Config]:
     """Cells in the order that leaves the fewest workers idle at the end; those of unknown length before all others. It
     saved a quarter of the time of three cells on two cores, of which the last takes twice as long as the others."""
-    known = {cell.run_id: expected(cell, records, device) for cell in cells}
-    return sorted(cells, key=lambda cell: -(inf if (about := known[cell.run_id]) is None else about.total))
+    estimates = Estimates(records, device)
+    return sorted(cells, key=lambda cell: -(inf if (about := estimates.of(cell)) is None else about.total))

@@ -53,8 +53,9 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
                 layers = VGGLayers(vgg19(weights=weights, progress=False).features).to(device).eval()
             return layers, f"VGG-19 relu1_1, 2_1, 3_1 ({weights})"
         except OSError as error:
-            why = f"VGG-19's weights are unavailable from {VGG19_Weights.IMAGENET1K_V1.url} ({error})"
-            log.info("%s", why)
+            why = "VGG-19's weights could not be downloaded"
+            # The record, and so the reports, have the reason alone.
+            log.info("%s from %s: %s", why, VGG19_Weights.IMAGENET1K_V1.url, error)
     found = feature_network(data, "teacher", cache, device)
     assert isinstance(found.network, Teacher)
     which = f"{found.key}, SHA-256 {found.digest[:12]}"

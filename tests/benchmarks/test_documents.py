@@ -76,6 +76,16 @@ def test_the_python_example_of_the_readme_runs(tmp_path):
     assert (tmp_path / "my_model" / "weights.safetensors").exists()
 
 
+@pytest.mark.slow
+def test_the_lines_on_disentanglement_of_the_readme_run(tmp_path):
+    (source,) = blocks("README.md", "py")
+    assert len([line for line in source.splitlines() if line]) == 5
+    short = source.replace('dataset="shapes")', 'dataset="shapes", epochs=1, device="cpu", latent_size=4)')
+    check = "\nassert 0 <= scores.means['mig'] <= 1 and scores.images == 3307\n"
+    done = python("-c", short + check, cwd=tmp_path, VAE_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CLUSTER.md"])
 def test_make_understands_every_command(document):
     lines = [line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.records.catalogue import Family, Metric, register
+from benchmarks.records.catalogue import FACTORS, Family, Metric, register
 from benchmarks.records.record import DISENTANGLEMENT
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ register(
         name="disentanglement",
         title="Disentanglement",
         order=58,
+        group=FACTORS,
         compute=compute,
         sentence="Scores of posterior means (and discrete latent variables, one dimension each) given the known "
         "factors of variation. Each score is the mean of five restarts, which split the test images at random into a "

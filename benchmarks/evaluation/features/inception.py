@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from unittest import mock
 
@@ -13,13 +14,15 @@ from torch.hub import download_url_to_file, get_dir
 from benchmarks.progress.report import doing
 from benchmarks.variables import file
 
+log = logging.getLogger(__name__)
+
 DIMENSIONS = 2048
 BATCH = 50
 WEIGHTS_VARIABLE = "VAE_INCEPTION_WEIGHTS"
 
 
 class WeightsUnavailableError(RuntimeError):
-    """The weights are neither on this machine nor to be downloaded; the message says what was tried."""
+    """The weights are neither on this machine nor to be downloaded; the log says what was tried."""
 
 
 def weights_path() -> Path:
@@ -42,8 +45,10 @@ def weights_path() -> Path:
             with doing("downloading the weights of Inception"):
                 download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
         except Exception as error:
+            # The record, and so the reports, have the reason alone.
+            log.info("Inception's weights could not be downloaded from %s to %s: %s", FID_WEIGHTS_URL, path, error)
             raise WeightsUnavailableError(
-                f"weights unavailable: {path} does not exist and {FID_WEIGHTS_URL} could not be downloaded ({error})"
+                f"Inception's weights could not be downloaded; {WEIGHTS_VARIABLE} names a local file"
             ) from None
     return path
 
@@ -65,8 +70,8 @@ class Inception(nn.Module):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a file of another kind, or a part of one, makes of it
-            reason = " ".join(str(error).split())[:200]
-            raise WeightsUnavailableError(f"weights unavailable: {path} cannot be read as weights ({reason})") from None
+            log.info("%s cannot be read as weights: %s", path, " ".join(str(error).split())[:200])
+            raise WeightsUnavailableError(f"weights unavailable: {path} cannot be read as weights") from None
         # The package's own loader would download, and unpickle freely.
         with mock.patch("pytorch_fid.inception.load_state_dict_from_url", return_value=state):
             self.network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]]).eval().requires_grad_(False)

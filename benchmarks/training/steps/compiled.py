@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmarks.config import TrainingConfig
-from benchmarks.data import DatasetConfig
 from benchmarks.progress.report import doing
 from benchmarks.training.steps.eager import Step, Terms, gathered
 from variants import Batch, Loss, ParameterGroup, Variant
@@ -49,27 +47,14 @@ class CompiledStep(Step):
     compiled, all steps are eager and ``refusal`` says why. Batches of another size, the last of an epoch, are eager.
     """
 
-    def __init__(
-        self,
-        variant: Variant,
-        images: Tensor,
-        dataset: DatasetConfig,
-        config: TrainingConfig,
-        device: torch.device,
-        labels: Tensor | None = None,
-        compiler: Callable[[nn.Module], Function] = compiled_by_torch,
-    ) -> None:
-        super().__init__(variant, images, dataset, config, device, labels)
-        self._compiler = compiler
-        self._size = min(config.batch_size, len(images))
-        self._function: Differentiated | None = None
+    _function: Differentiated | None = None
 
     @property
     def compiled(self) -> bool:
         return self._function is not None
 
     def _differentiate(self, batch: Batch, progress: Tensor) -> Terms:
-        whole = len(batch.images) == self._size
+        whole = len(batch.images) == min(self.config.batch_size, len(self.images))
         if whole and self._function is None and not self.refusal:
             with doing("compiling the training step"):
                 self._compile(batch, progress)
@@ -82,7 +67,7 @@ class CompiledStep(Step):
         devices = [self.device] if self.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices):
-                function = Differentiated(self.variant, self.groups, self._loss, self._compiler, batch, progress)
+                function = Differentiated(self.variant, self.groups, self._loss, batch, progress)
             # What was recorded at one point of training must hold at others.
             for point in (progress, torch.full_like(progress, 0.5)):
                 self._compare(function, batch, point, devices)
@@ -133,7 +118,6 @@ class Differentiated:
         variant: Variant,
         groups: Mapping[str, ParameterGroup],
         loss: Callable[[Objective, Batch, Tensor], Loss],
-        compiler: Callable[[nn.Module], Function],
         batch: Batch,
         progress: Tensor,
     ) -> None:
@@ -155,7 +139,7 @@ class Differentiated:
         # What is recorded is also done: on copies.
         own = [tensor.clone() for tensor in self._tensors()]
         given = own, batch.images, batch.condition, batch.labels, progress
-        self._compiled = compiler(make_fx(lambda *tensors: self._results(*tensors))(*given))
+        self._compiled = compiled_by_torch(make_fx(lambda *tensors: self._results(*tensors))(*given))
 
     def __call__(self, batch: Batch, progress: Tensor) -> Terms:
         with torch.no_grad():

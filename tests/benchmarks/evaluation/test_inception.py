@@ -1,5 +1,7 @@
 """pytorch-fid's Inception: the whole path with a stand-in for its weights, and what happens without any."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ from benchmarks.evaluation.features.spaces import inception_space
 from ..cells import CPU, digits
 
 
-def test_without_weights_the_reason_names_what_was_tried(tmp_path, monkeypatch):
+def test_without_weights_the_reason_is_plain_and_the_log_names_what_was_tried(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
 
@@ -22,8 +25,12 @@ def test_without_weights_the_reason_names_what_was_tried(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(inception, "download_url_to_file", refused)
-    with pytest.raises(WeightsUnavailableError, match=r"pt_inception-2015-12-05-6726825d\.pth could not be downloaded"):
+    with pytest.raises(WeightsUnavailableError) as reason:
         weights_path()
+    assert str(reason.value) == (
+        "Inception's weights could not be downloaded; VAE_INCEPTION_WEIGHTS names a local file"
+    )
+    assert re.search(r"from https://\S+/pt_inception-2015-12-05-6726825d\.pth to .*: no route to host", caplog.text)
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "mine.pth"))
     with pytest.raises(WeightsUnavailableError, match=r"mine\.pth is not a file"):
         weights_path()

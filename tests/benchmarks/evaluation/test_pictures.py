@@ -7,8 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.data import Factor, Factors
 from benchmarks.evaluation import latent_pictures, pictures
-from benchmarks.evaluation.latent_pictures import interpolations, plane_points, principal_plane, traversals
+from benchmarks.evaluation.latent_pictures import (
+    interpolations,
+    most_informed,
+    most_varied,
+    plane_points,
+    principal_plane,
+    traversals,
+)
 from benchmarks.evaluation.tasks.denoising import NOISES, corrupted
 from benchmarks.sweep.cell import build
 
@@ -120,9 +128,35 @@ def test_a_plane_runs_from_left_to_right_and_from_bottom_to_top():
 
 def test_a_traversal_changes_one_dimension_the_one_that_varies_most_first():
     codes = torch.tensor([[0.5, 1.0, 5.0], [0.5, -1.0, -5.0]])
-    lines = traversals(codes, torch.tensor([-1.0, 0.0, 1.0]), codes[0]).reshape(3, 3, 3)
+    lines = traversals(codes, torch.tensor([-1.0, 0.0, 1.0]), codes[0], most_varied(codes)).reshape(3, 3, 3)
     assert lines[0].tolist() == [[0.5, 1, -5], [0.5, 1, 0], [0.5, 1, 5]]
     assert lines[1].tolist() == [[0.5, -1, 5], [0.5, 0, 5], [0.5, 1, 5]]
+
+
+def test_lines_along_factors_begin_with_the_dimension_that_knows_most_of_one():
+    values = torch.cartesian_prod(torch.arange(4), torch.arange(5)).repeat(10, 1)
+    factors = Factors((Factor("x", tuple(map(float, range(4)))), Factor("y", tuple(map(float, range(5))))), values)
+    # Noise that varies most, half of x, y whole.
+    codes = torch.stack([9 * torch.randn(200), (values[:, 0] // 2).float(), values[:, 1].float()], 1)
+    found = most_informed(codes, factors)
+    assert [(line.dimension, line.factor) for line in found[:2]] == [(2, "y"), (1, "x")]
+    assert found[0].share == pytest.approx(1)
+    assert found[1].share == pytest.approx(0.5)
+    assert found[2].share < 0.4
+
+
+def test_lines_along_factors_are_drawn_where_the_factors_of_all_images_are_known(tmp_path, images):
+    values = (torch.arange(40) % 3)[:, None]
+    factors = Factors((Factor('a "size", in mm', (1.0, 2.0, 3.0)),), values)
+    model = build(configuration("joint_vae"), (1, 8, 8))
+    latent_pictures.write(tmp_path, model, images, None, factors=factors)
+    rows = list(csv.DictReader((tmp_path / "factor_lines.csv").read_text().splitlines()))
+    assert {row["factor"] for row in rows} == {'a "size", in mm'}
+    shares = [float(row["share"]) for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert len(rows) == len({row["dimension"] for row in rows}) == 8
+    # A line a row of the table.
+    assert pixels(tmp_path / "factor_lines.png").shape[0] == 8 * (8 + 1) + 1
 
 
 def test_an_interpolation_ends_at_both_codes():

@@ -16,7 +16,7 @@ def test_a_board_says_how_many_steps_its_runs_took():
     (epochs,) = sections([record()])
     (steps,) = sections([record(config=record().config | {"training": training | {"steps": 20_000}})])
     assert "| 3 epochs, batches of 100" in protocol(epochs)
-    assert "| 20000 steps, batches of 100" in protocol(steps)
+    assert "| 20,000 steps, batches of 100" in protocol(steps)
 
 
 def test_a_board_says_of_how_many_runs_the_steps_were_compiled():

@@ -312,6 +312,24 @@ def test_a_number_that_the_evaluation_warned_of_is_marked(tmp_path):
     assert "† fid\\_features from 100 images in 128 dimensions is biased upwards" in page
 
 
+def test_a_board_shows_no_address_and_no_python_error_of_a_download(tmp_path):
+    """As records had them before the log took the details."""
+    tried = "https://example.org/weights.pth"
+    teacher = (
+        f"a classifier (t, SHA-256 00), since weights are unavailable from {tried} (<urlopen error [Errno -2] x (y)>)"
+    )
+    reason = f"weights unavailable: /home/me/w.pth does not exist and {tried} could not be downloaded (<urlopen error>)"
+    one = record("dfc_vae", details={"overrides": [], "teacher": teacher}, not_applicable={"fid_inception": reason},
+                 metrics=NATS | {"fid_features": 3.0})  # fmt: skip
+    store(tmp_path / "r", one, record("vae", metrics=NATS | {"fid_features": 4.0, "fid_inception": 5.0}))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    page = (tmp_path / "reports" / "mnist.md").read_text()
+    assert "since weights are unavailable." in page
+    assert "Inception's weights could not be downloaded" in page
+    for detail in ("example.org", "urlopen", "Errno", "/home/me"):
+        assert detail not in page
+
+
 def test_distances_by_two_judges_never_share_a_table(tmp_path):
     def judged(variant, noise, finished="2026-03-01T10:00:00+00:00"):
         details = {"judge_accuracy": round(noise) / 1e4, "limits_features": {"train": 1.7, "noise": noise}}

@@ -7,7 +7,7 @@ import pytest
 import variants
 from benchmarks.reporting.figures import row_looks
 from benchmarks.reporting.rows import sections
-from benchmarks.reporting.style import looks
+from benchmarks.reporting.style import label_plainly, looks, new_figure, own_settings
 
 from .test_reports import record
 
@@ -71,3 +71,20 @@ def test_settings_of_one_variant_are_told_apart_and_the_plain_one_looks_as_ever(
     found = {row.label: look for row, look in row_looks(section).items()}
     assert len(set(triples(found))) == 4
     assert {name: found[name] for name in ("beta_vae", "vae")} == looks({"beta_vae": "disentangling", "vae": "bounds"})
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"), [((40, 400), ["50", "100", "200"]), ((0.007, 0.06), ["0.01", "0.02", "0.05"])]
+)
+def test_a_logarithmic_axis_has_plain_numbers(ends, expected):
+    with own_settings():
+        figure, (axis,) = new_figure(4, 4)
+        axis.plot(ends, ends)
+        axis.set_yscale("log")
+        axis.set_ylim(ends)
+        label_plainly(axis.yaxis)
+        figure.draw_without_rendering()
+        low, high = ends
+        shown = [tick.label1.get_text() for tick in axis.yaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        assert shown == expected
+        assert not any(tick.label1.get_text() for tick in axis.yaxis.get_minor_ticks())

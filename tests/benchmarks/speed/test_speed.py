@@ -1,11 +1,19 @@
 """What `make speed` compares is the same work, and its tables say what was measured. No time is asserted."""
 
+import itertools
+import multiprocessing
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
 import variants
-from benchmarks.speed import loops, sampling, stacked
-from benchmarks.speed.table import as_table, ratios
+from benchmarks.config import TrainingConfig
+from benchmarks.speed import growth, loops, rounds, sampling, small_steps, stacked
+from benchmarks.speed.epochs import epochs
+from benchmarks.speed.table import as_table, in_every_repeat, ratios
 from variants import Batch
 from variants.parts.networks import MLP
 
@@ -32,11 +40,14 @@ def test_the_hand_written_loop_trains_the_same_model_by_the_same_loss():
 
 def test_every_loop_that_was_timed_has_a_row_and_the_others_are_not_measured(monkeypatch):
     monkeypatch.setattr(loops, "IMAGES", 200)
-    monkeypatch.setattr(loops, "_pair", lambda images, repeats, precision: iter([1.0, 2.0]))
+    monkeypatch.setattr(loops, "_pair", lambda images, precision: itertools.count(1.0))
+    monkeypatch.setattr(loops, "epochs", lambda images, network, config, data: itertools.count(1.0))
     rows = {line.split("|")[1].strip(): line for line in loops.loops(CPU, 1, None).split("\n") if line.startswith("|")}
     assert {loops.HAND, loops.SUITE, loops.FIXED, loops.PAIR, loops.PEER, loops.CAPTURED} <= rows.keys()
+    assert {loops.COMPILED, loops.COMPILED_FIXED} <= rows.keys()
     assert {loops.LIMIT, loops.LIMIT_WITH_UPDATE} <= rows.keys()
-    assert rows[loops.PEER].count("not measured") == 4
+    assert rows[loops.PEER].count("not measured") == 5
+    assert rows[loops.LIMIT].split("|")[3].strip() in ("faster", "slower", "–")
     assert "not measured" in rows[loops.SUITE]
     assert rows[loops.HAND].split("|")[2].strip() == "1.00"
 
@@ -51,7 +62,88 @@ def test_sampling_and_stacked_seeds_are_measured(monkeypatch):
     assert "784-200-200-16" in stacked.seeds_stacked(CPU, 1)
 
 
+def test_epochs_are_given_one_by_one_by_a_process_of_their_own():
+    images = torch.randint(0, 256, (60, 1, 28, 28), dtype=torch.uint8)
+    found = epochs(images, MLP(latent_size=2, hidden=[4]), TrainingConfig(batch_size=20), loops.DATA)
+    assert all(0 < next(found) < 60 for _ in range(3))
+    found.close()
+    assert not multiprocessing.active_children()
+
+
+def test_small_steps_are_compared_with_the_eager_ones_of_the_same_network(monkeypatch):
+    seconds = {"off": 3.0, "on": 2.0}
+    monkeypatch.setattr(
+        small_steps, "epochs", lambda images, network, config, data: itertools.repeat(seconds[config.compile])
+    )
+    monkeypatch.setattr(small_steps, "STEPS", 2)
+    lines = [line.split("|") for line in small_steps.small_steps(CPU, 1).split("\n") if line.startswith("|")]
+    rows = {(cells[1].strip(), cells[2].strip()): cells[3].strip() for cells in lines[2:]}
+    for network in ("784-200-200-50, batches of 20", "784-512-16, batches of 100"):
+        assert rows[network, "eager"] == "1.00"
+        assert rows[network, "compiled"] == "1.50"
+        assert float(rows[network, small_steps.LIMIT]) > 0
+
+
+def test_the_limit_has_the_products_of_every_layer():
+    assert small_steps._widths((200, 100), 50) == [
+        (784, 200),
+        (200, 100),
+        (100, 100),
+        (50, 100),
+        (100, 200),
+        (200, 784),
+    ]
+
+
+def test_rounds_on_a_busy_machine_are_repeated_and_what_remains_is_said(monkeypatch):
+    def measured(others, repeats):
+        busy = iter(others)
+        monkeypatch.setattr(rounds, "_others", lambda before, after: next(busy))
+        calls = itertools.count()
+        return rounds.in_turn({"work": lambda: float(next(calls))}, repeats)
+
+    quiet = measured([0.0, 0.05], 2)
+    assert quiet.seconds == {"work": [1.0, 2.0]}
+    assert quiet.note == ""
+    repeated = measured([0.0, 0.8, 0.0], 2)
+    assert repeated.seconds == {"work": [1.0, 3.0]}
+    assert repeated.note == "Rounds repeated because other processes were computing: 1."
+    busy = measured([0.8, 0.8, 0.8, 0.1], 2)
+    assert busy.seconds == {"work": [3.0, 4.0]}
+    assert busy.note.startswith("**The machine was busy**: other processes used up to 0.8 cores in 1 of 2 rounds")
+
+
+def test_the_work_of_other_processes_is_told_from_that_of_ones_own():
+    """Of two processes that compute, one in a group of its own."""
+    code = "import time; end = time.time() + 1.5\nwhile time.time() < end: pass"
+    before = rounds._used()
+    own, other = (subprocess.Popen([sys.executable, "-c", code], start_new_session=apart) for apart in (False, True))
+    used = [os.wait4(process.pid, 0)[2] for process in (own, other)]
+    for process in (own, other):
+        process.returncode = 0
+    after = rounds._used()
+    mine = after[2] - before[2]
+    assert mine >= 0.5 * used[0].ru_utime
+    assert after[1] - before[1] >= mine + 0.5 * used[1].ru_utime
+
+
+@pytest.mark.slow
+def test_growth_measures_every_command_at_every_size(monkeypatch):
+    monkeypatch.setattr(growth, "VARIANTS", ("vae", "iwae"))
+    monkeypatch.setattr(growth, "SIZES", {2: (1, 1), 8: (2, 2)})
+    text, picture = growth.growth()
+    for name in growth.COMMANDS:
+        assert f"| {name} " in text
+    assert "8 records" in text
+    assert picture.startswith(b"\x89PNG")
+
+
 def test_a_ratio_is_the_median_of_the_repeats_ratios():
-    assert ratios([2.0, 2.0, 3.0], [1.0, 4.0, 2.0]) == "1.50 (0.50 to 2.00)"
+    assert ratios([2.0, 2.0, 3.0], [1.0, 4.0, 2.0]) == "1.50 (1.00 to 1.75)"
     assert ratios([2.0], [2.0]) == "1.00"
     assert as_table(["a", "b"], [["x", "1.00"]]).split("\n")[1] == "|:----|-----:|"
+
+
+def test_a_loop_is_called_faster_or_slower_only_where_every_repeat_says_so():
+    found = [in_every_repeat([2.0, 2.0], own) for own in ([1.0, 1.9], [2.1, 9.0], [1.0, 3.0], [2.0, 1.0], [2.0, 2.0])]
+    assert found == ["faster", "slower", "–", "–", "–"]

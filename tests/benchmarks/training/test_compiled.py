@@ -32,7 +32,13 @@ BINARY = DatasetConfig(observation="bernoulli", binarise="dynamic")
 GREY = DatasetConfig(observation="discretised_logistic")
 STEPS, BATCH = 100, 20
 FORMS = [
-    pytest.param(cls, options, id="-".join([cls.name, *(f"{key}={value}" for key, value in options.items())]))
+    pytest.param(
+        cls,
+        options,
+        id="-".join([cls.name, *(f"{key}={value}" for key, value in options.items())]),
+        # Of the ordinary tests, one form of each is enough.
+        marks=pytest.mark.slow if options else (),
+    )
     for cls in [*map(variants.lookup, variants.names()), *OUTSIDE]
     for options in ({}, *cls.forms)
     # torch's mixture checks the values of its arguments, and so is trained eagerly.
@@ -40,9 +46,10 @@ FORMS = [
 ]
 
 
-def recorded(graph):
+@pytest.fixture
+def recorded(monkeypatch):
     """The recorded operations in place of compiled code."""
-    return graph
+    monkeypatch.setattr(compiled, "compiled_by_torch", lambda operations: operations)
 
 
 def losses(make, model, data=BINARY, steps=STEPS, **settings):
@@ -66,14 +73,10 @@ def losses(make, model, data=BINARY, steps=STEPS, **settings):
     return found, step
 
 
-def as_recorded(*arguments):
-    return CompiledStep(*arguments, compiler=recorded)
-
-
-def both(make, new, **settings):
-    """Losses and weights by the step that ``make`` makes, and by the eager one, of equal models."""
+def both(new, **settings):
+    """Losses and weights by the compiled step and by the eager one, of equal models."""
     found = []
-    for kind in (make, Step):
+    for kind in (CompiledStep, Step):
         torch.manual_seed(0)
         model = new()
         values, step = losses(kind, model, **settings)
@@ -89,30 +92,42 @@ def agree(found, tolerance=1e-5):
         assert torch.allclose(weights[name].double(), weight.double(), rtol=1e-3, atol=1e-4), name
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(("cls", "options"), FORMS)
 def test_the_recorded_step_has_the_losses_of_the_eager_one(cls, options):
-    agree(both(as_recorded, lambda: small(cls, **options), steps=24))
+    agree(both(lambda: small(cls, **options), steps=24))
 
 
+@pytest.mark.usefixtures("recorded")
 def test_the_recorded_step_clips_gradients_schedules_terms_and_keeps_running_averages():
     def new():
         return small("beta_vae", (1, 8, 8), network=Conv(latent_size=2, width=2, normalisation="batch"))
 
-    agree(both(as_recorded, new, steps=24, gradient_clip=1.0))
+    agree(both(new, steps=24, gradient_clip=1.0))
 
 
-@pytest.mark.parametrize("name", ["vae", "vq_vae"])
-def test_a_compiled_step_has_the_losses_of_the_eager_one(name):
-    agree(both(CompiledStep, lambda: small(name)))
+def test_a_compiled_step_has_the_losses_of_the_eager_one():
+    agree(both(lambda: small("vae")))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("cls", "options"), FORMS)
 def test_every_variant_compiled_has_the_losses_of_the_eager_one(cls, options):
-    agree(both(CompiledStep, lambda: small(cls, **options)))
+    agree(both(lambda: small(cls, **options)))
 
 
-def test_a_compiled_run_that_is_killed_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
+def test_a_run_whose_recorded_steps_are_interrupted_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path, monkeypatch, recorded
+):
+    interrupted_and_whole(tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_that_is_interrupted_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    interrupted_and_whole(tmp_path, monkeypatch)
+
+
+def interrupted_and_whole(tmp_path, monkeypatch):
     config = TrainingConfig(epochs=3, batch_size=300, compile="on")
 
     def trained(folder):
@@ -132,9 +147,9 @@ def test_a_compiled_run_that_is_killed_ends_with_the_weights_of_an_uninterrupted
 
     monkeypatch.setattr(Checkpoints, "save", save_then_die)
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "killed")
+        trained(tmp_path / "interrupted")
     monkeypatch.setattr(Checkpoints, "save", save)
-    resumed, done = trained(tmp_path / "killed")
+    resumed, done = trained(tmp_path / "interrupted")
     assert done.resumed == [1]
     assert all(torch.equal(resumed[name], weight) for name, weight in whole.items())
 
@@ -222,6 +237,7 @@ class Replacing(Variant):
         return step.kl - self.average
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
     ("cls", "why"),
     [
@@ -234,7 +250,7 @@ class Replacing(Variant):
 def test_a_loss_that_python_decides_anew_is_trained_eagerly_and_named(cls, why, caplog):
     random.seed(0)
     torch.manual_seed(0)
-    values, step = losses(as_recorded, small(cls), steps=8)
+    values, step = losses(CompiledStep, small(cls), steps=8)
     assert not step.compiled
     assert step.refusal.startswith(f"{cls.name} trains eagerly, because it could not be compiled: ")
     assert why in step.refusal

@@ -1,0 +1,107 @@
+"""Pictures of disentanglement, as PNG bytes: scores against reconstruction, and lines along dimensions by factor."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+
+from matplotlib.artist import Artist
+
+from benchmarks.records.catalogue import CATALOGUE
+from benchmarks.records.record import DISENTANGLEMENT, FACTOR_LINES_FILE, FACTOR_LINES_TABLE, Record
+from benchmarks.reporting.boundary.side_files import SideFiles
+from benchmarks.reporting.factors.spread import swept
+from benchmarks.reporting.figures import FRONT_COLUMNS, MOST_ROWS, blank, png, row_looks, show
+from benchmarks.reporting.rows import Row, Section
+from benchmarks.reporting.style import in_figure, new_figure
+
+COLUMNS = 3
+RECONSTRUCTION = "mse"
+
+
+def scores(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> bytes | None:
+    """A panel a score: every run a mark at its squared error and its score, joined to the mean of its row; the means of
+    a variant that has rows for several values of an option, in the order of these, along a thick line."""
+    shown = rows[:MOST_ROWS]
+    drawn = [metric for metric in metrics if any(_points(row, metric) for row in shown)]
+    if not drawn:
+        return None
+    looks = row_looks(section)
+    labels = {row: in_figure(row.label) for row in shown if any(_points(row, metric) for metric in drawn)}
+    columns = min(COLUMNS, len(drawn))
+    lines, legend_lines = -(-len(drawn) // columns), -(-len(labels) // FRONT_COLUMNS)
+    figure, axes = new_figure(4.6 * columns, 3.8 * lines + 0.4 + 0.22 * legend_lines, lines, columns)
+    for axis in axes[len(drawn) :]:
+        blank(axis)
+    legend: dict[str, Artist] = {}
+    for metric, axis in zip(drawn, axes, strict=False):
+        means: dict[Row, tuple[float, float]] = {}
+        for row in shown:
+            if not (points := _points(row, metric)):
+                continue
+            look = looks[row]
+            x, y = (statistics.fmean(values) for values in zip(*points, strict=True))
+            means[row] = (x, y)
+            for point in points:
+                axis.plot([x, point[0]], [y, point[1]], color=look["color"], linewidth=0.6, alpha=0.5)
+            (marks,) = axis.plot(*zip(*points, strict=True), linestyle="", marker=look["marker"], markersize=6,
+                                 color=look["color"], alpha=0.8)  # fmt: skip
+            legend.setdefault(labels[row], marks)
+        for _, ordered in _sweeps(means):
+            path = [means[row] for row in ordered]
+            axis.plot(*zip(*path, strict=True), color=looks[ordered[0]]["color"], linewidth=2, alpha=0.6, zorder=1)
+        axis.set_xlabel(f"{section.label(RECONSTRUCTION)} ({CATALOGUE[RECONSTRUCTION].unit})", fontsize=9)
+        axis.set_ylabel(f"{section.label(metric)}, higher is better", fontsize=9)
+        axis.tick_params(labelsize=8)
+    figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
+    return png(figure, 110)
+
+
+def _points(row: Row, metric: str) -> list[tuple[float, float]]:
+    """Squared error and score of every seed that has both."""
+    errors, found = row.by_seed(RECONSTRUCTION), row.by_seed(metric)
+    return [(errors[seed], found[seed]) for seed in sorted(errors.keys() & found.keys())]
+
+
+def _sweeps(means: dict[Row, tuple[float, float]]) -> list[tuple[str, list[Row]]]:
+    """The rows of each variant that has several values of one option."""
+    of_variant: dict[str, list[Row]] = defaultdict(list)
+    for row in means:
+        of_variant[row.variant].append(row)
+    return [found for rows in of_variant.values() if (found := swept(rows))]
+
+
+def factor_lines(rows: Sequence[Row], files: SideFiles) -> bytes | None:
+    """A row's decoded lines along the dimensions that know most of a factor, each line under the name of its factor and
+    the share of that factor's entropy; the lowest seed of each row."""
+    found = []
+    for row in rows[:MOST_ROWS]:
+        pixels = files.picture(row.first.run_id, FACTOR_LINES_FILE)
+        words = {"factor": _factors(row.first)}
+        known = files.table(row.first.run_id, FACTOR_LINES_TABLE, ("dimension", "share"), 2, words)
+        if pixels is not None and known is not None and len(known):
+            found.append((row, pixels, known))
+    if not found:
+        return None
+    columns = min(COLUMNS, len(found))
+    lines = -(-len(found) // columns)
+    figure, axes = new_figure(3.9 * columns, 3.3 * lines, lines, columns)
+    for axis in axes[len(found) :]:
+        blank(axis)
+    for (row, pixels, known), axis in zip(found, axes, strict=False):
+        show(axis, pixels)
+        height = pixels.shape[0] / len(known)
+        texts = [f"{in_figure(factor, 20)} {share:.2f}" for factor, share in zip(known["factor"], known["share"],
+                                                                              strict=True)]  # fmt: skip
+        axis.set_yticks([(line + 0.5) * height for line in range(len(known))], texts, fontsize=8)
+        axis.set_xticks([])
+        axis.grid(visible=False)
+        axis.set_title(in_figure(row.label), fontsize=10)
+    return png(figure, 120)
+
+
+def _factors(record: Record) -> list[str]:
+    details = record.details.get(DISENTANGLEMENT)
+    names = details.get("factors") if isinstance(details, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []

@@ -1,0 +1,67 @@
+"""Epochs of this suite's loop one by one, in a process of their own: compiled steps are compiled once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+
+import torch
+from torch import Tensor
+
+import variants
+from benchmarks.config import TrainingConfig
+from benchmarks.data import DatasetConfig
+from benchmarks.training.loop import train
+from variants.parts.networks import MLP
+
+# More than any measurement asks for.
+MOST = 200
+
+
+def epochs(images: Tensor, network: MLP, config: TrainingConfig, data: DatasetConfig) -> Iterator[float]:
+    """Seconds of one epoch of a `vae` after another, without end. The process waits until it is asked for the next. The
+    first that it gives is the second: compilation is in the first."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    arguments = (
+        images.cpu(),
+        network,
+        replace(config, epochs=MOST),
+        data,
+        images.device,
+        torch.get_num_threads(),
+        there,
+    )
+    process = context.Process(target=_train, args=arguments, daemon=True)
+    process.start()
+    there.close()
+    try:
+        here.recv()
+        while True:
+            here.send(None)
+            yield here.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def _train(
+    images: Tensor,
+    network: MLP,
+    config: TrainingConfig,
+    data: DatasetConfig,
+    device: torch.device,
+    threads: int,
+    connection: Connection,
+) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = variants.build("vae", (1, 28, 28), network).to(device)
+
+    def wait(row: dict[str, float]) -> None:
+        connection.send(row["seconds"])
+        connection.recv()
+
+    train(model, images.to(device), data, config, seed=0, show_progress=False, track=wait)

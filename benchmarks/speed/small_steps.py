@@ -1,0 +1,54 @@
+"""Steps of small batches, eager and compiled: where the work around the matrix products counts most."""
+
+from __future__ import annotations
+
+import statistics
+from functools import partial
+from itertools import pairwise
+
+import torch
+
+from benchmarks.config import TrainingConfig
+from benchmarks.speed.epochs import epochs
+from benchmarks.speed.loops import DATA, matrix_products, update
+from benchmarks.speed.rounds import in_turn
+from benchmarks.speed.table import as_table, ratios
+from variants.parts.networks import MLP
+
+STEPS = 300
+# Layers of the encoder after the image, latent dimensions, activation, batch.
+SIZES = (((200, 200), 50, "tanh", 20), ((512,), 16, "relu", 100))
+EAGER, COMPILED, LIMIT = "eager", "compiled", "matrix products and Adam's update alone"
+
+
+def small_steps(device: torch.device, repeats: int) -> str:
+    """A section of the page: each size's eager and compiled steps beside the matrix products and the update."""
+    rows, notes = [], []
+    for hidden, latent, activation, batch in SIZES:
+        network = MLP(latent_size=latent, hidden=list(hidden), activation=activation)
+        images = (torch.rand(STEPS * batch, 1, 28, 28, device=device) * 255).to(torch.uint8)
+        timed = {
+            name: epochs(images, network, TrainingConfig(batch_size=batch, compile=compiled), DATA).__next__
+            for name, compiled in ((EAGER, "off"), (COMPILED, "on"))
+        }
+        rounds = in_turn({**timed, LIMIT: partial(_limit, device, _widths(hidden, latent), batch)}, repeats)
+        size = f"784-{'-'.join(map(str, (*hidden, latent)))}, batches of {batch}"
+        for name, seconds in rounds.seconds.items():
+            relative = "1.00" if name == EAGER else ratios(rounds.seconds[EAGER], seconds)
+            rows.append([size, name, relative, f"{1000 * statistics.median(seconds) / STEPS:.2f}"])
+        notes.append(rounds.note)
+    table = as_table(["network", "step", "relative to eager (quartiles)", "ms a step (median)"], rows)
+    return f"""Steps of a `vae` by `training.compile`, its loss and gradients compiled ("on") or not ("off"), dynamic
+binarisation, Adam, fp32; all of one network in turn. {" ".join(dict.fromkeys(filter(None, notes)))}
+
+{table}"""
+
+
+def _widths(hidden: tuple[int, ...], latent: int) -> list[tuple[int, int]]:
+    """Inputs and outputs of every layer, there and back."""
+    there, back = [784, *hidden, 2 * latent], [latent, *reversed(hidden), 784]
+    return [pair for sizes in (there, back) for pair in pairwise(sizes)]
+
+
+def _limit(device: torch.device, widths: list[tuple[int, int]], batch: int) -> float:
+    return STEPS * (matrix_products(device, widths, batch) + update(device, widths))
