@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
-from benchmarks.training.step import Step, backward
+from benchmarks.training.steps.eager import Step, backward
 from variants.factor_vae import FactorVAEConfig, permuted
 from variants.parts.networks import MLP
 

@@ -89,7 +89,7 @@ def test_records_of_different_images_never_share_a_row(tmp_path):
         write_record(tmp_path / "r" / "runs" / entry.run_id, entry)
     write_reports(tmp_path / "r", tmp_path)
     page = (tmp_path / "mnist.md").read_text()
-    assert page.count("other images than in the other sections") == 2
+    assert page.count("not the same images as in the other sections") == 2
     assert "## Profile quick, 2" in page
 
 

@@ -100,7 +100,7 @@ def test_a_folder_without_records_takes_those_of_the_suite_and_says_so(tmp_path,
 def test_without_a_record_of_the_data_the_plan_says_why_there_is_no_estimate(tmp_path, capsys):
     assert bench(tmp_path, "--variants", "vae", "--dry") == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "no estimate of the time: there are no records of these data sets yet"
+        "no time estimate, because there are no records of these data sets yet"
     )
 
 

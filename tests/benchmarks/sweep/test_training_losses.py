@@ -44,7 +44,7 @@ def test_epochs_are_compared_by_the_negative_objective(record, tmp_path):
 
 def test_a_board_says_that_the_objective_is_no_likelihood(record):
     (section,) = sections([record])
-    assert "cross entropy of grey pixels, in place of the likelihood: an objective" in protocol(section)
+    assert "cross entropy on grey pixels instead of the likelihood" in protocol(section)
     (plain,) = sections([record.__class__(**vars(record) | {"config": configuration().resolved()})])
     assert "training loss" not in protocol(plain)
 
