@@ -68,10 +68,10 @@ class FactorVAE(Variant):
 
     Defaults:
         gamma = 10.0: chosen here; the paper searches it on dSprites.
-        critic_hidden = [256, 256, 256]: chosen here; the paper's six layers of 1000 units would take most of a step on a
-            CPU.
-        critic_learning_rate = null: the paper on dSprites, where it is that of the model; beta1 = 0.5 and beta2 = 0.9 of
-            the critic's Adam are the paper's.
+        critic_hidden = [256, 256, 256]: chosen here; the paper's six layers of 1000 units would take most of a step on
+            a CPU.
+        critic_learning_rate = null: the paper on dSprites, where it is that of the model; beta1 = 0.5 and beta2 = 0.9
+            of the critic's Adam are the paper's.
     """
 
     Config = FactorVAEConfig

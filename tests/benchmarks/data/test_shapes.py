@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import re
 from fractions import Fraction
 from pathlib import Path
 

@@ -22,6 +22,7 @@ from benchmarks.reporting.board import spread
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.rows import sections
+from benchmarks.reporting.style import own_settings
 from benchmarks.reporting.variant_pages import as_markdown
 from benchmarks.reproduction.published import published
 from benchmarks.reproduction.recipes import plans
@@ -491,6 +492,36 @@ def test_a_variant_without_a_docstring_has_a_page_that_says_so(results, tmp_path
     assert "This variant has no docstring." in page["vae"]
     assert "**A bound.**" in page["iwae"]
     assert "This variant is not registered here." in page["wae_mmd"]
+
+
+def test_a_variants_page_shows_the_pictures_of_a_few_rows_and_the_numbers_of_all(tmp_path, monkeypatch):
+    def row_with(beta):
+        config = record().config | {"variant": {"name": "beta_vae", "beta": beta}}
+        return record("beta_vae", 0, config=config, details={"overrides": [f"variant.beta={beta}"]})
+
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"drawn")
+    store(tmp_path / "r", *(row_with(beta) for beta in range(14)))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    page = (tmp_path / "reports" / "variants" / "beta_vae.md").read_text()
+    assert page.count("](../figures/") == 12
+    assert "Pictures of the first 12 of 14 rows." in page
+    assert page.count("Again: ") == 14
+
+
+def test_pictures_of_a_grid_keep_their_shape_and_lie_below_their_titles_in_spaces_of_their_own():
+    pictures = [(f"title {number}", np.zeros((20, 40 + 10 * number))) for number in range(5)]
+    with own_settings():
+        figure = figures._grid(pictures, 3, 2.0)
+    (axis,) = figure.axes
+    assert tuple(figure.get_size_inches()) == (3 * figures.WIDTH, 4.0)
+    for number, (drawn, words) in enumerate(zip(axis.images, axis.texts, strict=True)):
+        left, right, bottom, top = drawn.get_extent()
+        lines, columns = pictures[number][1].shape
+        assert (right - left) / (bottom - top) == pytest.approx(columns / lines)
+        line, column = divmod(number, 3)
+        assert column * figures.WIDTH <= left < right <= (column + 1) * figures.WIDTH
+        assert 2.0 * line < words.get_position()[1] < top < bottom <= 2.0 * (line + 1)
+        assert words.get_text() == f"title {number}"
 
 
 def test_the_ranks_of_a_board_are_computed_once_however_many_rows_it_has(tmp_path, monkeypatch):
