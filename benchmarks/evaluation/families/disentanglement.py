@@ -26,7 +26,8 @@ def compute(context: Context, result: Evaluation) -> None:
     for name, value in found.means.items():
         result.add(name, value)
     result.details[DISENTANGLEMENT] = {
-        "factors": list(found.factors), "images": found.images, "restarts": RESTARTS, "spread": found.spreads,
+        "factors": list(found.factors), "images": found.images, "dimensions": found.dimensions, "restarts": RESTARTS,
+        "spread": found.spreads,
     }  # fmt: skip
 
 
@@ -74,8 +75,8 @@ METRICS = {
     ),
     "modularity": _metric(
         "modularity",
-        "whether a dimension knows of one factor alone, by mutual information in 20 bins (Ridgeway & Mozer 2018), over "
-        "the dimensions in use; a code of noise has no small one",
+        "whether a dimension knows of one factor alone, by mutual information in 20 bins (Ridgeway & Mozer 2018); that "
+        "of a code of noise is not small",
         wide=True,
     ),
 }
@@ -87,10 +88,10 @@ register(
         order=58,
         group=FACTORS,
         compute=compute,
-        sentence="Scores of posterior means (a discrete variable beside them is one dimension more) against the known "
-        "factors of variation. Each is the mean of five restarts: random halves of the test images, one to estimate "
-        "or fit on and one to score. No variant sees a factor in training. Published scores belong to the data set and "
-        "the implementation that they are of.",
+        sentence="Scores of posterior means against the known factors of variation. A discrete variable beside them is "
+        "one dimension more, and dimensions that do not vary over images are left out. Each score is the mean of five "
+        "restarts: random halves of the test images, one to estimate or fit on and one to score. No variant sees a "
+        "factor in training. Published scores belong to the data set and the implementation that they are of.",
         headline=("mig",),
         metrics=METRICS,
     )
