@@ -91,7 +91,8 @@ def write(
         of_all = batched(lambda part, condition: variant.code(variant.posterior(part)), everything, None)
         known = most_informed(of_all[:, : means.shape[1]], factors)
         lines = traversals(continuous, steps, start, [line.dimension for line in known])
-        save_png(folder / FACTOR_LINES_FILE, grid(decoded(lines), columns))
+        if known:
+            save_png(folder / FACTOR_LINES_FILE, grid(decoded(lines), columns))
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(Informed._fields)
@@ -146,12 +147,12 @@ class Informed(NamedTuple):
 
 
 def most_informed(codes: Tensor, factors: Factors) -> list[Informed]:
-    """The dimensions of codes (n, d) that know most of a factor, most first."""
+    """The dimensions of codes (n, d) in use that know most of a factor, most first."""
     # Here, because scikit-learn takes a second to import.
     from benchmarks.evaluation.disentanglement.scores import shares_of_entropy
 
     shares, which = shares_of_entropy(codes, factors).max(1)
-    order = shares.argsort(descending=True, stable=True)[:TRAVERSED].tolist()
+    order = [i for i in shares.argsort(descending=True, stable=True).tolist() if shares[i] > 0][:TRAVERSED]
     return [Informed(i, factors.kinds[int(which[i])].name, float(shares[i])) for i in order]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.evaluation.disentanglement.information import active
 from benchmarks.evaluation.disentanglement.prediction import Part
 
 # Images, or pairs of them, in which a factor is held, as in Locatello et al. (2019), appendix C; and how many such sets
@@ -72,19 +71,15 @@ def beta_vae_score(fitted: Part, scored: Part, random: np.random.RandomState) ->
 def factor_vae_score(fitted: Part, scored: Part, random: np.random.RandomState) -> float:
     """The score of Kim & Mnih (2018, section 4): with one factor held, the dimension that varies least, divided by its
     standard deviation over all images, votes for that factor; the accuracy of the majority of votes of each dimension,
-    on other images than those they are counted on. Dimensions that are not in use have no vote; 0 where none is. Chance
-    is one over the number of factors.
+    on other images than those they are counted on. Chance is one over the number of factors.
 
     References:
         Kim & Mnih, *Disentangling by Factorising*, ICML 2018. https://arxiv.org/abs/1802.05983
     """
-    in_use = active(fitted.codes)
-    if not in_use.any():
-        return 0.0
-    scale = fitted.codes[:, in_use].std(0)
+    scale = fitted.codes.std(0)
 
     def votes(part: Part) -> np.ndarray:
-        codes, count = part.codes[:, in_use] / scale, part.values.shape[1]
+        codes, count = part.codes / scale, part.values.shape[1]
         factors, rows = Sets(part.values, random).draw(SETS, HELD)
         least = np.concatenate([codes[some].var(1).argmin(1) for some in np.split(rows, 10)])
         return np.bincount(least * count + factors, minlength=codes.shape[1] * count).reshape(-1, count)

@@ -9,8 +9,6 @@ import numpy as np
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.tree import DecisionTreeClassifier
 
-from benchmarks.evaluation.disentanglement.information import active
-
 
 class Part(NamedTuple):
     """``codes`` (n, d) and which value of each factor their images have, ``values`` (n, factors)."""
@@ -89,8 +87,7 @@ def separated_attribute_predictability(fitted: Part, scored: Part, ordered: Sequ
     """SAP (Kumar et al. 2018): how much better a factor is predicted from the one dimension that predicts it
     best than from the next best, the mean over factors. Of an ordered factor S_ik is the squared correlation with z_i,
     of another one how well thresholds on z_i tell its values, one fewer than there are of these: the balanced accuracy
-    on other images than those they are fitted on, between chance (0) and 1. S_ik is 0 for a dimension that is not in
-    use.
+    on other images than those they are fitted on, between chance (0) and 1.
 
     References:
         Kumar, Sattigeri & Balakrishnan, *Variational Inference of Disentangled Latent Concepts from Unlabeled
@@ -99,12 +96,12 @@ def separated_attribute_predictability(fitted: Part, scored: Part, ordered: Sequ
     Deviations:
         1. The accuracy is taken from chance, so that both kinds of factors have scores from 0 to 1.
     """
-    in_use, gaps = active(fitted.codes), []
+    gaps = []
     for k, is_ordered in enumerate(ordered):
         values = fitted.values[:, k], scored.values[:, k]
         found = [
-            (_squared_correlation(z, values[0]) if is_ordered else _told_apart(z, other, *values)) if used else 0.0
-            for z, other, used in zip(fitted.codes.T, scored.codes.T, in_use, strict=True)
+            _squared_correlation(z, values[0]) if is_ordered else _told_apart(z, other, *values)
+            for z, other in zip(fitted.codes.T, scored.codes.T, strict=True)
         ]
         best = sorted([*found, 0.0], reverse=True)
         gaps.append(best[0] - best[1])

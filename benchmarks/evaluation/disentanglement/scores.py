@@ -32,11 +32,13 @@ FEWEST_IMAGES = 20
 @dataclass(frozen=True)
 class Disentanglement:
     """Scores of a code. ``values``: name of a score -> its value at every restart. ``images``: how many are in each
-    half of a restart. ``factors``: the names of those that are scored, all that have more than one value there."""
+    half of a restart. ``factors``: the names of those that are scored, all that have more than one value there.
+    ``dimensions``: how many are scored, those in use."""
 
     values: Mapping[str, tuple[float, ...]]
     images: int
     factors: tuple[str, ...]
+    dimensions: int
 
     @property
     def means(self) -> dict[str, float]:
@@ -52,9 +54,10 @@ class Disentanglement:
 def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int = 0) -> Disentanglement:
     """Every score of codes (n, d). A restart splits the images in two random halves: mutual information is estimated on
     the first; predictors and votes are fitted on the first and scored on the second. (A statistic's spread over random
-    halves is about its standard error from all images.)
+    halves is about its standard error from all images.) Dimensions that are not in use (see :func:`active`) are left
+    out.
 
-    Raises ``ValueError`` for codes that are not finite, and where too few images or no factors are left.
+    Raises ``ValueError`` for codes that are not finite or do not vary, and where too few images or no factors are left.
     """
     z, which = codes.double().cpu().numpy(), factors.values.numpy()
     if len(z) != len(which):
@@ -63,6 +66,9 @@ def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int 
         raise ValueError(f"{len(z)} images are too few: {FEWEST_IMAGES} are needed")
     if not np.isfinite(z).all():
         raise ValueError("codes are not finite")
+    if not (in_use := active(z)).any():
+        raise ValueError("no dimension of the code is in use: it is the same for all images")
+    z = z[:, in_use]
     size = min(len(z) // 2, MOST_IMAGES)
     draws = [np.random.RandomState(seed + restart).permutation(len(z)) for restart in range(restarts)]
     halves = [(rows[:size], rows[-size:]) for rows in draws]
@@ -78,7 +84,7 @@ def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int 
         for name, value in _once(fitted, scored, ordered, seed + restart).items():
             found.setdefault(name, []).append(value)
     values = {name: tuple(values) for name, values in found.items()}
-    return Disentanglement(values, size, tuple(kind.name for kind in kinds))
+    return Disentanglement(values, size, tuple(kind.name for kind in kinds), z.shape[1])
 
 
 def _once(fitted: Part, scored: Part, ordered: list[bool], seed: int) -> dict[str, float]:
@@ -92,7 +98,7 @@ def _once(fitted: Part, scored: Part, ordered: list[bool], seed: int) -> dict[st
         "sap": separated_attribute_predictability(fitted, scored, ordered),
         "beta_vae_score": beta_vae_score(fitted, scored, random),
         "factor_vae_score": factor_vae_score(fitted, scored, random),
-        "modularity": modularity(information, active(fitted.codes)),
+        "modularity": modularity(information),
     }
 
 
@@ -104,7 +110,9 @@ def codes_of(variant: Variant, x: Tensor) -> Tensor:
 
 
 def shares_of_entropy(codes: Tensor, factors: Factors) -> Tensor:
-    """I(z_i; v_k) / H(v_k), (d, factors), of all codes (n, d): 0 for a factor with one value."""
+    """I(z_i; v_k) / H(v_k), (d, factors), of all codes (n, d): 0 for a factor with one value, and for a dimension that
+    is not in use."""
     z, which = codes.double().cpu().numpy(), factors.values.numpy()
     entropy = entropies(which)
-    return torch.from_numpy(mutual_information(z, which) / np.where(entropy > 0, entropy, np.inf))
+    shares = mutual_information(z, which) / np.where(entropy > 0, entropy, np.inf)
+    return torch.from_numpy(shares * active(z)[:, None])

@@ -26,7 +26,8 @@ def compute(context: Context, result: Evaluation) -> None:
     for name, value in found.means.items():
         result.add(name, value)
     result.details[DISENTANGLEMENT] = {
-        "factors": list(found.factors), "images": found.images, "restarts": RESTARTS, "spread": found.spreads,
+        "factors": list(found.factors), "images": found.images, "dimensions": found.dimensions, "restarts": RESTARTS,
+        "spread": found.spreads,
     }  # fmt: skip
 
 
@@ -74,8 +75,8 @@ METRICS = {
     ),
     "modularity": _metric(
         "modularity",
-        "whether each dimension has mutual information with one factor only (Ridgeway & Mozer 2018), in 20 bins, "
-        "averaged over the dimensions in use; it is not small for codes of pure noise",
+        "whether each dimension has mutual information with one factor only (Ridgeway & Mozer 2018), in 20 bins; it is "
+        "not small for codes of pure noise",
         wide=True,
     ),
 }
@@ -88,9 +89,9 @@ register(
         group=FACTORS,
         compute=compute,
         sentence="Scores of posterior means (and discrete latent variables, one dimension each) given the known "
-        "factors of variation. Each score is the mean of five restarts, which split the test images at random into a "
-        "half for fitting and a half for scoring. Variants do not see the factors in training. Scores can only be "
-        "compared with published ones for the same data set and implementation.",
+        "factors of variation, of the dimensions that vary over images. Each score is the mean of five restarts, which "
+        "split the test images at random into a half for fitting and a half for scoring. Variants do not see the "
+        "factors in training. Scores can only be compared with published ones for the same data set and implementation.",
         headline=("mig",),
         metrics=METRICS,
     )

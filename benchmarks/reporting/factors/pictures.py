@@ -16,7 +16,8 @@ from benchmarks.reporting.figures import FRONT_COLUMNS, MOST_ROWS, blank, png, r
 from benchmarks.reporting.rows import Row, Section
 from benchmarks.reporting.style import in_figure, new_figure
 
-COLUMNS = 3
+# Of scores, and of rows with their lines.
+PANELS, COLUMNS = 4, 3
 RECONSTRUCTION = "mse"
 
 
@@ -29,9 +30,9 @@ def scores(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byt
         return None
     looks = row_looks(section)
     labels = {row: in_figure(row.label) for row in shown if any(_points(row, metric) for metric in drawn)}
-    columns = min(COLUMNS, len(drawn))
+    columns = min(PANELS, len(drawn))
     lines, legend_lines = -(-len(drawn) // columns), -(-len(labels) // FRONT_COLUMNS)
-    figure, axes = new_figure(4.6 * columns, 3.8 * lines + 0.4 + 0.22 * legend_lines, lines, columns)
+    figure, axes = new_figure(3.8 * columns, 3.3 * lines + 0.4 + 0.22 * legend_lines, lines, columns)
     for axis in axes[len(drawn) :]:
         blank(axis)
     legend: dict[str, Artist] = {}

@@ -39,6 +39,11 @@ NAMES = ("mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informati
 RANDOM = ("beta_vae_score", "factor_vae_score")
 
 
+@pytest.fixture(autouse=True)
+def fewer_sets(monkeypatch):
+    monkeypatch.setattr("benchmarks.evaluation.disentanglement.intervention.SETS", 1000)
+
+
 def perfect(values=GRID):
     """The factors themselves, each standardised, and a dimension of nothing."""
     codes = (values - values.mean(0)) / values.std(0)
@@ -57,12 +62,12 @@ def noise(count):
 
 def all_scores(codes, values=GRID, seed=0):
     """Every score, fitted and scored on the whole grid, whose factors are exactly independent."""
-    part, random = Part(codes, values), np.random.RandomState(seed)
-    information = mutual_information(codes, values)
+    part, random = Part(codes[:, active(codes)], values), np.random.RandomState(seed)
+    information = mutual_information(*part)
     trees = dci(part, part, ORDERED, seed)
     return {
         "mig": mutual_information_gap(information, entropies(values)),
-        "modularity": modularity(information, active(codes)),
+        "modularity": modularity(information),
         "sap": separated_attribute_predictability(part, part, ORDERED),
         "dci_disentanglement": trees.disentanglement,
         "dci_completeness": trees.completeness,
@@ -145,10 +150,10 @@ def test_the_gap_is_to_the_second_best_dimension_over_the_factors_entropy():
 
 def test_modularity_is_one_minus_the_mean_deviation_from_a_template():
     information = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
-    in_use = np.array([True, True, False, True])
-    # (1/2)^2 / 2 of the first, nothing of the second; the third is not in use, the fourth knows of nothing.
-    assert modularity(information, in_use) == pytest.approx(1 - (0.25 / 2 + 0) / 2)
-    assert modularity(information[3:], in_use[3:]) == 0
+    # (1/2)^2 / 2 of the first, nothing of the second, all of the third; the fourth knows of nothing.
+    assert modularity(information) == pytest.approx(1 - (0.25 / 2 + 0 + 1) / 3)
+    assert modularity(information[3:]) == 0
+    assert modularity(information[:, :1]) == 1
 
 
 def test_dci_weighs_dimensions_by_importance_and_takes_entropies_to_the_right_base():
@@ -178,11 +183,13 @@ def test_sap_of_an_ordered_factor_is_a_gap_of_squared_correlations():
     assert separated_attribute_predictability(part, part, [True]) == pytest.approx(squared[0] - squared[1], rel=1e-9)
 
 
-def test_sap_of_classes_is_from_chance_and_of_a_dimension_out_of_use_nothing():
+def test_sap_of_classes_is_from_chance():
     v = np.repeat([0, 1, 2], 100)
     z = np.where(v == 2, 1.0, 0.0)  # tells the third class alone: balanced accuracy 2/3, from chance 1/2
-    part = Part(np.stack([z, v * 1e-3], 1), v[:, None])
-    assert separated_attribute_predictability(part, part, [False]) == pytest.approx(0.5)
+    alone = Part(z[:, None], v[:, None])
+    assert separated_attribute_predictability(alone, alone, [False]) == pytest.approx(0.5)
+    twice = Part(np.stack([z, z], 1), v[:, None])
+    assert separated_attribute_predictability(twice, twice, [False]) == 0
 
 
 def test_sets_hold_one_value_and_let_the_others_vary():
@@ -198,16 +205,17 @@ def test_sets_hold_one_value_and_let_the_others_vary():
         assert np.bincount(held[:, 0, k]).min() > 0
 
 
-def test_dimensions_out_of_use_have_no_vote():
-    """Divided by its own tiny deviation, a dimension that is collapsed would vote for what it happens to follow."""
-    codes = perfect()
-    collapsed = np.concatenate([codes, 1e-4 * rotated()], 1)
-    part, random = Part(codes, GRID), np.random.RandomState(0)
-    assert active(collapsed).tolist() == [True] * 3 + [False] * 4
-    assert factor_vae_score(Part(collapsed, GRID), Part(collapsed, GRID), random) == 1
-    assert factor_vae_score(part, part, random) == 1
-    nothing = Part(np.zeros((len(GRID), 2)), GRID)
-    assert factor_vae_score(nothing, nothing, random) == 0
+def test_dimensions_out_of_use_change_no_score():
+    """The mean of a posterior that has collapsed still follows the image by a hair, and scaled up it would score."""
+    codes = rotated()
+    collapsed = np.concatenate([1e-3 * perfect(), codes], 1)
+    assert active(collapsed).tolist() == [False] * 4 + [True] * 3
+    assert all_scores(collapsed) == all_scores(codes)
+    found = scores(torch.from_numpy(collapsed), factors(), 1)
+    assert found.dimensions == 3
+    assert found.values == scores(torch.from_numpy(codes), factors(), 1).values
+    # Codes of another scale, all of whose dimensions vary alike, are in use.
+    assert active(1e-3 * codes).all()
 
 
 def factors(values=GRID, kinds=KINDS):
@@ -232,6 +240,7 @@ def test_restarts_differ_and_are_the_same_at_every_call():
     [
         (rotated() * np.nan, GRID, "codes are not finite"),
         (rotated()[:10], GRID[:10], "10 images are too few: 20 are needed"),
+        (np.ones_like(GRID, dtype=float), GRID, "no dimension of the code is in use"),
         (rotated()[:-1], GRID, "there are 599 codes and the factors of 600 images"),
         (rotated(), np.zeros_like(GRID), "no factor has more than one value"),
     ],
