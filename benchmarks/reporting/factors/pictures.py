@@ -12,7 +12,7 @@ from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import DISENTANGLEMENT, FACTOR_LINES_FILE, FACTOR_LINES_TABLE, Record
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.factors.spread import swept
-from benchmarks.reporting.figures import FRONT_COLUMNS, MOST_ROWS, blank, png, row_looks, show
+from benchmarks.reporting.figures import FRONT_COLUMNS, MOST_ROWS, blank, png, row_looks
 from benchmarks.reporting.rows import Row, Section
 from benchmarks.reporting.style import in_figure, new_figure
 
@@ -91,7 +91,7 @@ def factor_lines(rows: Sequence[Row], files: SideFiles) -> bytes | None:
     for axis in axes[len(found) :]:
         blank(axis)
     for (row, pixels, known), axis in zip(found, axes, strict=False):
-        show(axis, pixels)
+        axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         height = pixels.shape[0] / len(known)
         texts = [f"{in_figure(factor, 20)} {share:.2f}" for factor, share in zip(known["factor"], known["share"],
                                                                               strict=True)]  # fmt: skip
