@@ -505,7 +505,7 @@ def test_a_variants_page_shows_the_pictures_of_a_few_rows_and_the_numbers_of_all
     page = (tmp_path / "reports" / "variants" / "beta_vae.md").read_text()
     assert page.count("](../figures/") == 12
     assert "Pictures of the first 12 of 14 rows." in page
-    assert page.count("Again: ") == 14
+    assert page.count("Command: ") == 14
 
 
 def test_pictures_of_a_grid_keep_their_shape_and_lie_below_their_titles_in_spaces_of_their_own():
