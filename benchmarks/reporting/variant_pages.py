@@ -148,12 +148,16 @@ def _number(row: Row, metric: str) -> str:
 
 
 def _tables_of_places(own: Sequence[tuple[Section, list[Row]]]) -> list[str]:
-    """A table of the questions in no group and, where there is a place in it, one of each group."""
+    """A table of the questions in no group, and one of each group; without questions that have no place in them."""
     tables = []
     for group in groups():
-        lines = [line for section, rows in own for line in _places(section, rows, board.questions(group))]
-        if group is None or any(place != "–" for _, *places in lines for place in places):
-            tables.append(table(["board", *board.questions(group)], lines, "left"))
+        questions = board.questions(group)
+        lines = [line for section, rows in own for line in _places(section, rows, questions)]
+        places = {name: column for name, *column in zip(["board", *questions], *lines, strict=True)}
+        kept = {name: column for name, column in places.items() if any(place != "–" for place in column)}
+        if len(kept) > 1:
+            rows_of_kept = [list(line) for line in zip(*kept.values(), strict=True)]
+            tables.append(table(list(kept), rows_of_kept, "left"))
     return tables
 
 
