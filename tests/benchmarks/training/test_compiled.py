@@ -73,8 +73,8 @@ def losses(make, model, data=BINARY, steps=STEPS, **settings):
     return found, step
 
 
-def both(new, **settings):
-    """Losses and weights by the compiled step and by the eager one, of equal models."""
+def assert_equal_losses(new, **settings):
+    """That the compiled step has the losses of the eager one, to 1e-5 of each, and its weights, of equal models."""
     found = []
     for kind in (CompiledStep, Step):
         torch.manual_seed(0)
@@ -82,12 +82,10 @@ def both(new, **settings):
         values, step = losses(kind, model, **settings)
         assert step.compiled == (kind is not Step), step.refusal
         found.append((values, model.state_dict()))
-    return found
-
-
-def agree(found, tolerance=1e-5):
     (values, weights), (wanted, wanted_weights) = found
-    assert values == pytest.approx(wanted, rel=tolerance)
+    # An MMD is a difference of sums of up to 14, of which fp32 rounds each to 2e-7 of it.
+    rounding = 2e-7 * 14 * getattr(model.config, "mmd_weight", 0)
+    assert values == pytest.approx(wanted, rel=1e-5, abs=rounding)
     for name, weight in wanted_weights.items():
         assert torch.allclose(weights[name].double(), weight.double(), rtol=1e-3, atol=1e-4), name
 
@@ -95,7 +93,7 @@ def agree(found, tolerance=1e-5):
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(("cls", "options"), FORMS)
 def test_the_recorded_step_has_the_losses_of_the_eager_one(cls, options):
-    agree(both(lambda: small(cls, **options), steps=24))
+    assert_equal_losses(lambda: small(cls, **options), steps=24)
 
 
 @pytest.mark.usefixtures("recorded")
@@ -103,17 +101,17 @@ def test_the_recorded_step_clips_gradients_schedules_terms_and_keeps_running_ave
     def new():
         return small("beta_vae", (1, 8, 8), network=Conv(latent_size=2, width=2, normalisation="batch"))
 
-    agree(both(new, steps=24, gradient_clip=1.0))
+    assert_equal_losses(new, steps=24, gradient_clip=1.0)
 
 
 def test_a_compiled_step_has_the_losses_of_the_eager_one():
-    agree(both(lambda: small("vae")))
+    assert_equal_losses(lambda: small("vae"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("cls", "options"), FORMS)
 def test_every_variant_compiled_has_the_losses_of_the_eager_one(cls, options):
-    agree(both(lambda: small(cls, **options)))
+    assert_equal_losses(lambda: small(cls, **options))
 
 
 def test_a_run_whose_recorded_steps_are_interrupted_ends_with_the_weights_of_an_uninterrupted_one(
