@@ -55,6 +55,8 @@ def scores(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byt
         axis.set_xlabel(f"{section.label(RECONSTRUCTION)} ({CATALOGUE[RECONSTRUCTION].unit})", fontsize=9)
         axis.set_ylabel(f"{section.label(metric)}, higher is better", fontsize=9)
         axis.tick_params(labelsize=8)
+        # Errors have four decimals: more numbers would run into one another.
+        axis.locator_params(axis="x", nbins=4)
     figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
     return png(figure, 110)
 
