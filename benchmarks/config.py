@@ -96,8 +96,8 @@ class TrainingConfig:
     by ``select_by`` "objective" the lowest loss of the variant's own. ``patience`` then ends training after so many
     validations without a better one.
 
-    ``compile`` "on" compiles the loss and its gradients when training begins, which takes up to a minute; "auto" does
-    so on a CPU, for budgets that take many times as long. Compiled sums end in other digits: it is another run.
+    ``compile`` "on" compiles the loss and its gradients when training begins, which takes some 15 seconds; "auto"
+    does so on a CPU, for budgets that take many times as long. Compiled sums end in other digits: it is another run.
 
     ``measure_at``: after how many epochs, or steps where ``steps`` is given, the weights of that time are measured on
     test images, for the record; 0 is before training.

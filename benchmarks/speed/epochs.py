@@ -43,7 +43,8 @@ def epochs(images: Tensor, network: MLP, config: TrainingConfig, data: DatasetCo
             here.send(None)
             yield here.recv()
     finally:
-        process.kill()
+        # It ends where it waits.
+        here.close()
         process.join()
 
 
@@ -61,7 +62,10 @@ def _train(
     model = variants.build("vae", (1, 28, 28), network).to(device)
 
     def wait(row: dict[str, float]) -> None:
-        connection.send(row["seconds"])
-        connection.recv()
+        try:
+            connection.send(row["seconds"])
+            connection.recv()
+        except (EOFError, OSError):  # nobody asks for more
+            raise SystemExit from None
 
     train(model, images.to(device), data, config, seed=0, show_progress=False, track=wait)

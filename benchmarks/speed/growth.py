@@ -129,13 +129,18 @@ def _drawn(found: Mapping[str, Mapping[int, tuple[float, float]]]) -> bytes:
     figure, axes = new_figure(8, 3.4, 1, 2)
     for axis, part, label in zip(axes, (0, 1), ("seconds", "MiB"), strict=True):
         for (name, by_count), marker in zip(found.items(), "os^", strict=True):
-            axis.plot(list(by_count), [one[part] for one in by_count.values()], marker=marker, label=name)
+            values = [one[part] for one in by_count.values()]
+            axis.plot(list(by_count), values, marker=marker, label=name.replace("`", ""))
         axis.set_xscale("log")
         axis.set_xticks(list(SIZES), [f"{count:,}" for count in SIZES])
         axis.minorticks_off()
         axis.set_xlabel("records", fontsize=9)
         axis.set_ylabel(label, fontsize=9)
-        axis.set_ylim(bottom=0)
         axis.tick_params(labelsize=8)
+    # Where time grows as the records do, a line rises by one decade to the next.
+    axes[0].set_yscale("log")
+    axes[0].set_yticks((1, 10, 100), ("1", "10", "100"))
+    axes[0].minorticks_off()
+    axes[1].set_ylim(0, 1.08 * max(memory for by_count in found.values() for _, memory in by_count.values()))
     axes[0].legend(fontsize=8)
     return png(figure, 110)

@@ -37,7 +37,10 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     )
     sections["Growth"], drawn = growth()
     write_atomically(reports / "figures" / GROWTH, drawn)
-    sections["Growth"] += f"\n\n![Growth](figures/{GROWTH})"
+    sections["Growth"] += (
+        f"\n\n![Growth](figures/{GROWTH})\n\n*Time on a logarithmic axis: where it grows as the records do, a line "
+        "rises by a decade from one size to the next.*"
+    )
     machine = describe(device)
     made = (
         f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, Python {machine['python']}, "

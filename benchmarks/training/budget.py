@@ -9,9 +9,9 @@ from benchmarks.config import TrainingConfig
 
 # Of one core: seconds of a step of any size, and of a floating-point operation in matrix products.
 _SECONDS_PER_STEP = 1e-3
-_SECONDS_PER_OPERATION = 2e-11
-# Compiling takes half a minute; a run of so many seconds gains more than that by it.
-_WORTH_SECONDS = 300
+_SECONDS_PER_OPERATION = 1e-11
+# Compiling takes about a quarter of a minute, and a sixth to a third of a step is gained by it.
+_WORTH_SECONDS = 150
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,16 @@ from variants import Batch, Loss, ParameterGroup, Variant
 
 log = logging.getLogger(__name__)
 
-# The random numbers of the eager step, in its order. Compiled in this process: a sweep has one for every core. Without
-# checks before every call, for it is always called with tensors of the same kind: they took 5% of a small step.
 OPTIONS: dict[str, Any] = {
-    "fallback_random": True, "compile_threads": 1, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe
-}  # fmt: skip
+    # The random numbers of the eager step, in its order.
+    "fallback_random": True,
+    # Compiled in this process: a sweep has one for every core.
+    "compile_threads": 1,
+    # Called from C++, and without checks before every call, for it is always called with tensors of the same kind: a
+    # small step is 8% shorter.
+    "cpp_wrapper": True,
+    "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+}
 # How far compiled and eager numbers of one batch may be apart, relative: sums are taken in another order, and products
 # in bf16 are rounded at other places.
 TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}
