@@ -49,9 +49,9 @@ def file(name: str) -> Path | None:
     return Path(os.path.expanduser(text)) if text else None
 
 
-def switch(name: str) -> bool:
+def switch(name: str, default: bool) -> bool:
     """True for 1, False for 0. Raises :class:`UserError` for another value."""
-    text = os.environ.get(name) or "0"
+    text = os.environ.get(name) or str(int(default))
     if text not in ("0", "1"):
         raise UserError(f"{name} must be 0 or 1, got {text!r}")
     return text == "1"
@@ -59,7 +59,7 @@ def switch(name: str) -> bool:
 
 CHECKS: dict[str, Callable[[], object]] = {
     "VAE_CACHE": lambda: folder("VAE_CACHE", ".cache"),
-    "VAE_CAPTURE": lambda: switch("VAE_CAPTURE"),
+    "VAE_CAPTURE": lambda: switch("VAE_CAPTURE", default=True),
     "VAE_CHECKPOINT_SECONDS": lambda: seconds("VAE_CHECKPOINT_SECONDS", 0),
     "VAE_CONF_PATH": lambda: None,
     "VAE_DATA_ROOT": lambda: folder("VAE_DATA_ROOT", ".data"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -27,8 +28,11 @@ from benchmarks.reporting.rows import Row, Section, data_title, sections, shows_
 from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan, Published
 
-# Measured by `make speed`.
-SPEED = "speed.md"
+# Measured by `make speed`, on each kind of device.
+SPEED = {
+    "speed.md": "training speed, compared with a hand-written loop and pythae",
+    "speed-gpu.md": "the same on a GPU",
+}
 CONDITIONAL = (
     "These models are conditional. Their likelihoods are those of x given the condition, which are not comparable with "
     "log p(x)."
@@ -92,7 +96,7 @@ def write_reports(
     measured = _measured(reports)
     # The boards that can tell variants apart first.
     boards = dict(sorted(boards.items(), key=lambda entry: (-_most_seeds(entry[1]), entry[0])))
-    output.page("README.md", _index(boards, read_missing_data(results), SPEED in measured, bool(plans)))
+    output.page("README.md", _index(boards, read_missing_data(results), list(measured), bool(plans)))
     if every:
         output.page(guide.FILE, guide.page(every, describe))
         output.page(glossary.FILE, glossary.page(every))
@@ -126,12 +130,12 @@ def _most_seeds(parts: list[Section]) -> int:
 
 
 def _measured(reports: Path) -> dict[str, str]:
-    """The page of another command, which is not made from records, if there is one."""
-    page = reports / SPEED
-    try:
-        return {SPEED: page.read_text(encoding="utf-8")} if page.is_file() else {}
-    except (OSError, ValueError):
-        return {}
+    """The pages of another command, which are not made from records, as far as they are there."""
+    found = {}
+    for name in SPEED:
+        with contextlib.suppress(OSError, ValueError):
+            found[name] = (reports / name).read_text(encoding="utf-8")
+    return found
 
 
 def _pictures_of(reports: Path, measured: dict[str, str]) -> set[str]:
@@ -406,7 +410,7 @@ def _ends(section: Section) -> str:
 
 
 def _index(
-    boards: dict[str, list[Section]], missing_data: dict[str, str], has_speed: bool, has_reproduction: bool
+    boards: dict[str, list[Section]], missing_data: dict[str, str], measured: list[str], has_reproduction: bool
 ) -> str:
     blocks = [
         GENERATED,
@@ -436,8 +440,7 @@ def _index(
     present = []
     if has_reproduction:
         present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our results compared with published ones")
-    if has_speed:
-        present.append(f"- [{SPEED}]({SPEED}): training speed, compared with a hand-written loop and pythae")
+    present += [f"- [{name}]({name}): {SPEED[name]}" for name in measured]
     if present:
         blocks += ["## Other reports", "\n".join(present)]
     failed = [record for parts in boards.values() for section in parts for record in section.failed]

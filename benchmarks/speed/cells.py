@@ -32,7 +32,7 @@ PRECISION_SEEDS = (0, 1, 2)
 def side_by_side(device: torch.device, repeats: int) -> tuple[str, dict[int, float]]:
     """Cells one after the other on all threads, and at the same time on their share of them: a section of the page, and
     the median of seconds a cell by the number of jobs."""
-    jobs = [1, 2] if device.type == "cpu" else [1]
+    jobs = (1, 2)
     count = max(jobs)
     seconds: dict[int, list[float]] = {number: [] for number in jobs}
     with _synthetic() as folder:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from benchmarks.data import feature_cache
 from benchmarks.environment import choose_device, describe
 from benchmarks.files import write_atomically
@@ -17,12 +19,48 @@ from benchmarks.speed.small_steps import small_steps
 from benchmarks.speed.stacked import seeds_stacked
 
 FIGURE, GROWTH = "speed-scale.png", "speed-growth.png"
+# One page for processors and one for GPUs, so that each can be made again where there is such a device.
+PAGES = {"cpu": "speed.md", "cuda": "speed-gpu.md"}
 
 
 def measure(reports: Path, repeats: int, peers: Path | None) -> str:
-    """Measure everything, the loops ``repeats`` times, write ``reports``/speed.md with its picture and return the page.
+    """Measure everything on this device, the loops ``repeats`` times, write its page in ``reports`` and return it.
     ``peers`` is the interpreter of an environment that has pythae (``make peers``), None for none."""
     device = choose_device("auto")
+    on_a_gpu = device.type == "cuda"
+    sections = _on_a_gpu(device, repeats, peers) if on_a_gpu else _on_a_cpu(device, repeats, peers, reports)
+    machine = describe(device)
+    made = (
+        f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, Python {machine['python']}, "
+        f"commit {machine['commit'][:10]}{'+' if machine['dirty'] else ''}, {datetime.now(UTC):%Y-%m-%d}."
+    )
+    blocks = ["# Speed on a GPU" if on_a_gpu else "# Speed", f"[All boards](README.md){_other(on_a_gpu, reports)}"]
+    blocks.append(made)
+    blocks += [part for name, text in sections.items() for part in (f"## {name}", text)]
+    blocks.append("Run it again: `make peers` once, for pythae's environment, then `make speed`.")
+    page = "\n\n".join(blocks) + "\n"
+    write_atomically(reports / PAGES[device.type], page.encode())
+    return page
+
+
+def _other(on_a_gpu: bool, reports: Path) -> str:
+    """A link to the page of the other kind of device, where there is one."""
+    kind, name = ("CPU", PAGES["cpu"]) if on_a_gpu else ("GPU", PAGES["cuda"])
+    return f" · [Speed on a {kind}]({name})" if (reports / name).is_file() else f" · On a {kind}: not measured"
+
+
+def _on_a_gpu(device: torch.device, repeats: int, peers: Path | None) -> dict[str, str]:
+    """What a GPU changes: steps and estimates, not what happens around them."""
+    few = max(1, repeats // 3)
+    return {
+        "The training loop": loops(device, repeats, peers),
+        "Small steps": small_steps(device, repeats),
+        "Importance sampling": importance_sampling(device, few)[0],
+        "Seeds as one batched model": seeds_stacked(device, few),
+    }
+
+
+def _on_a_cpu(device: torch.device, repeats: int, peers: Path | None, reports: Path) -> dict[str, str]:
     few = max(1, repeats // 3)
     sections = {"The training loop": loops(device, repeats, peers)}
     sections["Small steps"] = small_steps(device, repeats)
@@ -41,15 +79,4 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
         f"\n\n![Growth](figures/{GROWTH})\n\n*Time on a logarithmic axis: where it grows as the records do, a line "
         "rises by a decade from one size to the next.*"
     )
-    machine = describe(device)
-    made = (
-        f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, Python {machine['python']}, "
-        f"commit {machine['commit'][:10]}{'+' if machine['dirty'] else ''}, {datetime.now(UTC):%Y-%m-%d}. "
-        + ("" if device.type == "cuda" else "On a GPU: not measured.")
-    )
-    blocks = ["# Speed", "[All boards](README.md)", made.strip()]
-    blocks += [part for name, text in sections.items() for part in (f"## {name}", text)]
-    blocks.append("Run it again: `make peers` once, for pythae's environment, then `make speed`.")
-    page = "\n\n".join(blocks) + "\n"
-    write_atomically(reports / "speed.md", page.encode())
-    return page
+    return sections

@@ -1,4 +1,4 @@
-"""Steps of small batches, eager and compiled: where the work around the matrix products counts most."""
+"""Steps of small batches, eager, compiled and captured: where the work around the matrix products counts most."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from variants.parts.networks import MLP
 STEPS = 300
 # Layers of the encoder after the image, latent dimensions, activation, batch.
 SIZES = (((200, 200), 50, "tanh", 20), ((512,), 16, "relu", 100))
-EAGER, COMPILED, LIMIT = "eager", "compiled", "matrix products and Adam's update alone"
+EAGER, COMPILED, CAPTURED, LIMIT = "eager", "compiled", "captured", "matrix products and Adam's update alone"
 
 
 def small_steps(device: torch.device, repeats: int) -> str:
-    """A section of the page: each size's eager and compiled steps beside the matrix products and the update."""
+    """A section of the page: each size's eager and compiled steps (captured ones on a GPU) beside the matrix products
+    and the update."""
     rows, notes = [], []
     for hidden, latent, activation, batch in SIZES:
         network = MLP(latent_size=latent, hidden=list(hidden), activation=activation)
         images = (torch.rand(STEPS * batch, 1, 28, 28, device=device) * 255).to(torch.uint8)
+        faster = CAPTURED if device.type == "cuda" else COMPILED
         timed = {
-            name: epochs(images, network, TrainingConfig(batch_size=batch, compile=compiled), DATA).__next__
-            for name, compiled in ((EAGER, "off"), (COMPILED, "on"))
+            name: epochs(
+                images, network, TrainingConfig(batch_size=batch, compile=compiled), DATA, capture=name == CAPTURED
+            ).__next__
+            for name, compiled in ((EAGER, "off"), (faster, "on" if faster == COMPILED else "off"))
         }
         rounds = in_turn({**timed, LIMIT: partial(_limit, device, _widths(hidden, latent), batch)}, repeats)
         size = f"784-{'-'.join(map(str, (*hidden, latent)))}, batches of {batch}"
@@ -38,7 +42,12 @@ def small_steps(device: torch.device, repeats: int) -> str:
             rows.append([size, name, relative, f"{1000 * statistics.median(seconds) / STEPS:.2f}"])
         notes.append(rounds.note)
     table = as_table(["network", "step", "relative to eager (quartiles)", "ms a step (median)"], rows)
-    return f"""Steps of a `vae` by `training.compile`, its loss and gradients compiled ("on") or not ("off"), dynamic
+    how = (
+        "as a CUDA graph or operation by operation"
+        if device.type == "cuda"
+        else 'by `training.compile`, its loss and gradients compiled ("on") or not ("off")'
+    )
+    return f"""Steps of a `vae` {how}, dynamic
 binarisation, Adam, fp32; all of one network in turn. {" ".join(dict.fromkeys(filter(None, notes)))}
 
 {table}"""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -14,8 +16,12 @@ from benchmarks.data import DatasetConfig
 from benchmarks.training.steps.eager import Step
 from variants import Variant
 
+log = logging.getLogger(__name__)
+
 # Steps before a capture, which make the optimiser's state and let libraries choose their kernels.
 WARM_UP = 3
+# Begins torch's warning about an operation that waits for the device.
+_WAITS = "called a synchronizing CUDA operation"
 
 
 class Graph(Protocol):
@@ -44,7 +50,8 @@ class CapturedStep(Step):
     """The same step, optimisers and all, recorded once and replayed: one launch instead of a few hundred.
 
     What changes from step to step is copied into tensors that stay where they are: rows, progress and learning rates.
-    Batches of another size, the last of an epoch, run eagerly.
+    Batches of another size, the last of an epoch, run eagerly. So do all steps of a variant that reads a value from
+    the device, which no graph can hold: ``refusal`` then says so.
     """
 
     captured = True
@@ -73,10 +80,15 @@ class CapturedStep(Step):
         self._progress.copy_(progress)
         for name, rate in self._rates(factor).items():
             self._device_rates[name].fill_(rate)
-        if len(rows) != len(self._rows) or self._warm < WARM_UP:
+        if len(rows) != len(self._rows) or self._warm < WARM_UP or self.refusal:
             self._warm += len(rows) == len(self._rows)
-            with _side_stream(self.device):
+            with _side_stream(self.device), _waits(self.device, watched=self._warm == WARM_UP) as waits:
                 self._gather(self._run(rows, self._progress, self._device_rates), len(rows))
+            if waits and not self.refusal:
+                self.refusal = (
+                    f"{type(self.variant).__name__} trains without a CUDA graph, because its step waits for the GPU"
+                )
+                log.warning("%s", self.refusal)
             return
         self._rows.copy_(rows)
         if self._graph is None:
@@ -100,6 +112,28 @@ class CapturedStep(Step):
     def _work(self) -> None:
         terms = self._run(self._rows, self._progress, self._device_rates)
         self._sums.add_(terms.values.sum(1))
+
+
+@contextlib.contextmanager
+def _waits(device: torch.device, watched: bool) -> Iterator[list[str]]:
+    """Where something in the block waits for the device, what torch says of it; known when the block has ended."""
+    found: list[str] = []
+    if device.type != "cuda" or not watched:
+        yield found
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    for warning in caught:
+        if _WAITS in str(warning.message):
+            found.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 @contextlib.contextmanager

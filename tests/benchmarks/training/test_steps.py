@@ -1,6 +1,8 @@
 """A captured step does what an eager one does. On a CPU, a stand-in for the graph runs the recorded function again: it
 proves that all which changes between steps goes through tensors that stay; the GPU's own graphs need a GPU."""
 
+import types
+
 import pytest
 import torch
 
@@ -9,8 +11,9 @@ from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.training.budget import budget_of
 from benchmarks.training.schedules import learning_rate_factor
-from benchmarks.training.steps import make_step
+from benchmarks.training.steps import kind_of_step
 from benchmarks.training.steps.captured import CapturedStep, CUDAGraph
+from benchmarks.training.steps.compiled import CompiledStep
 from benchmarks.training.steps.eager import Step
 from variants.parts.networks import MLP
 
@@ -126,12 +129,35 @@ def test_means_are_of_the_epoch_so_far_and_another_epoch_begins_without_them(cap
             assert [step.means()["loss_model"] for _ in range(2)] == pytest.approx([expected] * 2, rel=1e-5)
 
 
-def test_capture_is_asked_for_by_name_and_refused_aloud_where_it_has_no_effect(monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("images_on", "optimiser", "compiled", "variable", "expected"),
+    [
+        ("cuda", "adam", "off", None, CapturedStep),
+        ("cuda", "adam", "off", "0", Step),
+        ("cuda", "adagrad", "off", None, Step),
+        ("cuda", "adam", "on", None, CompiledStep),
+        ("cpu", "adam", "off", "1", Step),
+    ],
+)
+def test_steps_on_a_gpu_are_captured_where_they_can_be(monkeypatch, images_on, optimiser, compiled, variable, expected):
+    if variable is not None:
+        monkeypatch.setenv("VAE_CAPTURE", variable)
+    given = types.SimpleNamespace(device=torch.device(images_on))
     variant = variants.build("vae", (1, 8, 8), MLP(latent_size=4, hidden=[16]))
-    config = TrainingConfig()
-    arguments = (variant, images(), BINARY, config, budget_of(config, 230), CPU)
-    assert type(make_step(*arguments)) is Step
-    assert not caplog.records
-    monkeypatch.setenv("VAE_CAPTURE", "1")
-    assert type(make_step(*arguments)) is Step
-    assert "VAE_CAPTURE has no effect" in caplog.text
+    config = TrainingConfig(optimiser=optimiser, compile=compiled)
+    assert kind_of_step(variant, given, config, budget_of(config, 230), torch.device("cuda")) is expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_that_waits_for_the_gpu_is_not_captured_and_says_so(caplog):
+    device, config = torch.device("cuda"), TrainingConfig(batch_size=50)
+    variant = variants.build("vae", (1, 8, 8), MLP(latent_size=4, hidden=[16])).to(device)
+    variant.after_step = lambda: next(variant.parameters()).sum().item()
+    step = CapturedStep(variant, images(device=device), BINARY, config, device)
+    for _ in range(3):
+        step.begin()
+        for rows in torch.arange(230, device=device).split(50):
+            step(rows, torch.tensor(0.5, device=device), 1.0)
+    assert step.refusal.endswith("because its step waits for the GPU")
+    assert step.means()["loss_model"] > 0
+    assert len(caplog.records) == 1
