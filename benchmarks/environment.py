@@ -146,6 +146,8 @@ def _processor() -> str:
 def reset_peak_memory(device: torch.device) -> None:
     """Start counting the peak anew, so that a cell after another in one process is not charged with the first's."""
     if device.type == "cuda":
+        # Nothing may have used the GPU in this process yet, which resetting takes for granted.
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
     # Linux: 5 sets the process's high-water mark back to what it holds now.
     with contextlib.suppress(OSError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -21,12 +20,9 @@ from variants.parts.networks import MLP
 MOST = 200
 
 
-def epochs(
-    images: Tensor, network: MLP, config: TrainingConfig, data: DatasetConfig, capture: bool = True
-) -> Iterator[float]:
+def epochs(images: Tensor, network: MLP, config: TrainingConfig, data: DatasetConfig) -> Iterator[float]:
     """Seconds of one epoch of a `vae` after another, without end. The process waits until it is asked for the next. The
-    first that it gives is the second: compilation is in the first, and so is a GPU's capture, unless ``capture`` is
-    False."""
+    first that it gives is the second: compilation is in the first."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     arguments = (
@@ -36,7 +32,6 @@ def epochs(
         data,
         images.device,
         torch.get_num_threads(),
-        capture,
         there,
     )
     process = context.Process(target=_train, args=arguments, daemon=True)
@@ -60,10 +55,8 @@ def _train(
     data: DatasetConfig,
     device: torch.device,
     threads: int,
-    capture: bool,
     connection: Connection,
 ) -> None:
-    os.environ["VAE_CAPTURE"] = str(int(capture))
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = variants.build("vae", (1, 28, 28), network).to(device)

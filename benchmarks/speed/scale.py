@@ -6,6 +6,7 @@ import multiprocessing
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.reporting.figures import png
 from benchmarks.reporting.style import new_figure, own_settings
-from benchmarks.speed.loops import BATCH, LATENT, train_once
+from benchmarks.speed.loops import BATCH, LATENT, NETWORK, train_once
 from benchmarks.speed.table import seconds_of
 from benchmarks.training.loop import train
 from variants.parts.networks import Conv
@@ -58,9 +59,8 @@ def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mappi
 
 def _rate(images: torch.Tensor, batch: int, latent_size: int) -> float:
     """Training images a second, the best of three epochs."""
-    return len(images) / min(
-        seconds_of(lambda: train_once(images, batch, latent_size), images.device) for _ in range(3)
-    )
+    network = replace(NETWORK, latent_size=latent_size)
+    return len(images) / min(seconds_of(lambda: train_once(images, batch, network), images.device) for _ in range(3))
 
 
 def _memory(count: int) -> float:

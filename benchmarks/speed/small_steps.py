@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -10,12 +11,12 @@ import torch
 
 from benchmarks.config import TrainingConfig
 from benchmarks.speed.epochs import epochs
-from benchmarks.speed.loops import DATA, matrix_products, update
+from benchmarks.speed.loops import DATA, matrix_products, train_eagerly, train_once, update
 from benchmarks.speed.rounds import in_turn
-from benchmarks.speed.table import as_table, ratios
+from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants.parts.networks import MLP
 
-STEPS = 300
+STEPS, STEPS_ON_A_GPU = 300, 2000
 # Layers of the encoder after the image, latent dimensions, activation, batch.
 SIZES = (((200, 200), 50, "tanh", 20), ((512,), 16, "relu", 100))
 EAGER, COMPILED, CAPTURED, LIMIT = "eager", "compiled", "captured", "matrix products and Adam's update alone"
@@ -27,19 +28,14 @@ def small_steps(device: torch.device, repeats: int) -> str:
     rows, notes = [], []
     for hidden, latent, activation, batch in SIZES:
         network = MLP(latent_size=latent, hidden=list(hidden), activation=activation)
-        images = (torch.rand(STEPS * batch, 1, 28, 28, device=device) * 255).to(torch.uint8)
-        faster = CAPTURED if device.type == "cuda" else COMPILED
-        timed = {
-            name: epochs(
-                images, network, TrainingConfig(batch_size=batch, compile=compiled), DATA, capture=name == CAPTURED
-            ).__next__
-            for name, compiled in ((EAGER, "off"), (faster, "on" if faster == COMPILED else "off"))
-        }
-        rounds = in_turn({**timed, LIMIT: partial(_limit, device, _widths(hidden, latent), batch)}, repeats)
+        timed = _on_a_gpu(device, network, batch) if device.type == "cuda" else _on_a_cpu(network, batch)
+        limit = partial(_limit, device, _widths(hidden, latent), batch)
+        rounds = in_turn({**timed, LIMIT: limit}, repeats)
+        steps = STEPS_ON_A_GPU if device.type == "cuda" else STEPS
         size = f"784-{'-'.join(map(str, (*hidden, latent)))}, batches of {batch}"
         for name, seconds in rounds.seconds.items():
             relative = "1.00" if name == EAGER else ratios(rounds.seconds[EAGER], seconds)
-            rows.append([size, name, relative, f"{1000 * statistics.median(seconds) / STEPS:.2f}"])
+            rows.append([size, name, relative, f"{1000 * statistics.median(seconds) / steps:.3f}"])
         notes.append(rounds.note)
     table = as_table(["network", "step", "relative to eager (quartiles)", "ms a step (median)"], rows)
     how = (
@@ -53,6 +49,22 @@ binarisation, Adam, fp32; all of one network in turn. {" ".join(dict.fromkeys(fi
 {table}"""
 
 
+def _on_a_cpu(network: MLP, batch: int) -> dict[str, Callable[[], float]]:
+    images = (torch.rand(STEPS * batch, 1, 28, 28) * 255).to(torch.uint8)
+    return {
+        name: epochs(images, network, TrainingConfig(batch_size=batch, compile=compiled), DATA).__next__
+        for name, compiled in ((EAGER, "off"), (COMPILED, "on"))
+    }
+
+
+def _on_a_gpu(device: torch.device, network: MLP, batch: int) -> dict[str, Callable[[], float]]:
+    images = (torch.rand(STEPS_ON_A_GPU * batch, 1, 28, 28, device=device) * 255).to(torch.uint8)
+    return {
+        name: partial(seconds_of, partial(train, images, batch, network), device)
+        for name, train in ((EAGER, train_eagerly), (CAPTURED, train_once))
+    }
+
+
 def _widths(hidden: tuple[int, ...], latent: int) -> list[tuple[int, int]]:
     """Inputs and outputs of every layer, there and back."""
     there, back = [784, *hidden, 2 * latent], [latent, *reversed(hidden), 784]
@@ -60,4 +72,5 @@ def _widths(hidden: tuple[int, ...], latent: int) -> list[tuple[int, int]]:
 
 
 def _limit(device: torch.device, widths: list[tuple[int, int]], batch: int) -> float:
-    return STEPS * (matrix_products(device, widths, batch) + update(device, widths))
+    steps = STEPS_ON_A_GPU if device.type == "cuda" else STEPS
+    return steps * (matrix_products(device, widths, batch) + update(device, widths))

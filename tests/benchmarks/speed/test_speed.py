@@ -73,7 +73,7 @@ def test_epochs_are_given_one_by_one_by_a_process_of_their_own():
 def test_small_steps_are_compared_with_the_eager_ones_of_the_same_network(monkeypatch):
     seconds = {"off": 3.0, "on": 2.0}
     monkeypatch.setattr(
-        small_steps, "epochs", lambda images, network, config, data, capture: itertools.repeat(seconds[config.compile])
+        small_steps, "epochs", lambda images, network, config, data: itertools.repeat(seconds[config.compile])
     )
     monkeypatch.setattr(small_steps, "STEPS", 2)
     lines = [line.split("|") for line in small_steps.small_steps(CPU, 1).split("\n") if line.startswith("|")]
