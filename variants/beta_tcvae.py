@@ -32,23 +32,22 @@ class BetaTCVAEConfig(VariantConfig):
         without_effect("variant.analytic_kl", self.analytic_kl, True, "all terms are estimated from the draws")
 
 
-def weighted(batch: int, training_images: int) -> Tensor:
+def weighted(batch: int, training_images: int, device: torch.device | None = None) -> Tensor:
     """Weights of q(z_i|x_j) in an estimate of q(z_i), (batch, batch): 1 / (N B) everywhere, so that a row's sum is
     1 / N and log q(z) is biased downwards (Chen et al. 2018, section 4.1)."""
-    return torch.full((batch, batch), 1 / (training_images * batch), dtype=torch.float64)
+    return torch.full((batch, batch), 1 / (training_images * batch), dtype=torch.float64, device=device)
 
 
-def stratified(batch: int, training_images: int) -> Tensor:
+def stratified(batch: int, training_images: int, device: torch.device | None = None) -> Tensor:
     """As :func:`weighted`, without bias (Chen et al. 2018, appendix C.2): with M = B - 1, row i has 1 / N for the image
     i itself, (N - M) / (N M) for one other, here the next, and 1 / M for the rest; a row sums to 1."""
+    image = torch.eye(batch, dtype=torch.float64, device=device)
     if batch == 1:
-        return torch.ones(1, 1, dtype=torch.float64)
+        return image
     N, M = training_images, batch - 1
-    weights = torch.full((batch, batch), 1 / M, dtype=torch.float64)
-    image = torch.arange(batch)
-    weights[image, (image + 1) % batch] = (N - M) / (N * M)
-    weights[image, image] = 1 / N
-    return weights
+    # Sums of what is there already: numbers written to places would have to be sent to a GPU, which waits for it.
+    following = image.roll(1, 1)
+    return image / N + following * ((N - M) / (N * M)) + (1 - image - following) / M
 
 
 def pairwise_log_densities(q: DiagonalNormal, z: Tensor) -> Tensor:
@@ -122,7 +121,7 @@ class BetaTCVAE(Variant):
         if N is None or batch > N:
             raise ValueError(f"beta_tcvae needs the number of training images, at least {batch}, got {N}")
         make = stratified if self.config.sampling == "stratified" else weighted
-        weights = make(batch, N).to(z.device)
+        weights = make(batch, N, z.device)
         log_p = self.prior(condition=step.batch.condition).log_prob(z)
         terms = decompose(q.log_prob(z), log_p, pairwise_log_densities(q, z), weights)
         for name, term in terms._asdict().items():

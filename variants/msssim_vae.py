@@ -53,9 +53,9 @@ def exponents_of(count: int) -> list[float]:
     return list(kept) if count == len(EXPONENTS) else [exponent / sum(kept) for exponent in kept]
 
 
-def gaussian_window(size: int) -> Tensor:
+def gaussian_window(size: int, device: torch.device | None = None) -> Tensor:
     """A Gaussian (size,) that sums to 1, float64; a window smaller than 11 pixels is narrower alike."""
-    distance = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    distance = torch.arange(size, dtype=torch.float64, device=device) - (size - 1) / 2
     window = (-distance.square() / (2 * (SIGMA * size / WINDOW) ** 2)).exp()
     return window / window.sum()
 
@@ -68,7 +68,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     as the smaller side allows, see :func:`levels`.
     """
     side = min(x.shape[-2:])
-    window = gaussian_window(window_size(side)).to(x)
+    window = gaussian_window(window_size(side), x.device).to(x)
     exponents = exponents_of(levels(side))
     similarity = torch.ones((), dtype=x.dtype, device=x.device)
     for level, exponent in enumerate(exponents):

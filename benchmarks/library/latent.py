@@ -25,6 +25,7 @@ from benchmarks.evaluation.representation import fit_mixture as fitted_mixture
 from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, model_of, observation_of
+from benchmarks.training.loop import tensor_float_32
 from variants import Variant
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def represent(model: Run | Variant, images: Array, labels: Array | None = None) 
     return _of_images(model, images, labels, model_of(model).represent)
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def decode(model: Run | Variant, z: Tensor, labels: Array | None = None) -> Tensor:
     """Mean images (n, channels, height, width) of latent vectors ``z`` (n, latent).
@@ -109,6 +111,7 @@ def reconstruct(model: Run | Variant, images: Array, labels: Array | None = None
     return _of_images(model, images, labels, model_of(model).reconstruct)
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def sample(
     model: Run | Variant,
@@ -181,6 +184,7 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
     return MixtureSampler(model, MixtureSameFamily(Categorical(weights), each))
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def interpolate(model: Run | Variant, start: Array, end: Array, steps: int = 8) -> Tensor:
     """Mean images decoded on the straight line between the codes of two images, or of each pair of ``start`` and
@@ -245,6 +249,7 @@ class LatentMap:
         return axes
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def latent_map(model: Run | Variant, images: Array, labels: Array | None = None) -> LatentMap:
     """A map of the latent space in two dimensions: the codes of ``images`` (a model with two latent dimensions shows
@@ -307,6 +312,7 @@ def _continuous(model: Run | Variant, images: Array) -> _Codes:
         return _Codes(codes, codes[:, : variant.latent_means(x[:1]).shape[1]])
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def _of_images(model: Run | Variant, images: Array, labels: Array | None, function: Callable[..., Tensor]) -> Tensor:
     x, condition = observed(model, images, labels)

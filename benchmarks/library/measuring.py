@@ -158,6 +158,7 @@ class Evaluator:
         self._labels: list[Tensor] = []
 
 
+@tensor_float_32(False)
 def likelihoods(
     model: Run | Variant, images: Array, labels: Array | None = None, *, samples: int = 100, seed: int | None = None
 ) -> dict[str, Tensor]:
@@ -182,6 +183,7 @@ def likelihoods(
     return {name: values.cpu() for name, values in found.items()}
 
 
+@tensor_float_32(False)
 def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, float]:
     """How close any generated images are to ``images``, in the features of a ``judge``, "mnist", "fashion_mnist" or
     "digits": ``fid`` and ``kid``, distances; ``precision`` and ``density``, fidelity; ``recall`` and ``coverage``,

@@ -17,6 +17,7 @@ from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
+from benchmarks.training.loop import tensor_float_32
 from variants import Variant
 from variants.options import unknown
 
@@ -62,6 +63,7 @@ def few_label_accuracy(
     return {"linear": linear, "nearest": voted}
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def outlier_scores(
     model: Run | Variant, images: Array, *, samples: int = 100, seed: int | None = None
@@ -110,6 +112,7 @@ def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Te
     return NOISES[noise](image_bytes(images).float() / 255, strength)
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def denoise(model: Run | Variant, noisy: Array) -> Tensor:
     """Images with their noise removed, as far as the model can, by encoding and decoding them (n, channels, height,
@@ -140,6 +143,7 @@ def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
     return psnr_gain(*three)
 
 
+@tensor_float_32(False)
 @torch.no_grad()
 def compression(
     model: Run | Variant, images: Array, train_images: Array, counts: list[int] | None = None

@@ -444,6 +444,7 @@ def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Pa
         )
 
 
+@tensor_float_32(False)
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:
     """Leave in the cache what every cell of a data set shares: the networks and the reference features."""
     evaluation_data(config, data, setting.cache, setting.device)

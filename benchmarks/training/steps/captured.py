@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 # Steps before a capture, which make the optimiser's state and let libraries choose their kernels.
 WARM_UP = 3
-# Begins torch's warning about an operation that waits for the device.
-_WAITS = "called a synchronizing CUDA operation"
+# What torch's warning about an operation that waits for the device says, and the one that watching begins with.
+_WAITS, _WATCHING = "called a synchronizing CUDA operation", "Synchronization debug mode is a prototype feature"
 
 
 class Graph(Protocol):
@@ -75,6 +75,8 @@ class CapturedStep(Step):
         self._device_rates = {name: torch.zeros((), device=device) for name in self.groups}
         self._sums = torch.empty(0)
         self._replayed = 0
+        # Away from the default stream, where a capture's warm-up may not be. One for all: memory belongs to a stream.
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
         self._progress.copy_(progress)
@@ -82,7 +84,7 @@ class CapturedStep(Step):
             self._device_rates[name].fill_(rate)
         if len(rows) != len(self._rows) or self._warm < WARM_UP or self.refusal:
             self._warm += len(rows) == len(self._rows)
-            with _side_stream(self.device), _waits(self.device, watched=self._warm == WARM_UP) as waits:
+            with _on(self._stream), _waits(self.device, watched=self._graph is None and self._warm == WARM_UP) as waits:
                 self._gather(self._run(rows, self._progress, self._device_rates), len(rows))
             if waits and not self.refusal:
                 self.refusal = (
@@ -130,20 +132,20 @@ def _waits(device: torch.device, watched: bool) -> Iterator[list[str]]:
         finally:
             torch.cuda.set_sync_debug_mode(before)
     for warning in caught:
-        if _WAITS in str(warning.message):
-            found.append(str(warning.message))
-        else:
+        message = str(warning.message)
+        if _WAITS in message:
+            found.append(message)
+        elif _WATCHING not in message:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 @contextlib.contextmanager
-def _side_stream(device: torch.device) -> Iterator[None]:
-    """Away from the default stream, where a capture's warm-up may not be."""
-    if device.type != "cuda":
+def _on(stream: torch.cuda.Stream | None) -> Iterator[None]:
+    """What the block does, on ``stream``, after what was begun before and before what is begun later."""
+    if stream is None:
         yield
         return
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
+    stream.wait_stream(torch.cuda.current_stream(stream.device))
     with torch.cuda.stream(stream):
         yield
-    torch.cuda.current_stream(device).wait_stream(stream)
+    torch.cuda.current_stream(stream.device).wait_stream(stream)

@@ -1,0 +1,69 @@
+"""A training step stays on the model's device: it makes its tensors there, copies none to it, and reads no value from
+it, for which the host would wait. Seen on torch's "meta" device, which has no values that could be read."""
+
+import contextlib
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import variants
+from benchmarks.training.steps.eager import backward
+from variants import Batch
+
+from .models import Layers, batch, binary_images, small
+
+META = torch.device("meta")
+
+
+class OnlyThere(TorchDispatchMode):
+    """Refuses operations on tensors of another device. Single numbers of the host are passed along with a call."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, found)):
+            if isinstance(tensor, torch.Tensor) and tensor.dim() and tensor.device != META:
+                raise AssertionError(f"{function} on {tensor.device}")
+        return found
+
+
+def step(model):
+    given = batch(binary_images(6, (1, 8, 8)))
+    there = Batch(given.images.to(META), given.condition.to(META), given.labels.to(META), given.training_images)
+    model = model.to(META).train()
+    if model.needs_teacher:
+        model.use_teacher(Layers().to(META))
+    with OnlyThere():
+        backward(model.loss(there, torch.zeros((), device=META)).by_group, model.parameter_groups())
+        model.after_step()
+
+
+@pytest.fixture(autouse=True)
+def no_autocast(monkeypatch):
+    """Autocast does not know the device."""
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: contextlib.nullcontext())
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [(name, form) for name in variants.names() for form in ({}, *variants.lookup(name).forms)]
+)
+def test_a_step_stays_on_the_models_device(name, form):
+    step(small(name, (1, 8, 8), **form))
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        lambda loss: torch.tensor([1.0, 2.0]).to(loss).sum() + loss,
+        lambda loss: loss + loss.item(),
+        lambda loss: loss if loss > 0 else -loss,
+    ],
+)
+def test_a_copy_to_the_device_and_a_value_read_from_it_are_noticed(slip):
+    class Slipping(variants.lookup("vae")):
+        def after_step(self):
+            slip(next(self.parameters()).sum())
+
+    with pytest.raises((AssertionError, RuntimeError), match=r"on cpu|meta"):
+        step(small(Slipping, (1, 8, 8)))
