@@ -5,8 +5,7 @@ import contextlib
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 
 import variants
 from benchmarks.training.steps.eager import backward
@@ -17,14 +16,14 @@ from .models import Layers, batch, binary_images, small
 META = torch.device("meta")
 
 
-class OnlyThere(TorchDispatchMode):
+class OnlyThere(TorchFunctionMode):
     """Refuses operations on tensors of another device. Single numbers of the host are passed along with a call."""
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
         found = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves((args, kwargs, found)):
+        for tensor in (*args, found):
             if isinstance(tensor, torch.Tensor) and tensor.dim() and tensor.device != META:
-                raise AssertionError(f"{function} on {tensor.device}")
+                raise AssertionError(f"{function.__name__} on {tensor.device}")
         return found
 
 
