@@ -16,7 +16,7 @@ from benchmarks.speed.rounds import in_turn
 from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants.parts.networks import MLP
 
-STEPS, STEPS_ON_A_GPU = 300, 2000
+STEPS, STEPS_ON_A_GPU = 300, 1000
 # Layers of the encoder after the image, latent dimensions, activation, batch.
 SIZES = (((200, 200), 50, "tanh", 20), ((512,), 16, "relu", 100))
 EAGER, COMPILED, CAPTURED, LIMIT = "eager", "compiled", "captured", "matrix products and Adam's update alone"

@@ -2,6 +2,7 @@
 proves that all which changes between steps goes through tensors that stay; the GPU's own graphs need a GPU."""
 
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,11 +18,13 @@ from benchmarks.training.steps.compiled import CompiledStep
 from benchmarks.training.steps.eager import Step
 from variants.parts.networks import MLP
 
+from ...variants.models import CLASSES, Layers, small
+
 BINARY = DatasetConfig(observation="bernoulli", binarise="dynamic")
 CPU = torch.device("cpu")
 STEPS = 100
 # Every kind of thing that a step does: schedules of progress, several samples, two optimisers, a codebook's averages.
-NAMES = ("vae", "iwae", "gumbel_vae", "joint_vae", "vq_vae", "iaf_vae")
+NAMES = ("vae", "iwae", "gumbel_vae", "joint_vae", "vq_vae", "iaf_vae", "cvae", "dfc_vae")
 
 
 class Rerun:
@@ -45,10 +48,14 @@ def images(count=230, device=CPU):
 def trained(make, name, config, device=CPU):
     """Weights and epoch means after a hundred steps of 50, the last of every epoch of 30."""
     torch.manual_seed(0)
-    variant = variants.build(name, (1, 8, 8), MLP(latent_size=4, hidden=[16], grid_size=2)).to(device)
+    variant = small(name, (1, 8, 8), network=MLP(latent_size=4, hidden=[16], grid_size=2)).to(device)
+    if variant.needs_teacher:
+        variant.use_teacher(Layers().to(device))
     variant.train()
     given = images(device=device)
-    step = make(variant, given, BINARY, config, device)
+    labels = torch.arange(len(given), device=device) % CLASSES
+    data = replace(BINARY, condition="label") if variant.condition_shape else BINARY
+    step = make(variant, given, data, config, device, labels)
     progress = torch.linspace(0, 1, STEPS, device=device)
     done, means = 0, []
     while done < STEPS:
