@@ -50,10 +50,13 @@ class Loss(NamedTuple):
 @dataclass
 class ParameterGroup:
     """Parameters that minimise one loss with one optimiser. ``optimiser``: settings in place of the configuration's, by
-    the names of its options: ``{"learning_rate": 1e-4, "beta1": 0.5}``."""
+    the names of its options: ``{"learning_rate": 1e-4, "beta1": 0.5}``. ``until``: the fraction of training after which
+    they stay as they are. A loss of zero would not keep them: an optimiser goes on by what it remembers of gradients.
+    """
 
     parameters: list[nn.Parameter]
     optimiser: dict[str, Any] = field(default_factory=dict)
+    until: float = 1.0
 
 
 class LogWeights(NamedTuple):

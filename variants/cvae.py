@@ -138,14 +138,12 @@ class CVAE(Variant):
         logits = self.guess(self._shown(batch.condition)).to(batch.images.dtype)
         each = F.binary_cross_entropy_with_logits(logits, batch.images, reduction="none")
         error = each.masked_fill(self._given(batch.condition), 0).flatten(1).sum(-1)
-        learning = (progress < self.config.guess).to(error.dtype)
-        value = {**found.by_group, "guess": error.mean() * learning}
-        return Loss(value, {**found.terms, "guess": error})
+        return Loss({**found.by_group, "guess": error.mean()}, {**found.terms, "guess": error})
 
     def parameter_groups(self) -> dict[str, ParameterGroup]:
         if not self.config.guess:
             return super().parameter_groups()
-        return self.model_and(guess=ParameterGroup(list(self.guess.parameters())))
+        return self.model_and(guess=ParameterGroup(list(self.guess.parameters()), until=self.config.guess))
 
     def _given(self, condition: Tensor | None) -> Tensor:
         """Where pixels are given, bool (batch, 1, height, width)."""

@@ -89,7 +89,7 @@ def train(
             factor = learning_rate_factor(
                 config.schedule, done.step / budget.steps, config.warmup, budget.milestones, config.gamma
             )
-            train_on(rows, progress[done.step], factor)
+            train_on(rows, progress[done.step], factor, done.step / budget.steps)
             done.step += 1
             seen += len(rows)
             pace.step(done.epoch, i + 1)

@@ -73,19 +73,24 @@ class CapturedStep(Step):
         self._rows = torch.zeros(config.batch_size, dtype=torch.long, device=device)
         self._progress = torch.zeros((), device=device)
         self._device_rates = {name: torch.zeros((), device=device) for name in self.groups}
+        self._learning: dict[str, Tensor] = {}
         self._sums = torch.empty(0)
         self._replayed = 0
         # Away from the default stream, where a capture's warm-up may not be. One for all: memory belongs to a stream.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float = 0.0) -> None:
         self._progress.copy_(progress)
-        for name, rate in self._rates(factor).items():
+        rates = self._rates(factor, done)
+        for name, rate in rates.items():
             self._device_rates[name].fill_(rate)
+        if rates.keys() != self._learning.keys():
+            # The graph updates others, too.
+            self._learning, self._graph = {name: self._device_rates[name] for name in rates}, None
         if len(rows) != len(self._rows) or self._warm < WARM_UP or self.refusal:
             self._warm += len(rows) == len(self._rows)
             with _on(self._stream), _waits(self.device, watched=self._graph is None and self._warm == WARM_UP) as waits:
-                self._gather(self._run(rows, self._progress, self._device_rates), len(rows))
+                self._gather(self._run(rows, self._progress, self._learning), len(rows))
             if waits and not self.refusal:
                 self.refusal = (
                     f"{type(self.variant).__name__} trains without a CUDA graph, because its step waits for the GPU"
@@ -94,7 +99,8 @@ class CapturedStep(Step):
             return
         self._rows.copy_(rows)
         if self._graph is None:
-            self._sums = self._values.new_zeros(len(self._names))
+            if not self._replayed:
+                self._sums = self._values.new_zeros(len(self._names))
             self._graph = self._new_graph()
             self._graph.capture(self._work)
         self._graph.replay()
@@ -112,7 +118,7 @@ class CapturedStep(Step):
         self._replayed = 0
 
     def _work(self) -> None:
-        terms = self._run(self._rows, self._progress, self._device_rates)
+        terms = self._run(self._rows, self._progress, self._learning)
         self._sums.add_(terms.values.sum(1))
 
 

@@ -69,10 +69,10 @@ class Step:
         """Whether steps are compiled."""
         return False
 
-    def __call__(self, rows: Tensor, progress: Tensor, factor: float) -> None:
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float = 0.0) -> None:
         """Train on images ``rows`` (batch,), at ``progress`` (), a fraction of the budget, with ``factor`` times every
-        group's learning rate."""
-        self._gather(self._run(rows, progress, self._rates(factor)), len(rows))
+        group's learning rate. ``done``: the fraction of steps before this one; it decides which groups still learn."""
+        self._gather(self._run(rows, progress, self._rates(factor, done)), len(rows))
 
     def means(self) -> dict[str, float]:
         """The mean of every term over the images of this epoch so far: where the host waits for the device."""
@@ -83,8 +83,13 @@ class Step:
         """Forget the terms: another epoch begins."""
         self._seen = 0
 
-    def _rates(self, factor: float) -> dict[str, float]:
-        return {name: settings.learning_rate * factor for name, settings in self.settings.items()}
+    def _rates(self, factor: float, done: float) -> dict[str, float]:
+        """The learning rates of the groups that still learn."""
+        return {
+            name: settings.learning_rate * factor
+            for name, settings in self.settings.items()
+            if done < self.groups[name].until
+        }
 
     def _gather(self, terms: Terms, count: int) -> None:
         if not self._names:
@@ -96,11 +101,12 @@ class Step:
         self._seen += count
 
     def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> Terms:
-        """The step itself: nothing here asks the device for a value."""
+        """The step itself, for the groups that have ``rates``: nothing here asks the device for a value."""
         terms = self._differentiate(self._batch(rows), progress)
-        for name, optimiser in self.optimisers.items():
+        for name, rate in rates.items():
+            optimiser = self.optimisers[name]
             for group in optimiser.param_groups:
-                group["lr"] = rates[name]
+                group["lr"] = rate
             clip = self.settings[name].gradient_clip
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.groups[name].parameters, clip)

@@ -1,15 +1,19 @@
 """Several losses from one forward pass, each with its own parameters and optimiser settings."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.training.optimisers import group_settings, make_optimiser
+from benchmarks.training.steps.captured import CapturedStep
 from benchmarks.training.steps.eager import Step, backward
 from variants import Loss, ParameterGroup, Variant
 
 from ...variants.models import small
+from .test_steps import Rerun
 
 DATA = DatasetConfig(binarise="dynamic")
 
@@ -38,6 +42,29 @@ def one_step(variant):
     step = Step(variant, images, DATA, TrainingConfig(batch_size=8, learning_rate=0.01), torch.device("cpu"))
     step(torch.arange(8), torch.tensor(0.0), 0.5)
     return step
+
+
+class HeadRests(TwoLosses):
+    def parameter_groups(self):
+        return self.model_and(head=ParameterGroup(list(self.head.parameters()), until=0.5))
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_group_whose_time_is_over_stays_as_it_is(captured):
+    """Adam would go on by the gradients that it remembers, and weight decay by the weights."""
+    variant = small(HeadRests)
+    images = torch.randint(256, (8, 1, 4, 4), dtype=torch.uint8)
+    arguments = variant, images, DATA, TrainingConfig(batch_size=4, weight_decay=0.1), torch.device("cpu")
+    step = CapturedStep(*arguments, graph=Rerun) if captured else Step(*arguments)
+    weights = []
+    for number in range(12):
+        step.begin()
+        step(torch.arange(4), torch.tensor(0.0), 1.0, number / 12)
+        weights.append((variant.head.weight.clone(), next(variant.decoder.parameters()).clone()))
+    for number, ((head, decoder), (later_head, later_decoder)) in enumerate(pairwise(weights), start=1):
+        assert torch.equal(head, later_head) == (number >= 6)
+        assert not torch.equal(decoder, later_decoder)
+    assert step.means().keys() >= {"loss_model", "loss_head"}
 
 
 def test_a_groups_gradient_is_that_of_its_own_loss_alone():
