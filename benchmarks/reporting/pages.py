@@ -458,13 +458,9 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
     plain: list[str] = []
     conditional: list[str] = []
     for dataset, parts in boards.items():
-        seen = set()
-        for number, section in enumerate(parts):
-            # The first section of a condition is that of the largest budget.
-            if section.condition in seen or not section.rows:
-                continue
-            seen.add(section.condition)
-            link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(section_heading(parts, number))})"
+        for section in guide.leading(parts):
+            heading = section_heading(parts, parts.index(section))
+            link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})"
             lines = guide.winners(section)
             header = [
                 "criterion", "best variant", "result", "tied", "training time", "better mean, too few seeds",

@@ -18,8 +18,8 @@ SPEED = "training speed"
 
 
 def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> str:
-    """A part for each question: the best rows of the largest profile of each data set."""
-    shown = _largest(sections)
+    """A part for each question: the best rows of each data set, of models without a condition."""
+    shown = [section for section in leading(sections) if not section.given]
     blocks = [
         GENERATED,
         "# Which variant for what",
@@ -38,13 +38,16 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
     return "\n\n".join(blocks) + "\n"
 
 
-def _largest(sections: Sequence[Section]) -> list[Section]:
-    """The first section of unconditional models of each data set: that of its largest budget."""
-    first: dict[str, Section] = {}
+def leading(sections: Sequence[Section]) -> list[Section]:
+    """Of each data set and condition, the section to read first: that of the largest budget, or where its seeds are too
+    few to tell variants apart, of the largest that has winners."""
+    found: dict[tuple[str, str], Section] = {}
     for section in sections:
-        if section.rows and not section.given:
-            first.setdefault(section.dataset, section)
-    return list(first.values())
+        if section.rows:
+            key = section.dataset, section.condition
+            if key not in found or (winners(section) and not winners(found[key])):
+                found[key] = section
+    return list(found.values())
 
 
 def _answers(section: Section, question: str, describe: Callable[[str], str | None]) -> list[str]:

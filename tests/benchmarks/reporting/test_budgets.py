@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from benchmarks.reporting import reproduction
+from benchmarks.reporting import reproduction, write_reports
 from benchmarks.reporting.board import protocol
 from benchmarks.reporting.rows import sections
 from benchmarks.reporting.verdicts import judge
 
 from ..reproduction.test_reproduction import plan_of, records_of
-from .test_reports import record
+from .test_reports import record, store
 
 
 def test_a_board_says_how_many_steps_its_runs_took():
@@ -46,3 +46,21 @@ def test_a_target_says_in_which_unit_its_recipe_was_run(tmp_path):
     assert words(full=None, reduced=None) == "reduced, 10 of 100 epochs (10%)"
     assert words(full=20_000, reduced=5_000) == "reduced, 5,000 of 20,000 steps (25%)"
     assert words(full=20_000, reduced=None) == "reduced, 10 epochs of 20,000 steps"
+
+
+def test_a_larger_budget_leads_where_its_seeds_can_tell_variants_apart(tmp_path):
+    long = {"profile": "standard", "config": {"training": record().config["training"] | {"epochs": 100}}}
+    short = [record(name, seed) for name in ("vae", "iwae") for seed in range(3)]
+
+    def leading(*runs):
+        folder = tmp_path / str(len(runs))
+        store(folder, *short, *runs)
+        write_reports(folder, tmp_path / "reports")
+        index, words = ((tmp_path / "reports" / name).read_text() for name in ("README.md", "guide.md"))
+        (winners,) = (line for line in index.split("\n") if line.startswith("### [MNIST"))
+        board = winners.partition("(")[0]
+        assert {line.partition("(")[0] for line in words.split("\n") if line.startswith("### ")} == {board}
+        return board
+
+    assert "quick" in leading(record("vae", 0, **long))
+    assert "standard" in leading(*(record("vae", seed, **long) for seed in range(3)))
