@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 
 from benchmarks.config import TrainingConfig
+from benchmarks.environment import threads
 from benchmarks.speed.epochs import epochs
 from benchmarks.speed.loops import DATA, matrix_products, train_eagerly, train_once, update
 from benchmarks.speed.rounds import in_turn
@@ -24,7 +25,12 @@ EAGER, COMPILED, CAPTURED, LIMIT = "eager", "compiled", "captured", "matrix prod
 
 def small_steps(device: torch.device, repeats: int) -> str:
     """A section of the page: each size's eager and compiled steps (captured ones on a GPU) beside the matrix products
-    and the update."""
+    and the update. On one thread, as the runs of a sweep have."""
+    with threads(1):
+        return _measured(device, repeats)
+
+
+def _measured(device: torch.device, repeats: int) -> str:
     rows, notes = [], []
     for hidden, latent, activation, batch in SIZES:
         network = MLP(latent_size=latent, hidden=list(hidden), activation=activation)
@@ -44,7 +50,7 @@ def small_steps(device: torch.device, repeats: int) -> str:
         else 'by `training.compile`, its loss and gradients compiled ("on") or not ("off")'
     )
     return f"""Steps of a `vae` {how}, dynamic
-binarisation, Adam, fp32; all of one network in turn. {" ".join(dict.fromkeys(filter(None, notes)))}
+binarisation, Adam, fp32, on one thread as in a sweep; all of one network in turn. {" ".join(dict.fromkeys(filter(None, notes)))}
 
 {table}"""
 
