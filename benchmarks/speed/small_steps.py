@@ -49,8 +49,9 @@ def _measured(device: torch.device, repeats: int) -> str:
         if device.type == "cuda"
         else 'by `training.compile`, its loss and gradients compiled ("on") or not ("off")'
     )
+    busy = " ".join(dict.fromkeys(filter(None, notes)))
     return f"""Steps of a `vae` {how}, dynamic
-binarisation, Adam, fp32, on one thread as in a sweep; all of one network in turn. {" ".join(dict.fromkeys(filter(None, notes)))}
+binarisation, Adam, fp32, on one thread as in a sweep; all of one network in turn. {busy}
 
 {table}"""
 
