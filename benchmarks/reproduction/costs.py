@@ -11,6 +11,7 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.config import Config
+from benchmarks.environment import numerics
 from benchmarks.progress.report import duration
 from benchmarks.records.identity import identity
 from benchmarks.records.record import Record
@@ -51,20 +52,31 @@ class Cost:
         return max(max(lengths, default=0.0), sum(lengths) / side)
 
 
-def cost(asked: Asked, records: Sequence[Record]) -> Cost:
-    """What a target's cells take: as long as earlier records of the same recipe, of any seed; else as those of the same
-    model, had they trained as long; else as the target's file says."""
-    cells = asked.cells
+def cost(asked: Asked, records: Sequence[Record], device: str) -> Cost:
+    """What a target's cells take on the device of this name: as long as earlier records of it of the same recipe, of
+    any seed; else as those of the same model, had they trained as long; else as the target's file says; else as records
+    of other devices."""
     timed = [r for r in records if r.status == "ok" and r.timing.keys() >= {"total_seconds", "train_seconds"}]
-    own = {cell.run_id: seconds for cell in cells if (seconds := _of_recipe(cell, timed)) is not None}
-    others = [cell for cell in cells if cell.run_id not in own]
-    alike = {cell.run_id: seconds for cell in others if (seconds := _of_model(cell, timed)) is not None}
-    if len(alike) == len(others):
-        return Cost(own | alike, "records of the same model" if alike else "records of the same recipe")
+    here = [record for record in timed if record.environment.get("device") == device]
+    if found := _by_records(asked, here):
+        return found
     budget = {"full": asked.target.full, "reduced": asked.target.reduced}.get(asked.budget)
-    if budget is None or budget.minutes is None:
-        return Cost({}, "")
-    return Cost({cell.run_id: 60 * budget.minutes / len(cells) for cell in cells}, "the target's file")
+    if budget is not None and budget.minutes is not None:
+        cells = asked.cells
+        return Cost({cell.run_id: 60 * budget.minutes / len(cells) for cell in cells}, "the target's file")
+    if found := _by_records(asked, timed):
+        return Cost(found.seconds, f"{found.known_from}, other hardware")
+    return Cost({}, "")
+
+
+def _by_records(asked: Asked, records: Sequence[Record]) -> Cost | None:
+    """By these records alone; None where they do not tell of every cell."""
+    own = {cell.run_id: seconds for cell in asked.cells if (seconds := _of_recipe(cell, records)) is not None}
+    others = [cell for cell in asked.cells if cell.run_id not in own]
+    alike = {cell.run_id: seconds for cell in others if (seconds := _of_model(cell, records)) is not None}
+    if len(alike) < len(others):
+        return None
+    return Cost(own | alike, "records of the same model" if alike else "records of the same recipe")
 
 
 def _of_recipe(cell: Config, records: Sequence[Record]) -> float | None:
@@ -99,7 +111,9 @@ def _model(config: Mapping[str, Any]) -> list[Any]:
 
 def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs: int | None) -> bool:
     """Whether all cells of a target, none of them done, are known to end within :data:`QUICK_SECONDS`."""
-    whole = cost(asked, records).wall([cell.run_id for cell in asked.cells], jobs or default_jobs(device))
+    whole = cost(asked, records, str(numerics(device)["device"])).wall(
+        [cell.run_id for cell in asked.cells], jobs or default_jobs(device)
+    )
     return whole is not None and whole <= QUICK_SECONDS
 
 
@@ -108,11 +122,11 @@ def describe(
 ) -> str:
     """A line a target: its runs, how many have no record yet (``states``, by run id, begin with "run"), how long all of
     them take and those that are left; then what is left in all."""
-    side = jobs or default_jobs(device)
+    side, name = jobs or default_jobs(device), str(numerics(device)["device"])
     lines: list[list[Any]] = []
     left: dict[str, float | None] = {}
     for one in asked:
-        known = cost(one, records)
+        known = cost(one, records, name)
         ids = [cell.run_id for cell in one.cells]
         pending = [run_id for run_id in ids if states[run_id].startswith("run")]
         whole, rest = known.wall(ids, side), known.wall(pending, side)

@@ -337,18 +337,30 @@ def test_a_target_costs_what_records_of_its_recipe_or_of_the_same_model_took_els
     first, second = asked.cells
     ids = [first.run_id, second.run_id]
     # Nothing is known but the file's estimate: three minutes for both.
-    assert costs.cost(asked, []).seconds == dict.fromkeys(ids, 90)
+    assert costs.cost(asked, [], "CPU").seconds == dict.fromkeys(ids, 90)
     # Half as many epochs of the same model took 10 s to train and 5 to evaluate.
     (shorter,) = compose_seeds("vae", "digits", "smoke", [7], [*arms["vae"]["options"], "training.epochs=1"])
     alike = timed(shorter, 15, 10)
-    found = costs.cost(asked, [alike])
+    found = costs.cost(asked, [alike], "CPU")
     assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 25), "records of the same model")
     # A record of the recipe itself, of whatever seed, says it better.
-    found = costs.cost(asked, [alike, timed(first, 40, 30)])
+    found = costs.cost(asked, [alike, timed(first, 40, 30)], "CPU")
     assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 40), "records of the same recipe")
     assert (found.wall(ids, 1), found.wall(ids, 2), found.wall(ids[:1], 2), found.wall([], 2)) == (80, 40, 40, 0)
     wider = compose_seeds("vae", "digits", "smoke", [0], ["network.hidden=[9]", "training.epochs=2"])
-    assert costs.cost(asked, [timed(wider[0], 900, 800)]).known_from == "the target's file"
+    assert costs.cost(asked, [timed(wider[0], 900, 800)], "CPU").known_from == "the target's file"
+
+
+def test_what_another_device_took_counts_where_nothing_else_is_known(tmp_path):
+    changes = {"arms": {"vae": TOY["arms"]["vae"]}, "quantities": [TOY["quantities"][0]]}
+    for minutes, expected in (
+        ({"minutes": 2}, ([120], "the target's file")),
+        ({}, ([4], "records of the same recipe, other hardware")),
+    ):
+        target = read_target(written(tmp_path, **changes, full={"seeds": [0]} | minutes))
+        asked = costs.Asked(target, "full", recipes.cells(target, "full", {}))
+        found = costs.cost(asked, [timed(asked.cells[0], 4, 3)], "GPU")
+        assert (list(found.seconds.values()), found.known_from) == expected
 
 
 def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monkeypatch, capsys):
