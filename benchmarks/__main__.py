@@ -60,7 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def console() -> NoReturn:
     """The command ``vae-bench``: :func:`main` in a process of its own."""
-    status = main()
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read the output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
     # Nothing is left to interrupt but Python's own end, which would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)

@@ -371,3 +371,12 @@ def test_a_results_folder_that_is_not_there_is_refused_and_no_report_emptied(tmp
             capsys.readouterr().err == f"error: --results must be an existing results folder, got '{tmp_path / name}'\n"
         )
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error():
+    command = [sys.executable, "-m", "benchmarks", "list"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
