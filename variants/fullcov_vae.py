@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from .base import Variant, VariantConfig
-from .options import positive
+from .options import not_negative
 from .parts.full_normal import FullNormal
 from .parts.networks import Network
 from .registry import register
@@ -15,13 +16,14 @@ from .registry import register
 
 @dataclass
 class FullCovarianceConfig(VariantConfig):
-    """``features``: how many numbers of the image the entries below the diagonal are a linear map of."""
+    """``features``: how many numbers of the image the entries below the diagonal are a linear map of; 0: they are
+    outputs of the encoder themselves."""
 
     features: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("variant.features", self.features)
+        not_negative("variant.features", self.features)
 
 
 @register("fullcov_vae")
@@ -43,8 +45,9 @@ class FullCovarianceVAE(Variant):
         1. The KL is in closed form; Algorithm 2 estimates it by the draw, as ``analytic_kl`` = false does.
         2. The reference runs no experiment, so the sizes are the board's.
         3. L' is a linear map of h, ``features`` numbers, divided by the number d of latent dimensions; Algorithm 2
-           takes it from the encoder. With d^2 more outputs, drawn like the others, training began with so much noise
-           in z that the decoder learned to do without most of it.
+           takes it from the encoder, as ``features`` = 0 does, with the d (d - 1) / 2 entries below the diagonal. With
+           d^2 more outputs, drawn like the others, training began with so much noise in z that the decoder learned to
+           do without most of it.
 
     Defaults:
         features = 64: chosen here, without a search: Algorithm 2 has no such numbers, see deviation 3.
@@ -52,17 +55,26 @@ class FullCovarianceVAE(Variant):
 
     Config = FullCovarianceConfig
     family = "posteriors and priors"
-    forms = ({"analytic_kl": False},)
+    forms = ({"analytic_kl": False}, {"features": 0})
     small = {"features": 4}
+    # Where the encoder's own entries go among the d^2 of L', row by row.
+    below: Tensor
 
     def build(self, network: Network) -> None:
         d, features = self.latent_size, self.config.features
-        self.encoder = network.encoder(self.image_shape, 2 * d + features)
-        self.entries = nn.Linear(features, d * d)
+        self.encoder = network.encoder(self.image_shape, 2 * d + (features or d * (d - 1) // 2))
+        if features:
+            self.entries = nn.Linear(features, d * d)
+        else:
+            rows, columns = torch.tril_indices(d, d, offset=-1)
+            self.register_buffer("below", rows * d + columns, persistent=False)
         self.decoder = network.decoder(d, self.image_shape)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> FullNormal:
         d = self.latent_size
         loc, a, h = self.encoder(x).to(x.dtype).tensor_split([d, 2 * d], dim=-1)
-        entries = self.entries(h).to(x.dtype) / d
+        if self.config.features:
+            entries = self.entries(h).to(x.dtype) / d
+        else:
+            entries = h.new_zeros(*h.shape[:-1], d * d).index_copy(-1, self.below, h)
         return FullNormal(loc, self.log_sigma(a), entries.unflatten(-1, (d, d)))

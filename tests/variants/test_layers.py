@@ -263,7 +263,6 @@ def test_an_encoder_or_decoder_that_does_not_name_its_size_gets_a_last_linear_la
 
 
 def test_without_a_last_activation_nothing_stands_between_the_last_two_layers():
-    """784-400-ReLU-400-40: the published planar flow's networks."""
     network = MLP(hidden=[400, 400], activation="relu", initialisation="torch", last_activation=False)
     encoder, decoder = network.encoder((1, 28, 28), 80), network.decoder(40, (1, 28, 28))
     kinds = [nn.Linear, nn.ReLU, nn.Linear, nn.Linear]
@@ -324,6 +323,30 @@ def test_encoder_and_decoder_may_begin_with_limits_of_their_own():
             assert 0.999 * limit < weights.max() <= limit
             assert -limit <= weights.min() < -0.999 * limit
             assert all((m.bias == 0).all() for m in body if isinstance(m, nn.Linear))
+
+
+@pytest.mark.parametrize(
+    "encoder_layers", [["linear 400"], ["linear 400", "linear outputs"], ["linear 400", "linear outputs tanh"]]
+)
+def test_the_encoders_last_layer_alone_may_begin_in_another_way(encoder_layers):
+    options = {"initialisation": "uniform -0.05 0.05", "encoder_last_initialisation": "uniform -0.2 0.2"}
+    network = Layers(encoder_layers=encoder_layers, **options)
+    for body, limits in (
+        (network.encoder((1, 28, 28), 50), (0.05, 0.2)),
+        (network.decoder(50, (1, 28, 28)), (0.05, 0.05)),
+    ):
+        linear = [m for m in body if isinstance(m, nn.Linear)]
+        for layer, limit in zip(linear, limits, strict=True):
+            assert 0.99 * limit < layer.weight.abs().max() <= limit
+            assert (layer.bias == 0).all()
+
+
+def test_the_last_layer_of_a_grid_encoder_may_begin_in_another_way():
+    network = Layers(encoder_layers=["conv 8 3 same"], decoder_layers=["conv channels 3 same"],
+                     initialisation="uniform -0.05 0.05", encoder_last_initialisation="uniform 1 2")  # fmt: skip
+    first, last = (m for m in network.grid_encoder((1, 8, 8), 4) if isinstance(m, nn.Conv2d))
+    assert first.weight.max() <= 0.05
+    assert last.weight.min() >= 1
 
 
 def test_options_at_their_defaults_draw_the_weights_that_they_drew_before():
@@ -392,6 +415,11 @@ def test_a_grid_s_encoder_sees_rescaled_inputs_too():
 def test_a_line_that_cannot_be_read_is_refused_by_number_with_what_is_allowed(line, message):
     with pytest.raises(ValueError, match=message):
         Layers(encoder_layers=[line])
+
+
+def test_an_unknown_initialisation_of_the_last_layer_is_refused():
+    with pytest.raises(ValueError, match=r"network\.encoder_last_initialisation 'xavir'; did you mean 'xavier'"):
+        Layers(encoder_last_initialisation="xavir")
 
 
 @pytest.mark.parametrize(

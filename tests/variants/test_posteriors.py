@@ -151,6 +151,21 @@ def test_full_covariance_has_the_factor_mask_times_entries_plus_the_deviations()
     assert torch.allclose(q.variance, torch.diagonal(L @ L.mT, dim1=-2, dim2=-1))
 
 
+def test_without_features_the_entries_below_the_diagonal_are_the_encoders_last_outputs_row_by_row():
+    x = binary_images(5, dtype=torch.float64)
+    model = double("fullcov_vae", features=0)
+    output = model.encoder(x)
+    assert output.shape == (5, 3 + 3 + 3)
+    a, b, c = output[:, 6:].unbind(-1)
+    zero = torch.zeros_like(a)
+    entries = torch.stack([zero, zero, zero, a, zero, zero, b, c, zero], -1).unflatten(-1, (3, 3))
+    L = entries + torch.diag_embed((output[:, 3:6] / 2).exp())
+    q = model.posterior(x)
+    assert torch.equal(q.scale_tril, L)
+    q.scale_tril.sum().backward()
+    assert all(p.grad is not None for p in model.encoder.parameters())
+
+
 def test_the_full_normal_is_torchs_at_its_draws_elsewhere_and_in_all_pairs():
     q = full_normal()
     z, log_q = q.rsample_with_log_prob((7,))

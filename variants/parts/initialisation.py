@@ -22,6 +22,7 @@ INITIALISATIONS: dict[str, Callable[[Tensor], object] | None] = {
     "fan_in": lambda weight: nn.init.kaiming_uniform_(weight, a=math.sqrt(5)),
 }
 UNIFORM = "uniform LOW HIGH"
+LAYERS_WITH_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def check_initialisation(where: str, line: str) -> None:
@@ -35,7 +36,7 @@ def initialise(module: nn.Module, line: str) -> None:
     if draw is None:
         return
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(layer, LAYERS_WITH_WEIGHTS):
             draw(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..options import added, not_negative, one_of, positive
-from .initialisation import check_initialisation, initialise
+from .initialisation import LAYERS_WITH_WEIGHTS, check_initialisation, initialise
 from .layers import Shape, activation, build_layers, check_activation, read_layers
 
 # What an encoder sees of pixels x in [0, 1]: slope x + offset.
@@ -283,19 +283,23 @@ class Layers(Network):
     An encoder that does not name its ``outputs`` and does not end with ``flatten`` gets a last linear layer of so many;
     a decoder whose lines end in a vector gets one of the image's pixels, unless its last line has ``pixels``. A
     vector-quantised model's grid of codes is what the encoder's lines leave of the image: the last may be
-    ``conv outputs 1``, which is added where they do not name their outputs. Initialisations are as in ``mlp``.
+    ``conv outputs 1``, which is added where they do not name their outputs. Initialisations are as in ``mlp``;
+    ``encoder_last_initialisation``: that of the encoder's last layer with weights, where it differs.
     """
 
     encoder_layers: list[str] = field(default_factory=lambda: ["linear 400 relu"])
     decoder_layers: list[str] = field(default_factory=lambda: ["linear 400 relu"])
     initialisation: str = "torch"
     decoder_initialisation: str | None = None
+    encoder_last_initialisation: str | None = added(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_initialisation("network.initialisation", self.initialisation)
         if self.decoder_initialisation is not None:
             check_initialisation("network.decoder_initialisation", self.decoder_initialisation)
+        if self.encoder_last_initialisation is not None:
+            check_initialisation("network.encoder_last_initialisation", self.encoder_last_initialisation)
         self._encoder = read_layers("network.encoder_layers", self.encoder_layers, ("outputs",))
         self._decoder = read_layers("network.decoder_layers", self.decoder_layers, ("channels", "pixels"))
 
@@ -319,7 +323,7 @@ class Layers(Network):
             raise ValueError(f"network.encoder_layers end in {math.prod(shape)} numbers, but {outputs} are needed")
         elif len(shape) == 3:
             modules.append(nn.Flatten())
-        return self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
+        return self._initialised_encoder(modules)
 
     def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
         return self._decode((inputs,), image_shape)
@@ -336,7 +340,7 @@ class Layers(Network):
             modules.append(nn.Conv2d(shape[0], channels, kernel_size=1))
         elif shape[0] != channels:
             raise ValueError(f"network.encoder_layers end in {shape[0]} channels, but {channels} are needed")
-        return self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
+        return self._initialised_encoder(modules)
 
     def grid_decoder(self, channels: int, image_shape: tuple[int, int, int]) -> nn.Module:
         return self._decode((channels, *self.grid(image_shape)), image_shape)
@@ -361,6 +365,13 @@ class Layers(Network):
         if len(shape) == 1:
             modules.append(nn.Unflatten(-1, image_shape))
         return self._initialised(nn.Sequential(*modules), self.decoder_initialisation or self.initialisation)
+
+    def _initialised_encoder(self, modules: list[nn.Module]) -> nn.Sequential:
+        body = self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
+        if self.encoder_last_initialisation is not None:
+            last = [module for module in body if isinstance(module, LAYERS_WITH_WEIGHTS)][-1]
+            initialise(last, self.encoder_last_initialisation)
+        return body
 
     @staticmethod
     def _initialised(body: nn.Sequential, initialisation: str) -> nn.Sequential:
