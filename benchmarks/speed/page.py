@@ -17,6 +17,7 @@ from benchmarks.speed.sampling import importance_sampling
 from benchmarks.speed.scale import curves
 from benchmarks.speed.small_steps import small_steps
 from benchmarks.speed.stacked import seeds_stacked
+from benchmarks.wording import counted
 
 FIGURE, GROWTH = "speed-scale.png", "speed-growth.png"
 # One page for processors and one for GPUs, so that each can be made again where there is such a device.
@@ -31,7 +32,7 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     sections = _on_a_gpu(device, repeats, peers) if on_a_gpu else _on_a_cpu(device, repeats, peers, reports)
     machine = describe(device)
     made = (
-        f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, Python {machine['python']}, "
+        f"{machine['device']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}, Python {machine['python']}, "
         f"commit {machine['commit'][:10]}{'+' if machine['dirty'] else ''}, {datetime.now(UTC):%Y-%m-%d}."
     )
     blocks = ["# Speed on a GPU" if on_a_gpu else "# Speed", f"[All boards](README.md){_other(on_a_gpu, reports)}"]
