@@ -32,8 +32,9 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     sections = _on_a_gpu(device, repeats, peers) if on_a_gpu else _on_a_cpu(device, repeats, peers, reports)
     machine = describe(device)
     made = (
-        f"{machine['device']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}, Python {machine['python']}, "
-        f"commit {machine['commit'][:10]}{'+' if machine['dirty'] else ''}, {datetime.now(UTC):%Y-%m-%d}."
+        f"{machine['device']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}, "
+        f"Python {machine['python']}, commit {machine['commit'][:10]}{'+' if machine['dirty'] else ''}, "
+        f"{datetime.now(UTC):%Y-%m-%d}."
     )
     blocks = ["# Speed on a GPU" if on_a_gpu else "# Speed", f"[All boards](README.md){_other(on_a_gpu, reports)}"]
     blocks.append(made)
