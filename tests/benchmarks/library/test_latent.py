@@ -6,10 +6,24 @@ import torch
 from matplotlib.figure import Figure
 
 import variants
-from benchmarks import decode, encode, fit_mixture, image_grid, interpolate, latent_map, reconstruct, represent, sample
+from benchmarks import (
+    decode,
+    denoise,
+    encode,
+    fit_mixture,
+    image_grid,
+    interpolate,
+    latent_map,
+    likelihoods,
+    outlier_scores,
+    reconstruct,
+    represent,
+    sample,
+)
 from benchmarks.data import observe_evaluation
 from benchmarks.errors import UserError
 from benchmarks.library.latent import observed
+from benchmarks.training.loop import tensor_float_32
 
 EVERY = ("vae", "ae", "iaf_vae", "gumbel_vae", "vq_vae", "joint_vae", "structured_vae", "wae_mmd")
 
@@ -18,6 +32,31 @@ EVERY = ("vae", "ae", "iaf_vae", "gumbel_vae", "vq_vae", "joint_vae", "structure
 def test_a_decoded_code_is_the_reconstruction(name, trained, images):
     run = trained(name)
     assert torch.equal(decode(run, encode(run, images)), reconstruct(run, images))
+
+
+def test_calls_compute_as_the_evaluation_does_whatever_a_gpu_is_allowed(run, images, monkeypatch):
+    seen = []
+
+    def noting(original):
+        def call(*arguments, **options):
+            seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+            return original(*arguments, **options)
+
+        return call
+
+    for name in ("decode", "posterior"):
+        monkeypatch.setattr(run.model, name, noting(getattr(run.model, name)))
+    few = images[:2]
+    with tensor_float_32(True):
+        for call in (
+            lambda: decode(run, torch.zeros(2, 2)), lambda: encode(run, few), lambda: sample(run, 2),
+            lambda: interpolate(run, few[0], few[1]), lambda: latent_map(run, few), lambda: likelihoods(run, few),
+            lambda: outlier_scores(run, few), lambda: denoise(run, few),
+        ):  # fmt: skip
+            seen.clear()
+            call()
+            assert seen
+            assert set(seen) == {(False, False)}
 
 
 def test_a_run_and_its_model_give_the_same_and_in_parts_or_whole(run, images):

@@ -225,6 +225,11 @@ def test_tf32_is_for_training_alone_and_only_where_it_was_asked_for(tmp_path, mo
     assert seen == {"train": (True, True), "evaluate": (False, False)}
     assert run(tmp_path / "fp32").status == "ok"
     assert seen == {"train": (False, False), "evaluate": (False, False)}
+    # Reference features are shared by all runs of a sweep, and made outside of them.
+    monkeypatch.setattr(cell, "evaluation_data", noting("prepare", lambda *arguments: None))
+    with tensor_float_32(True):
+        cell.prepare(configuration(), None, cell.Setting(tmp_path, tmp_path, tmp_path, torch.device("cpu")))
+    assert seen["prepare"] == (False, False)
     with pytest.raises(RuntimeError), tensor_float_32(not before):
         raise RuntimeError
     assert torch.backends.cudnn.allow_tf32 == before
