@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -134,16 +135,10 @@ def train_once(
     train(model, images, data, config, seed=0, show_progress=False)
 
 
-def train_eagerly(
-    images: Tensor,
-    batch: int = BATCH,
-    network: MLP = NETWORK,
-    precision: str = "fp32",
-    data: DatasetConfig = DATA,
-) -> None:
-    """The same with steps that are not captured where there is a GPU."""
+def train_eagerly(*arguments: Any, **options: Any) -> None:
+    """:func:`train_once`, with steps that are not captured where there is a GPU."""
     with mock.patch.dict(os.environ, {"VAE_CAPTURE": "0"}):
-        train_once(images, batch, network, precision, data)
+        train_once(*arguments, **options)
 
 
 def _pair(images: Tensor, precision: str) -> Iterator[float]:
