@@ -154,7 +154,9 @@ def _board_blocks(dataset: str, parts: list[Section], beside: Beside, files: Sid
     every: list[str] = []
     for number, section in enumerate(parts):
         # Only a data set measured under several profiles or budgets needs headings to tell them apart.
-        name = f"{dataset}-{section.profile}" + (f"-{number}" if number else "")
+        # Pictures keep their names when another profile joins the board.
+        alike = sum(other.profile == section.profile for other in parts[:number])
+        name = f"{dataset}-{section.profile}" + (f"-{alike}" if alike else "")
         heading = f"## {escape(section_heading(parts, number))}"
         shown, of_all = _section_blocks(section, name, beside, files, output)
         blocks += [heading, board.protocol(section), *shown, *compared(section, beside.before)]
