@@ -57,7 +57,7 @@ def test_a_larger_budget_leads_where_its_seeds_can_tell_variants_apart(tmp_path)
         store(folder, *short, *runs)
         write_reports(folder, tmp_path / "reports")
         index, words = ((tmp_path / "reports" / name).read_text() for name in ("README.md", "guide.md"))
-        assert "(figures/mnist-quick-samples.png)" in (tmp_path / "reports" / "mnist.md").read_text()
+        assert "(figures/mnist-quick-samples-best.png)" in (tmp_path / "reports" / "mnist.md").read_text()
         (winners,) = (line for line in index.split("\n") if line.startswith("### [MNIST"))
         board = winners.partition("(")[0]
         assert {line.partition("(")[0] for line in words.split("\n") if line.startswith("### ")} == {board}
