@@ -58,6 +58,12 @@ class ParameterGroup:
     optimiser: dict[str, Any] = field(default_factory=dict)
     until: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.until <= 1:
+            raise ValueError(
+                f"a group of parameters learns until a fraction of training above 0 and at most 1, got {self.until}"
+            )
+
 
 class LogWeights(NamedTuple):
     """The parts of log w = log p(x|z) + log p(z) - log q(z|x), each (samples, batch) in nats, and the draws ``z``

@@ -60,7 +60,8 @@ class CVAE(Variant):
         1. One body reads the condition for the prior, the posterior and the decoder; the paper has three networks.
         2. The decoder is not given a deterministic first guess of the missing pixels (the paper's recurrent
            connection; with a ``guess`` the prior is), and the objective is the CVAE's alone, not its mixture with a
-           prior-sampled one. The guess is learned beside the model until it is frozen, not before it.
+           prior-sampled one. The guess is learned beside the model until it is frozen, not before it; its
+           error stays in the sum of losses that a run's history calls ``loss``.
         3. The paper conditions on quadrants of MNIST; a class as the condition is this suite's addition.
         4. The encoder gives mean and variance of z as the VAE's does, to which a head adds what the condition changes
            in them, and both heads begin at 0: training begins at the VAE, whose decoder also reads the condition.

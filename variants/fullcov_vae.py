@@ -45,9 +45,9 @@ class FullCovarianceVAE(Variant):
         1. The KL is in closed form; Algorithm 2 estimates it by the draw, as ``analytic_kl`` = false does.
         2. The reference runs no experiment, so the sizes are the board's.
         3. L' is a linear map of h, ``features`` numbers, divided by the number d of latent dimensions; Algorithm 2
-           takes it from the encoder, as ``features`` = 0 does, with the d (d - 1) / 2 entries below the diagonal. With
-           d^2 more outputs, drawn like the others, training began with so much noise in z that the decoder learned to
-           do without most of it.
+           takes it from the encoder, as ``features`` = 0 does, with the d (d - 1) / 2 entries below the diagonal. Where
+           these entries begin as large as the encoder's other outputs, training begins with so much noise in z that
+           the decoder learns to do without most of it.
 
     Defaults:
         features = 64: chosen here, without a search: Algorithm 2 has no such numbers, see deviation 3.

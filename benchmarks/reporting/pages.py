@@ -154,7 +154,7 @@ def _board_blocks(dataset: str, parts: list[Section], beside: Beside, files: Sid
     every: list[str] = []
     for number, section in enumerate(parts):
         # Only a data set measured under several profiles or budgets needs headings to tell them apart.
-        # Pictures keep their names when another profile joins the board.
+        # Pictures keep their names when a section of another profile joins the board.
         alike = sum(other.profile == section.profile for other in parts[:number])
         name = f"{dataset}-{section.profile}" + (f"-{alike}" if alike else "")
         heading = f"## {escape(section_heading(parts, number))}"

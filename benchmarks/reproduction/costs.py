@@ -21,6 +21,7 @@ from benchmarks.wording import counted
 
 # What TARGETS=quick stands for: targets that end within so many seconds, each by itself.
 QUICK_SECONDS = 600
+OTHER_HARDWARE = ", other hardware"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def cost(asked: Asked, records: Sequence[Record], device: str) -> Cost:
         cells = asked.cells
         return Cost({cell.run_id: 60 * budget.minutes / len(cells) for cell in cells}, "the target's file")
     if found := _by_records(asked, timed):
-        return Cost(found.seconds, f"{found.known_from}, other hardware")
+        return Cost(found.seconds, f"{found.known_from}{OTHER_HARDWARE}")
     return Cost({}, "")
 
 
@@ -111,9 +112,10 @@ def _model(config: Mapping[str, Any]) -> list[Any]:
 
 def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs: int | None) -> bool:
     """Whether all cells of a target, none of them done, are known to end within :data:`QUICK_SECONDS`."""
-    whole = cost(asked, records, str(numerics(device)["device"])).wall(
-        [cell.run_id for cell in asked.cells], jobs or default_jobs(device)
-    )
+    known = cost(asked, records, str(numerics(device)["device"]))
+    if known.known_from.endswith(OTHER_HARDWARE):
+        return False
+    whole = known.wall([cell.run_id for cell in asked.cells], jobs or default_jobs(device))
     return whole is not None and whole <= QUICK_SECONDS
 
 

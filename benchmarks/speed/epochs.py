@@ -40,8 +40,14 @@ def epochs(images: Tensor, network: MLP, config: TrainingConfig, data: DatasetCo
     try:
         here.recv()
         while True:
-            here.send(None)
-            yield here.recv()
+            try:
+                here.send(None)
+                seconds = here.recv()
+            except (BrokenPipeError, EOFError):
+                raise RuntimeError(
+                    f"the process that trains for the measurement has ended, after {MOST} epochs at most"
+                ) from None
+            yield seconds
     finally:
         # It ends where it waits.
         here.close()

@@ -35,9 +35,9 @@ def _measured(device: torch.device, repeats: int) -> str:
     for hidden, latent, activation, batch in SIZES:
         network = MLP(latent_size=latent, hidden=list(hidden), activation=activation)
         timed = _on_a_gpu(device, network, batch) if device.type == "cuda" else _on_a_cpu(network, batch)
-        limit = partial(_limit, device, _widths(hidden, latent), batch)
-        rounds = in_turn({**timed, LIMIT: limit}, repeats)
         steps = STEPS_ON_A_GPU if device.type == "cuda" else STEPS
+        limit = partial(_limit, device, _widths(hidden, latent), batch, steps)
+        rounds = in_turn({**timed, LIMIT: limit}, repeats)
         size = f"784-{'-'.join(map(str, (*hidden, latent)))}, batches of {batch}"
         for name, seconds in rounds.seconds.items():
             relative = "1.00" if name == EAGER else ratios(rounds.seconds[EAGER], seconds)
@@ -45,7 +45,7 @@ def _measured(device: torch.device, repeats: int) -> str:
         notes.append(rounds.note)
     table = as_table(["network", "step", "relative to eager (quartiles)", "ms a step (median)"], rows)
     how = (
-        "as a CUDA graph or operation by operation"
+        "as a CUDA graph (an epoch's time, warm-up and capture included) or operation by operation"
         if device.type == "cuda"
         else 'by `training.compile`, its loss and gradients compiled ("on") or not ("off")'
     )
@@ -78,6 +78,5 @@ def _widths(hidden: tuple[int, ...], latent: int) -> list[tuple[int, int]]:
     return [pair for sizes in (there, back) for pair in pairwise(sizes)]
 
 
-def _limit(device: torch.device, widths: list[tuple[int, int]], batch: int) -> float:
-    steps = STEPS_ON_A_GPU if device.type == "cuda" else STEPS
+def _limit(device: torch.device, widths: list[tuple[int, int]], batch: int, steps: int) -> float:
     return steps * (matrix_products(device, widths, batch) + update(device, widths))

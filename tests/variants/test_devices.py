@@ -21,7 +21,12 @@ class OnlyThere(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         found = function(*args, **(kwargs or {}))
-        for tensor in (*args, found):
+        if function in (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor) and found.device == META:
+            raise AssertionError(f"{function.__name__}: host data on meta")
+        given = [
+            part for one in (*args, *(kwargs or {}).values()) for part in (one if type(one) in (list, tuple) else [one])
+        ]
+        for tensor in (*given, found):
             if isinstance(tensor, torch.Tensor) and tensor.dim() and tensor.device != META:
                 raise AssertionError(f"{function.__name__} on {tensor.device}")
         return found
@@ -55,6 +60,9 @@ def test_a_step_stays_on_the_models_device(name, form):
     "slip",
     [
         lambda loss: torch.tensor([1.0, 2.0]).to(loss).sum() + loss,
+        lambda loss: torch.stack([torch.ones(2), torch.ones(2)]).to(loss).sum() + loss,
+        lambda loss: loss.new_tensor([1.0, 2.0]).sum() + loss,
+        lambda loss: torch.tensor(2.0, device=META) * loss,
         lambda loss: loss + loss.item(),
         lambda loss: loss if loss > 0 else -loss,
     ],

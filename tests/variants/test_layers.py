@@ -262,20 +262,6 @@ def test_an_encoder_or_decoder_that_does_not_name_its_size_gets_a_last_linear_la
 # Between layers, and how they begin
 
 
-def test_without_a_last_activation_nothing_stands_between_the_last_two_layers():
-    network = MLP(hidden=[400, 400], activation="relu", initialisation="torch", last_activation=False)
-    encoder, decoder = network.encoder((1, 28, 28), 80), network.decoder(40, (1, 28, 28))
-    kinds = [nn.Linear, nn.ReLU, nn.Linear, nn.Linear]
-    assert [type(m) for m in encoder] == [nn.Flatten, *kinds]
-    assert [type(m) for m in decoder] == [*kinds, nn.Unflatten]
-    assert learned(encoder) == [314_000, 160_400, 32_080]
-    # One hidden layer: the body is affine. None: it is as it was.
-    for hidden in ([7], []):
-        body = MLP(hidden=hidden, last_activation=False).encoder((1, 2, 2), 3)
-        a, b = torch.rand(2, 1, 1, 2, 2)
-        assert torch.allclose(body((a + b) / 2), (body(a) + body(b)) / 2, atol=1e-6)
-
-
 def test_a_decoder_may_have_widths_of_its_own_and_no_layer_a_bias():
     network = MLP(hidden=[500, 500, 2000], decoder_hidden=[3, 4], bias=False)
     assert [m.out_features for m in network.encoder((1, 4, 4), 10) if isinstance(m, nn.Linear)] == [500, 500, 2000, 10]

@@ -108,8 +108,7 @@ class MLP(Network):
 
     ``initialisation`` is "torch", its own default, "xavier" (Glorot uniform: Burda et al. 2016, section 5),
     "xavier_normal", "he_uniform", "he_normal", "fan_in" (+-sqrt(1 / fan_in)) or "uniform LOW HIGH", biases zero in all
-    but the first; ``decoder_initialisation``: the decoder's, where it differs. ``last_activation`` False leaves nothing
-    between the last hidden layer and the output, in both. ``bias`` False has no biases.
+    but the first; ``decoder_initialisation``: the decoder's, where it differs. ``bias`` False has no biases.
     """
 
     hidden: list[int] = field(default_factory=lambda: [400, 400])
@@ -119,7 +118,6 @@ class MLP(Network):
     grid_size: int = 4
     decoder_hidden: list[int] | None = added(None)
     decoder_initialisation: str | None = added(None)
-    last_activation: bool = added(True)
     bias: bool = added(True)
 
     def __post_init__(self) -> None:
@@ -153,9 +151,6 @@ class MLP(Network):
             linear = nn.Linear(before, after, bias=self.bias)
             initialise(linear, initialisation)
             layers += [linear, activation(self.activation)]
-        if not self.last_activation and len(layers) > 2:
-            # The activation before the last linear layer.
-            del layers[-3]
         return layers[:-1]
 
 
@@ -369,8 +364,12 @@ class Layers(Network):
     def _initialised_encoder(self, modules: list[nn.Module]) -> nn.Sequential:
         body = self._initialised(nn.Sequential(*self.rescaled(), *modules), self.initialisation)
         if self.encoder_last_initialisation is not None:
-            last = [module for module in body if isinstance(module, LAYERS_WITH_WEIGHTS)][-1]
-            initialise(last, self.encoder_last_initialisation)
+            weighted = [module for module in body if isinstance(module, LAYERS_WITH_WEIGHTS)]
+            if not weighted:
+                raise ValueError("network.encoder_last_initialisation needs an encoder with weights")
+            # What torch draws by itself was overwritten by the rule of all layers.
+            weighted[-1].reset_parameters()
+            initialise(weighted[-1], self.encoder_last_initialisation)
         return body
 
     @staticmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
-from benchmarks.training.steps.eager import Step
+from benchmarks.training.steps.eager import Step, name_of
 from variants import Variant
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,12 @@ class Graph(Protocol):
 class CUDAGraph:
     """A graph of CUDA kernels. Random numbers go on from where the generator is at every replay."""
 
-    def __init__(self) -> None:
-        self.graph = torch.cuda.CUDAGraph()
+    def __init__(self, stream: torch.cuda.Stream | None) -> None:
+        self.graph, self.stream = torch.cuda.CUDAGraph(), stream
 
     def capture(self, work: Callable[[], None]) -> None:
-        with torch.cuda.graph(self.graph):
+        # By default it is a stream of the process's first GPU.
+        with torch.cuda.graph(self.graph, stream=self.stream):
             work()
 
     def replay(self) -> None:
@@ -64,13 +65,13 @@ class CapturedStep(Step):
         config: TrainingConfig,
         device: torch.device,
         labels: Tensor | None = None,
-        graph: Callable[[], Graph] = CUDAGraph,
+        graph: Callable[[torch.cuda.Stream | None], Graph] = CUDAGraph,
     ) -> None:
         super().__init__(variant, images, dataset, config, device, labels)
         self._new_graph = graph
         self._graph: Graph | None = None
         self._warm = 0
-        self._rows = torch.zeros(config.batch_size, dtype=torch.long, device=device)
+        self._rows = torch.zeros(min(config.batch_size, len(images)), dtype=torch.long, device=device)
         self._progress = torch.zeros((), device=device)
         self._device_rates = {name: torch.zeros((), device=device) for name in self.groups}
         self._learning: dict[str, Tensor] = {}
@@ -79,7 +80,7 @@ class CapturedStep(Step):
         # Away from the default stream, where a capture's warm-up may not be. One for all: memory belongs to a stream.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float = 0.0) -> None:
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float) -> None:
         self._progress.copy_(progress)
         rates = self._rates(factor, done)
         for name, rate in rates.items():
@@ -87,24 +88,36 @@ class CapturedStep(Step):
         if rates.keys() != self._learning.keys():
             # The graph updates others, too.
             self._learning, self._graph = {name: self._device_rates[name] for name in rates}, None
-        if len(rows) != len(self._rows) or self._warm < WARM_UP or self.refusal:
-            self._warm += len(rows) == len(self._rows)
-            with _on(self._stream), _waits(self.device, watched=self._graph is None and self._warm == WARM_UP) as waits:
-                self._gather(self._run(rows, self._progress, self._learning), len(rows))
-            if waits and not self.refusal:
-                self.refusal = (
-                    f"{type(self.variant).__name__} trains without a CUDA graph, because its step waits for the GPU"
-                )
-                log.warning("%s", self.refusal)
+        if len(rows) == len(self._rows) and self._warm == WARM_UP and not self.refusal:
+            self._rows.copy_(rows)
+            if self._graph is None:
+                self._capture()
+        if len(rows) == len(self._rows) and self._graph is not None:
+            self._graph.replay()
+            self._replayed += 1
             return
-        self._rows.copy_(rows)
-        if self._graph is None:
-            if not self._replayed:
-                self._sums = self._values.new_zeros(len(self._names))
-            self._graph = self._new_graph()
-            self._graph.capture(self._work)
-        self._graph.replay()
-        self._replayed += 1
+        warming = len(rows) == len(self._rows) and self._warm < WARM_UP
+        self._warm += warming
+        with _on(self._stream), _waits(self.device, watched=warming and self._warm == WARM_UP) as waits:
+            self._gather(self._run(rows, self._progress, self._learning), len(rows))
+        if waits:
+            self._refuse("its step waits for the GPU")
+
+    def _capture(self) -> None:
+        """Record the step, or say why that cannot be."""
+        if not self._replayed:
+            self._sums = self._values.new_zeros(len(self._names))
+        graph = self._new_graph(self._stream)
+        try:
+            graph.capture(self._work)
+        except RuntimeError as error:
+            self._refuse(str(error).split("\n", 1)[0])
+        else:
+            self._graph = graph
+
+    def _refuse(self, why: str) -> None:
+        self.refusal = f"{name_of(self.variant)} trains without a CUDA graph: {why}"
+        log.warning("%s", self.refusal)
 
     def means(self) -> dict[str, float]:
         images = self._seen + self._replayed * len(self._rows)
@@ -130,19 +143,20 @@ def _waits(device: torch.device, watched: bool) -> Iterator[list[str]]:
         yield found
         return
     before = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
             yield found
-        finally:
-            torch.cuda.set_sync_debug_mode(before)
-    for warning in caught:
-        message = str(warning.message)
-        if _WAITS in message:
-            found.append(message)
-        elif _WATCHING not in message:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+        for warning in caught:
+            message = str(warning.message)
+            if _WAITS in message:
+                found.append(message)
+            elif _WATCHING not in message:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmarks.progress.report import doing
-from benchmarks.training.steps.eager import Step, Terms, gathered
+from benchmarks.training.steps.eager import Step, Terms, gathered, name_of
 from variants import Batch, Loss, ParameterGroup, Variant
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,9 @@ class CompiledStep(Step):
             for point in (progress, torch.full_like(progress, 0.5)):
                 self._compare(function, batch, point, devices)
         except Exception as error:
-            self.refusal = f"{_name(self.variant)} trains eagerly, because it could not be compiled: {_one_line(error)}"
+            self.refusal = (
+                f"{name_of(self.variant)} trains eagerly, because it could not be compiled: {_one_line(error)}"
+            )
             log.warning("%s", self.refusal)
         else:
             self._function = function
@@ -276,11 +278,6 @@ def _place(variant: Variant, name: str) -> Place:
     """Where a buffer of that name is."""
     path, _, own = name.rpartition(".")
     return variant.get_submodule(path), own
-
-
-def _name(variant: Variant) -> str:
-    """Its registered name; a class that is not registered has its own."""
-    return getattr(variant, "name", type(variant).__name__)
 
 
 def _one_line(error: Exception) -> str:

@@ -38,7 +38,7 @@ class Step:
     """
 
     captured = False
-    # Why a step that should be compiled is not, in one line.
+    # Why a step that should be compiled or captured is not, in one line.
     refusal = ""
 
     def __init__(
@@ -69,7 +69,7 @@ class Step:
         """Whether steps are compiled."""
         return False
 
-    def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float = 0.0) -> None:
+    def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float) -> None:
         """Train on images ``rows`` (batch,), at ``progress`` (), a fraction of the budget, with ``factor`` times every
         group's learning rate. ``done``: the fraction of steps before this one; it decides which groups still learn."""
         self._gather(self._run(rows, progress, self._rates(factor, done)), len(rows))
@@ -140,6 +140,11 @@ class Step:
         x = observe_training(images, self.dataset)
         condition = observe_condition(x, labels, self.dataset, self.variant.condition_shape)
         return Batch(x, condition, labels, len(self.images))
+
+
+def name_of(variant: Variant) -> str:
+    """Its registered name; a class that is not registered has its own."""
+    return getattr(variant, "name", type(variant).__name__)
 
 
 def gathered(loss: Loss, count: int) -> Terms:

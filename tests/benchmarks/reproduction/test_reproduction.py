@@ -7,6 +7,7 @@ import shutil
 import statistics
 
 import pytest
+import torch
 import yaml
 
 from benchmarks.__main__ import main
@@ -361,6 +362,9 @@ def test_what_another_device_took_counts_where_nothing_else_is_known(tmp_path):
         asked = costs.Asked(target, "full", recipes.cells(target, "full", {}))
         found = costs.cost(asked, [timed(asked.cells[0], 4, 3)], "GPU")
         assert (list(found.seconds.values()), found.known_from) == expected
+        # Four seconds elsewhere are no promise.
+        records = [timed(asked.cells[0], 4, 3)]
+        assert costs.is_quick(asked, records, torch.device("cpu"), 1) == bool(minutes)
 
 
 def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monkeypatch, capsys):

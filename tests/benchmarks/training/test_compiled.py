@@ -68,7 +68,7 @@ def losses(make, model, data=BINARY, steps=STEPS, **settings):
     while len(found) < steps:
         for rows in torch.arange(count).split(BATCH)[: steps - len(found)]:
             step.begin()
-            step(rows, progress[len(found)], 1.0)
+            step(rows, progress[len(found)], 1.0, 0.0)
             found.append(sum(value for key, value in step.means().items() if key.startswith("loss_")))
     return found, step
 

@@ -40,7 +40,7 @@ class TwoLosses(Variant):
 def one_step(variant):
     images = torch.randint(256, (8, 1, 4, 4), dtype=torch.uint8)
     step = Step(variant, images, DATA, TrainingConfig(batch_size=8, learning_rate=0.01), torch.device("cpu"))
-    step(torch.arange(8), torch.tensor(0.0), 0.5)
+    step(torch.arange(8), torch.tensor(0.0), 0.5, 0.0)
     return step
 
 
@@ -52,19 +52,32 @@ class HeadRests(TwoLosses):
 @pytest.mark.parametrize("captured", [False, True])
 def test_a_group_whose_time_is_over_stays_as_it_is(captured):
     """Adam would go on by the gradients that it remembers, and weight decay by the weights."""
-    variant = small(HeadRests)
-    images = torch.randint(256, (8, 1, 4, 4), dtype=torch.uint8)
-    arguments = variant, images, DATA, TrainingConfig(batch_size=4, weight_decay=0.1), torch.device("cpu")
-    step = CapturedStep(*arguments, graph=Rerun) if captured else Step(*arguments)
-    weights = []
-    for number in range(12):
-        step.begin()
-        step(torch.arange(4), torch.tensor(0.0), 1.0, number / 12)
-        weights.append((variant.head.weight.clone(), next(variant.decoder.parameters()).clone()))
+    images = torch.randint(256, (50, 1, 4, 4), dtype=torch.uint8)
+    config = TrainingConfig(batch_size=4, weight_decay=0.1)
+
+    def trained(make):
+        torch.manual_seed(0)
+        variant = small(HeadRests)
+        step, weights = make(variant, images, DATA, config, torch.device("cpu")), []
+        # Twelve whole batches, and one that is none.
+        for number, rows in enumerate(torch.arange(50).split(4)):
+            step(rows, torch.tensor(0.0), 1.0, number / 13)
+            weights.append((variant.head.weight.clone(), next(variant.decoder.parameters()).clone()))
+        return weights, step.means()
+
+    weights, means = trained(lambda *arguments: CapturedStep(*arguments, graph=Rerun) if captured else Step(*arguments))
     for number, ((head, decoder), (later_head, later_decoder)) in enumerate(pairwise(weights), start=1):
-        assert torch.equal(head, later_head) == (number >= 6)
+        assert torch.equal(head, later_head) == (number >= 7)
         assert not torch.equal(decoder, later_decoder)
-    assert step.means().keys() >= {"loss_model", "loss_head"}
+    # Of all steps of the epoch, before and after.
+    _, expected = trained(Step)
+    assert means == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("until", [0.0, -0.5, 52.0, float("nan")])
+def test_a_group_learns_for_a_fraction_of_training(until):
+    with pytest.raises(ValueError, match="until a fraction of training above 0 and at most 1"):
+        ParameterGroup([], until=until)
 
 
 def test_a_groups_gradient_is_that_of_its_own_loss_alone():

@@ -1,6 +1,7 @@
 """A captured step does what an eager one does. On a CPU, a stand-in for the graph runs the recorded function again: it
 proves that all which changes between steps goes through tensors that stay; the GPU's own graphs need a GPU."""
 
+import contextlib
 import types
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig
 from benchmarks.training.budget import budget_of
 from benchmarks.training.schedules import learning_rate_factor
-from benchmarks.training.steps import kind_of_step
+from benchmarks.training.steps import captured, kind_of_step
 from benchmarks.training.steps.captured import CapturedStep, CUDAGraph
 from benchmarks.training.steps.compiled import CompiledStep
 from benchmarks.training.steps.eager import Step
@@ -31,6 +32,9 @@ class Rerun:
     """Runs the recorded function at every replay; a capture itself computes nothing."""
 
     captures = 0
+
+    def __init__(self, stream):
+        assert stream is None
 
     def capture(self, work):
         type(self).captures += 1
@@ -62,7 +66,8 @@ def trained(make, name, config, device=CPU):
         torch.manual_seed(done)
         step.begin()
         for rows in torch.randperm(len(given), device=device).split(config.batch_size):
-            step(rows, progress[done], config.learning_rate * learning_rate_factor("cosine", done / STEPS))
+            factor = config.learning_rate * learning_rate_factor("cosine", done / STEPS)
+            step(rows, progress[done], factor, done / STEPS)
             done += 1
         means.append(step.means())
     return variant.state_dict(), means
@@ -102,6 +107,32 @@ def test_a_graph_on_the_gpu_ends_with_the_weights_and_means_of_an_eager_step(nam
     agree(captured, trained(Step, name, config, device), 1e-5)
 
 
+class Impossible(Rerun):
+    def capture(self, work):
+        raise RuntimeError("not permitted while a stream is captured\nand more lines")
+
+
+@contextlib.contextmanager
+def waiting(device, watched):
+    yield ["called a synchronizing CUDA operation"] if watched else []
+
+
+@pytest.mark.parametrize("why", ["not permitted while a stream is captured", "its step waits for the GPU"])
+def test_what_no_graph_can_hold_is_trained_eagerly_and_said(why, monkeypatch, caplog):
+    if "waits" in why:
+        monkeypatch.setattr(captured, "_waits", waiting)
+    refused = []
+
+    def make(*arguments):
+        refused.append(CapturedStep(*arguments, graph=Impossible))
+        return refused[0]
+
+    config = TrainingConfig(batch_size=50)
+    agree(trained(make, "vae", config), trained(Step, "vae", config), 1e-5)
+    assert refused[0].refusal == f"vae trains without a CUDA graph: {why}"
+    assert [record.message for record in caplog.records] == [refused[0].refusal]
+
+
 def test_a_rate_that_was_recorded_as_a_number_would_be_noticed():
     class Frozen(CapturedStep):
         def _run(self, rows, progress, rates):
@@ -130,7 +161,7 @@ def test_means_are_of_the_epoch_so_far_and_another_epoch_begins_without_them(cap
         noted.clear()
         step.begin()
         for rows in torch.arange(230).split(50):
-            step(rows, torch.tensor(0.5), 1.0)
+            step(rows, torch.tensor(0.5), 1.0, 0.0)
             expected = sum(count * value for count, value in noted) / sum(count for count, _ in noted)
             # Twice: reading takes nothing away.
             assert [step.means()["loss_model"] for _ in range(2)] == pytest.approx([expected] * 2, rel=1e-5)
@@ -164,7 +195,7 @@ def test_a_step_that_waits_for_the_gpu_is_not_captured_and_says_so(caplog):
     for _ in range(3):
         step.begin()
         for rows in torch.arange(230, device=device).split(50):
-            step(rows, torch.tensor(0.5, device=device), 1.0)
-    assert step.refusal.endswith("because its step waits for the GPU")
+            step(rows, torch.tensor(0.5, device=device), 1.0, 0.0)
+    assert step.refusal.endswith("its step waits for the GPU")
     assert step.means()["loss_model"] > 0
     assert len(caplog.records) == 1
