@@ -118,7 +118,7 @@ def test_the_critic_estimates_with_weights_from_before_it_learns_from_the_batch(
         images = (binary_images(8) * 255).to(torch.uint8)
         before = [parameter.detach().clone() for parameter in model.critic.parameters()]
         step = Step(model, images, DatasetConfig(binarise="dynamic"), TrainingConfig(), torch.device("cpu"))
-        step(torch.arange(8), torch.tensor(0.0), 1.0)
+        step(torch.arange(8), torch.tensor(0.0), 1.0, 0.0)
         moved[rate] = [parameter.detach().clone() for parameter in model.encoder.parameters()]
         change = max((now - then).abs().max() for now, then in zip(model.critic.parameters(), before, strict=True))
         assert (change > 0.1) == (rate == 1.0)
