@@ -42,11 +42,12 @@ def leading(sections: Sequence[Section]) -> list[Section]:
     """Of each data set and condition, the section to read first: that of the largest budget, or where its seeds are too
     few to tell variants apart, of the largest that has winners."""
     found: dict[tuple[str, str], Section] = {}
+    tells: dict[tuple[str, str], bool] = {}
     for section in sections:
-        if section.rows:
-            key = section.dataset, section.condition
-            if key not in found or (winners(section) and not winners(found[key])):
-                found[key] = section
+        key = section.dataset, section.condition
+        # Winners take tests over seeds: only of sections that may still lead.
+        if section.rows and not tells.get(key) and ((told := bool(winners(section))) or key not in found):
+            found[key], tells[key] = section, told
     return list(found.values())
 
 

@@ -88,15 +88,16 @@ class CapturedStep(Step):
         if rates.keys() != self._learning.keys():
             # The graph updates others, too.
             self._learning, self._graph = {name: self._device_rates[name] for name in rates}, None
-        if len(rows) == len(self._rows) and self._warm == WARM_UP and not self.refusal:
+        whole = len(rows) == len(self._rows)
+        if whole and self._warm == WARM_UP and not self.refusal:
             self._rows.copy_(rows)
             if self._graph is None:
                 self._capture()
-        if len(rows) == len(self._rows) and self._graph is not None:
+        if whole and self._graph is not None:
             self._graph.replay()
             self._replayed += 1
             return
-        warming = len(rows) == len(self._rows) and self._warm < WARM_UP
+        warming = whole and self._warm < WARM_UP
         self._warm += warming
         with _on(self._stream), _waits(self.device, watched=warming and self._warm == WARM_UP) as waits:
             self._gather(self._run(rows, self._progress, self._learning), len(rows))
