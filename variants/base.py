@@ -262,7 +262,11 @@ class Variant(nn.Module):
     def likelihood(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
         """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch). Given a
         condition that shows a part of the image, it is over the missing pixels."""
-        image = self.observation(self.decode(z, condition=condition))
+        return self.observed(self.decode(z, condition=condition), condition)
+
+    def observed(self, output: Tensor, condition: Tensor | None = None) -> Distribution:
+        """p(x|z) of the decoder's ``output`` (*samples, batch, channels, height, width)."""
+        image = self.observation(output)
         channels, *size = self.image_shape
         if condition is None or self.condition_shape != (channels + 1, *size):
             return image
@@ -368,9 +372,14 @@ class Variant(nn.Module):
         ``condition`` where there is one. Raises ``ValueError`` for a model without a prior."""
         if reason := self.unavailable().get("prior"):
             raise ValueError(f"{type(self).__name__} has no samples: {reason}")
+        return self.likelihood(self.sample_latent(count, condition=condition), condition=condition).mean
+
+    @torch.no_grad()
+    def sample_latent(self, count: int, condition: Tensor | None = None) -> Tensor:
+        """Latent vectors that :meth:`decode` takes (count, latent), drawn from the prior, one for each row of
+        ``condition`` where there is one. Override where the joint has more levels."""
         prior = self.prior(condition=condition)
-        z = prior.sample(torch.Size() if prior.batch_shape else torch.Size([count]))
-        return self.likelihood(z, condition=condition).mean
+        return prior.sample(torch.Size() if prior.batch_shape else torch.Size([count]))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -106,6 +106,11 @@ class CVAE(Variant):
         if self.config.guess:
             pixels = network.encoder(self.image_shape, channels * height * width)
             self.guess = nn.Sequential(pixels, nn.Unflatten(1, self.image_shape))
+            if any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in pixels.modules()):
+                raise ValueError(
+                    "variant.guess needs a network without batch normalisation, whose averages would go on changing "
+                    "once it is frozen: set network.normalisation=none or use network=mlp"
+                )
 
     def prior(self, condition: Tensor | None = None) -> Distribution:
         if self.config.networks == "separate":

@@ -30,7 +30,9 @@ class DIPVAEConfig(VariantConfig):
 def covariance(means: Tensor) -> Tensor:
     """Covariance (latent, latent) of posterior means (batch, latent) over the batch, normalised by its size."""
     centred = means - means.mean(0, keepdim=True)
-    return centred.T @ centred / len(means)
+    # Autocast would round it to bfloat16.
+    with torch.autocast(means.device.type, enabled=False):
+        return centred.T @ centred / len(means)
 
 
 def dip_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Tensor:

@@ -54,6 +54,8 @@ class IAFVAE(Variant):
     Deviations:
         1. One stochastic layer with the board's network instead of the paper's ResNet with several.
         2. Reconstructions decode the image of the base's mean: the flow's own mean has no closed form.
+        3. h(x) enters the first hidden layer of a MADE, as in Altosaar's implementation. No hidden unit leads to the
+           first dimension of a step, so that its m and sigma are the same for all images.
 
     Defaults:
         steps = 2: chosen here, as in Altosaar's implementation; the authors' code has one step in each of many
@@ -69,6 +71,16 @@ class IAFVAE(Variant):
     family = "posteriors and priors"
     forms = ({"steps": 0},)
     small = {"hidden": 8, "context": 4}
+
+    @classmethod
+    def check(cls, config: VariantConfig, network: Network, side: int | None) -> None:
+        super().check(config, network, side)
+        assert isinstance(config, IAFConfig)
+        if config.steps and config.hidden < network.latent_size - 1:
+            raise ValueError(
+                f"variant.hidden must be at least network.latent_size - 1 = {network.latent_size - 1}, so that every "
+                f"dimension of the flow sees all those before it; got {config.hidden}"
+            )
 
     def build(self, network: Network) -> None:
         self.encoder = network.encoder(self.image_shape, 2 * self.latent_size + self.config.context)

@@ -21,8 +21,8 @@ HOOKS = {
 MISSPELT = {"regularizer": "regulariser", "regularization": "regulariser", "regularisation": "regulariser"}
 # Methods that the suite calls with condition=...; a model without one need not name it.
 CONDITIONED = (
-    "prior", "posterior", "likelihood", "decode", "log_weights", "sample", "reconstruct", "represent", "latent_means",
-    "discrete_code", "image",
+    "prior", "posterior", "likelihood", "decode", "log_weights", "sample", "sample_latent", "reconstruct", "represent",
+    "latent_means", "discrete_code", "image",
 )  # fmt: skip
 
 

@@ -147,7 +147,7 @@ class StructuredVAE(Variant):
         return (1 + u).relu() if self.config.rectified else u
 
     def prior(self, condition: Tensor | None = None) -> StandardNormal:
-        """p(u_L), the prior of the top level; :meth:`sample` comes down from there."""
+        """p(u_L), the prior of the top level; :meth:`sample_latent` comes down from there."""
         return StandardNormal(self.latent_size, like=next(self.parameters()))
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalNormal | TopDownPosterior:
@@ -191,11 +191,11 @@ class StructuredVAE(Variant):
         return LogWeights(self.likelihood(u).log_prob(x), log_p, log_q, u)
 
     @torch.no_grad()
-    def sample(self, count: int, condition: Tensor | None = None) -> Tensor:
+    def sample_latent(self, count: int, condition: Tensor | None = None) -> Tensor:
         u = self.prior().sample((count,))
         for prior in self.priors:
             u = prior(self.units(u)).rsample()
-        return self.likelihood(u).mean
+        return u
 
     @torch.no_grad()
     def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

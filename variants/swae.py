@@ -52,9 +52,10 @@ class SWAE(Autoencoder):
         4. lambda is constant; the notebooks raise it by a tenth in each of the last 19 of their 30 epochs.
 
     Defaults:
-        sw_weight = 784.0 (celeba 12288.0, digits 64.0): open in the paper; D, the number of pixel channels. The
-            notebooks begin with 10 beside errors averaged over pixels, which is 10 D beside a sum, but these errors are
-            several times the squared error. At 10 D reconstructions, codes and samples were all worse.
+        sw_weight = 784.0 (celeba 12288.0, digits 64.0): open in the paper; D, the number of pixel channels of MNIST
+            (CelebA, digits); set it for images of another size. The notebooks begin with 10 beside errors averaged over
+            pixels, which is 10 D beside a sum, but these errors are several times the squared error. At 10 D
+            reconstructions, codes and samples were all worse.
         projections = 50: the authors' code (all three notebooks).
     """
 

@@ -126,8 +126,9 @@ class VQVAE(Variant):
 
     def nearest(self, z_e: Tensor) -> Tensor:
         """Index of the nearest codebook vector, int64 (batch, positions)."""
-        # |z - e|^2 without |z|^2, which is the same for all codes.
-        return (self.codebook.square().sum(-1) - 2 * z_e @ self.codebook.T).argmin(-1)
+        # |z - e|^2 without |z|^2, which is the same for all codes. In bfloat16 another code would often be the nearest.
+        with torch.autocast(z_e.device.type, enabled=False):
+            return (self.codebook.square().sum(-1) - 2 * z_e @ self.codebook.T).argmin(-1)
 
     def prior(self, condition: Tensor | None = None) -> AutoregressivePrior:
         return AutoregressivePrior(self.pixelcnn, self.grid)

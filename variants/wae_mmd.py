@@ -68,6 +68,7 @@ class WAEMMD(Autoencoder):
 
     def build(self, network: Network) -> None:
         if self.config.encoder == "gaussian":
+            self.affine = network.affine
             return Variant.build(self, network)
         super().build(network)
 

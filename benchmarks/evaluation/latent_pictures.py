@@ -101,8 +101,8 @@ def write(
     if show_originals:
         ends = continuous[: 2 * columns]
     elif "prior" not in variant.unavailable():
-        ends = variant.prior(condition=first).sample(torch.Size([2 * columns])).reshape(2 * columns, -1)
-        ends = ends[:, : means.shape[1]]
+        of_each = None if first is None else first.expand(2 * columns, *first.shape[1:])
+        ends = variant.sample_latent(2 * columns, condition=of_each)[:, : means.shape[1]]
     else:
         # Of an earlier version, which showed reconstructions.
         (folder / "interpolations.png").unlink(missing_ok=True)

@@ -1,4 +1,8 @@
-"""How close a reconstruction is to its image. All take images (n, channels, height, width) in [0, 1]."""
+"""How close a reconstruction is to its image. All take images (n, channels, height, width) in [0, 1].
+
+Where a part of every image is given to the model, its error is 0 by construction: ``missing``, bool (n, 1, height,
+width) and equally many pixels in all images, says which pixels a squared error is over.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,22 @@ SMALLEST_SIDE = 3
 SMALLEST_MULTISCALE_SIDE = WINDOW * 2**4
 
 
-def mse(x: Tensor, reconstruction: Tensor) -> float:
+def mse(x: Tensor, reconstruction: Tensor, missing: Tensor | None = None) -> float:
     """Squared error per pixel channel, averaged over images."""
-    return float((x - reconstruction).double().square().mean())
+    return float(_squared_errors(x, reconstruction, missing).mean())
 
 
-def psnr(x: Tensor, reconstruction: Tensor, smallest: float = 1e-10) -> float:
+def psnr(x: Tensor, reconstruction: Tensor, smallest: float = 1e-10, missing: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio in dB, of each image, averaged over images. A squared error per pixel channel below
     ``smallest`` counts as that: an image without error has 100 dB by default."""
-    errors = (x - reconstruction).double().square().flatten(1).mean(1).clamp(min=smallest)
+    errors = _squared_errors(x, reconstruction, missing).mean(1).clamp(min=smallest)
     return float((-10 * errors.log10()).mean())
+
+
+def _squared_errors(x: Tensor, reconstruction: Tensor, missing: Tensor | None) -> Tensor:
+    """(n, pixel channels that count)."""
+    errors = (x - reconstruction).double().square()
+    return errors.flatten(1) if missing is None else errors[missing.expand_as(errors)].unflatten(0, (len(x), -1))
 
 
 def ssim(x: Tensor, reconstruction: Tensor) -> float:

@@ -42,6 +42,7 @@ from benchmarks.evaluation.evaluate import (
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space, judge_space
 from benchmarks.evaluation.judges.shipped import check_shipped
+from benchmarks.evaluation.likelihood import no_bound
 from benchmarks.evaluation.representation import subset
 from benchmarks.files import remove_temporary, write_atomically
 from benchmarks.progress.report import doing
@@ -339,7 +340,10 @@ def learn(
 
     def validate(model: Variant) -> dict[str, float]:
         by = config.training.select_by
-        return validation_score(model, validation, config.seed, samples, given, size, by)
+        # The others' scores are errors and training objectives, which no fitted scale enters.
+        has_likelihood = model.observation.is_trained and not no_bound(model)
+        with calibrated(config, data, model) if has_likelihood else contextlib.nullcontext():
+            return validation_score(model, validation, config.seed, samples, given, size, by)
 
     def measure(model: Variant) -> dict[str, float]:
         return _interim(config, data, model)
@@ -366,20 +370,15 @@ def learn(
 
 def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float]:
     """The numbers of a model that is still training, on the test images of the record and with the samples of a
-    validation. An observation model that its loss does not train is fitted for them, and put back."""
+    validation."""
     device = next(variant.parameters()).device
     x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
     labels = None if data.test.labels is None else data.test.labels[: len(x)]
     condition = observe_condition(x, labels, config.dataset, variant.condition_shape)
     options = replace(config.evaluation, importance_samples=config.training.validation_samples)
-    before = copied(variant.observation.state_dict())
     # As after training, whatever training itself is allowed.
-    with tensor_float_32(False):
-        if not variant.trains_observation:
-            calibrate(config, data, variant)
-        numbers = interim(variant, x, condition, len(data.train), options, config.seed)
-    variant.observation.load_state_dict(before)
-    return numbers
+    with tensor_float_32(False), calibrated(config, data, variant):
+        return interim(variant, x, condition, len(data.train), options, config.seed)
 
 
 def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
@@ -413,6 +412,21 @@ def calibrate(config: Config, data: Dataset, variant: Variant) -> None:
     labels = None if data.train.labels is None else data.train.labels[:CALIBRATION_IMAGES].to(device)
     condition = observe_condition(shown, labels, config.dataset, variant.condition_shape)
     fit_observation(variant, shown, condition)
+
+
+@contextlib.contextmanager
+def calibrated(config: Config, data: Dataset, variant: Variant) -> Iterator[None]:
+    """A model that is still training, with the observation model that it would have if training ended here: one that
+    its loss does not train is fitted, and put back at the end."""
+    if variant.trains_observation:
+        yield
+        return
+    before = copied(variant.observation.state_dict())
+    calibrate(config, data, variant)
+    try:
+        yield
+    finally:
+        variant.observation.load_state_dict(before)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.data import batches
+from benchmarks.data.conditions import scored
 from variants import Variant
 
 BATCH = 500
@@ -16,13 +17,16 @@ BATCH = 500
 
 def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None, steps: int = 60) -> None:
     """Maximise E_q log p(x|z) over the observation model's own parameters, in place, on training images ``x`` (n,
-    channels, height, width) and their ``condition``. One posterior draw an image, L-BFGS over all images."""
+    channels, height, width) and their ``condition``. One posterior draw an image, L-BFGS over all images. Pixels that
+    the condition gives do not count: a decoder that was not trained on them says nothing about the scale."""
     parameters = list(variant.observation.parameters())
     if not parameters:
         return
     variant.eval()
     with torch.no_grad():
-        outputs = [_decoded(variant, *part) for part in batches(x, condition, BATCH)]
+        parts = list(batches(x, condition, BATCH))
+        outputs = [_decoded(variant, *part) for part in parts]
+    pixels = len(x) * scored(x, condition)
     optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -31,8 +35,8 @@ def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None
         # The same dequantisation noise at every step, so that the line search sees one smooth function.
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
             torch.manual_seed(0)
-            for output, batch in zip(outputs, x.split(BATCH), strict=True):
-                loss = -variant.observation(output).log_prob(batch).sum() / x.numel()
+            for output, (batch, given) in zip(outputs, parts, strict=True):
+                loss = -variant.observed(output, given).log_prob(batch).sum() / pixels
                 loss.backward()
                 total += loss.detach()
         return total

@@ -269,3 +269,12 @@ def test_what_separate_networks_do_not_go_with_is_refused():
         small("cvae", networks="separate")
     with pytest.raises(ValueError, match=r"did you mean 'separate'"):
         small("cvae", networks="seperate")
+
+
+def test_a_guess_with_batch_normalisation_is_refused():
+    cls, shape = variants.lookup("cvae"), (1, 8, 8)
+    config = cls.Config(networks="separate", guess=0.5)
+    observation = observation_model("bernoulli", shape)
+    with pytest.raises(ValueError, match="needs a network without batch normalisation"):
+        cls(config, shape, Conv(latent_size=2, width=4), observation, (2, 8, 8))
+    cls(config, shape, Conv(latent_size=2, width=4, normalisation="none"), observation, (2, 8, 8))

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 import variants
+from variants.dip_vae import covariance
 from variants.parts.discrepancies import mmd
+from variants.parts.networks import Linear
 
 from .models import Layers, batch, binary_images, small
 
@@ -154,6 +156,25 @@ def test_a_gaussian_wae_decodes_a_draw():
     loss, _, (z, prior) = replayed(model, x, lambda q: (q.rsample(), model.prior().sample((6,))))
     squared = (x - model.likelihood(z).mean).square().sum() / 6
     assert loss.item() == pytest.approx((squared + 2 * mmd(z, prior)).item(), rel=1e-12)
+
+
+def test_a_gaussian_wae_of_linear_networks_decodes_an_affine_map():
+    model = small("wae_mmd", encoder="gaussian", network=Linear(latent_size=3))
+    z = torch.randn(3, 5, 3)
+    apart = model.image(z[0] + z[1] - z[2]) - (model.image(z[0]) + model.image(z[1]) - model.image(z[2]))
+    assert apart.abs().max() < 1e-5
+    assert model.image(100 * z[0]).abs().max() > 1
+
+
+@torch.no_grad()
+def test_autocast_rounds_neither_the_choice_of_a_code_nor_a_covariance():
+    model, z_e = small("vq_vae"), 3 + 0.25 * torch.randn(64, 4, 16)
+    model.codebook.copy_(3 + 0.25 * torch.randn_like(model.codebook))
+    z_e = z_e[..., : model.codebook.shape[1]]
+    codes, matrix = model.nearest(z_e), covariance(z_e[:, 0])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.nearest(z_e), codes)
+        assert torch.equal(covariance(z_e[:, 0]), matrix)
 
 
 def test_vq_gradients_stop_where_the_paper_stops_them():

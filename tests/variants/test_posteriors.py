@@ -109,6 +109,7 @@ def test_samples_have_the_mean_that_the_importance_estimate_of_all_images_gives(
         ("structured_vae", {"levels": 0}, "variant.levels must be above 0"),
         ("structured_vae", {"hidden": 0}, "variant.hidden must be above 0"),
         ("structured_vae", {"kl_warmup": 1.5}, "variant.kl_warmup must be between 0 and 1"),
+        ("iaf_vae", {"hidden": 14, "steps": 1}, "variant.hidden must be at least network.latent_size - 1 = 31"),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(name, options, message):
@@ -539,6 +540,18 @@ def test_the_closed_kl_of_all_levels_is_the_mean_over_draws():
     drawn = replay(model, x, seed=1).terms
     assert torch.allclose(closed["kl"], drawn["kl"], rtol=0.05)
     assert torch.allclose(closed["reconstruction"], drawn["reconstruction"])
+
+
+@torch.no_grad()
+def test_codes_from_the_prior_are_those_of_the_lowest_level():
+    """Its mean is -1 here; the top's is 0."""
+    model = double("structured_vae", levels=2, rectified=False)
+    last = model.priors[0].last
+    last.weight.zero_()
+    last.bias[:3], last.bias[3:] = -1.0, -4.0
+    codes = model.sample_latent(2_000)
+    assert codes.mean().item() == pytest.approx(-1, abs=0.02)
+    assert codes.std().item() == pytest.approx(math.exp(-2), abs=0.01)
 
 
 def test_rectified_units_pass_on_what_is_above_minus_one_and_nothing_else():

@@ -28,6 +28,7 @@ class MaskedLinear(nn.Linear):
 
 class MADE(nn.Module):
     """Two numbers a dimension, (m_i, s_i), from z_1 .. z_{i-1} and a context (Germain et al. 2015; Kingma et al. 2016).
+    (m_1, s_1) are parameters of their own: they see neither. ``hidden`` must be ``size`` - 1 or more.
 
     z (*batch, d) and context (*batch, c), which broadcast, to a pair of (*batch, d).
     """

@@ -142,6 +142,7 @@ class DiscretisedLogisticImage(Image):
     section 5.2): a mass function, so never above 0 nats. The first and last bin take the tails.
 
     ``location`` (*batch, channels, height, width) in [0, 1]; ``log_scale`` broadcasts to it; data are byte / 255.
+    ``mean`` is the location: the mean of the density, not of the mass function, whose tails are cut at 0 and 1.
     """
 
     half_bin = 0.5 / 255

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.records.catalogue import Family, Metric, register
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
 
 def compute(context: Context, result: Evaluation) -> None:
+    from benchmarks.data.conditions import missing, scored
     from benchmarks.evaluation.reconstruction import feature_distance, ms_ssim, mse, psnr, ssim
 
-    x, reconstructions = context.data.x, context.reconstructions
-    for name, measure in {"mse": mse, "psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim}.items():
+    x, condition, reconstructions = context.data.x, context.data.condition, context.reconstructions
+    hidden = None if scored(x, condition) == x[0].numel() else missing(x, condition)
+    measures: dict[str, Callable[[Tensor, Tensor], float]] = {
+        "mse": partial(mse, missing=hidden),
+        "psnr": partial(psnr, missing=hidden),
+        "ssim": ssim,
+        "ms_ssim": ms_ssim,
+    }
+    for name, measure in measures.items():
         try:
             result.add(name, measure(x, reconstructions))
         except ValueError as error:
@@ -34,7 +46,9 @@ register(
         title="Reconstruction",
         order=40,
         compute=compute,
-        sentence="Reconstructions of test images, decoded from the mean of the posterior (the mode if it is discrete).",
+        sentence="Reconstructions of test images, decoded from the mean of the posterior (the mode if it is discrete). "
+        "If part of an image is given to the model, MSE and PSNR are those of the other pixels; all other metrics "
+        "compare whole images.",
         headline=("mse",),
         metrics={
             "mse": Metric(
@@ -57,7 +71,8 @@ register(
             ),
             "feature_distance": Metric(
                 "feature distance", "root mean square", "lower",
-                "distance between image and reconstruction, in features of a classifier of this data set", 3,
+                "distance between image (in grey levels, also if the model sees binary pixels) and reconstruction, in "
+                "features of a classifier of this data set", 3,
                 needs=("features", "reconstructions"), judged=True,
             ),
             "reconstruction_fid_features": Metric(

@@ -13,6 +13,7 @@ from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.evaluate import EvaluationData, evaluate
 from benchmarks.evaluation.likelihood import log_likelihood_by_prior, log_likelihood_of
 from benchmarks.sweep.cell import build
+from benchmarks.training.calibration import fit_observation
 
 from ..cells import configuration
 
@@ -111,3 +112,32 @@ def test_where_originals_may_not_be_shown_no_given_pixel_is(tmp_path, condition)
         found = tiles(tmp_path / f"{name}.png")
         assert (found[..., mask] == 255).all(), name
         assert (found[..., ~mask] != 255).any(), name
+
+
+@pytest.mark.parametrize(("condition", "share"), [("quadrants-1", 0.75), ("quadrants-2", 0.5), ("quadrants-3", 0.25)])
+def test_squared_errors_are_those_of_the_predicted_pixels(condition, share):
+    """Given pixels have no error: averaged over all pixels, an error would be ``share`` of what it is."""
+    model, x, given = completing(condition)
+    metrics = evaluate(model, EvaluationData(x, None, x[:0], None, {}, given), OPTIONS, seed=0).metrics
+    errors = (model.reconstruct(x, given) - x).double().square()
+    assert metrics["mse"] == pytest.approx(errors.mean().item() / share, rel=1e-6)
+    by_image = errors.flatten(1).sum(1) / (64 * share)
+    assert metrics["psnr"] == pytest.approx((-10 * by_image.log10()).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("condition", ["quadrants-1", "quadrants-3"])
+def test_a_scale_is_fitted_on_the_predicted_pixels_alone(condition):
+    grey = ("dataset.observation=gaussian", "dataset.binarise=none", "dataset.loss=squared_error")
+    model, x, given = completing(condition, grey)
+    hidden = (given[:, 1:] < 0.5).float()
+
+    def fitted(error_of_given):
+        """The scale for outputs that are off by 0.1 at predicted pixels."""
+        off = torch.logit(x * 0.8 + 0.1 + hidden * 0.1 * (0.5 - x).sign() + (1 - hidden) * error_of_given, eps=1e-4)
+        model.decode = lambda z, condition=None: off[: len(z)]
+        fit_observation(model, x * 0.8 + 0.1, given)
+        (log_scale,) = model.observation.parameters()
+        return log_scale.exp().item()
+
+    assert fitted(0.0) == pytest.approx(0.1, rel=0.01)
+    assert fitted(0.05) == pytest.approx(0.1, rel=0.01)

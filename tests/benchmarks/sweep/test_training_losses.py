@@ -59,3 +59,14 @@ def test_an_autoencoder_of_cross_entropy_is_refused_linear_outputs():
     with pytest.raises(UserError, match=r"variant\.loss=cross_entropy needs pixels between 0 and 1"):
         compose("denoising_ae", "mnist_grey", "smoke", 0, ["dataset.output=linear"])
     compose("denoising_ae", "mnist_grey", "smoke", 0, ["dataset.output=linear", "variant.loss=squared_error"])
+
+
+def test_validation_scores_are_those_of_the_observation_model_that_the_run_would_end_with(tmp_path):
+    """log-cosh does not train the scale of its likelihood: as it begins, its ELBO would be far below the fitted one."""
+    overrides = ("training.validation_samples=4", "training.measure_at=[3]", *FEW)
+    record = run(tmp_path, "logcosh_vae", 0, *overrides)
+    folder = setting(tmp_path).results / "runs" / record.run_id
+    (*_, last) = csv.DictReader((folder / HISTORY_FILE).read_text().splitlines())
+    assert float(last["validation_elbo"]) == pytest.approx(record.metrics["elbo"], rel=0.05)
+    # As after training: with the fitted scale, which training itself goes on without.
+    assert record.details["measured"]["elbo@3"] == pytest.approx(record.metrics["elbo"], rel=0.02)
