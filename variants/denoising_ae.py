@@ -38,8 +38,9 @@ class DenoisingAE(AE):
 
         loss = L(x, G(Q(T(x))))
 
-    L is the loss of ``ae``. T is drawn anew at every step, pixel by pixel and channel by channel, in the loss alone:
-    codes and reconstructions in evaluation are of the images as they are given. Strength 0 is ``ae``.
+    Q is the encoder, G the decoder, T the corruption and L the loss of ``ae``. T is drawn anew at every step, pixel by
+    pixel and channel by channel, in the loss alone: codes and reconstructions in evaluation are of the images as they
+    are given. Strength 0 is ``ae``.
 
     References:
         Vincent et al., *Extracting and Composing Robust Features with Denoising Autoencoders*, ICML 2008, section 2.3.

@@ -31,9 +31,9 @@ class DFCVAE(Variant):
 
         loss = w_f (D / 2) sum_l mean((phi_l(x) - phi_l(x_hat))^2) + w_k KL
 
-    phi_l are feature maps of a frozen network: VGG-19's relu1_1, relu2_1 and relu3_1 where its weights can be had and
-    images are in colour, else a classifier of the data set, another one than that which judges samples. The record says
-    which. D is the number of pixel channels of an image, so that a layer weighs like a sum over pixels.
+    phi_l are feature maps of a frozen network: VGG-19's relu1_1, relu2_1 and relu3_1 if images are in colour and its
+    weights can be downloaded, else a classifier of the data set, another one than that which judges samples. The record
+    says which. D is the number of pixel channels of an image, so that a layer weighs like a sum over pixels.
 
     References:
         Hou et al., *Deep Feature Consistent Variational Autoencoder*, WACV 2017, eqs. 3-5.

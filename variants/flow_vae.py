@@ -94,4 +94,4 @@ class FlowVAE(Variant):
     def unavailable(self) -> dict[str, str]:
         if not self.config.steps:
             return {}
-        return {"density_elsewhere": "planar and radial flows have no inverse: log q is known at their own draws alone"}
+        return {"density_elsewhere": "planar and radial flows have no inverse: log q is only known at their own draws"}

@@ -60,8 +60,9 @@ class VQVAE(Variant):
         loss = r + |sg[z_e] - e|^2 + b |z_e - sg[e]|^2,   e = the codebook vector nearest to z_e, position by position
         prior loss = -log p(codes), on codes that carry no gradient
 
-    The decoder's gradient is copied from e to z_e. All terms are summed over positions and dimensions, as r is over
-    pixels. The codebook follows the second term by gradient, or ("ema") exponential averages of the encoder's outputs.
+    z_e is the encoder's output, sg stops the gradient, and b is ``commitment``. The decoder's gradient is copied from e
+    to z_e. All terms are summed over positions and dimensions, as r is over pixels. The codebook follows the second
+    term by gradient, or ("ema") exponential averages of the encoder's outputs.
     q(codes|x) is a point mass on discrete codes, so log q = 0 and
 
         ELBO = log p(x | its codes) + log p(codes)
@@ -206,4 +207,4 @@ class VQVAE(Variant):
         return self.posterior(x).mode
 
     def unavailable(self) -> dict[str, str]:
-        return {"continuous_latent": "discrete latent: see code perplexity"}
+        return {"continuous_latent": "the latent variables are discrete"}

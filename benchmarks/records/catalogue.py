@@ -76,7 +76,7 @@ TASKS = Group(
 
 FACTORS = Group(
     "Factors of variation",
-    "Of data whose factors are known: whether the dimensions of a code are these factors.",
+    "For data with known factors of variation: how well single dimensions of a code represent single factors.",
 )
 
 

@@ -56,6 +56,18 @@ def page_file(dataset: str) -> str:
     return f"{file_name(dataset, unlike=_RESERVED)}.md"
 
 
+def heading(sections: Sequence[Section], section: Section) -> str:
+    """The heading of a section on its page, where ``sections`` has those of that page in their order: "Profile quick",
+    with a number where there are several of that profile; for conditional models what they are given before it."""
+    alike = [
+        other
+        for other in sections
+        if (other.dataset, other.profile, other.condition) == (section.dataset, section.profile, section.condition)
+    ]
+    title = f"Given {section.given}: profile {section.profile}" if section.given else f"Profile {section.profile}"
+    return title + (f", {alike.index(section) + 1}" if len(alike) > 1 else "")
+
+
 def pictures_file(dataset: str) -> str:
     """The path of the page with the pictures of every row of a data set."""
     return f"pictures/{page_file(dataset)}"
@@ -134,8 +146,9 @@ def ranking_sentence(section: Section) -> str:
         return f"Ranks and bold numbers need at least three seeds per variant, so there are none here.{italic}"
     return (
         "**Bold**: the best mean, if it comes from at least three seeds, and every result that does not differ "
-        "significantly from it (paired t-test over seeds, 5% level). Variants with the same rank do not differ "
-        f"significantly from the best variant of that rank.{italic}"
+        "significantly from it (paired t-test over seeds, 5% level). With three seeds, only differences of more than "
+        "2.5 standard deviations are significant, so bold does not mean equally good. Variants with the same rank do "
+        f"not differ significantly from the best variant of that rank.{italic}"
     )
 
 
@@ -300,9 +313,7 @@ def best_labels(section: Section, metric: str) -> set[str]:
 
 def cost(section: Section) -> Table:
     """Time and memory of every row, fastest first."""
-    rows = sorted(
-        section.rows, key=lambda row: (statistics.fmean(row.timing("train_seconds") or [math.inf]), row.label)
-    )
+    rows = sorted(section.rows, key=lambda row: (row.fastest.timing.get("train_seconds", math.inf), row.label))
     header = ["variant", "parameters", "train s ↓", "images/s ↑", "evaluation s ↓", "whole run s ↓", "peak memory ↓"]
     lines = [
         [
@@ -328,15 +339,13 @@ def _memory(row: Row) -> str:
 
 
 def _timing(row: Row, name: str) -> str:
-    values = row.timing(name)
-    if values is None:
-        return "–"
-    return f"{statistics.fmean(values):,.0f}" + (f" {BUSY}" if row.busy else "")
+    value = row.timing(name)
+    return "–" if value is None else f"{value:,.0f}" + (f" {BUSY}" if row.is_busy else "")
 
 
 def busy_note(rows: Sequence[Row]) -> list[str]:
     """What the mark of a timing means, where there is one."""
-    loads = [highest_load(record) for row in rows for record in row.busy]
+    loads = [highest_load(row.fastest) for row in rows if row.is_busy]
     if not loads:
         return []
     load, own = max(loads)

@@ -230,10 +230,7 @@ def pareto_front(points: Sequence[tuple[float, float]], lower: tuple[bool, bool]
 
 
 def _value(row: Row, name: str) -> float | None:
-    if name in CATALOGUE:
-        return row.mean(name)
-    values = row.timing(name)
-    return None if not values else statistics.fmean(values)
+    return row.mean(name) if name in CATALOGUE else row.timing(name)
 
 
 def _lower_is_better(name: str) -> bool:

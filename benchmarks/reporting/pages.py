@@ -83,7 +83,9 @@ def write_reports(
     boards: dict[str, list[Section]] = defaultdict(list)
     for section in sections(records):
         boards[section.dataset].append(section)
-    every = [section for _, parts in sorted(boards.items()) for section in parts]
+    # The boards that can tell variants apart first.
+    boards = dict(sorted(boards.items(), key=lambda entry: (-_most_seeds(entry[1]), entry[0])))
+    every = [section for parts in boards.values() for section in parts]
     variant_files = {variant_pages.page_file(row.variant) for section in every for row in section.rows}
     # Drawing takes a while: a file of the user's is found before.
     output.check(["README.md", *map(board.page_file, boards), *sorted(variant_files)])
@@ -94,8 +96,6 @@ def write_reports(
     if plans:
         messages += reproduction.add_page(results / REPRODUCTION, output, plans)
     measured = _measured(reports)
-    # The boards that can tell variants apart first.
-    boards = dict(sorted(boards.items(), key=lambda entry: (-_most_seeds(entry[1]), entry[0])))
     output.page("README.md", _index(boards, read_missing_data(results), list(measured), bool(plans)))
     if every:
         output.page(guide.FILE, guide.page(every, describe))
@@ -151,13 +151,15 @@ def _page(blocks: Sequence[str]) -> str:
 def _board_blocks(dataset: str, parts: list[Section], beside: Beside, files: SideFiles, output: Output) -> list[Block]:
     """The blocks of a data set's page. A page of all rows' pictures is added beside it."""
     blocks: list[Block] = [GENERATED, f"# {escape(data_title(parts[0].any_record))}", "[All boards](README.md)"]
+    if len(parts) > 1:
+        blocks.append(_contents(parts))
     every: list[str] = []
     for number, section in enumerate(parts):
         # Only a data set measured under several profiles or budgets needs headings to tell them apart.
         # Pictures keep their names when a section of another profile joins the board.
         alike = sum(other.profile == section.profile for other in parts[:number])
         name = f"{dataset}-{section.profile}" + (f"-{alike}" if alike else "")
-        heading = f"## {escape(section_heading(parts, number))}"
+        heading = f"## {escape(board.heading(parts, section))}"
         shown, of_all = _section_blocks(section, name, beside, files, output)
         blocks += [heading, board.protocol(section), *shown, *compared(section, beside.before)]
         every += [heading, *of_all] if of_all else []
@@ -168,13 +170,13 @@ def _board_blocks(dataset: str, parts: list[Section], beside: Beside, files: Sid
     return blocks
 
 
-def section_heading(parts: list[Section], number: int) -> str:
-    """ "Profile quick", with a number where a board has several sections of that profile; for conditional models what
-    they are given before it."""
-    here = parts[number]
-    same = [i for i, other in enumerate(parts) if (other.profile, other.condition) == (here.profile, here.condition)]
-    title = f"Given {here.given}: profile {here.profile}" if here.given else f"Profile {here.profile}"
-    return title + (f", {same.index(number) + 1}" if len(same) > 1 else "")
+def _contents(parts: Sequence[Section]) -> str:
+    """Links to the sections of a page."""
+    lines = []
+    for section in parts:
+        heading, seeds = board.heading(parts, section), max((len(row.records) for row in section.rows), default=0)
+        lines.append(f"- [{escape(heading)}](#{anchor(heading)}): rows: {len(section.rows)}, seeds: {seeds}")
+    return "\n".join(lines)
 
 
 def _section_blocks(
@@ -226,7 +228,7 @@ def _further_tables(section: Section, name: str, files: SideFiles, output: Outpu
             ]
     blocks += [
         "### Cost",
-        "Times are those of one run (means over seeds) on the hardware listed above. Peak memory is that of the "
+        "Times are those of the fastest seed on the hardware listed above. Peak memory is that of the "
         "process on a CPU, and that of the allocated tensors on a GPU.",
         board.cost(section),
     ]
@@ -286,9 +288,10 @@ def _of_factors(section: Section, by: str, file: str, files: SideFiles, output: 
     metrics = board.measured(section, list(next(f for f in families() if f.name == "disentanglement").metrics))
     spread = spread_table(section, metrics)
     lines = (
-        "Lines decoded from the code of a test image with one dimension changed, from -3 to 3 standard deviations: the "
-        "dimensions that know most of a factor, most first, under its name and the share of its entropy that they know "
-        f"(in 20 bins). The best row of each family of variants by {escape(section.label(by))}, its lowest seed."
+        "Lines decoded from the code of a test image with one dimension changed, from -3 to 3 standard deviations: for "
+        "each factor, the dimension with the most mutual information. The title gives the factor and this information "
+        "as a share of its entropy (in 20 bins); the largest comes first. The best row of each family of variants by "
+        f"{escape(section.label(by))}, its lowest seed."
     )
     against = (
         "Scores against the squared error of reconstructions: every run a mark, joined to the mean of its row; thick "
@@ -343,8 +346,8 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         ("Seeds", lambda: figures.seeds(section, rows, dots),
          "One marker per seed, and a bar at the mean. The best row of each panel is at the top."),
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
-         f"{_plotted(pairs)}; means over seeds. Rings mark the Pareto front: no other row is at least as good in both "
-         "and better in one."),
+         f"{_plotted(pairs)}; means over seeds, times of the fastest seed. Rings mark the Pareto front: no other row "
+         "is at least as good in both and better in one."),
     ]  # fmt: skip
     blocks: list[Block] = []
     every: list[str] = []
@@ -422,9 +425,7 @@ def _index(
         "only contains results with the same data set, protocol and profile.",
     ]
     if boards:
-        lines = [
-            _index_line(dataset, parts, number) for dataset, parts in boards.items() for number in range(len(parts))
-        ]
+        lines = [_index_line(parts, section) for parts in boards.values() for section in parts]
         header = ["board", "runs", "failed", "seeds", "hours", "hardware", "finished"]
         blocks += [
             "## Boards",
@@ -461,28 +462,33 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
     conditional: list[str] = []
     for dataset, parts in boards.items():
         for section in guide.leading(parts):
-            heading = section_heading(parts, parts.index(section))
+            # Nothing to compare.
+            if len(section.rows) < 2:
+                continue
+            heading = board.heading(parts, section)
             link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})"
             lines = guide.winners(section)
             header = [
                 "criterion", "best variant", "result", "tied", "training time", "better mean, too few seeds",
                 "ranks by other criteria",
             ]  # fmt: skip
-            first = board.sorted_rows(section, board.sort_metric(section))[0]
-            if told := [row for row in section.rows if len(row.records) >= FEWEST_SEEDS]:
-                first = next(row for row in board.sorted_rows(section, board.sort_metric(section)) if row in told)
-            (conditional if section.given else plain).extend([
-                f"### {link}",
-                table(header, lines, "left") if lines else "No winners: no variant has three or more seeds.",
-                f"To run {escape(first.label)} again: {board.command(section, first)}. The board lists the commands of "
-                "all rows under *Commands*.",
-            ])  # fmt: skip
+            if lines:
+                rows = board.sorted_rows(section, board.sort_metric(section))
+                first = next(row for row in rows if len(row.records) >= FEWEST_SEEDS)
+                shown = [
+                    table(header, lines, "left"),
+                    f"To run {escape(first.label)} again: {board.command(section, first)}. The board lists the "
+                    "commands of all rows under *Commands*.",
+                ]
+            else:
+                shown = ["No winners: no variant has three or more seeds."]
+            (conditional if section.given else plain).extend([f"### {link}", *shown])
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
         "*Tied*: variants that do not differ significantly from the best one (paired t-test over seeds, 5% level). "
-        "*Training time*: of one run, on the hardware listed above. *Better mean, too few seeds*: variants with fewer "
-        "than three seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean alone, without "
-        "a test."
+        "*Training time*: of the fastest seed, on the hardware listed above. *Better mean, too few seeds*: variants "
+        "with fewer than three seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean "
+        "alone, without a test."
     )
     return [
         *(["## Winners", sentence, *plain] if plain else []),
@@ -499,15 +505,14 @@ def _variants_by_family(boards: dict[str, list[Section]]) -> str:
     return "\n".join(f"- {escape(family)}: {', '.join(names)}" for family, names in links.items())
 
 
-def _index_line(dataset: str, parts: list[Section], number: int) -> list[str]:
+def _index_line(parts: list[Section], section: Section) -> list[str]:
     """A board's line in the table of boards."""
-    section = parts[number]
     everything = [*section.records, *section.failed]
     seeds = sorted({len(row.records) for row in section.rows})
-    heading = section_heading(parts, number)
+    heading = board.heading(parts, section)
     hours = sum(record.timing.get("total_seconds", 0.0) for record in everything) / 3600
     return [
-        f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})",
+        f"[{escape(section.title)}]({board.page_file(section.dataset)}#{anchor(heading)})",
         str(len(everything)),
         str(len(section.failed)),
         " to ".join(dict.fromkeys(str(count) for count in (seeds[:1] + seeds[-1:]))) or "–",

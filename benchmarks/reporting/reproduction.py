@@ -34,7 +34,6 @@ from benchmarks.reporting.verdicts import (
     judge,
     margin_words,
     share,
-    verdict_of,
 )
 from benchmarks.reproduction.targets import Plan, Quantity, Run
 
@@ -77,13 +76,18 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         "- *consistent*: the result of a reduced budget lies in the interval that was expected of that budget, which "
         "says nothing about the full recipe\n"
         "- *missed*: the result lies outside the interval\n"
-        f"- *too short to judge*: the run had less than {LEAST_SHARE:.0%} of the training of the full recipe\n"
-        "- *stale*: the recipe was changed after its records were made",
+        f"- *too short to judge*: the run had less than {LEAST_SHARE:.0%} of the training of the full recipe, so the "
+        "result decides nothing; the details say whether it lies in the interval that was expected of its budget\n"
+        "- *stale*: the recipe was changed after its records were made\n"
+        "- *not run*: some of the runs that the quantity needs have no record",
         "*Ours* is the mean ± standard deviation over n seeds, and *difference* is ours minus the published number. "
         "*Standardised* divides the difference by the combined standard deviation of both (both sd) if the source "
         "gives its own, otherwise by the standard error of our mean (s.e.): over seeds if there are several, otherwise "
         "over test images (\\*). An interval with only one end tests which of two results is larger, not the size of "
-        "the difference; *standardised* is then measured from that end.",
+        "the difference; *standardised* is then measured from that end. The verdict is decided by the interval, not by "
+        "this number, which knows nothing of other images or another draw of the data. If the source measured other "
+        "images, the interval is shifted by the expected effect and may leave out the published number: the section of "
+        "the target gives the reasons.",
         table(header, lines, "left") if lines else "There are no targets.",
         *details,
     ]
@@ -99,6 +103,16 @@ def _count(verdicts: Sequence[str]) -> str:
     others = [f"{counts[verdict]} {verdict}" for verdict in ORDER if verdict != REPRODUCED and counts[verdict]]
     line = f"**{counts[REPRODUCED]} of {len(verdicts)} quantities reproduced with the full recipe**"
     return f"{line}; {', '.join(others)}." if others else f"{line}."
+
+
+def _verdicts(outcomes: Sequence[Outcome]) -> str:
+    """ "reproduced"; "2 of 5 quantities reproduced, 3 not run" where they differ."""
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    if len(counts) == 1:
+        return next(iter(counts))
+    first, *others = (f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
+    number, _, verdict = first.partition(" ")
+    return ", ".join([f"{number} of {len(outcomes)} quantities {verdict}", *others])
 
 
 def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
@@ -145,11 +159,12 @@ def _spread(mean: float, values: Sequence[float], decimals: int) -> str:
 
 
 def _decimals(quantity: Quantity) -> int:
-    """Enough digits to see where in its interval a number lies: two of the interval's width, and two at least."""
+    """Enough digits to see where in its interval a number lies (two of the interval's width), as many as the published
+    number has, and two at least."""
     low, high = quantity.accept
-    if low is None or high is None:
-        return 2
-    return max(2, 1 - math.floor(math.log10(high - low)))
+    published = len(f"{quantity.published:g}".partition(".")[2]) if quantity.published is not None else 0
+    width = 0 if low is None or high is None else 1 - math.floor(math.log10(high - low))
+    return max(2, published, width)
 
 
 def _held_against(outcome: Outcome) -> str:
@@ -201,7 +216,7 @@ def _details(
     target = plan.target
     blocks = [
         f"## {escape(target.id)}",
-        f"{escape(target.title)}: **{verdict_of(outcomes)}**. {escape(target.paper)}, "
+        f"{escape(target.title)}: **{_verdicts(outcomes)}**. {escape(target.paper)}, "
         f"[{escape(target.table)}]({target.link}). Source of the number: {escape(target.seen, 600)}",
         f"Recipe: {escape(target.recipe, 2000)}",
         _intervals(outcomes),
@@ -227,20 +242,31 @@ def _details(
 
 
 def _intervals(outcomes: Sequence[Outcome]) -> str:
-    lines = []
+    """The quantities with their intervals; a reason that several share is given once, below them."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
-        quantity = outcome.quantity
-        margin = margin_words(quantity)
-        text = f"- {escape(quantity.name)}: **{outcome.verdict}**"
-        # An interval says enough of a verdict that it decided.
-        if not outcome.values or outcome.verdict in (STALE, TOO_SHORT):
-            text += f" ({escape(outcome.reason, 600)})"
-        text += f". Accepted with the full recipe: {between(quantity.accept)}{margin}; {escape(quantity.because, 600)}."
-        if quantity.expected is not None:
-            text += f" Expected of the reduced budget: {between(quantity.expected)}{margin}; "
-            text += escape(quantity.expected_because, 600) + "."
-        lines.append(text)
+        groups.setdefault((outcome.quantity.because, outcome.quantity.expected_because), []).append(outcome)
+    lines = []
+    for (because, expected_because), members in groups.items():
+        lines += [_interval(outcome) for outcome in members]
+        these = "this interval" if len(members) == 1 else "these intervals"
+        lines.append(f"  - Reason for {these}: {escape(because, 600)}.")
+        if expected_because:
+            lines.append(f"  - Reason for what is expected of the reduced budget: {escape(expected_because, 600)}.")
     return "\n".join(lines)
+
+
+def _interval(outcome: Outcome) -> str:
+    quantity = outcome.quantity
+    margin = margin_words(quantity)
+    text = f"- {escape(quantity.name)}: **{outcome.verdict}**"
+    # An interval says enough of a verdict that it decided.
+    if not outcome.values or outcome.verdict in (STALE, TOO_SHORT):
+        text += f" ({escape(outcome.reason, 600)})"
+    text += f". Accepted with the full recipe: {between(quantity.accept)}{margin}."
+    if quantity.expected is not None:
+        text += f" Expected of the reduced budget: {between(quantity.expected)}{margin}."
+    return text
 
 
 def _again(plan: Plan) -> str:
@@ -251,7 +277,7 @@ def _again(plan: Plan) -> str:
 
 
 def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
-    """What was spent: a line for each arm of each budget that has a record."""
+    """What was spent: a line for each model (arm) of each budget that has a record."""
     lines, commands = [], []
     for budget in ("full", "reduced"):
         for arm, runs in plan.runs.get(budget, {}).items():
@@ -259,7 +285,7 @@ def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
             if done:
                 lines.append([escape(arm), budget, *_spent(done, runs)])
                 commands.append(f"- {_command(done)}")
-    header = ["arm", "budget", "seeds", "epochs", "decoder evaluations", "wall time", "device", "finished"]
+    header = ["model", "budget", "seeds", "epochs", "time of the fastest seed", "device", "finished"]
     if not lines:
         return ""
     return "\n".join([table(header, lines, "left"), "", "Equivalent commands:", "", *dict.fromkeys(commands)])
@@ -270,19 +296,10 @@ def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
     return [
         f"{len(done)} of {len(runs)}",
         f"{runs[0].epochs:,}" if runs[0].steps is None else _length(runs[0]),
-        f"{statistics.fmean(map(_decodes, done)):.2g} per seed",
-        f"{statistics.fmean(seconds) / 60:,.0f} min per seed",
+        f"{min(seconds) / 60:,.0f} min",
         escape("; ".join(sorted({_device(record) for record in done}))),
         escape(max(record.finished for record in done)[:10]),
     ]
-
-
-def _decodes(record: Record) -> float:
-    """Images decoded in training: every image of every epoch, once a sample."""
-    images = record.timing.get("train_images_per_second", 0.0) * record.timing.get("train_seconds", 0.0)
-    samples = record.config.get("variant", {}).get("samples", 1)
-    # A variant from outside may call something else by that name.
-    return images * (samples if isinstance(samples, int | float) else 1)
 
 
 def _device(record: Record) -> str:
@@ -414,10 +431,12 @@ def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
     for number, (what, value) in enumerate(values.items()):
         moved = "–" if number == 0 or base is None or value is None else f"{value - base:+.{decimals}f}"
         lines.append([escape(what), "not run" if value is None else f"{value:.{decimals}f}", moved])
-    length = _length(next(iter(runs.values()))[0])
+    assert plan.target.ablation is not None
+    options = " ".join(plan.target.ablation.options)
+    base_words = f" The recipe is shortened by {code(options, 600)} in all of them." if options else ""
     return [
         f"Effect of single changes to the recipe on the {escape(quantity.name)} ({escape(quantity.unit)}), in runs of "
-        f"{length} with one seed:",
+        f"one seed.{base_words}",
         table(["change", escape(quantity.name), "effect"], lines, "left"),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -86,9 +87,9 @@ class Row:
 
     @property
     @once
-    def busy(self) -> list[Record]:
-        """The records that were timed on a busy machine."""
-        return [record for record in self.records if was_busy(record)]
+    def is_busy(self) -> bool:
+        """Whether its times are those of a busy machine."""
+        return was_busy(self.fastest)
 
     @property
     def first(self) -> Record:
@@ -102,10 +103,16 @@ class Row:
         found = [record.metrics.get(metric) for record in self.records]
         return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
 
-    def timing(self, name: str) -> list[float] | None:
-        """As :meth:`values`, for a field of ``timing``."""
-        found = [record.timing.get(name) for record in self.records]
-        return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
+    @property
+    @once
+    def fastest(self) -> Record:
+        """The record that trained fastest. The times of a row are its: those of the others are longer only because
+        their machines did other work."""
+        return min(self.records, key=lambda record: record.timing.get("train_seconds", math.inf))
+
+    def timing(self, name: str) -> float | None:
+        """A field of ``timing`` of the run that trained fastest."""
+        return self.fastest.timing.get(name)
 
     @once
     def by_seed(self, metric: str) -> dict[int, float]:

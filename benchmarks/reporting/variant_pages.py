@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, groups
@@ -13,9 +13,10 @@ from benchmarks.records.searches import Search
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
-from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, inline, table
+from benchmarks.reporting.markdown import GENERATED, anchor, argument, code, escape, file_name, inline, table
+from benchmarks.reporting.reading import guide
 from benchmarks.reporting.reading.defaults import defaults_section, split_defaults
-from benchmarks.reporting.rows import Row, Section, once, shows_originals
+from benchmarks.reporting.rows import Row, Section, shows_originals
 
 PICTURES = {
     "samples": "samples.png",
@@ -25,6 +26,9 @@ PICTURES = {
 }
 # Rows of one board whose pictures a variant's page shows: drawing them takes longer than everything else on it.
 MOST_STRIPS = 12
+
+# What the formula of a loss may leave to the base class.
+RECONSTRUCTION_TERM = "Here, r = -E_q log p(x|z), summed over pixels, and KL = KL(q(z|x) || p(z))."
 
 # A variant's docstring by its name, "" for one without; None for one that is not known here.
 Describe = Callable[[str], str | None]
@@ -55,12 +59,13 @@ def add_pages(
         rows = [(sections[number], rows) for number, rows in own.items()]
         of_variant = [search for search in searches if search.variant == name]
         described = _described(describe(name), searched(name), of_variant)
-        output.page(page_file(name), _page(name, rows, files, output, described, of_variant))
+        output.page(page_file(name), _page(name, rows, sections, files, output, described, of_variant))
 
 
 def _page(
     name: str,
     own: Sequence[tuple[Section, list[Row]]],
+    sections: Sequence[Section],
     files: SideFiles,
     output: Output,
     described: Sequence[str],
@@ -70,9 +75,12 @@ def _page(
     blocks += [block for search in searches for block in _tried(search)]
     blocks += [
         "## Ranks",
-        "Rank among the rows that have a result. Rows that do not differ significantly share a rank. ~ marks a rank by "
-        "the mean alone, where there are fewer than three seeds.",
-        *_tables_of_places(own),
+        "Rank among the rows that have a result, by the metric that the guide uses for the data set. Variants are "
+        "ordered by their mean. A variant shares the rank of the best one of the group before it unless the two "
+        "differ significantly; then it begins a new group. A variant with a large standard deviation can therefore be "
+        "tied with the best one and still have a lower rank. ~ marks a rank by the mean alone, where there are fewer "
+        "than three seeds.",
+        *_tables_of_places(own, sections),
     ]
     for section, rows in own:
         blocks.append(f"## {escape(section.title)}")
@@ -92,7 +100,7 @@ def _page(
             if drawn is not None:
                 suffix = (f"-{section.condition}" if section.given else "") + (f"-{number}" if number else "")
                 picture = output.picture(f"{section.dataset}-{section.profile}-{name}{suffix}", drawn)
-                blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section)}*"]
+                blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section, files)}*"]
             blocks.append(f"Command: {board.command(section, row)}")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -104,6 +112,10 @@ def _described(
     if not documentation:
         return ["This variant is not registered here." if documentation is None else "This variant has no docstring."]
     text, defaults = split_defaults(documentation)
+    formulas = "\n".join(line for line in text.splitlines() if line.startswith("    "))
+    if re.search(r"= r\b", formulas) and not re.search(r"\br += ", formulas):
+        what, references, rest = text.partition("\nReferences:")
+        text = f"{what.rstrip()}\n\n{RECONSTRUCTION_TERM}\n{references}{rest}"
     return [as_markdown(text), *defaults_section(defaults, searched, searches)]
 
 
@@ -130,16 +142,18 @@ def _tried(search: Search) -> list[str]:
     ]
 
 
-def _caption(row: Row, section: Section) -> str:
-    originals = shows_originals(section)
-    shown = " Reconstructions: below the test images." if originals else ""
+def _caption(row: Row, section: Section, files: SideFiles) -> str:
+    """What the panels show, as far as they are there."""
+    originals, given = shows_originals(section), f" given {escape(section.given)}" if section.given else ""
     ends = "the codes of two test images" if originals else "two draws from the prior"
-    return (
-        f"{escape(row.label)}, seed {row.first.seed}, not selected. Samples: mean images of draws from the prior"
-        f"{f' given {escape(section.given)}' if section.given else ''}.{shown} For continuous latent spaces, "
-        "traversals: the eight dimensions that vary most, one per line, from -3 to 3 standard deviations; and "
-        f"interpolations: linear between {ends}."
-    )
+    panels = {
+        "samples": f"Samples: mean images of draws from the prior{given}.",
+        "reconstructions": "Reconstructions: below the test images.",
+        "traversals": "Traversals: the eight dimensions that vary most, a line each, from -3 to 3 standard deviations.",
+        "interpolations": f"Interpolations: linear between {ends}.",
+    }
+    shown = [text for name, text in panels.items() if files.picture(row.first.run_id, PICTURES[name]) is not None]
+    return " ".join([f"{escape(row.label)}, seed {row.first.seed}, not selected.", *shown])
 
 
 def _number(row: Row, metric: str) -> str:
@@ -147,12 +161,12 @@ def _number(row: Row, metric: str) -> str:
     return "–" if values is None else board.spread(values, CATALOGUE[metric].decimals)
 
 
-def _tables_of_places(own: Sequence[tuple[Section, list[Row]]]) -> list[str]:
+def _tables_of_places(own: Sequence[tuple[Section, list[Row]]], sections: Sequence[Section]) -> list[str]:
     """A table of the questions in no group, and one of each group; without questions that have no place in them."""
     tables = []
     for group in groups():
         questions = board.questions(group)
-        lines = [line for section, rows in own for line in _places(section, rows, questions)]
+        lines = [line for section, rows in own for line in _places(section, rows, questions, sections)]
         places = {name: column for name, *column in zip(["board", *questions], *lines, strict=True)}
         kept = {name: column for name, column in places.items() if any(place != "–" for place in column)}
         if len(kept) > 1:
@@ -161,32 +175,21 @@ def _tables_of_places(own: Sequence[tuple[Section, list[Row]]]) -> list[str]:
     return tables
 
 
-def _places(section: Section, rows: Sequence[Row], questions: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
-    link = f"[{escape(section.title)}](../{board.page_file(section.dataset)})"
-    lines = []
-    for row in rows:
-        label = link if row.label == row.variant else f"{link}: {escape(row.label)}"
-        lines.append([label, *(_place(section, row, metrics) for metrics in questions.values())])
-    return lines
-
-
-def _place(section: Section, row: Row, metrics: tuple[str, ...]) -> str:
-    for metric in metrics:
-        if row.mean(metric) is None:
-            continue
-        places = _by_mean(section, metric)
-        ranks = board.ranks_of(section, metric)
-        if row.label in ranks:
-            return f"{ranks[row.label]} of {len(places)}"
-        return f"~{places[row]} of {len(places)}"
-    return "–"
-
-
-@once
-def _by_mean(section: Section, metric: str) -> dict[Row, int]:
-    """The place by the mean alone of every row that has the metric."""
-    having = (row for row in board.sorted_rows(section, metric) if row.mean(metric) is not None)
-    return {row: place for place, row in enumerate(having, 1)}
+def _places(
+    section: Section, rows: Sequence[Row], questions: Iterable[str], sections: Sequence[Section]
+) -> list[list[str]]:
+    where = f"{board.page_file(section.dataset)}#{anchor(board.heading(sections, section))}"
+    link = f"[{escape(section.title)}](../{where})"
+    return [
+        [
+            link if row.label == row.variant else f"{link}: {escape(row.label)}",
+            *(
+                guide.place(section, row, question) if row in guide.answering(section, question) else "–"
+                for question in questions
+            ),
+        ]
+        for row in rows
+    ]
 
 
 # What begins a table, a list, a heading or a quotation of Markdown, which joining its lines would break.

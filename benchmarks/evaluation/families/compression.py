@@ -24,7 +24,7 @@ def compute(context: Context, result: Evaluation) -> None:
     variant, x, probe = context.variant, context.data.x[:IMAGES], context.data.probe[:FITTED]
     names = [name for k in SIZES for name in (f"compression_mse_{k}", f"compression_of_pca_{k}")]
     if not context.missing("discrete_latent"):
-        result.not_applicable |= dict.fromkeys(names, "a discrete variable stands beside the continuous ones")
+        result.not_applicable |= dict.fromkeys(names, "the latent vector also has a discrete variable")
         return
     codes, of_probe = (
         batched(lambda part, condition: variant.code(variant.posterior(part)), images, None) for images in (x, probe)

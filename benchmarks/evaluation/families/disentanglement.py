@@ -88,10 +88,10 @@ register(
         order=58,
         group=FACTORS,
         compute=compute,
-        sentence="Scores of posterior means (and discrete latent variables, one dimension each) given the known "
-        "factors of variation, of the dimensions that vary over images. Each score is the mean of five restarts, which "
-        "split the test images at random into a half for fitting and a half for scoring. Variants do not see the "
-        "factors in training. Scores can only be compared with published ones for the same data set and "
+        sentence="The scores compare posterior means (and discrete latent variables, one dimension each) with the "
+        "known factors. Dimensions that do not vary over images are left out. Each score is the mean of five "
+        "restarts, which split the test images at random into a half for fitting and a half for scoring. Variants do "
+        "not see the factors in training. Scores can only be compared with published ones for the same data set and "
         "implementation.",
         headline=("mig",),
         metrics=METRICS,

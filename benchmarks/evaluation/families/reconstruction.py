@@ -46,18 +46,20 @@ register(
         title="Reconstruction",
         order=40,
         compute=compute,
-        sentence="Reconstructions of test images, decoded from the mean of the posterior (the mode if it is discrete). "
-        "If part of an image is given to the model, MSE and PSNR are those of the other pixels; all other metrics "
-        "compare whole images.",
+        sentence="Reconstructions of test images, decoded from the mean of the posterior (the mode if it is discrete).",
         headline=("mse",),
         metrics={
             "mse": Metric(
                 "MSE", "per pixel", "lower",
-                "squared error per pixel channel of the mean image decoded from the posterior mean", 4,
+                "squared error per pixel channel of the mean image decoded from the posterior mean; for models that "
+                "are "
+                "given some of the pixels, over the other ones", 4,
                 also_in={"likelihood": 4}, summary=True,
             ),
             "psnr": Metric(
-                "PSNR", "dB", "higher", "peak signal-to-noise ratio of the reconstruction, averaged over images",
+                "PSNR", "dB", "higher",
+                "peak signal-to-noise ratio of the reconstruction, averaged over images; for models that are given "
+                "some of the pixels, over the other ones",
             ),
             "ssim": Metric(
                 "SSIM", "-1 to 1", "higher",

@@ -31,7 +31,7 @@ register(
         order=50,
         compute=compute,
         sentence="How much posterior means tell about the image and its class. Variants see no labels in training, "
-        "except those that are conditioned on the class.",
+        "except those that are conditioned on the class, and `dfc_vae`, whose loss compares features of a classifier.",
         headline=("linear_probe_accuracy",),
         metrics={
             "knn_accuracy": Metric(

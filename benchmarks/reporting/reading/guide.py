@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 
 from benchmarks.records.catalogue import CATALOGUE
@@ -14,22 +13,26 @@ from benchmarks.reporting.rows import Row, Section, once
 FILE = "guide.md"
 # Rows that are named for each question and board.
 NAMED = 3
-SPEED = "training speed"
+# The AUROC of a score that knows nothing.
+CHANCE = 0.5
+SPEED, RATE = "training speed", "train_images_per_second"
 
 
 def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> str:
     """A part for each question: the best rows of each data set, of models without a condition."""
     shown = [section for section in leading(sections) if not section.given]
+    headings = {section: board.heading(sections, section) for section in shown}
     blocks = [
         GENERATED,
         "# Which variant for what",
         "[All boards](README.md)",
-        f"The {NAMED} best variants of every board for each criterion, by the mean (± standard deviation over seeds), "
-        "with their ranks by the other criteria. ~ marks a rank by the mean alone: with fewer than three seeds, "
-        "differences between variants may be due to chance.",
+        f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
+        "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
+        "largest budget (if there is one, the largest with three seeds). ~ marks a rank by the mean alone: with fewer "
+        "than three seeds, differences between variants may be due to chance.",
     ]
     for question in [*board.all_questions(), SPEED]:
-        parts = [part for section in shown if (part := _answers(section, question, describe))]
+        parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]
         if parts:
             blocks += [
                 f"## {escape(question[:1].upper() + question[1:])}",
@@ -51,25 +54,28 @@ def leading(sections: Sequence[Section]) -> list[Section]:
     return list(found.values())
 
 
-def _answers(section: Section, question: str, describe: Callable[[str], str | None]) -> list[str]:
+def _answers(section: Section, heading: str, question: str, describe: Callable[[str], str | None]) -> list[str]:
     rows = answering(section, question)[:NAMED]
     if not rows:
         return []
-    link = f"[{escape(section.title)}]({board.page_file(section.dataset)}{_heading(section, question)})"
+    link = f"[{escape(section.title)}]({board.page_file(section.dataset)}#{anchor(heading)})"
     lines = [[board.row_link(row), _number(section, row, question), _difference(section, row, question, describe)]
              for row in rows]  # fmt: skip
     return [
         f"### {link}",
         table(["variant", _unit(section, question), "description and ranks by other criteria"], lines, "left"),
+        *_below_chance(section, question, rows),
     ]
 
 
-def _heading(section: Section, question: str) -> str:
-    """The place on a board with the rows that answer a question, where the board has one section of a profile."""
+def _below_chance(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
     metric = answering_metric(section, question)
-    if question == SPEED:
-        return f"#{anchor('Cost')}"
-    return "#leaderboard" if metric == board.sort_metric(section) else f"#{anchor(question)}"
+    if metric is None or CATALOGUE[metric].unit != "AUROC" or any((row.mean(metric) or 0.0) >= CHANCE for row in rows):
+        return []
+    return [
+        f"All values are below {CHANCE}, the chance level: this score does not detect these outliers. See the other "
+        "scores on the board."
+    ]
 
 
 @once
@@ -82,16 +88,12 @@ def answering_metric(section: Section, question: str) -> str | None:
 def answering(section: Section, question: str) -> list[Row]:
     """The rows that have an answer to a question, best first."""
     if question == SPEED:
-        rates = {row: _rate(row) for row in section.rows if row.timing("train_images_per_second")}
+        rates = {row: rate for row in section.rows if (rate := row.timing(RATE))}
         return sorted(rates, key=lambda row: (-rates[row], row.label))
     metric = answering_metric(section, question)
     if metric is None:
         return []
     return [row for row in board.sorted_rows(section, metric) if row.mean(metric) is not None]
-
-
-def _rate(row: Row) -> float:
-    return statistics.fmean(row.timing("train_images_per_second") or [0.0])
 
 
 def _unit(section: Section, question: str) -> str:
@@ -104,7 +106,7 @@ def _unit(section: Section, question: str) -> str:
 def _number(section: Section, row: Row, question: str) -> str:
     metric = answering_metric(section, question)
     if metric is None:
-        return f"{_rate(row):,.0f}"
+        return f"{row.timing(RATE):,.0f}"
     return board.spread(row.values(metric) or [], CATALOGUE[metric].decimals)
 
 
@@ -145,7 +147,8 @@ def winners(section: Section) -> list[list[str]]:
             continue
         rows = answering(section, question)
         having = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
-        if not having:
+        # One variant by itself wins nothing.
+        if not having or len(rows) < 2:
             continue
         best = having[0]
         tied = [row for row in having if row.label in board.best_labels(section, metric) and row is not best]
@@ -158,7 +161,7 @@ def winners(section: Section) -> list[list[str]]:
         ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
             escape(question), board.row_link(best), number, ", ".join(board.row_link(row) for row in tied) or "–",
-            "–" if not seconds else f"{statistics.fmean(seconds):,.0f} s",
+            "–" if seconds is None else f"{seconds:,.0f} s",
             ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
             elsewhere(section, best, question),
         ])  # fmt: skip

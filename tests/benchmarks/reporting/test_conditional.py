@@ -29,6 +29,10 @@ def results(tmp_path):
             conditional("cvae", seed, "quadrants-2", log_likelihood=-20.0, log_likelihood_by_prior=-21.5)
             for seed in (0, 1, 2)
         ),
+        *(
+            conditional("another", seed, "quadrants-2", log_likelihood=-30.0, log_likelihood_by_prior=-31.5)
+            for seed in (0, 1, 2)
+        ),
     )
     return folder
 
@@ -64,8 +68,10 @@ def test_the_index_has_winners_among_conditional_models_apart(results, tmp_path)
     page = (tmp_path / "README.md").read_text()
     winners, among_conditional = page.partition("## Winners among conditional models")[::2]
     assert "cvae" not in winners.partition("## Winners")[2]
-    assert "given the class" in among_conditional
-    assert "-20.00" in among_conditional
+    assert "[cvae](variants/cvae.md) | log p(x\\|condition): -20.00 " in " ".join(among_conditional.split())
+    # A variant by itself wins nothing.
+    assert "given the left half" in among_conditional
+    assert "given the class" not in among_conditional
 
 
 def test_a_number_of_a_conditional_model_is_not_compared_with_an_unconditional_ones(tmp_path):

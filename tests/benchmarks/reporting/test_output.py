@@ -116,7 +116,7 @@ def test_a_data_set_named_as_a_page_of_ours_gets_a_page_of_its_own(tmp_path, nam
     assert (reports / "speed.md").read_text() == "# Speed"
     (page,) = reports.glob(f"{name}-*.md")
     assert f"({page.name}#profile-quick)" in (reports / "README.md").read_text()
-    assert f"(../{page.name})" in (reports / "variants" / "vae.md").read_text()
+    assert f"(../{page.name}#profile-quick)" in (reports / "variants" / "vae.md").read_text()
 
 
 def test_no_two_names_share_a_page_or_a_picture_and_long_ones_keep_their_ending(tmp_path):
