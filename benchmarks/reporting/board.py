@@ -240,8 +240,10 @@ def metric_table(
     footnotes += [*explain(section.rows, metrics), *below]
     below = ["  \n".join(footnotes)] if footnotes else []
     flat = [[row_link(row), escape(row.family), *cells[row]] for row in rows]
+    hidden = ", ".join(text for i, text in enumerate(headings) if i not in narrow)
+    elsewhere = [f"Only in the HTML page (`make report HTML=1`): {hidden}."] if hidden else []
     return Table(
-        "\n\n".join([table(header, lines), *below]),
+        "\n\n".join([table(header, lines), *elsewhere, *below]),
         "\n\n".join([table(["variant", "family", *headings], flat, left=2), *below]),
     )
 

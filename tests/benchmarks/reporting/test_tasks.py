@@ -217,3 +217,14 @@ def test_publishing_takes_the_pictures_of_tasks_along(results, tmp_path):
     publish(tmp_path / "published", results)
     found = {path.name for path in (tmp_path / "published").glob("reference/mnist-vae-quick-s0-*/*")}
     assert {"denoised.png", "compression.csv"} <= found
+
+
+def test_columns_that_only_the_browser_has_are_named_below_the_table(results, tmp_path):
+    write_reports(results, tmp_path / "reports", html=True)
+    board = (tmp_path / "reports" / "mnist.md").read_text().partition("### Leaderboard")[2].partition("###")[0]
+    (named,) = (line for line in board.splitlines() if line.startswith("Only in the HTML page"))
+    (headings,) = (line for line in board.splitlines() if line.startswith("| variant"))
+    for column in ("parameters", "images/s"):
+        assert column in named
+        assert column not in headings
+        assert f">{column}" in (tmp_path / "reports" / "mnist.html").read_text()
