@@ -288,9 +288,9 @@ def _of_factors(section: Section, by: str, file: str, files: SideFiles, output: 
     metrics = board.measured(section, list(next(f for f in families() if f.name == "disentanglement").metrics))
     spread = spread_table(section, metrics)
     lines = (
-        "Lines decoded from the code of a test image with one dimension changed, from -3 to 3 standard deviations: for "
-        "each factor, the dimension with the most mutual information. The title gives the factor and this information "
-        "as a share of its entropy (in 20 bins); the largest comes first. The best row of each family of variants by "
+        "Lines decoded from the code of a test image with one dimension changed, from -3 to 3 standard deviations. "
+        "They show the dimensions with the most mutual information with a factor, each labelled with this factor and "
+        "the information as a share of its entropy (in 20 bins). The best row of each family of variants by "
         f"{escape(section.label(by))}, its lowest seed."
     )
     against = (
