@@ -106,4 +106,4 @@ class GumbelVAE(Variant):
         return self.posterior(x).logits.argmax(-1)
 
     def unavailable(self) -> dict[str, str]:
-        return {"continuous_latent": "the latent variables are discrete"}
+        return {"continuous_latent": "discrete latent variables: see code perplexity"}

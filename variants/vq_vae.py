@@ -207,4 +207,4 @@ class VQVAE(Variant):
         return self.posterior(x).mode
 
     def unavailable(self) -> dict[str, str]:
-        return {"continuous_latent": "the latent variables are discrete"}
+        return {"continuous_latent": "discrete latent variables: see code perplexity"}

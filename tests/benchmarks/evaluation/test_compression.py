@@ -156,9 +156,9 @@ def test_discrete_codes_and_codes_that_are_not_finite_have_a_reason():
     x = images(30).clamp(0, 1).round()
     config = EvaluationConfig(importance_samples=2, generated_images=4)
     for name, reason in (
-        ("vq_vae", "the latent variables are discrete"),
-        ("gumbel_vae", "the latent variables are discrete"),
-        ("joint_vae", "a discrete variable stands beside the continuous ones"),
+        ("vq_vae", "discrete latent variables: see code perplexity"),
+        ("gumbel_vae", "discrete latent variables: see code perplexity"),
+        ("joint_vae", "the latent vector also has a discrete variable"),
     ):
         variant = variants.build(name, (1, SIDE, SIDE), MLP(latent_size=4, hidden=[8]))
         found = evaluate(variant, EvaluationData(x, None, x, None, {}), config, seed=0)
