@@ -57,8 +57,9 @@ def page_file(dataset: str) -> str:
 
 
 def heading(sections: Sequence[Section], section: Section) -> str:
-    """The heading of a section on its page, where ``sections`` has those of that page in their order: "Profile quick",
-    with a number where there are several of that profile; for conditional models what they are given before it."""
+    """The heading of a section on its page: "Profile quick", with a number where the page has several of that profile;
+    for conditional models what they are given before it. ``sections`` has those of the page in their order, and may
+    have others."""
     alike = [
         other
         for other in sections

@@ -69,13 +69,9 @@ def sheet(rows: Sequence[Row], files: SideFiles, name: str, height: float) -> by
     return png(_grid(titled, min(COLUMNS, len(found)), height), 120)
 
 
-def strip(run_id: str, files: SideFiles, names: Mapping[str, str]) -> bytes | None:
-    """Pictures of one run side by side, each under its title. ``names``: title -> file."""
-    pictures = [(title, files.picture(run_id, name)) for title, name in names.items()]
-    found = [(title, pixels) for title, pixels in pictures if pixels is not None]
-    if not found:
-        return None
-    return png(_grid(found, len(found), 2.9), 110)
+def strip(pictures: Mapping[str, np.ndarray]) -> bytes:
+    """Pictures side by side, each under its title."""
+    return png(_grid(list(pictures.items()), len(pictures), 2.9), 110)
 
 
 def _grid(pictures: Sequence[tuple[str, np.ndarray]], columns: int, height: float) -> Figure:

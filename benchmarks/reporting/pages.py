@@ -174,7 +174,7 @@ def _contents(parts: Sequence[Section]) -> str:
     """Links to the sections of a page."""
     lines = []
     for section in parts:
-        heading, seeds = board.heading(parts, section), max((len(row.records) for row in section.rows), default=0)
+        heading, seeds = board.heading(parts, section), _most_seeds([section])
         lines.append(f"- [{escape(heading)}](#{anchor(heading)}): rows: {len(section.rows)}, seeds: {seeds}")
     return "\n".join(lines)
 

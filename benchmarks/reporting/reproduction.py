@@ -34,6 +34,7 @@ from benchmarks.reporting.verdicts import (
     judge,
     margin_words,
     share,
+    verdict_of,
 )
 from benchmarks.reproduction.targets import Plan, Quantity, Run
 
@@ -103,16 +104,6 @@ def _count(verdicts: Sequence[str]) -> str:
     others = [f"{counts[verdict]} {verdict}" for verdict in ORDER if verdict != REPRODUCED and counts[verdict]]
     line = f"**{counts[REPRODUCED]} of {len(verdicts)} quantities reproduced with the full recipe**"
     return f"{line}; {', '.join(others)}." if others else f"{line}."
-
-
-def _verdicts(outcomes: Sequence[Outcome]) -> str:
-    """ "reproduced"; "2 of 5 quantities reproduced, 3 not run" where they differ."""
-    counts = Counter(outcome.verdict for outcome in outcomes)
-    if len(counts) == 1:
-        return next(iter(counts))
-    first, *others = (f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
-    number, _, verdict = first.partition(" ")
-    return ", ".join([f"{number} of {len(outcomes)} quantities {verdict}", *others])
 
 
 def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
@@ -216,7 +207,7 @@ def _details(
     target = plan.target
     blocks = [
         f"## {escape(target.id)}",
-        f"{escape(target.title)}: **{_verdicts(outcomes)}**. {escape(target.paper)}, "
+        f"{escape(target.title)}: **{verdict_of(outcomes)}**. {escape(target.paper)}, "
         f"[{escape(target.table)}]({target.link}). Source of the number: {escape(target.seen, 600)}",
         f"Recipe: {escape(target.recipe, 2000)}",
         _intervals(outcomes),

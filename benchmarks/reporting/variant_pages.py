@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from benchmarks.records.catalogue import CATALOGUE, groups
 from benchmarks.records.searches import Search
@@ -95,12 +97,13 @@ def _page(
             blocks.append(f"Pictures of the first {MOST_STRIPS} of {len(rows):,} rows.")
         for number, row in enumerate(rows):
             run_id, drawn = row.first.run_id, None
-            if number < MOST_STRIPS:
-                drawn = output.drawn(f"pictures of {run_id}", figures.strip, run_id, files, PICTURES)
+            panels = _panels(run_id, files) if number < MOST_STRIPS else {}
+            if panels:
+                drawn = output.drawn(f"pictures of {run_id}", figures.strip, panels)
             if drawn is not None:
                 suffix = (f"-{section.condition}" if section.given else "") + (f"-{number}" if number else "")
                 picture = output.picture(f"{section.dataset}-{section.profile}-{name}{suffix}", drawn)
-                blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section, files)}*"]
+                blocks += [f"![{escape(row.label)}](../figures/{picture})", f"*{_caption(row, section, panels)}*"]
             blocks.append(f"Command: {board.command(section, row)}")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -142,17 +145,23 @@ def _tried(search: Search) -> list[str]:
     ]
 
 
-def _caption(row: Row, section: Section, files: SideFiles) -> str:
-    """What the panels show, as far as they are there."""
+def _panels(run_id: str, files: SideFiles) -> dict[str, np.ndarray]:
+    """The pictures of a run that there are, by title."""
+    found = {title: files.picture(run_id, name) for title, name in PICTURES.items()}
+    return {title: pixels for title, pixels in found.items() if pixels is not None}
+
+
+def _caption(row: Row, section: Section, panels: Collection[str]) -> str:
+    """What the ``panels`` show."""
     originals, given = shows_originals(section), f" given {escape(section.given)}" if section.given else ""
     ends = "the codes of two test images" if originals else "two draws from the prior"
-    panels = {
+    words = {
         "samples": f"Samples: mean images of draws from the prior{given}.",
         "reconstructions": "Reconstructions: below the test images.",
         "traversals": "Traversals: the eight dimensions that vary most, a line each, from -3 to 3 standard deviations.",
         "interpolations": f"Interpolations: linear between {ends}.",
     }
-    shown = [text for name, text in panels.items() if files.picture(row.first.run_id, PICTURES[name]) is not None]
+    shown = [text for title, text in words.items() if title in panels]
     return " ".join([f"{escape(row.label)}, seed {row.first.seed}, not selected.", *shown])
 
 
@@ -183,10 +192,7 @@ def _places(
     return [
         [
             link if row.label == row.variant else f"{link}: {escape(row.label)}",
-            *(
-                guide.place(section, row, question) if row in guide.answering(section, question) else "–"
-                for question in questions
-            ),
+            *(guide.place(section, row, question) or "–" for question in questions),
         ]
         for row in rows
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,6 @@ REPRODUCED, CONSISTENT, MISSED = "reproduced", "consistent", "missed"
 TOO_SHORT, STALE, NOT_RUN = "too short to judge", "stale", "not run"
 # As a page lists quantities.
 ORDER = (REPRODUCED, CONSISTENT, MISSED, TOO_SHORT, STALE, NOT_RUN)
-# The verdict of a target is the first of its quantities' in this order.
-_WORST = (MISSED, STALE, NOT_RUN, TOO_SHORT, CONSISTENT, REPRODUCED)
 # A run of less than this share of the full recipe says too little of where that would end.
 LEAST_SHARE = 0.1
 
@@ -106,8 +105,13 @@ def judge(
 
 
 def verdict_of(outcomes: Sequence[Outcome]) -> str:
-    """The verdict of a whole target."""
-    return min((outcome.verdict for outcome in outcomes), key=_WORST.index)
+    """The verdict of a whole target: "reproduced"; "2 of 5 quantities reproduced, 3 not run" where they differ."""
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    first, *others = (verdict for verdict in ORDER if counts[verdict])
+    if not others:
+        return first
+    rest = (f"{counts[verdict]} {verdict}" for verdict in others)
+    return ", ".join([f"{counts[first]} of {len(outcomes)} quantities {first}", *rest])
 
 
 def share(plan: Plan, budget: str, quantity: Quantity) -> float:

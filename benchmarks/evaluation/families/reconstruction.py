@@ -52,8 +52,7 @@ register(
             "mse": Metric(
                 "MSE", "per pixel", "lower",
                 "squared error per pixel channel of the mean image decoded from the posterior mean; for models that "
-                "are "
-                "given some of the pixels, over the other ones", 4,
+                "are given some of the pixels, over the other ones", 4,
                 also_in={"likelihood": 4}, summary=True,
             ),
             "psnr": Metric(

@@ -62,9 +62,9 @@ class SideFiles:
             return None
 
     def _bytes(self, run_id: str, name: str) -> bytes | None:
-        path = run_folder(self.results, run_id) / name
         reason = None
         try:
+            path = run_folder(self.results, run_id) / name
             if path.is_symlink():
                 reason = "a link"
             elif not path.exists():

@@ -110,23 +110,29 @@ def _number(section: Section, row: Row, question: str) -> str:
     return board.spread(row.values(metric) or [], CATALOGUE[metric].decimals)
 
 
-def place(section: Section, row: Row, question: str) -> str:
-    """ "2 of 12": the rank among the rows that have an answer; "~2 of 12" by the mean alone, where seeds are too
-    few."""
-    rows = answering(section, question)
+@once
+def _order(section: Section, question: str) -> dict[Row, int]:
+    """The place by the mean alone of every row that has an answer."""
+    return {row: number for number, row in enumerate(answering(section, question), 1)}
+
+
+def place(section: Section, row: Row, question: str) -> str | None:
+    """ "2 of 12": the rank among the rows that have an answer; "~2 of 12" by the mean alone, where seeds are too few.
+    None where the row has no answer."""
+    order = _order(section, question)
+    if row not in order:
+        return None
     metric = answering_metric(section, question)
-    ranks = {} if metric is None else board.ranks_of(section, metric)
-    if row.label in ranks:
-        return f"{ranks[row.label]} of {len(rows)}"
-    return f"~{rows.index(row) + 1} of {len(rows)}"
+    rank = None if metric is None else board.ranks_of(section, metric).get(row.label)
+    return f"~{order[row]} of {len(order)}" if rank is None else f"{rank} of {len(order)}"
 
 
 def elsewhere(section: Section, row: Row, question: str) -> str:
     """The row's place for every other question that it has an answer to; tasks are in the guide."""
     found = [
-        f"{escape(other)} {place(section, row, other)}"
+        f"{escape(other)} {rank}"
         for other in [*board.questions(), SPEED]
-        if other != question and row in answering(section, other)
+        if other != question and (rank := place(section, row, other))
     ]
     return "; ".join(found) or "–"
 

@@ -192,7 +192,7 @@ def test_a_full_recipe_inside_the_interval_is_reproduced_and_one_outside_is_not(
     outside = records_of(full_vae_0=(-42, -50), full_vae_1=(-41, -51), full_iwae_0=(-38, -47), full_iwae_1=(-38, -48.2))
     nll, gap = judge(plan, outside, {}, {})
     assert nll.verdict == "missed"
-    assert verdict_of([nll, gap]) == "missed"
+    assert verdict_of([nll, gap]) == "1 of 2 quantities reproduced, 1 missed"
 
 
 def test_an_order_that_seeds_leave_open_is_not_reproduced(tmp_path):
@@ -221,7 +221,7 @@ def test_less_than_a_tenth_of_the_recipe_is_too_short_to_judge_wherever_it_ends(
         nll, gap = judge(plan, found, {}, {})
         assert (nll.verdict, nll.mean) == ("too short to judge", -likelihood)
         assert nll.reason == f"9% of the recipe; {where}, the interval expected for this budget"
-        assert verdict_of([nll, gap]) == "not run"
+        assert verdict_of([nll, gap]) == "1 of 2 quantities too short to judge, 1 not run"
     # The full recipe, however short, is judged.
     plan.runs["full"]["vae"] = [Run(run.run_id, run.seed, 1) for run in plan.runs["full"]["vae"]]
     full = records_of(full_vae_0=(-40, -50), full_vae_1=(-40, -50))
