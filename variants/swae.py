@@ -52,15 +52,19 @@ class SWAE(Autoencoder):
         4. lambda is constant; the notebooks raise it by a tenth in each of the last 19 of their 30 epochs.
 
     Defaults:
-        sw_weight = 784.0 (celeba 12288.0, digits 64.0): open in the paper; D, the number of pixel channels of MNIST
-            (CelebA, digits); set it for images of another size. The notebooks begin with 10 beside errors averaged over
+        sw_weight = 784.0 (celeba 12288.0, digits 64.0, shapes 1024.0): open in the paper; D, the number of pixel
+            channels of MNIST (CelebA, digits, shapes); set it for images of another size. The notebooks begin with 10 beside errors averaged over
             pixels, which is 10 D beside a sum, but these errors are several times the squared error. At 10 D
             reconstructions, codes and samples were all worse.
         projections = 50: the authors' code (all three notebooks).
     """
 
     Config = SWAEConfig
-    dataset_defaults = {"celeba": {"sw_weight": 12_288.0}, "digits": {"sw_weight": 64.0}}
+    dataset_defaults = {
+        "celeba": {"sw_weight": 12_288.0},
+        "digits": {"sw_weight": 64.0},
+        "shapes": {"sw_weight": 1_024.0},
+    }
     batch_statistics = ("sliced_wasserstein",)
     # At the default the tiny images of tests would hardly be learned.
     small = {"sw_weight": 10.0}
