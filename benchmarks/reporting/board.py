@@ -507,6 +507,10 @@ def setting(metric: str) -> str:
 def judge(section: Section) -> str:
     """Which networks judged and taught, in a sentence each."""
     sentences = []
+    if measured(section, ["fid_inception"]):
+        sentences.append(
+            "Distances in Inception features can be compared with published values, but not with those in other features."
+        )
     accuracies = sorted({r.details["judge_accuracy"] for r in section.records if _is_number(r, "judge_accuracy")})
     if accuracies:
         shown = ", ".join(f"{100 * accuracy:.2f}%" for accuracy in accuracies)

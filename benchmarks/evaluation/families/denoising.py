@@ -44,9 +44,9 @@ register(
         sentence=f"The first {IMAGES:,} test images are corrupted, encoded and decoded. The gain is the PSNR of the "
         "reconstruction minus the PSNR of the corrupted image, both against the clean image, averaged over images. A "
         "negative gain means that the corrupted image was closer to the clean one. The noise is the same for every "
-        "variant and seed. No variant was trained on these kinds of noise: `denoising_ae` is trained on another one by "
-        "default (pixels set to 0), so a low rank here does not mean that it fails on its own noise. Errors below "
-        "half a grey level count as half a grey level.",
+        "variant and seed. A variant is trained on noise only if its own options say so, and rarely on one of these: "
+        "with its default options, `denoising_ae` is trained on images with pixels set to 0, and a low rank here does "
+        "not mean that it fails on those. Errors below half a grey level count as half a grey level.",
         reference="The corrupted images have a PSNR in dB of",
         metrics={
             "denoising_gaussian_20": _gain(

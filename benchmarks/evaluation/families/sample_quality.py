@@ -60,7 +60,7 @@ register(
         explains_distances=True,
         sentence="From {generated_images} mean images of draws from the prior, rounded to 8 bits. *Classifier "
         "features* are those of a classifier of this data set, which describe these images better than ImageNet "
-        "features do. Distances in Inception features can be compared with published values, but not with the others.",
+        "features do.",
         metrics={
             "fid_features": Metric(
                 "FID, classifier features", "distance", "lower",

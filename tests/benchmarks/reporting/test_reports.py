@@ -332,6 +332,11 @@ def test_a_board_shows_no_address_and_no_python_error_of_a_download(tmp_path):
     page = (tmp_path / "reports" / "mnist.md").read_text()
     assert "since weights are unavailable." in page
     assert "Inception's weights could not be downloaded" in page
+    compared = "Distances in Inception features can be compared with published values"
+    assert compared in page
+    store(tmp_path / "without", one)
+    write_reports(tmp_path / "without", tmp_path / "reports")
+    assert compared not in (tmp_path / "reports" / "mnist.md").read_text()
     for detail in ("example.org", "urlopen", "Errno", "/home/me"):
         assert detail not in page
 
