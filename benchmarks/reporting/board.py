@@ -311,7 +311,13 @@ def best_labels(section: Section, metric: str) -> set[str]:
     best = (max if better == "higher" else min)(rows, key=lambda row: means[row.label])
     if sorted_rows(section, metric)[0].mean(metric) != best.mean(metric):
         return set()
-    return {row.label for row in rows if row is best or not differ(best.by_seed(metric), row.by_seed(metric))}
+    return {best.label, *(row.label for row in tied_with(best, rows, metric))}
+
+
+def tied_with(best: Row, rows: Sequence[Row], metric: str) -> list[Row]:
+    """The other ``rows`` that do not differ significantly from ``best`` over seeds. All have at least
+    ``FEWEST_SEEDS`` seeds."""
+    return [row for row in rows if row is not best and not differ(best.by_seed(metric), row.by_seed(metric))]
 
 
 def cost(section: Section) -> Table:
@@ -509,7 +515,8 @@ def judge(section: Section) -> str:
     sentences = []
     if measured(section, ["fid_inception"]):
         sentences.append(
-            "Distances in Inception features can be compared with published values, but not with those in other features."
+            "Distances in Inception features can be compared with published values, but not with those in other "
+            "features."
         )
     accuracies = sorted({r.details["judge_accuracy"] for r in section.records if _is_number(r, "judge_accuracy")})
     if accuracies:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.significance import FEWEST_SEEDS
 from benchmarks.reporting import board
+from benchmarks.reporting.ceilings import is_bound
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
 from benchmarks.reporting.rows import Row, Section, once
 
@@ -157,7 +158,9 @@ def winners(section: Section) -> list[list[str]]:
         if not having or len(rows) < 2:
             continue
         best = having[0]
-        tied = [row for row in having if row.label in board.best_labels(section, metric) and row is not best]
+        # A number that is only a bound may stand for a better or a worse one.
+        bounded = any(is_bound(row, metric) for row in rows)
+        tied = [] if bounded else board.tied_with(best, having, metric)
         number = f"{escape(section.label(metric))}: {_number(section, best, question)} {escape(CATALOGUE[metric].unit)}"
         number += f", {len(best.by_seed(metric))} seeds"
         seconds = best.timing("train_seconds")
