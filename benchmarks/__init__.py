@@ -1,4 +1,4 @@
-"""The benchmark suite. Its library calls are names of this package:
+"""The benchmark suite. The functions and classes of its library can be imported from this package:
 
 >>> from benchmarks import evaluate, fit, load_run
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         save,
     )
 
-# Those of benchmarks.library, which a test holds this list to.
+# The same names as in benchmarks.library; a test compares the two lists.
 __all__ = [
     "Disentanglement",
     "Evaluation",
@@ -78,7 +78,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because it imports torch, and reports do without.
+    # Imported on first use, because it imports torch, which reports do not need.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(".library", __name__), name)

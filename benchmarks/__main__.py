@@ -1,6 +1,6 @@
 """The command line: ``vae-bench COMMAND`` or ``python -m benchmarks COMMAND``, which the make targets call.
 
-Heavy imports are made inside the commands that need them, so that ``--help`` answers at once.
+Heavy imports are inside the commands that need them, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what a system sends before it shuts down, or a scheduler before it takes a machine away."""
+    """SIGTERM was received. A system sends it before it shuts down, and a scheduler before it stops a job."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 where cells failed, now or earlier, 2 for input that was refused, 130
-    when interrupted, 143 when terminated."""
+    """Run one command and return its exit status: 0 on success, 1 if cells failed, now or earlier, 2 for invalid input,
+    130 if interrupted, 143 if terminated."""
     _show_log()
-    # One that a notebook named, or that does not exist, would fail the first import of matplotlib.
+    # A backend set in the environment, for example by a notebook, may not exist here; matplotlib could then not be
+    # imported.
     os.environ["MPLBACKEND"] = "agg"
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in previous.items():
@@ -59,22 +60,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def console() -> NoReturn:
-    """The command ``vae-bench``: :func:`main` in a process of its own."""
+    """Entry point of the command ``vae-bench``: runs :func:`main` and exits."""
     try:
         status = main()
         sys.stdout.flush()
-    except BrokenPipeError:  # who read the output has left, as `head` does
+    except BrokenPipeError:  # the reader of the output has exited, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
-    # Nothing is left to interrupt but Python's own end, which would print a traceback.
+    # The work is done. An interrupt during Python's shutdown would only print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
 
 
 def _show_log() -> None:
-    """Log to the terminal: what this project says of its progress, and only warnings of the libraries that it uses."""
+    """Log to the terminal: info messages of this project, and only warnings of other libraries."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    # A name of any bytes, or a ± where the terminal knows ASCII alone, must not end a command.
+    # Characters that the terminal cannot encode, in file names or ±, must not end a command.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     for package in ("benchmarks", "variants"):
@@ -82,14 +83,14 @@ def _show_log() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Stop once. What follows is the clean-up, which takes seconds and which more signals must not cut short."""
+    """Raise an interrupt, and ignore further signals: the clean-up takes seconds and must not be interrupted."""
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, signal.SIG_IGN)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _parser() -> tuple[Parser, dict[str, Parser]]:
-    """The parser, and those of its commands by name."""
+    """The parser, and the parsers of its commands by name."""
     called = "vae-bench" if Path(sys.argv[0]).stem == "vae-bench" else "python -m benchmarks"
     parser = Parser(prog=called, description="Train, evaluate and compare variational autoencoders.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -277,14 +278,14 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _check_reports(options: argparse.Namespace) -> None:
-    """Refuse a folder of reports that cannot be written before anything is trained."""
+    """Raise :class:`UserError` before training if the reports folder is not writable."""
     from benchmarks.reporting import check_folder
 
     check_folder(options.reports)
 
 
 def _summarise(summary: Summary) -> int:
-    """Print what a sweep did; the exit code."""
+    """Print the result of a sweep, and return the exit code."""
     from benchmarks.sweep.runner import outcome
 
     elsewhere = f", {len(summary.elsewhere)} run by another process" if summary.elsewhere else ""
@@ -303,7 +304,8 @@ def _summarise(summary: Summary) -> int:
 
 
 def _check_results(folder: Path, flag: str = "results") -> None:
-    """Refuse a folder that is not there: read as one without records, a mistyped name would empty the reports."""
+    """Raise :class:`UserError` for a results folder that does not exist. A mistyped name would otherwise be read as a
+    folder without records, and empty the reports."""
     if not folder.is_dir():
         raise UserError(f"--{flag} must be an existing results folder, got {str(folder)!r}")
 
@@ -325,7 +327,7 @@ def _report(options: argparse.Namespace) -> int:
     from benchmarks.tuning.search import searched
     from variants.registry import documentation
 
-    # Only the report command has these; a sweep's own report is plain.
+    # Only the report command has these options; other commands write the reports without them.
     baseline, html = getattr(options, "baseline", None), getattr(options, "html", False)
     _check_results(options.results)
     if baseline is not None:
@@ -427,7 +429,7 @@ def _speed(options: argparse.Namespace) -> int:
 
 
 def _check_peers(python: Path) -> None:
-    """Before anything is measured, which takes minutes."""
+    """Raise :class:`UserError` before the measurements, which take minutes, if ``python`` has no torch or pythae."""
     check = (
         "import sys; from importlib.util import find_spec; sys.exit(not (find_spec('pythae') and find_spec('torch')))"
     )
@@ -478,7 +480,7 @@ def _list(options: argparse.Namespace) -> int:
     lines = []
     for heading, names in groups.items():
         lines += [f"{heading}:", *(f"  {name:<{width}}{text}".rstrip() for name, text in names.items())]
-    # At once, so that a reader that stops early, such as `head`, does not break the pipe.
+    # Printed with one call, so that a reader that exits early, such as `head`, does not cause a broken pipe.
     print("\n".join([*lines, f"networks: {', '.join(choices('network'))}"]))
     return 0
 

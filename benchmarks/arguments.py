@@ -1,4 +1,4 @@
-"""What the command line accepts: types of its flags, and overrides in one string.
+"""Parsing of the command line: types of its flags, and overrides.
 
 Imports nothing heavy, because every command parses its arguments first.
 """
@@ -17,36 +17,36 @@ from typing import Any, NoReturn
 
 from benchmarks.errors import UserError
 
-# A sweep has at most this many seeds; a longer range is a typing error.
+# Maximum number of seeds in a range; a longer range is probably a typing error.
 MOST_SEEDS = 1000
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, raised as :class:`UserError`, and name the nearest flag."""
+    """An argument parser that raises its errors as one-line :class:`UserError`, and stores its flags for hints."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.flags: list[str] = []
         super().__init__(*arguments, **options)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
-        """As in ``argparse``; the flags' names are kept for the nearest match."""
+        """Like the method of ``argparse``, and stores the names of the flags to find the nearest match."""
         self.flags += [name for name in names if name.startswith("--")]
         return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Called by ``argparse`` for every argument that it refuses."""
+        """Raise :class:`UserError`. ``argparse`` calls this for every invalid argument."""
         raise UserError(re.sub("^argument (--[a-z]+):", r"\1", message))
 
 
 def parse(parser: Parser, commands: dict[str, Parser], arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of ``arguments``. ``commands`` are the subparsers by name. Raises :class:`UserError`."""
+    """Parse ``arguments``. ``commands`` are the subparsers by name. Raises :class:`UserError`."""
     name = arguments[0] if arguments else ""
     if name and not name.startswith("-") and name not in commands:
         raise UserError(f"unknown command {name!r}{nearest(name, commands)} (allowed: {', '.join(commands)})")
     options, rest = parser.parse_known_args(arguments)
     takes_overrides = hasattr(options, "overrides")
-    # argparse leaves over what it does not know, and positional arguments that follow a later flag.
+    # `rest` contains unknown flags, and positional arguments that follow a later flag.
     for argument in rest:
         if argument.startswith("-"):
             flags = commands[name].flags if name in commands else parser.flags
@@ -60,13 +60,13 @@ def parse(parser: Parser, commands: dict[str, Parser], arguments: Sequence[str])
 
 
 def nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """ "; did you mean ...?" with the nearest of ``known``; empty where none is near."""
+    """The hint "; did you mean ...?" with the nearest of ``known``, or "" if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def path(text: str) -> Path:
-    """A file or a folder, ``~`` standing for a home folder."""
+    """A path of a file or folder. ``~`` is expanded to the home folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"must be a path, got {text!r}")
     if "\0" in text:
@@ -93,7 +93,7 @@ def seconds(text: str) -> float:
 
 
 def seeds(text: str) -> list[int]:
-    """Seeds from "0,1,2", "0-4" or both, each once."""
+    """Seeds from "0,1,2", "0-4" or a combination, without duplicates."""
     found: dict[int, None] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         ends = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part)
@@ -115,9 +115,9 @@ def _no_seeds(text: str) -> argparse.ArgumentTypeError:
 
 
 def overrides(text: str) -> list[str]:
-    """Hydra overrides from one string, separated by spaces. A space inside quotes or brackets, or after a backslash,
-    belongs to its override, as does one around "=": ``network.hidden=[64, 32] training.epochs = 3`` are two. Quotes
-    around a whole override are dropped, as a shell drops them."""
+    """Hydra overrides from one string, separated by spaces. Spaces inside quotes or brackets, after a backslash and
+    around "=" do not separate: ``network.hidden=[64, 32] training.epochs = 3`` are two overrides. Quotes around a whole
+    override are removed, as in a shell."""
     try:
         return _with_values(_separated(text))
     except UserError as error:
@@ -125,20 +125,20 @@ def overrides(text: str) -> list[str]:
 
 
 def joined(words: Sequence[str]) -> list[str]:
-    """Overrides from the words of a shell, which split those that were not in quotes: a list with spaces, and spaces
-    around "="."""
+    """Overrides from words of a shell. Words that the shell split at a space inside brackets or around "=" are joined
+    again."""
     found: list[str] = []
     for word in words:
         if found and _is_open(found[-1]):
             found[-1] += f" {word}"
         else:
             found.append(word)
-    # A space around the "=" of one word, in quotes.
+    # Remove spaces around "=" inside a word, which the user put in quotes.
     return _with_values([re.sub(r"^([^\s='\"\[{(]+)\s*=\s*", r"\1=", word) for word in found])
 
 
 def _with_values(words: Sequence[str]) -> list[str]:
-    """``words`` with what stands around a lone "=" put together."""
+    """Join ``words`` that were split before or after "="."""
     found: list[str] = []
     for word in words:
         before = found[-1] if found else ""
@@ -166,7 +166,7 @@ class UnclosedError(UserError):
 
 
 def _separated(text: str) -> list[str]:
-    """``text`` cut at spaces outside quotes and brackets. Raises :class:`UserError` where these do not match."""
+    """Split ``text`` at spaces outside quotes and brackets. Raises :class:`UserError` if these do not match."""
     found: list[str] = []
     current, quote, open_brackets, escaped = "", "", "", False
     for character in text:
@@ -202,9 +202,9 @@ def _without_outer_quotes(override: str) -> str:
 
 
 def values_of(override: str) -> list[str]:
-    """An override that gives several values as several that give one: ``variant.beta=2,4`` and ``training.epochs=
-    range(1,3)``. Raises :class:`UserError` for one that cannot be read."""
-    # Here, because Hydra takes a moment to import.
+    """Split an override with several values, such as ``variant.beta=2,4`` or ``training.epochs=range(1,3)``, into
+    overrides with one value each. Raises :class:`UserError` for an override that cannot be parsed."""
+    # Imported here because importing Hydra takes a moment.
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ValueType
     from hydra.errors import HydraException
@@ -221,12 +221,12 @@ def values_of(override: str) -> list[str]:
 
 
 def expanded(given: Sequence[str]) -> list[list[str]]:
-    """Every combination of the values of overrides that give several. Raises :class:`UserError`."""
+    """All combinations of the values of overrides that have several values. Raises :class:`UserError`."""
     return [list(combination) for combination in itertools.product(*map(values_of, given))]
 
 
 def _unreadable(override: str) -> str:
-    """Why Hydra's grammar does not take an override, in words of its user."""
+    """A message for the user that says why Hydra cannot parse an override."""
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override!r} is not an override: write key=value, such as training.epochs=3"
@@ -237,13 +237,14 @@ def _unreadable(override: str) -> str:
     return f"{override!r} cannot be read: put the value in quotes, as in {key.strip()}='value'"
 
 
-# Options of a cell that have a flag and a make setting of their own.
+# Options of a cell that are set with their own flag and make setting, not with an override.
 OWN_FLAGS = {"variant": "variants", "dataset": "datasets", "seed": "seeds", "profile": "profile"}
 
 
 def check_overrides(given: Sequence[str], launcher: str | None) -> tuple[list[str], list[str]]:
-    """Overrides of the cells and those of the launcher. Raises :class:`UserError` for one that would replace what a
-    flag sets, for one of a launcher where there is none, and for an option that is given twice."""
+    """Split overrides into those of the cells and those of the launcher. Raises :class:`UserError` for an option that
+    has its own flag, for a launcher's option without a launcher, for an override that deletes an option or has no
+    effect, and for an option that is given twice."""
     own: list[str] = []
     of_launcher: list[str] = []
     seen: dict[str, str] = {}

@@ -1,8 +1,7 @@
-"""The YAML files of ``conf/`` and of the user's folders: where they are, what they are called, and whether they can be
-read at all.
+"""The YAML files of ``conf/`` and of the user's folders: their paths, their names, and checks that they can be read.
 
-A name means one file. The user's folders add names to those of the suite, and a name that is there already is refused:
-records, boards and run ids say nothing of the file that a name came from. Nothing here imports torch or Hydra.
+Every name belongs to one file. Files in the user's folders cannot use a name that exists already, because records,
+boards and run ids contain the name but not the file. This module imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from variants.own_files import OwnFileError, folders
 
 CONF_VARIABLE = "VAE_CONF_PATH"
 LAUNCHERS = "hydra/launcher"
-# Each is a folder of files, and what one of its names is called in messages.
+# Folder of a group of files -> the word for one of its names in messages.
 GROUPS = {
     "budget": "budget",
     "dataset": "data set",
@@ -32,13 +31,13 @@ GROUPS = {
     "profile": "profile",
 }
 NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
-# The name of the data set of images that are given in memory (benchmarks.fit), for which there is no file.
+# The name of the data set of images that are passed in memory (benchmarks.fit). It has no file.
 GIVEN_IMAGES = "given_images"
-# What other pages of the reports are called, and words that mean something else where a name is expected.
+# Reserved names: those of other pages of the reports, and words with another meaning where a name is expected.
 TAKEN = {
     "all", "api", "inf", "index", "nan", "readme", "reproduction", "results", "speed", "variants", GIVEN_IMAGES,
 }  # fmt: skip
-# The beginning of PyYAML's words for a mistake -> what mends it.
+# Beginning of an error message of PyYAML -> how to correct the error.
 MENDS = {
     "found character '\\t'": "indent with spaces instead of tabs",
     "found unknown escape character": "write a Windows path with / or in single quotes",
@@ -53,20 +52,20 @@ MENDS = {
 
 
 def conf_folder() -> Path:
-    """The Hydra files: inside an installed package, at the top of a checkout."""
+    """The folder of the Hydra files: inside an installed package, or at the top of a checkout."""
     here = Path(__file__).resolve().parent
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 
 def conf_path() -> list[Path]:
-    """The user's folders of Hydra files, laid out as ``conf/``: those that the environment variable ``VAE_CONF_PATH``
-    lists (separated as in ``PATH``). Raises :class:`UserError` for one that does not exist."""
+    """The user's folders of Hydra files, with the same layout as ``conf/``. They are listed in the environment variable
+    ``VAE_CONF_PATH``, separated as in ``PATH``. Raises :class:`UserError` for a folder that does not exist."""
     try:
         found = folders(CONF_VARIABLE)
     except OwnFileError as error:
         raise UserError(str(error)) from None
     for folder in found:
-        # Hydra would put a value in its place.
+        # Hydra would interpolate it.
         if "${" in str(folder):
             raise UserError(
                 f"{CONF_VARIABLE} names {_shown(folder)}: the name of a configuration folder must not contain ${{"
@@ -75,13 +74,13 @@ def conf_path() -> list[Path]:
 
 
 def choices(group: str) -> list[str]:
-    """The names of a group: its files in ``conf/`` and the user's folders, and for networks those that are code.
-    Raises :class:`UserError`."""
+    """The names of a group: those of its files in ``conf/`` and the user's folders, and for networks also those defined
+    in code. Raises :class:`UserError`."""
     return sorted({*files(group), *(sources.networks() if group == "network" else ())})
 
 
 def files(group: str) -> dict[str, Path]:
-    """The files of a group by name. Raises :class:`UserError` for a name that is taken or that cannot be one."""
+    """The files of a group by name. Raises :class:`UserError` for an invalid name and for one that exists already."""
     found = {path.stem: path for path in sorted((conf_folder() / group).glob("*.yaml"))}
     code = sources.networks() if group == "network" else ()
     for folder in conf_path():
@@ -105,7 +104,7 @@ def files(group: str) -> dict[str, Path]:
 
 
 def described(group: str) -> dict[str, str]:
-    """A line about every name of a group: the title in its file, or the budget of a profile; "" without one."""
+    """A description of every name of a group: the title in its file, the budget of a profile, or ""."""
     found = dict.fromkeys(choices(group), "")
     for name, path in files(group).items():
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -122,7 +121,7 @@ def described(group: str) -> dict[str, str]:
 
 
 def check_files() -> None:
-    """Raises :class:`UserError` for a file in the user's folders that cannot be read or that nothing would read."""
+    """Raise :class:`UserError` for a file in the user's folders that cannot be read or would be ignored."""
     for folder in conf_path():
         _check_folder(folder)
     for group in GROUPS:
@@ -150,7 +149,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_budgets() -> None:
-    """A budget is taken for its name alone."""
+    """Raise :class:`UserError` for a budget whose name is not that of a data set and a profile: it has no effect."""
     meant = {f"{dataset}_{profile}" for dataset in files("dataset") for profile in files("profile")}
     for name, path in files("budget").items():
         if name not in meant:
@@ -168,7 +167,7 @@ def _check_file(path: Path) -> None:
 
 @cache
 def _check_content(path: Path, changed: int, size: int) -> None:
-    """Once for every state of a file."""
+    """Check the content of a file. ``changed`` and ``size`` are for the cache: an unchanged file is checked once."""
     try:
         text = path.read_bytes().decode("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -198,7 +197,7 @@ def _check_content(path: Path, changed: int, size: int) -> None:
 
 
 def _mappings(root: yaml.Node) -> Iterator[yaml.MappingNode]:
-    # An alias stands for a node that was there before.
+    # `seen` is needed because an alias is a node that occurred before.
     waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()
@@ -223,7 +222,7 @@ def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
                 f"{_shown(path)}, line {line}: {key.value!r} is already set in line {lines[key.value]}: delete one"
             )
         lines[key.value] = line
-        # A path, in which C:\new is a line break.
+        # In a Windows path such as "C:\new", \n would be a line break.
         if key.value in ("path", "labels") and isinstance(value, yaml.ScalarNode) and not value.value.isprintable():
             raise UserError(
                 f"{_shown(path)}, line {line}: {value.value!r} contains a control character, because a backslash in "
@@ -236,5 +235,5 @@ def _groups() -> str:
 
 
 def _shown(path: Path) -> str:
-    """In quotes where the name holds more than printable characters."""
+    """The path as text, quoted if it has characters that are not printable."""
     return str(path) if str(path).isprintable() else repr(str(path))

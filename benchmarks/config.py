@@ -1,6 +1,6 @@
-"""A cell's configuration: composed by Hydra from ``conf/``, then checked against typed schemas.
+"""The configuration of a cell: composed by Hydra from ``conf/``, then checked against typed schemas.
 
-Every value is checked here, before data or weights are touched.
+All values are checked here, before data or weights are loaded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from variants.options import (
 from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
 
-# Each with those options that not every optimiser has.
+# Optimisers -> their options, without those that every optimiser has.
 OPTIMISERS = {
     "adam": ("beta1", "beta2", "epsilon"),
     "adamw": ("beta1", "beta2", "epsilon"),
@@ -63,10 +63,10 @@ INCEPTION_PRECISIONS = ("fp32", "bf16")
 SELECTIONS = ("last", "validation")
 SELECTED_BY = ("elbo", "objective")
 
-# No count and no seed is larger, and torch takes no number above 2^63.
+# Largest whole number in a configuration. No count or seed is larger, and torch accepts no number above 2^63.
 LARGEST_WHOLE = 2**32 - 1
 
-# A type of an option -> what its value must be, in words.
+# Type of an option -> what its value must be, for messages.
 KINDS: dict[object, str] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "a text",
     list[int]: "a list of whole numbers such as [64, 32]", list[float]: "a list of numbers such as [0.5, 1]",
@@ -77,30 +77,31 @@ T = TypeVar("T")
 
 @dataclass
 class TrainingConfig:
-    """The budget, the optimiser, and when a run is looked at.
+    """The budget, the optimiser, validation and measurements during training.
 
-    Budget: ``epochs``; or ``steps``, which then decides alone, and the last epoch may be a part of one.
+    Budget: ``epochs``, or ``steps``, which replaces ``epochs`` if it is given. The last epoch may then be incomplete.
 
-    Optimiser: ``weight_decay`` is added to the gradient (L2), but taken from the weights themselves by "adamw".
-    "rmsprop" divides by sqrt(E[g^2]), averaged with ``smoothing``, or if ``centred`` by the deviation
-    sqrt(E[g^2] - E[g]^2), plus ``epsilon``; "adadelta" averages squares of gradients and of its steps with
-    ``smoothing``; ``momentum`` is that of "rmsprop" and "sgd". ``gradient_clip`` is a global
-    norm, None for none.
+    Optimiser: ``weight_decay`` is an L2 penalty added to the gradient, but decoupled weight decay for "adamw".
+    "rmsprop" divides the gradient g by sqrt(E[g^2]) + ``epsilon``, or if ``centred`` by
+    sqrt(E[g^2] - E[g]^2) + ``epsilon``, where ``smoothing`` is the decay of the running averages. "adadelta" uses
+    ``smoothing`` for its averages of squared gradients and squared updates. ``momentum`` applies to "rmsprop" and
+    "sgd". ``gradient_clip`` is the maximum global norm of the gradient of a group of parameters; None does not clip.
 
-    Rate: ``warmup`` is the fraction of the budget over which it rises from 0. ``schedule`` "multi_step" multiplies it
-    by ``gamma`` after each of ``milestones`` epochs.
+    Learning rate: ``warmup`` is the fraction of the budget over which the learning rate rises linearly from 0.
+    ``schedule`` "multi_step" multiplies it by ``gamma`` after each of the epochs in ``milestones``.
 
-    Validation: every ``validate_every`` epochs, or every ``validate_every_steps`` steps, and at the end, on
-    ``validation_images`` images with ``validation_samples`` posterior samples each: more than one also gives log p(x).
-    ``select`` "validation" reports the weights with the best validation instead of the last ones: the highest ELBO, or
-    by ``select_by`` "objective" the lowest loss of the variant's own. ``patience`` then ends training after so many
-    validations without a better one.
+    Validation: every ``validate_every`` epochs or ``validate_every_steps`` steps, and at the end, on
+    ``validation_images`` images with ``validation_samples`` posterior samples each. With more than one sample, log p(x)
+    is estimated too. ``select`` "validation" evaluates the weights with the best validation instead of the last ones.
+    The best validation has the highest ELBO, or with ``select_by`` "objective" the lowest loss of the variant.
+    ``patience`` ends training after this number of validations without an improvement.
 
-    ``compile`` "on" compiles the loss and its gradients when training begins, which takes some 15 seconds; "auto"
-    does so on a CPU, for budgets that take many times as long. Compiled sums end in other digits: it is another run.
+    ``compile`` "on" compiles the loss and its gradients at the start of training, which takes about 15 seconds. "auto"
+    compiles on a CPU, if the training time is many times as long. Compiled steps round differently, so a compiled run
+    is a different run.
 
-    ``measure_at``: after how many epochs, or steps where ``steps`` is given, the weights of that time are measured on
-    test images, for the record; 0 is before training.
+    ``measure_at``: numbers of epochs, or of steps if ``steps`` is given, after which the weights are measured on test
+    images for the record. 0 is before training.
     """
 
     epochs: int = 12
@@ -150,7 +151,7 @@ class TrainingConfig:
         if self.gradient_clip is not None:
             positive("training.gradient_clip", self.gradient_clip)
         one_of("training.precision", self.precision, PRECISIONS)
-        # In a YAML file, on and off are true and false.
+        # YAML reads on and off as true and false.
         self.compile = {"True": "on", "False": "off"}.get(self.compile, self.compile)
         one_of("training.compile", self.compile, COMPILATIONS)
         one_of("training.select", self.select, SELECTIONS)
@@ -173,11 +174,11 @@ class TrainingConfig:
 
     @property
     def length(self) -> tuple[int, str]:
-        """The budget and its unit."""
+        """The length of the budget and its unit, "epochs" or "steps"."""
         return (self.epochs, "epochs") if self.steps is None else (self.steps, "steps")
 
     def _check_together(self) -> None:
-        """Raise ``ValueError`` for what has no effect beside the other options."""
+        """Raise ``ValueError`` for options that are inconsistent or have no effect because of other options."""
         for name in dict.fromkeys(name for options in OPTIMISERS.values() for name in options):
             if name not in OPTIMISERS[self.optimiser]:
                 self._stays(name, f"{self.optimiser} has no such option")
@@ -201,15 +202,18 @@ class TrainingConfig:
 
 @dataclass
 class EvaluationConfig:
-    """``importance_samples`` is K; ``images`` the number of test images, None for all; ``decodes`` the number of images
-    decoded at once, which bounds the memory; ``generated_images`` the number of draws from the prior that are judged;
-    ``inception`` whether that is measured in Inception's features too, about 6 images/s on two CPU cores, and
-    ``inception_precision`` what that network computes in: "bf16" is up to four times as fast on a CPU that has it, but
-    moved distances by 1.3 and 2.2% with random weights, the only ones that it could be tried with;
-    ``probe_images`` the number of training images on whose codes classifiers and the mixture sampler are fitted;
-    ``information_images`` the number of test images for mutual information where each pair of image and draw costs a
-    flow's inverse; elsewhere all pairs are one matrix product, and all ``images`` are used; ``cluster_starts`` the
-    number of starts of k-means on codes, 0 for no clusters."""
+    """Options of the evaluation.
+
+    ``importance_samples``: K, the number of importance samples. ``images``: the number of test images, None for all.
+    ``decodes``: the number of images decoded at once, which limits memory. ``generated_images``: the number of prior
+    samples for sample quality. ``inception``: whether sample quality is also measured with Inception features, at about
+    6 images/s on two CPU cores. ``inception_precision``: the precision of that network. "bf16" is up to four times as
+    fast on a CPU that supports it, but changed distances by 1.3 and 2.2% with random weights; it could not be tested
+    with the trained weights. ``probe_images``: the number of training images on whose codes classifiers and the mixture
+    sampler are fitted. ``information_images``: the number of test images for mutual information if every pair of image
+    and sample needs the inverse of a flow; otherwise all pairs are one matrix product and all ``images`` are used.
+    ``cluster_starts``: the number of starts of k-means on codes, 0 for no clustering.
+    """
 
     importance_samples: int = 100
     images: int | None = None
@@ -236,7 +240,7 @@ class EvaluationConfig:
 
 @dataclass
 class Config:
-    """Everything that affects a cell's result. ``variant`` is the registered name's own ``Config``."""
+    """Everything that affects the result of a cell. ``variant`` is an instance of the variant's own ``Config``."""
 
     variant_name: str
     network_name: str
@@ -247,7 +251,7 @@ class Config:
     seed: int
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    # How the user asked for it; what that changed is in the fields above.
+    # The overrides as the user gave them. Their effect is contained in the fields above.
     overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -280,7 +284,7 @@ class Config:
             )
 
     def resolved(self) -> dict[str, Any]:
-        """The configuration as plain data, as it stands in the record."""
+        """The configuration as plain data, as stored in the record."""
         return {
             "variant": {"name": self.variant_name, **plain(self.variant)},
             "network": {"name": self.network_name, **plain(self.network)},
@@ -292,7 +296,7 @@ class Config:
         }
 
     def _check_names(self) -> None:
-        """Refuse now, not after training, what cannot be a part of a run's folder or of its record."""
+        """Raise ``ValueError`` for names and texts that cannot be part of the run's folder or its record."""
         names = (("variant.name", self.variant_name), ("dataset.name", self.dataset.name), ("profile", self.profile))
         for where, name in names:
             check_name(where, name)
@@ -306,23 +310,23 @@ class Config:
 
     @property
     def run_id(self) -> str:
-        """<dataset>-<variant>-<profile>-s<seed>-<hash of what affects the result>"""
+        """The run id: <dataset>-<variant>-<profile>-s<seed>-<hash of what affects the result>."""
         return run_id(self.resolved())
 
     @property
     def earlier_run_id(self) -> str:
-        """The id that an earlier version gave this run; the same one but for a user's own data."""
+        """The run id in an earlier version of the suite. It differs only for a user's own data."""
         return earlier_run_id(self.resolved())
 
 
 def store_schemas() -> None:
-    """Enter every dataclass's defaults in Hydra's ConfigStore, so that each option can be overridden by its name."""
+    """Store the defaults of all dataclasses in Hydra's ConfigStore, so that every option can be overridden by name."""
     _store_schemas(tuple(variants.names()))
 
 
 @cache
 def _store_schemas(names: tuple[str, ...]) -> None:
-    """Once for all names; again where a variant was registered since, in a notebook."""
+    """Store the schemas once for these names; again if a variant was registered since then, as in a notebook."""
     store = ConfigStore.instance()
     for name in names:
         try:
@@ -346,14 +350,14 @@ def _defaults(schema: type) -> dict[str, Any]:
 
 
 def compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str] = ()) -> Config:
-    """One cell's configuration; ``overrides`` are Hydra's (``variant.beta=8``). Raises :class:`UserError`."""
+    """Compose a cell's configuration with Hydra ``overrides`` (``variant.beta=8``). Raises :class:`UserError`."""
     return compose_seeds(variant, dataset, profile, [seed], overrides)[0]
 
 
 def compose_seeds(
     variant: str, dataset: str, profile: str, seeds: Sequence[int], overrides: Sequence[str] = ()
 ) -> list[Config]:
-    """As :func:`compose`, for several seeds. They are composed once, unless an option is computed from others."""
+    """Like :func:`compose`, for several seeds. Hydra composes once, unless an option is interpolated from others."""
     if dataset not in choices("dataset"):
         raise UserError(unknown("data set", dataset, choices("dataset")))
     return _composed_seeds(variant, dataset, profile, seeds, overrides)
@@ -369,7 +373,7 @@ def _composed_seeds(
     for override in overrides:
         if values_of(override) != [override]:
             raise UserError(f"{override!r} gives several values, and one run takes one")
-        # The group is optional, so that Hydra takes any name.
+        # Checked here, because the group is optional and Hydra would accept any name.
         key, _, name = override.lstrip("+").partition("=")
         if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
             raise UserError(unknown("budget", name, budgets))
@@ -386,14 +390,14 @@ def _composed_seeds(
 def compose_for_images(
     variant: str, dataset: DatasetConfig, profile: str, seed: int, overrides: Sequence[str] = ()
 ) -> Config:
-    """As :func:`compose`, for images that are no data set of ``conf/`` but in memory: ``dataset`` says how they are
-    observed, and has the name ``GIVEN_IMAGES``."""
+    """Like :func:`compose`, for images in memory instead of a data set of ``conf/``. ``dataset`` describes how they are
+    observed and has the name ``GIVEN_IMAGES``."""
     ConfigStore.instance().store(group="dataset", name=GIVEN_IMAGES, node=plain(dataset))
     return _composed_seeds(variant, GIVEN_IMAGES, profile, [seed], overrides)[0]
 
 
 def _check_outliers(config: DatasetConfig) -> None:
-    """Raises ``ValueError`` for outliers that are no data set, or the same images."""
+    """Raise ``ValueError`` if ``dataset.outliers`` is not a data set, or has the same images as ``config``."""
     name = config.outliers
     if name in ("default", "none"):
         return
@@ -404,12 +408,12 @@ def _check_outliers(config: DatasetConfig) -> None:
 
 
 def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
-    """The configuration of the data set ``name``, whose images are outliers for the one of ``config``. Raises
-    :class:`UserError` for one that is not known here."""
+    """The configuration of the data set ``name``, whose images are outliers for the data set of ``config``. Raises
+    :class:`UserError` for an unknown name."""
     if config.outliers == "default":
-        # A source of the suite, of which nothing but the images is wanted: composing takes longer than loading them.
+        # Only the images of a source of the suite are needed. Composing with Hydra would take longer than loading them.
         return DatasetConfig(name=name, source=name, observation="discretised_logistic")
-    # Any variant will do.
+    # The variant does not matter.
     return compose("vae", name, "smoke", 0).dataset
 
 
@@ -422,7 +426,7 @@ def _variant_names() -> list[str]:
 
 @contextmanager
 def _refusals(variant: str) -> Iterator[None]:
-    """What composing and checking raise, as a :class:`UserError`."""
+    """Convert errors of composing and checking to :class:`UserError`."""
     try:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
@@ -430,7 +434,7 @@ def _refusals(variant: str) -> Iterator[None]:
 
 
 def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str]) -> tuple[Config, bool]:
-    """The configuration, and whether anything in it is interpolated, for example from the seed."""
+    """The configuration, and whether any of its values is interpolated, for example from the seed."""
     composed = _composed([*_arguments(variant, dataset, profile, seed), search_path(), *overrides])
     given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     _check_sections(given)
@@ -442,7 +446,7 @@ def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Seq
     config = from_plain(given)
     if config.dataset.name != dataset:
         raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
-    # Not every option is checked for it, and the hash of the run id takes no other number.
+    # Checked here for all options, because the hash of the run id supports only finite numbers.
     for key, value in _leaves(config.resolved()):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key} must be finite, got {value}")
@@ -453,14 +457,14 @@ def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Seq
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
-    """Hydra's composition, unchecked."""
+    """Compose with Hydra, without checking the values."""
     store_schemas()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return hydra_compose("config", list(overrides))
 
 
 def _check_sections(given: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` for a configuration without one of its parts, which an override can delete."""
+    """Raise ``ValueError`` if a part of the configuration or a value is missing; overrides can delete them."""
     for section in ("network", "variant", "dataset", "training", "evaluation"):
         if not isinstance(given.get(section), dict):
             raise ValueError(f"{section} must be a group of options, got {given.get(section)!r}")
@@ -468,7 +472,7 @@ def _check_sections(given: Mapping[str, Any]) -> None:
         if not isinstance(given[section].get("name"), str):
             raise ValueError(f"{section}.name must be a name, got {given[section].get('name')!r}")
     for key, value in _leaves(dict(given)):
-        # OmegaConf's word for a value that is missing.
+        # OmegaConf's mark of a missing value.
         if value == "???":
             raise ValueError(f"{key} must have a value, got '???'")
     for key in ("profile", "seed"):
@@ -488,20 +492,20 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those of the variants that a configuration suits: conditional ones where the data set has a condition and the
-    others where it has none, and of these the ones that take the options that are set. And lines that say which were
-    left out, and why."""
+    """Select the variants that fit a configuration: conditional variants if the data set has a condition, otherwise the
+    unconditional ones, and only those that accept the overridden options. Returns the names, and lines that say which
+    variants were left out and why."""
     own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
     try:
         condition = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *own]).dataset.condition
     except (HydraException, OmegaConfBaseException):
-        # Refused, with the reason, where the runs are composed.
+        # The same error is raised, with its reason, when the runs are composed.
         return list(names), []
     options = [text for text in overrides if text.startswith("variant.")]
     reasons = {name: _unsuited(name, condition, options) for name in names}
     kept = [name for name in names if not reasons[name]]
     if not kept:
-        # What was set is wrong.
+        # No variant accepts the overrides, so they are wrong: composing the runs will raise the error.
         return list(names), []
     left_out: dict[str, list[str]] = {}
     for name, reason in reasons.items():
@@ -511,7 +515,7 @@ def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequenc
 
 
 def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
-    """Why a variant does not take the ``condition`` of a data set or the overrides ``options`` of variants; else ""."""
+    """Why a variant does not accept the ``condition`` of a data set or the overrides ``options``, or "" if it does."""
     cls = variants.lookup(name)
     if cls.conditional and condition == "none":
         return "needs dataset.condition"
@@ -530,7 +534,7 @@ def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
 
 
 def arguments_of(config: Config) -> list[str]:
-    """The Hydra overrides that say which cell this is, before what the user set otherwise."""
+    """The Hydra overrides that select this cell, without the user's overrides."""
     return _arguments(config.variant_name, config.dataset.name, config.profile, config.seed)
 
 
@@ -541,19 +545,19 @@ def _arguments(variant: str, dataset: str, profile: str, seed: int) -> list[str]
 
 
 def search_path() -> str:
-    """The Hydra override by which the user's folders of files are found."""
+    """The Hydra override that adds the user's folders to the search path."""
     return "hydra.searchpath=[" + ",".join(_quoted(f"file://{folder}") for folder in conf_path()) + "]"
 
 
 def _quoted(text: str) -> str:
-    """A string in Hydra's grammar of overrides."""
-    # A backslash counts as one unless it stands before a quote, or at the end.
+    """``text`` as a quoted string in the grammar of Hydra's overrides."""
+    # A backslash must be doubled only before a quote or at the end.
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{escaped}'"
 
 
 def _refused_key(error: Exception, variant: str) -> str | None:
-    """Hydra's refusal of an unknown key, said again with the keys that exist."""
+    """The message for a key that Hydra does not know, with the keys that exist; None for other errors."""
     found = re.search(r"Could not override '([^']*)'", str(error))
     if not found:
         return None
@@ -579,8 +583,8 @@ def _options(schema: type) -> list[str]:
 
 
 def _unknown_option(section: str, key: str, known: Sequence[str], variant: str) -> ValueError:
-    """The error for an option that does not exist: what was given, the nearest match, what is allowed, and for one of
-    a variant the variants that have it."""
+    """The error for an option that does not exist. It names the given option, the nearest match, the allowed options,
+    and for an option of a variant the variants that have it."""
     owners = {name: _options(variants.lookup(name).Config) for name in variants.names()} if section == "variant" else {}
     having = [name for name, options in owners.items() if key in options]
     near = difflib.get_close_matches(key, known, n=1)
@@ -599,9 +603,9 @@ def _unknown_option(section: str, key: str, known: Sequence[str], variant: str) 
 
 
 def from_plain(given: dict[str, Any]) -> Config:
-    """A checked configuration from plain data: from Hydra, or from a record. Raises ``ValueError``.
+    """Make and check a configuration from plain data, from Hydra or from a record. Raises ``ValueError``.
 
-    Every text stands for itself: what looks like an interpolation is none.
+    Texts are taken literally: nothing is interpolated.
     """
     rest = dict(given)
     for section in ("network", "variant", "dataset", "seed", "profile"):
@@ -626,7 +630,7 @@ def from_plain(given: dict[str, Any]) -> Config:
 
 
 def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "") -> T:
-    """``values`` as an instance of the dataclass ``schema``: unknown keys and wrong types are refused."""
+    """``values`` as an instance of the dataclass ``schema``. Raises ``ValueError`` for unknown keys and wrong types."""
     known = _options(schema)
     for key in values:
         if key not in known:
@@ -635,7 +639,7 @@ def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "
         merged = OmegaConf.merge(OmegaConf.structured(schema), {key: _literal(value) for key, value in values.items()})
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        # Its key is that within the section, with the place in a list.
+        # The key in the error is relative to the section and may contain a list index.
         key = re.split(r"[.\[]", error.full_key or "", maxsplit=1)[0]
         kind = _kind(schema, key)
         if kind is None or key not in values:
@@ -644,7 +648,7 @@ def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "
 
 
 def _kind(schema: type, key: str) -> str | None:
-    """What the value of an option must be, in words; None where its type is not one of ``KINDS``."""
+    """What the value of an option must be, for messages; None if its type is not in ``KINDS``."""
     try:
         hint = get_type_hints(schema)[key]
     except (KeyError, NameError, TypeError):
@@ -657,8 +661,8 @@ def _kind(schema: type, key: str) -> str | None:
 
 
 def _literal(value: Any) -> Any:
-    """``value`` so that OmegaConf reads its texts as they stand. Raises ``ValueError`` for "???", its mark of a missing
-    value, which nothing can escape."""
+    """Escape ``value`` so that OmegaConf takes its texts literally. Raises ``ValueError`` for "???", which marks a
+    missing value in OmegaConf and cannot be escaped."""
     if isinstance(value, str):
         if value == "???":
             raise ValueError("'???' marks a value that is missing")
@@ -669,14 +673,14 @@ def _literal(value: Any) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    """A library's message without its trailing frames of explanation."""
+    """The message of a library's error on one line, without the trailing lines about its context."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
     return " ".join(kept)
 
 
 def variant_families() -> dict[str, list[str]]:
-    """Family of variants -> its names, in the order of ``variants.FAMILIES``; without those that have none."""
+    """Family of variants -> names of its variants, in the order of ``variants.FAMILIES``, without empty families."""
     of = {name: variants.lookup(name).family for name in variants.names()}
     groups = {family: [name for name in of if of[name] == family] for family in variants.FAMILIES}
     return {family: names for family, names in groups.items() if names}
@@ -685,8 +689,9 @@ def variant_families() -> dict[str, list[str]]:
 def split_list(
     text: str, kind: str, allowed: Iterable[str], groups: Mapping[str, Sequence[str]] | None = None
 ) -> list[str]:
-    """Names from "a,b" or "all"; one of the ``groups`` ("posteriors and priors", or "posteriors-and-priors") stands for
-    its names. Raises :class:`UserError` for an empty list or an unknown name."""
+    """Split "a,b" or "all" into names. The name of one of the ``groups`` ("posteriors and priors", or
+    "posteriors-and-priors") is replaced with the names in it. Raises :class:`UserError` for an empty list or an unknown
+    name."""
     known = list(allowed)
     members = {group.replace(" ", "-"): list(names) for group, names in (groups or {}).items()}
     names = [name.strip() for name in text.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""What a number was measured on: code, versions, hardware."""
+"""The environment of a measurement: code, versions and hardware, and the resources that this process may use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-# Only these affect a result; a report or a note that is being written does not make the code another one.
+# Paths that affect results. Changes elsewhere, for example in reports, do not mark the code as changed.
 _CODE = ("benchmarks", "variants", "conf", "pyproject.toml", "constraints.txt")
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """The record's ``environment``, without the data's digest."""
+    """The ``environment`` of a record, without the digest of the data."""
     commit, dirty = _revision()
     return {
         "commit": commit,
@@ -31,7 +31,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def numerics(device: torch.device) -> dict[str, Any]:
-    """What the last digits of a number follow, besides code, configuration and data."""
+    """What affects the rounding of results, besides code, configuration and data."""
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -41,13 +41,12 @@ def numerics(device: torch.device) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute on so many threads while the block runs, torch and NumPy alike: sums of another number of parts end in
-    other digits."""
+    """Use ``count`` threads in torch and NumPy inside the block. The number of threads affects the rounding of sums."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(count)
-        # NumPy's and scikit-learn's too: on two cores, two workers of two threads each fitted the mixture sampler in
-        # 7.6 s, of one in 0.7 s.
+        # This also limits NumPy and scikit-learn. On two cores, two workers fitted the mixture sampler in 7.6 s with
+        # two threads each, and in 0.7 s with one thread each.
         with threadpool_limits(count):
             yield
     finally:
@@ -55,15 +54,15 @@ def threads(count: int) -> Iterator[None]:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: those of the machine, less what an affinity mask (taskset, a cpuset) and a
-    quota of its control group (a container) take away."""
+    """The number of cores that this process may use: those of the machine, limited by an affinity mask (taskset,
+    cpuset) and by the CPU quota of its control group (container)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *(int(quota) for quota in _quotas(_GROUPS, _OWN_GROUP))]))
 
 
 def load_per_core() -> float | None:
-    """How many processes computed or waited for the disk in the last minute, a core of the machine; None where the
-    system does not say."""
+    """The load average of the last minute (processes that computed or waited for the disk) divided by the number of
+    cores of the machine; None if the system does not provide it."""
     try:
         return os.getloadavg()[0] / (os.cpu_count() or 1)
     except (AttributeError, OSError):
@@ -71,15 +70,15 @@ def load_per_core() -> float | None:
 
 
 def usable_memory() -> int | None:
-    """Bytes of memory that this process may use: the machine's, or less where its control group has a limit; None where
-    the system does not say."""
+    """Bytes of memory that this process may use: those of the machine, or the limit of its control group if that is
+    lower. None if the system does not provide it."""
     try:
         found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, ValueError, OSError):
         found = []
     for folder in _group_folders(_GROUPS, _OWN_GROUP, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+            with contextlib.suppress(OSError, ValueError):  # "max" means no limit
                 found.append(int((folder / name).read_text()))
     return min(found, default=None)
 
@@ -88,27 +87,27 @@ _GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def _quotas(groups: Path, own: Path) -> Iterator[float]:
-    """The limits, in cores, of the process's control groups, of version 2 (cpu.max) or 1 (cpu.cfs_quota_us)."""
+    """The CPU quotas of the process's control groups, in cores, of version 2 (cpu.max) or 1 (cpu.cfs_quota_us)."""
     for folder in _group_folders(groups, own, "cpu"):
-        with contextlib.suppress(OSError, ValueError):  # "max 100000": no limit
+        with contextlib.suppress(OSError, ValueError):  # "max 100000" means no limit
             quota, period = (folder / "cpu.max").read_text().split()
             yield int(quota) / int(period)
         with contextlib.suppress(OSError, ValueError):
             limit = int((folder / "cpu.cfs_quota_us").read_text())
-            if limit > 0:  # -1: no limit
+            if limit > 0:  # -1 means no limit
                 yield limit / int((folder / "cpu.cfs_period_us").read_text())
 
 
 def _group_folders(groups: Path, own: Path, controller: str) -> Iterator[Path]:
-    """The folders of the process's control group and those above it: each may have a limit of its own. Inside a
-    container the outermost one is the container's."""
+    """The folders of the process's control group and of its ancestors, each of which may have its own limit. Inside a
+    container, the outermost folder is that of the container."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        # Version 2 names no controllers; a path that begins with /.. lies outside of what can be seen here.
+        # In version 2, the field of the controllers is empty. A path that begins with /.. is outside the visible tree.
         if not controllers or controller in controllers.split(","):
             top = groups if not controllers else groups / controller
             inner = Path(*(part for part in Path(path).parts if part not in ("/", "..")))
@@ -117,7 +116,7 @@ def _group_folders(groups: Path, own: Path, controller: str) -> Iterator[Path]:
 
 @cache
 def _revision() -> tuple[str, bool]:
-    """The commit of the checkout that this code runs from, and whether its code differs from it."""
+    """The commit of the checkout from which this code runs, and whether the code has uncommitted changes."""
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
@@ -125,7 +124,7 @@ def _revision() -> tuple[str, bool]:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
     try:
-        # An installed copy may lie inside somebody else's repository.
+        # An installed copy of the suite may be inside another repository.
         if Path(git("rev-parse", "--show-toplevel")) != root:
             return "unknown", False
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *_CODE))
@@ -144,19 +143,19 @@ def _processor() -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start counting the peak anew, so that a cell after another in one process is not charged with the first's."""
+    """Reset the peak memory, so that a cell is not charged with the peak of an earlier cell in the same process."""
     if device.type == "cuda":
-        # Nothing may have used the GPU in this process yet, which resetting takes for granted.
+        # Resetting fails if CUDA is not initialised, and this process may not have used the GPU yet.
         torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
-    # Linux: 5 sets the process's high-water mark back to what it holds now.
+    # On Linux, writing 5 resets the peak resident memory of the process to its current value.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes: the most that torch held on the GPU since the reset, or that the process held on a CPU; None where the
-    system does not say."""
+    """Peak memory in bytes since the reset: allocated by torch on a GPU, or resident memory of the process on a CPU.
+    None if the system does not provide it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -167,7 +166,7 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU if there is one, else the CPU."""
+    """The device ``name``. "auto" is the default GPU if there is one, otherwise the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)

@@ -1,5 +1,5 @@
-"""Errors that a user can mend: each is one line that says what was given and what is allowed."""
+"""Errors that a user can correct. Each message is one line that says what was given and what is allowed."""
 
 
 class UserError(ValueError):
-    """Raised where a user's input enters; the command line prints it without a traceback and exits with status 2."""
+    """Invalid input of a user. The command line prints the message without a traceback and exits with status 2."""

@@ -1,6 +1,6 @@
-"""Files that several processes share: written whole or not at all, and by one process at a time.
+"""Files that several processes share: atomic writes, and locks that let one process at a time write.
 
-Imports nothing of ours, so that anything may import it.
+Imports no other module of the suite, so that all of them can import it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# What a file system answers that cannot lock: some network and FUSE file systems.
+# Error codes of file systems without locks, such as some network and FUSE file systems.
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-# No write takes as many seconds; nobody holds a lock on the folders of all runs.
+# Age in seconds after which a temporary file counts as abandoned, because no write takes that long. The age is needed
+# because the folder of all runs has no lock.
 ABANDONED_SECONDS = 3600.0
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``path`` so that a kill at any moment leaves the old file or the new one, never a part.
+    """Write ``path`` so that a kill at any moment leaves either the old or the new file, never a partial one.
 
-    The bytes reach the disk before the rename, and the rename before the return.
+    The bytes are flushed to disk before the file is renamed, and the rename before the function returns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -50,11 +51,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold ``path``, a file made for that or a folder that is there, while the block runs, so that of several processes
-    one does the work and the others find it done. Yields whether it is held.
+    """Hold a lock on ``path``, a lock file or an existing folder, while the block runs. If several processes need the
+    same result, one of them computes it and the others wait. Yields whether the lock is held.
 
-    In a folder that cannot be written nothing is locked: nothing will be written there. A file system that has no locks
-    is used without, and the log says so once.
+    If the lock file cannot be opened, as in a read-only folder, nothing is locked: nothing can be written there either.
+    On a file system without locks, nothing is locked and one warning is logged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ def locked(path: Path) -> Iterator[bool]:
 
 
 def _lock_file(path: Path) -> int:
-    """The lock file of another user may be read-only, which is enough to lock it; so may a folder."""
+    """Open a lock file or folder. Read-only access, as to the file of another user, is enough to lock it."""
     if path.is_dir():
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -82,7 +83,7 @@ def _lock(file: int, folder: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
-        # EBADF: by NFS, for a file that is open for reading.
+        # NFS returns EBADF for a file that is open only for reading.
         if error.errno not in (*WITHOUT_LOCKS, errno.EINVAL, errno.EBADF):
             raise
         _say_without_locks(folder, error.strerror)
@@ -100,8 +101,8 @@ def _say_without_locks(folder: Path, reason: str) -> None:
 
 
 def remove_temporary(folder: Path, older_than: float = 0.0) -> None:
-    """Remove what :func:`write_atomically` left in ``folder`` when it was killed: temporary files that are
-    ``older_than`` so many seconds. At 0 nobody else may be writing there."""
+    """Remove temporary files that killed calls of :func:`write_atomically` left in ``folder``, if they are at least
+    ``older_than`` seconds old. With 0, no other process may be writing in the folder."""
     for path in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime >= older_than:

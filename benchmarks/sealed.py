@@ -1,6 +1,6 @@
-"""Files with a digest of their own content, tensors and facts alike: a flipped bit or a missing part is noticed.
+"""Files with a digest of their own content, tensors and facts, so that damage is detected.
 
-Tensors with facts about them are safetensors files, facts alone JSON. Reading never unpickles.
+Tensors with facts about them are stored as safetensors files, and facts alone as JSON. Reading never unpickles.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class DamagedError(ValueError):
-    """A file whose content does not match its digest, or that has none; the message is the reason alone."""
+    """A file cannot be read or does not match its digest. The message contains only the reason."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds: ``tensors`` by name (none in a JSON file), ``facts`` (plain JSON values), and the digest of
-    both."""
+    """The content of a file: ``tensors`` by name (none in a JSON file), ``facts`` (plain JSON values) and the
+    ``digest`` of both."""
 
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
@@ -38,22 +38,22 @@ class Content:
 
 
 def seal(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Content:
-    """The content with its digest; tensors come to the CPU."""
+    """Make the content of a file, with its digest. Tensors are copied to the CPU."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return Content(plain, dict(facts), _digest(plain, facts))
 
 
 def write_sealed(path: Path, content: Content) -> None:
-    """Write ``path`` atomically: JSON where its name says so, else safetensors."""
+    """Write ``path`` atomically, as JSON if it ends in .json, otherwise as safetensors."""
     sealed = json.dumps({"facts": content.facts, "digest": content.digest}, sort_keys=True)
-    # One entry of metadata: several stand in another order at every call, and the file would not be the same twice.
+    # Only one metadata entry: safetensors writes several in random order, and the file would not be reproducible.
     data = sealed.encode() if path.suffix == ".json" else save(dict(content.tensors), {"sealed": sealed})
     write_atomically(path, data)
 
 
 def read_sealed(path: Path) -> Content:
-    """The content of a file. Raises ``FileNotFoundError`` where there is none and :class:`DamagedError` where it is not
-    what was written."""
+    """Read and verify a file. Raises ``FileNotFoundError`` if it does not exist and :class:`DamagedError` if it cannot
+    be read or does not match its digest."""
     try:
         tensors, sealed = _json(path) if path.suffix == ".json" else _safetensors(path)
         whole = json.loads(sealed)
@@ -70,7 +70,7 @@ def read_sealed(path: Path) -> Content:
 
 
 def read_cached(path: Path) -> Content | None:
-    """The content of a file that can be made again, or None where it must be: a damaged one is named in the log."""
+    """Read a file that can be recreated. None if it is missing or damaged; a damaged file is logged."""
     try:
         return read_sealed(path)
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def read_cached(path: Path) -> Content | None:
 
 
 def write_cached(path: Path, content: Content) -> None:
-    """As :func:`write_sealed`; a folder that takes no file costs time at the next start, not this run."""
+    """Like :func:`write_sealed`, but an ``OSError`` is only logged: the content is recreated next time."""
     try:
         write_sealed(path, content)
     except OSError as error:
@@ -99,7 +99,7 @@ def _json(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors, and over the facts."""
+    """SHA-256 over the facts and over names, types, shapes and bytes of the tensors."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -1,6 +1,6 @@
 """The environment variables of the suite: their names, and checks of their values before a command runs.
 
-An empty variable is as one that is not set. Folders of configuration, variants and metrics are checked where they are
+An empty variable counts as not set. The folders of configuration files, variants and metrics are checked when they are
 read.
 """
 
@@ -21,7 +21,7 @@ PREFIX = "VAE_"
 
 
 def seconds(name: str, default: float) -> float:
-    """A number of seconds from 0. Raises :class:`UserError` for another value."""
+    """A finite number of seconds, at least 0. Raises :class:`UserError` for any other value."""
     text = os.environ.get(name)
     if not text:
         return default
@@ -35,7 +35,7 @@ def seconds(name: str, default: float) -> float:
 
 
 def folder(name: str, default: str) -> Path:
-    """A folder, which need not be there yet. Raises :class:`UserError` for a path that is something else."""
+    """A folder, which need not exist yet. Raises :class:`UserError` if the path exists and is not a folder."""
     text = os.environ.get(name)
     path = Path(os.path.expanduser(text or default))
     if text and path.exists() and not path.is_dir():
@@ -44,13 +44,13 @@ def folder(name: str, default: str) -> Path:
 
 
 def file(name: str) -> Path | None:
-    """A file, which need not be there; None where the variable is not set."""
+    """The path of a file, which need not exist; None if the variable is not set."""
     text = os.environ.get(name)
     return Path(os.path.expanduser(text)) if text else None
 
 
 def switch(name: str, default: bool) -> bool:
-    """True for 1, False for 0. Raises :class:`UserError` for another value."""
+    """True for 1, False for 0. Raises :class:`UserError` for any other value."""
     text = os.environ.get(name) or str(int(default))
     if text not in ("0", "1"):
         raise UserError(f"{name} must be 0 or 1, got {text!r}")
@@ -70,8 +70,8 @@ CHECKS: dict[str, Callable[[], object]] = {
 
 
 def check_variables() -> None:
-    """Raises :class:`UserError` for a value that cannot be used; a variable that the suite does not have is named in
-    the log, because it may belong to another program."""
+    """Raise :class:`UserError` for an invalid value. An unknown variable with the prefix ``VAE_`` is only logged,
+    because it may belong to another program."""
     for check in CHECKS.values():
         check()
     for name in sorted(os.environ):

@@ -1,4 +1,4 @@
-"""Arrows of import run one way, and the loop names no variant."""
+"""Imports go in one direction, and the training loop names no variant."""
 
 import ast
 import subprocess
@@ -19,7 +19,7 @@ def imports(path):
             yield node.module
 
 
-# From the lowest: a part may import those before it, and itself. Equal rank: neither imports the other.
+# A part may import itself and parts of lower rank. Parts of equal rank do not import each other.
 RANKS = {
     "files": 0, "errors": 0, "seeding": 0, "wording": 0, "environment": 0, "variants": 0,
     "arguments": 1, "variables": 1, "records": 1, "sealed": 1, "progress": 1, "conf_files": 2, "data": 2, "config": 3,
@@ -71,7 +71,7 @@ def test_files_imports_nothing_of_ours():
 
 
 def test_records_and_reports_need_no_torch():
-    """In a fresh process, since this one has long imported it."""
+    """Checked in a new process, because this one has already imported torch."""
     light = [module for _, module in modules() if part(module) in ("records", "reporting")]
     heavy = "[name for name in ('torch', 'torchvision', 'sklearn') if name in sys.modules]"
     code = f"import sys, {', '.join(light)}; print({heavy})"
@@ -86,7 +86,7 @@ def test_the_names_of_the_library_are_loaded_when_they_are_used():
 
 
 def test_reading_the_whole_catalogue_needs_no_torch():
-    """The files of families say what metrics mean; what computes them is imported when it computes."""
+    """The files of families describe metrics. The code that computes a metric is imported when it runs."""
     heavy = "[name for name in ('torch', 'torchvision', 'sklearn', 'scipy') if name in sys.modules]"
     code = f"import sys; from benchmarks.records.catalogue import CATALOGUE; print(len(dict(CATALOGUE)) > 20, {heavy})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -102,7 +102,7 @@ def test_reports_read_records_and_paper_targets_alone():
 
 
 def test_no_folder_has_many_more_than_ten_modules():
-    # One file a variant, and one a family of metrics.
+    # These folders have one file per variant or per family of metrics.
     registries = {ROOT / "variants", ROOT / "benchmarks" / "evaluation" / "families"}
     for folder in {path.parent for path, _ in modules()} - registries:
         files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
@@ -119,9 +119,9 @@ def test_loop_evaluation_and_cell_name_no_variant():
         assert not strings & set(variants.names()), name
 
 
-# Names of other packages that begin with an underscore and are used all the same, each with its reason.
+# Private names of other packages that may be used, each with its reason.
 PRIVATE_NAMES_ALLOWED = {
-    # Public in spite of its name: the standard library documents it.
+    # Public despite its underscore: the standard library documents it.
     "os._exit",
 }
 
@@ -129,7 +129,7 @@ PRIVATE_NAMES_ALLOWED = {
 def private_names(source):
     """Private modules and names of other packages that ``source`` imports or reaches through an imported module."""
     nodes = list(ast.walk(ast.parse(source)))
-    # What each local name stands for; relative imports are ours.
+    # ``meaning`` gives the full name of each local name. Relative imports are ours.
     meaning, used = {}, set()
     for node in nodes:
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The notebooks run, from their first cell to their last."""
+"""The notebooks run from the first cell to the last."""
 
 import ast
 import json
@@ -56,7 +56,7 @@ def test_a_notebook_has_the_form_that_jupyter_reads_and_no_error_in_its_outputs(
         if cell["cell_type"] == "code":
             ast.parse("".join(cell["source"]))
             assert all(output["output_type"] != "error" for output in cell["outputs"])
-    # Little text: a lecturer speaks.
+    # Texts are short, because a lecturer explains the notebook.
     assert all(len(text) < 700 for text in cells(path, "markdown"))
 
 

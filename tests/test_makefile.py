@@ -1,4 +1,4 @@
-"""The make targets: every setting reaches the command as it was typed, and nothing is installed by a test."""
+"""The make targets: every setting reaches the command as it was typed. No test installs anything."""
 
 import os
 import re
@@ -15,7 +15,7 @@ RECEIVER = "#!/bin/bash\nshift 2\nprintf '%s\\n' \"$@\"\n"
 
 
 def make(*words, cwd=ROOT, **environment):
-    """``make`` as a user starts it, and not as a part of the ``make test`` that may run this."""
+    """Run ``make`` as a user does, without the variables of a ``make test`` that may have started this test."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", *words], cwd=cwd, env=inherited | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -24,7 +24,7 @@ def make(*words, cwd=ROOT, **environment):
 
 @pytest.fixture
 def received(tmp_path):
-    """A function that runs make with a stand-in for Python and returns the arguments that it received."""
+    """A function that runs make with a script in place of Python and returns the arguments that the script received."""
     stand_in = tmp_path / "python"
     stand_in.write_text(RECEIVER)
     stand_in.chmod(0o755)
@@ -41,7 +41,7 @@ def received(tmp_path):
 
 
 def dry(*settings):
-    """The plan of one cell by the real command."""
+    """Run the real command for one configuration, only to show its plan."""
     cell = ["VARIANTS=vae", "DATASETS=digits", "PROFILE=smoke"]
     return make("bench", "DRY=1", f"PY={sys.executable}", *cell, *settings)
 
@@ -61,7 +61,7 @@ def dry(*settings):
     ],
 )
 def test_a_value_reaches_the_command_letter_by_letter(received, tmp_path, value):
-    # Files whose names the shell's patterns [200,200] and * would match.
+    # These are the names of files that the shell would match with the patterns [200,200] and *.
     for name in ("network.hidden=2", "network.hidden=0", "2", "dataset.title=''"):
         (tmp_path / name).touch()
     assert f"--overrides={value}" in received("bench", f"OVERRIDES={value}")
@@ -135,7 +135,7 @@ def test_every_setting_of_the_makefile_is_allowed_on_the_command_line(received):
 
 
 def environment(folder):
-    """A virtual environment as far as make sees it, older than pyproject.toml, as after a pull."""
+    """The files by which make recognises a virtual environment, older than pyproject.toml, as after a pull."""
     (folder / "bin").mkdir(parents=True)
     for name in (".installed", "bin/python"):
         (folder / name).touch()
@@ -158,7 +158,7 @@ def test_what_only_reads_never_installs(checkout):
             done = make("--dry-run", target, *own, cwd=checkout)
             assert done.returncode == 0, done.stderr
             assert "pip" not in done.stdout, target
-    # The same environment is brought up to date by what runs, and made where there is none.
+    # Targets that start runs update this environment, or create it if there is none.
     assert "pip install" in make("--dry-run", "bench", cwd=checkout).stdout
     assert "pip install" in make("--dry-run", "bench", "VENV=none", cwd=checkout).stdout
     assert "pip install" not in make("--dry-run", "bench", f"PY={sys.executable}", cwd=checkout).stdout
@@ -178,9 +178,9 @@ def test_the_environment_of_another_checkout_is_used_as_it_is(checkout, tmp_path
     for target in ("setup", "bench", "test", "list"):
         assert "pip" not in make("--dry-run", target, f"VENV={other}", cwd=checkout).stdout, target
     assert "without installing anything" in make("setup", f"VENV={other}", cwd=checkout).stdout
-    # Also where the checkout's own is a link to it.
+    # The same holds for a link in the checkout to the other environment.
     (checkout / "link").symlink_to(other)
     assert "pip" not in make("--dry-run", "bench", "VENV=link", cwd=checkout).stdout
-    # One that lies elsewhere and was made for this checkout is its own.
+    # An environment elsewhere that was made for this checkout counts as its own.
     (other / ".checkout").write_text(f"{checkout}\n")
     assert "pip install" in make("--dry-run", "bench", f"VENV={other}", cwd=checkout).stdout

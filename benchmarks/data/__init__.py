@@ -1,4 +1,4 @@
-"""Data sets: one file per source, where bytes come from, how they are verified and observed."""
+"""Data sets: one reader per source, and the download, verification and preprocessing of images."""
 
 from .conditions import batches, condition_shape, hide_given, missing, observe_condition, scored
 from .dataset import CONDITIONS, Dataset, DatasetConfig, Factor, Factors, Split

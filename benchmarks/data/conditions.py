@@ -1,4 +1,4 @@
-"""What a conditional model is given beside an image, or of it."""
+"""Conditions of conditional models: the class of an image, or a part of its pixels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from benchmarks.data.dataset import Dataset, DatasetConfig
 from benchmarks.errors import UserError
 
-# How given pixels are painted where they may not be shown: white.
+# The value that replaces given pixels in pictures: white.
 HIDDEN = 1.0
 
 
 def shows_pixels(condition: str) -> bool:
-    """Whether ``dataset.condition`` shows a part of the image itself."""
+    """Whether ``condition``, a value of ``dataset.condition``, gives a part of the image's pixels."""
     return condition.startswith("quadrants-")
 
 
 def condition_shape(data: Dataset, config: DatasetConfig) -> tuple[int, ...] | None:
-    """The shape of one image's condition; None where the data set is configured without one.
+    """The shape of one image's condition; None if the configuration has no condition.
 
     Raises :class:`UserError` for a condition that the data do not have.
     """
@@ -47,11 +47,11 @@ def condition_shape(data: Dataset, config: DatasetConfig) -> tuple[int, ...] | N
 def observe_condition(
     x: Tensor, labels: Tensor | None, config: DatasetConfig, shape: tuple[int, ...] | None
 ) -> Tensor | None:
-    """The condition of images ``x`` (batch, channels, height, width) as their model observes them, float32, on their
-    device; None where there is none.
+    """The condition of images ``x`` (batch, channels, height, width), float32 on their device; None if there is none.
 
-    A class, by the first of the ``labels``, is a one-hot vector (batch, classes). Quadrants are (batch, channels + 1,
-    height, width): the pixels, 0 where they are not given, and last a mask that is 1 where they are.
+    ``x`` are the images as their model observes them; their labels are the first of ``labels``. A class becomes a
+    one-hot vector (batch, classes). Quadrants become (batch, channels + 1, height, width): the pixels, 0 where they are
+    not given, followed by a mask that is 1 where they are given.
     """
     if shape is None or config.condition == "none":
         return None
@@ -63,8 +63,11 @@ def observe_condition(
 
 
 def given_mask(condition: str, height: int, width: int, device: torch.device) -> Tensor:
-    """1 where pixels are given, (1, height, width): the bottom left quadrant, the left half, or all but the bottom
-    right quadrant."""
+    """A mask (1, height, width) that is 1 where pixels are given.
+
+    "quadrants-1" gives the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the bottom right
+    quadrant.
+    """
     top, left = slice(0, height // 2), slice(0, width // 2)
     mask = torch.zeros(1, height, width, device=device)
     mask[:, height // 2 :, left] = 1
@@ -76,22 +79,26 @@ def given_mask(condition: str, height: int, width: int, device: torch.device) ->
 
 
 def missing(x: Tensor, condition: Tensor | None) -> Tensor:
-    """Which pixels of the images ``x`` (n, channels, height, width) their condition does not show, bool (n, 1, height,
-    width): all of them, unless it has a mask."""
+    """Mask of the pixels that the condition does not show, bool (n, 1, height, width).
+
+    ``x`` are images (n, channels, height, width). If the condition has no mask, all pixels are missing.
+    """
     if condition is None or condition.shape[1:] != (x.shape[1] + 1, *x.shape[2:]):
         return torch.ones_like(x[:, :1], dtype=torch.bool)
     return condition[:, -1:] < 0.5
 
 
 def scored(x: Tensor, condition: Tensor | None) -> int:
-    """How many pixel channels of one of the images ``x`` (n, channels, height, width) a likelihood is of: those that
-    the condition does not show, equally many for all images."""
+    """The number of pixel channels of an image that a likelihood covers: those that the condition does not show.
+
+    It is the same for all images ``x`` (n, channels, height, width).
+    """
     given = None if condition is None else condition[:1]
     return int(missing(x[:1], given).sum()) * x.shape[1]
 
 
 def hide_given(images: Tensor, condition: Tensor | None) -> Tensor:
-    """Images (n, channels, height, width) with the pixels painted over that their ``condition`` shows."""
+    """Images (n, channels, height, width) with the pixels that their ``condition`` shows painted over."""
     return torch.where(missing(images, condition), images, torch.full_like(images, HIDDEN))
 
 

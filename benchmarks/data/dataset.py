@@ -1,4 +1,4 @@
-"""What a data set is once it is loaded, and the configuration that says which one and how it is observed."""
+"""Loaded data sets, and the configuration that selects a data set and how its images are observed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
 BINARISATIONS = ("none", "dynamic", "fixed", "threshold")
 CONDITIONS = ("none", "label", "quadrants-1", "quadrants-2", "quadrants-3")
-# Options that only some sources have; another source refuses them, so that no option is silently without effect.
+# Source -> its source-specific options. A source without such an option rejects it, so that no option is silently
+# ignored.
 SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "mnist": (),
     "fashion_mnist": (),
@@ -24,48 +25,53 @@ SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "array": ("path", "labels", "validation_share", "test_share", "factors"),
     "shapes": ("path", "image_size", "validation_share", "test_share"),
 }
-# Sources whose images lie where the user says.
+# Sources that read the user's own images, from dataset.path.
 OWN_FILES = ("folder", "array")
-# Sources whose images have one size.
+# Source -> height and width of its images, for sources with a fixed image size.
 SIDES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
-# Options that say how images are observed, not which they are.
+# Options that affect how images are used (observed, shown, trained on), but not which images are loaded.
 OBSERVED = (
     "title", "observation", "scale", "binarise", "show_originals", "condition", "outliers", "loss", "loss_weight",
     "output",
 )  # fmt: skip
-# Channels of sources that have no option for them.
+# Source -> number of channels, for sources where it is fixed.
 CHANNELS = {"mnist": 1, "fashion_mnist": 1, "digits": 1, "celeba": 3, "shapes": 1}
-# Sources whose classes are known before they are loaded: how many there are.
+# Source -> number of classes, for sources where it is known before loading.
 CLASSES = {"mnist": 10, "fashion_mnist": 10, "digits": 10, "shapes": 3}
-# Heights and widths that images of the source "shapes" can have, the last one those of dSprites too.
+# Possible heights and widths of the images of source "shapes". The last one is also that of dSprites.
 SHAPES_SIDES = (32, 64)
-# Source -> the data set whose test images are outliers, where dataset.outliers does not say.
+# Source -> the data set whose test images are the outliers if dataset.outliers is "default".
 DEFAULT_OUTLIERS = {"mnist": "fashion_mnist", "fashion_mnist": "mnist", "celeba": "fashion_mnist", "digits": "mnist"}
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A factor of variation of the images: its ``name``, and the ``values`` that it takes, in order. A factor whose
-    values are numbers is ordered, one whose values are texts is not."""
+    """A factor of variation of the images.
+
+    ``values`` are the values that the factor takes, in order. A factor with numeric values is ordered; a factor with
+    text values is not.
+    """
 
     name: str
     values: tuple[float, ...] | tuple[str, ...]
 
     @property
     def size(self) -> int:
-        """How many values it takes."""
+        """Number of values that the factor takes."""
         return len(self.values)
 
     @property
     def is_ordered(self) -> bool:
-        """Whether its values are numbers."""
+        """Whether the values are numbers."""
         return not isinstance(self.values[0], str)
 
 
 @dataclass(frozen=True)
 class Factors:
-    """What is known to vary in some images: the ``kinds`` of factors, and which value of each an image has, ``values``
-    int64 (n, kinds)."""
+    """The factors of variation of a set of images, and the value of each factor for each image.
+
+    ``kinds`` are the factors. ``values``, int64 (n, kinds), are indices into the values of the factors.
+    """
 
     kinds: tuple[Factor, ...]
     values: Tensor
@@ -76,9 +82,12 @@ class Factors:
 
 @dataclass(frozen=True)
 class Split:
-    """``images``: uint8 (n, channels, height, width), in memory or on a memory map. ``labels``: int64 (n,) classes,
-    (n, attributes) in {0, 1}, or None. ``factors``: int64 (n, factors), which value of each factor of the data set an
-    image has, or None."""
+    """One split of a data set.
+
+    ``images``: uint8 (n, channels, height, width), in memory or on a memory map. ``labels``: int64, classes (n,) or
+    attributes (n, attributes) in {0, 1}; or None. ``factors``: int64 (n, factors), the index of each image's value of
+    each factor of the data set; or None.
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -88,17 +97,20 @@ class Split:
         return len(self.images)
 
     def of(self, rows: slice | Tensor) -> Split:
-        """Those of its images, with all that is known of them; views where ``rows`` is a slice."""
+        """The images at ``rows``, with their labels and factors. A slice gives views."""
         labels, factors = (None if known is None else known[rows] for known in (self.labels, self.factors))
         return Split(self.images[rows], labels, factors)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A loaded data set. ``sha256`` is over the bytes it was made from, ``title`` what a report calls it, ``classes``
-    the number of classes, or of attributes, in its labels (0 without labels). ``left_out``: the test images of the
-    classes that the other splits do not have, where any were left out. ``unpadded``: the data set whose images zeros
-    were put around, None where there are none. ``factors``: the factors of variation that are known of its images."""
+    """A loaded data set.
+
+    ``title``: its name in reports. ``sha256``: the digest of the bytes that it was made from. ``classes``: the number
+    of classes, or of attributes, in the labels (0 without labels). ``unpadded``: the data set before zero padding; None
+    if it is not padded. ``left_out``: the test images of the classes that were left out, if any. ``factors``: the known
+    factors of variation of the images.
+    """
 
     name: str
     title: str
@@ -113,58 +125,61 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)"""
+        """The shape of an image: (channels, height, width)."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
     def factors_of(self, split: Split) -> Factors | None:
-        """What varies in the images of one of its splits; None where that is not known."""
+        """The factors of variation of one of the data set's splits; None if they are not known."""
         return None if split.factors is None else Factors(self.factors, split.factors)
 
 
 @dataclass
 class DatasetConfig:
-    """A board's data: which images, and how a model observes them.
+    """The data of a board: which images are loaded, and how models observe them.
 
-    ``name`` is the board's; ``source`` says which loader; ``observation`` is the board's observation model for every
-    variant, and ``scale`` the standard deviation or width that it is fixed at, in units of [0, 1] (None: learned, or
-    fitted after training). ``binarise`` "dynamic" draws a pixel as 1 with probability byte / 255, anew for every
-    training batch, once from a fixed seed for validation and test; "fixed" draws training images once, too, and
-    "threshold" is no draw: 1 from 128 on. ``train_on_validation`` adds the validation images
-    to the training ones (60,000 instead of 50,000 for MNIST); validation then measures on training images.
+    ``name`` is the name of the board. ``source`` selects the loader. ``observation`` is the observation model of every
+    variant. ``scale`` fixes its standard deviation or width, in units of [0, 1] (None: learned, or fitted after
+    training).
 
-    ``no_split``: all images are trained on, and measured on, as work on clusters has it. Such numbers are not those of
-    held-out images.
+    ``binarise`` "dynamic" draws a pixel as 1 with probability byte / 255: anew for every training batch, and once from
+    a fixed seed for validation and test. "fixed" draws training images once, too. "threshold" does not draw: a pixel is
+    1 if its byte is 128 or more. ``train_on_validation`` adds the validation images to the training images (60,000
+    instead of 50,000 for MNIST); validation then measures on training images.
 
-    ``image_size``: images become squares of so many pixels; None keeps the size they have, which must then be one.
-    ``crop``: the side of the centre crop before that, in pixels of CelebA's aligned 178x218 image.
+    ``no_split``: all images are used for training, validation and test, as is usual in work on clustering. The
+    resulting numbers are not those of held-out images.
+
+    ``image_size``: images are resized to squares with this side in pixels. None keeps their size, which must then be
+    the same for all images (CelebA: None is 64). ``crop``: the side of the centre crop before the resize, in pixels of
+    CelebA's aligned 178x218 image.
 
     Your own images: ``path`` is a folder of image files, or an ``.npz``, ``.npy`` or IDX file, absolute or below the
     data root; with source "shapes" it is the file of dSprites. ``show_originals`` False keeps the data set's own images
-    out of every picture, for those that may not be passed on. ``labels``: the file with an array's labels, or the name
+    out of every picture, for images that may not be published. ``labels``: the file with an array's labels, or the name
     of the labels in an ``.npz``. ``channels``: 1 reads a folder's images as grey, 3 as RGB. ``validation_share`` and
-    ``test_share`` are cut off by a fixed shuffle. ``factors``: what varies in the images, for metrics of
-    disentanglement: with a folder a CSV file, absolute or below the data root, that has a column "file" (paths below
-    the folder) and a column for each factor; the name of an array (n, factors) in an ``.npz``, "factors" if there is
-    one of that name.
+    ``test_share`` are the shares of a fixed shuffle that become these splits. ``factors``: the factors of variation of
+    the images, for disentanglement metrics. For a folder it is a CSV file, absolute or below the data root, with a
+    column "file" (paths below the folder) and a column for each factor. For an ``.npz`` it is the name of an array
+    (n, factors), by default "factors" if there is an array of that name.
 
-    ``condition`` is what conditional models are given: "label", the image's class, or a part of its pixels, the others
-    to be predicted: "quadrants-1" the bottom left quadrant, "quadrants-2" the left half, "quadrants-3" all but the
-    bottom right quadrant. Quadrants need images of even sides.
+    ``condition`` is the input of conditional models: "label" is the image's class. The other values give a part of the
+    image's pixels, and the model predicts the rest: "quadrants-1" gives the bottom left quadrant, "quadrants-2" the
+    left half, "quadrants-3" all but the bottom right quadrant. Quadrants need images with even sides.
 
-    ``loss`` "cross_entropy" or "squared_error" is trained in place of the likelihood of grey pixels, summed over pixels
-    and times ``loss_weight``, by every variant that would train the likelihood. It is an objective, no likelihood: ELBO
-    and log p(x) are those of ``observation``, its scale fitted after training. ``output`` "linear" takes the decoder's
-    output as pixels, "sigmoid" its sigmoid.
+    ``loss`` "cross_entropy" or "squared_error" replaces the likelihood of grey pixels in the training of every variant
+    that trains the likelihood. It is summed over pixels and multiplied by ``loss_weight``. It is an objective, not a
+    likelihood: the ELBO and log p(x) are those of ``observation``, with its scale fitted after training. ``output``
+    "linear" uses the decoder's output as pixels, "sigmoid" its sigmoid.
 
-    ``pad``: zeros are put around images until they are so many pixels high and wide, evenly on all sides. They are
-    pixels like any other: models see them, and likelihoods, errors and bits per dimension count them. The data set's
-    own classifier judges the images inside.
+    ``pad``: images are padded with zeros, evenly on all sides, to this height and width in pixels. The padding counts
+    like any other pixels: models see it, and likelihoods, errors and bits per dimension include it. The data set's own
+    classifier judges the images without it.
 
-    ``outliers`` names the data set whose test images are to be told from those of this one. "default" is Fashion-MNIST
-    for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and none for your own images; "none" is none. ``left_out``
-    is a class whose images are left out of training, validation and test; its test images are outliers, too.
-    ``normal_classes`` leaves out all classes but these, as one-class anomaly detection does.
+    ``outliers`` names the data set whose test images are to be distinguished from those of this one. "default" is
+    Fashion-MNIST for MNIST and CelebA, MNIST for Fashion-MNIST and digits, and no data set for other sources; "none" is
+    no data set. ``left_out`` is a class whose images are left out of training, validation and test; its test images are
+    outliers, too. ``normal_classes`` leaves out all classes except these, as in one-class anomaly detection.
     """
 
     name: str = ""
@@ -233,24 +248,24 @@ class DatasetConfig:
 
     @property
     def side(self) -> int | None:
-        """Height and width of the images in pixels; None where only the images themselves say it."""
+        """Height and width of the images in pixels; None if the configuration does not determine it."""
         return self.pad or self.image_size or SIDES.get(self.source)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
-        """(channels, height, width) of the images; None where only the images themselves say it."""
+        """(channels, height, width) of the images; None if the configuration does not determine it."""
         channels = self.channels or CHANNELS.get(self.source)
         return None if channels is None or self.side is None else (channels, self.side, self.side)
 
     @property
     def images(self) -> str:
-        """What decides which images are loaded: equal where they are the same, however they are observed."""
+        """A text that is equal for configurations that load the same images, however these are observed."""
         options = {option.name: getattr(self, option.name) for option in dataclasses.fields(self)}
         return repr({name: value for name, value in options.items() if name not in OBSERVED})
 
     @property
     def outlier_name(self) -> str | None:
-        """The name of the data set whose test images are outliers; None for none."""
+        """The name of the data set whose test images are outliers; None if there is none."""
         if self.outliers == "default":
             return DEFAULT_OUTLIERS.get(self.source)
         return None if self.outliers == "none" else self.outliers
@@ -301,22 +316,25 @@ class DatasetConfig:
 
 
 def partition(images: Split, sizes: tuple[int, ...]) -> list[Split]:
-    """Consecutive splits of the given sizes, views of ``images``."""
+    """Split ``images`` into consecutive parts of the given sizes, as views."""
     ends = torch.tensor(sizes).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
     return [images.of(slice(a, b)) for a, b in zip(starts, ends, strict=True)]
 
 
 def train_and_validation(images: Split, train_size: int, train_on_validation: bool) -> tuple[Split, Split]:
-    """Training images, then validation images, from one split that holds them in this order."""
+    """The training and validation splits of ``images``, which has the training images first.
+
+    With ``train_on_validation`` the training split is all of ``images``.
+    """
     train, validation = partition(images, (train_size, len(images) - train_size))
     return (images if train_on_validation else train), validation
 
 
 def shares(count: int, config: DatasetConfig) -> tuple[Tensor, tuple[int, int, int]]:
-    """A fixed shuffle (count,) of images that have no official split, and how many train, validate and test.
+    """A fixed shuffle (count,) of images without an official split, and the sizes of the splits.
 
-    Raises :class:`UserError` where a split would be empty.
+    The sizes are those of training, validation and test. Raises :class:`UserError` if a split would be empty.
     """
     validation, test = round(config.validation_share * count), round(config.test_share * count)
     sizes = (count - validation - test, validation, test)
@@ -334,7 +352,7 @@ def splits_of(
     classes: int,
     factors: tuple[Factor, ...] = (),
 ) -> Dataset:
-    """The data set whose ``images`` are in the order training, validation, test."""
+    """The data set of ``images``, which are in the order training, validation, test."""
     learning, test = partition(images, (sizes[0] + sizes[1], sizes[2]))
     train, validation = train_and_validation(learning, sizes[0], config.train_on_validation)
     return Dataset(config.name, config.title, train, validation, test, sha256, classes, factors=factors)

@@ -1,4 +1,4 @@
-"""From a configuration to a loaded data set."""
+"""Loading of the data set that a configuration describes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ LOADERS: dict[str, Callable[..., Dataset]] = {
     "array": load_array,
     "shapes": load_shapes,
 }
-# Those of LOADERS that download what is not below the root.
+# The sources whose loaders have the option download: whether to download files that are not below the root.
 DOWNLOADED = ("mnist", "fashion_mnist")
 
 
 def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
-    """Load and verify a data set below ``root``, without the classes that are left out. Raises ``UserError`` where it
-    cannot be had: with ``download`` false, where it does not lie there."""
+    """Load and verify a data set below ``root``, without the classes that are left out.
+
+    If ``download`` is false, the sources in ``DOWNLOADED`` do not download missing files. Raises :class:`UserError` if
+    the data set cannot be obtained.
+    """
     if config.source not in LOADERS:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
     options = {"download": download} if config.source in DOWNLOADED else {}

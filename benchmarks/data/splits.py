@@ -1,4 +1,4 @@
-"""A data set without its splits."""
+"""Removal of a data set's splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.data.dataset import Dataset, Split
 
 
 def unsplit(data: Dataset) -> Dataset:
-    """``data`` with all images, in the order training, validation, test, as each of its three splits."""
+    """``data`` with each of its splits replaced by all images, in the order training, validation, test."""
     parts = [data.train, data.validation, data.test]
     whole = Split(
         torch.cat([part.images for part in parts]),
@@ -31,6 +31,6 @@ def unsplit(data: Dataset) -> Dataset:
 
 
 def _joined(known: Sequence[Tensor | None]) -> Tensor | None:
-    """What is known of the images of all parts; None where one part's are not known."""
+    """The labels or factors of all parts, concatenated; None if those of a part are not known."""
     there = [part for part in known if part is not None]
     return torch.cat(there) if len(there) == len(known) else None

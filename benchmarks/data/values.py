@@ -1,5 +1,7 @@
-"""What the values and shapes of a user's images and labels may be, in a file or a tensor: read as they are meant, or
-refused in one line that says how to mend them."""
+"""Checks and conversions of a user's images and labels, from a file or a tensor.
+
+Values and shapes with a clear meaning are converted. Others raise an error of one line that says how to correct them.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,18 @@ from benchmarks.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Bytes whose largest is below this are most likely grey levels of another range, such as 0..16.
+# Images whose largest byte is below this most likely have grey levels of another range, such as 0..16.
 DARK = 32
-# How far a float may lie from a whole level of 255 and still be one, in levels: rounding moves float16 by 0.12.
+# Bytes per float -> the largest accepted distance of a float from a whole level of 255, in levels. Rounding moves
+# float16 by 0.12.
 ROUNDING = {2: 0.2, 4: 1e-3, 8: 1e-3}
 TO_BYTES = '(images * 255).round().astype("uint8")'
 
 
 def factor_of(brightest: int, name: str) -> int:
-    """What bytes up to ``brightest`` are to be multiplied by: 255 for masks of 0 and 1, which the log says, else 1.
+    """The factor to multiply bytes by if the largest is ``brightest``: 255 for masks of 0 and 1, else 1.
 
-    Raises :class:`UserError` where all pixels are 0.
+    The log names masks and very dark images. Raises :class:`UserError` if all pixels are 0.
     """
     if brightest == 0:
         raise UserError(f"every pixel in {name} is 0")
@@ -37,10 +40,10 @@ def factor_of(brightest: int, name: str) -> int:
 
 
 def as_images(array: np.ndarray, name: str) -> Tensor:
-    """The images in an array, uint8 (n, channels, height, width).
+    """Convert an array of images to uint8 (n, channels, height, width).
 
-    Values are bytes, booleans, other whole numbers in 0..255, or floats that are bytes / 255. Shapes are (n, height,
-    width), (n, channels, height, width) or (n, height, width, channels) with 1 or 3 channels. Raises
+    Values are bytes, booleans, other whole numbers in 0..255, or floats that are bytes / 255. Shapes are
+    (n, height, width), (n, channels, height, width) or (n, height, width, channels) with 1 or 3 channels. Raises
     :class:`UserError` for anything else.
     """
     images = channels_first(array, name)
@@ -51,7 +54,10 @@ def as_images(array: np.ndarray, name: str) -> Tensor:
 
 
 def channels_first(array: np.ndarray, name: str) -> np.ndarray:
-    """Images of the shapes of :func:`as_images` as (n, channels, height, width). Raises :class:`UserError`."""
+    """Images with a shape that :func:`as_images` accepts, as (n, channels, height, width).
+
+    Raises :class:`UserError` for other shapes.
+    """
     shape = array.shape
     if array.ndim == 3:
         array = array[:, None]
@@ -101,8 +107,11 @@ def _as_bytes(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_labels(array: np.ndarray, count: int, name: str) -> Tensor:
-    """The labels of ``count`` images, int64: classes (n,), from (n,), (n, 1) or one-hot rows, or attributes (n,
-    attributes) in {0, 1}. Raises :class:`UserError` for anything else."""
+    """Convert the labels of ``count`` images to int64.
+
+    Labels are classes (n,), given as (n,), (n, 1) or one-hot rows, or attributes (n, attributes) in {0, 1}. Raises
+    :class:`UserError` for anything else.
+    """
     labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     whole = labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and bool((labels == np.rint(labels)).all()))
     if not whole or labels.ndim not in (1, 2) or 0 in labels.shape or labels.min() < 0:
@@ -131,8 +140,11 @@ def as_labels(array: np.ndarray, count: int, name: str) -> Tensor:
 
 
 def check_training_images(images: Tensor, labels: Tensor | None, shape: tuple[int, int, int]) -> None:
-    """Raise :class:`UserError` unless ``images`` are uint8 (n, *shape), not masks of 0 and 1, and ``labels``, where
-    there are any, int64 (n,) or (n, attributes)."""
+    """Check the images and labels that a variant is trained on.
+
+    Raises :class:`UserError` unless ``images`` are uint8 (n, *shape) and not masks of 0 and 1, and ``labels``, if there
+    are any, are int64 (n,) or (n, attributes).
+    """
     if not isinstance(images, Tensor):
         raise UserError(f"training images are a {type(images).__name__}; expected a tensor: torch.from_numpy(images)")
     if images.dtype != torch.uint8:
@@ -161,7 +173,11 @@ def check_training_images(images: Tensor, labels: Tensor | None, shape: tuple[in
 
 
 def _are_masks(images: Tensor) -> bool:
-    """Part by part: of a memory map, all pixels are read only where they are all dark."""
+    """Whether the images have only the bytes 0 and 1, and at least one 1.
+
+    Images are read in parts up to the first byte above 1, so a memory map is read completely only if all pixels are
+    dark.
+    """
     found = False
     for part in images.split(4096):
         brightest = int(part.max())

@@ -1,4 +1,4 @@
-"""What discrete latent variables do."""
+"""Measures of discrete latent variables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from torch import Tensor
 
 
 def code_perplexity(codes: Tensor) -> float:
-    """exp of the entropy of a discrete variable's usage over images, averaged over variables: ``codes`` int64
-    (n, variables). For a codebook shared by positions, how many of its vectors are in use at a position."""
+    """Exponential of the entropy of a discrete variable's values over images, averaged over variables.
+
+    ``codes``: int64 (n, variables). If all positions share a codebook, this is the effective number of codebook vectors
+    that are used at a position.
+    """
     perplexities = []
     for variable in codes.T:
         p = torch.bincount(variable).double() / len(variable)
@@ -19,8 +22,11 @@ def code_perplexity(codes: Tensor) -> float:
 
 
 def category_accuracy(categories: Tensor, labels: Tensor) -> float:
-    """Unsupervised clustering accuracy: the share of images whose category (n,) is that of their label (n,) under the
-    best one-to-one assignment of categories to classes (the Hungarian method)."""
+    """Unsupervised clustering accuracy.
+
+    This is the fraction of images whose category (n,) matches their label (n,) under the best one-to-one assignment of
+    categories to classes (found by the Hungarian method).
+    """
     size = int(max(categories.max(), labels.max())) + 1
     table = torch.bincount(categories * size + labels, minlength=size * size).reshape(size, size).numpy()
     rows, columns = linear_sum_assignment(table, maximize=True)

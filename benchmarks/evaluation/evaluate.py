@@ -1,4 +1,4 @@
-"""The one evaluation code: every number of a record, for every variant, from its three distributions."""
+"""Evaluation of a model: all metrics of a record, for every variant, from its prior, posterior and likelihood."""
 
 from __future__ import annotations
 
@@ -30,20 +30,23 @@ from variants import PROPERTIES, Variant
 
 log = logging.getLogger(__name__)
 
-# Images encoded or decoded at once where no samples multiply them.
+# Number of images encoded or decoded at once when each image has one latent vector.
 BATCH = 500
-# How a metric's need for a set of outliers begins.
+# Prefix of a metric's need for a set of outliers.
 OUTLIERS = "outliers_"
-# Families of which a run may be measured while it trains: they need nothing but test images.
+# Families that can be measured during training: they need only test images.
 INTERIM = ("likelihood", "objective")
 
 
 @dataclass
 class Evaluation:
-    """``metrics``: finite numbers. ``not_applicable``: the reason for each one that there is not. ``details``: facts
-    that are not metrics but say how one was measured; they go into the record's. ``failed``: the steps that raised an
-    exception, each with its ``reason`` and ``traceback``; the rest was measured all the same. ``tables``: the text of
-    CSV files to be written beside the record, by their names."""
+    """The results of an evaluation.
+
+    ``metrics``: finite numbers, by metric name. ``not_applicable``: the reason for each metric that has no number.
+    ``warnings``: messages for the record. ``details``: facts about how metrics were measured, for the record's
+    ``details``. ``failed``: the steps that raised an exception, each with its ``reason`` and ``traceback``; the other
+    steps are still measured. ``tables``: the text of CSV files that are written to the run's folder, by file name.
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
@@ -53,14 +56,14 @@ class Evaluation:
     tables: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
-        """Enter a number, or the fact that it is not finite or too large for a record."""
+        """Enter a number. If it is not finite or too large for a record, enter that as the reason instead."""
         if abs(value) <= LARGEST:
             self.metrics[name] = value
         else:
             self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value})"
 
     def include(self, other: Evaluation) -> None:
-        """Enter all that ``other`` holds."""
+        """Enter everything that ``other`` contains."""
         self.metrics |= other.metrics
         self.not_applicable |= other.not_applicable
         self.warnings += other.warnings
@@ -70,14 +73,17 @@ class Evaluation:
 
     @property
     def names(self) -> set[str]:
-        """Every metric that has a number or a reason."""
+        """All metrics that have a number or a reason why there is none."""
         return self.metrics.keys() | self.not_applicable.keys()
 
 
 @dataclass(frozen=True)
 class Outliers:
-    """Images that are not of the data set, ``x`` (n, channels, height, width), as a model observes the test images, on
-    its device. ``facts`` say in the record which ones they are."""
+    """A set of outliers, such as images of another data set or of classes left out of training.
+
+    ``x`` (n, channels, height, width): the images, preprocessed like the test images, on the model's device.
+    ``facts``: which images they are, for the record.
+    """
 
     x: Tensor
     facts: Mapping[str, Any]
@@ -85,13 +91,16 @@ class Outliers:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What a model is measured on. ``x``: test images (n, channels, height, width) as its observation model sees them,
-    on its device; ``labels`` (n,) of theirs, (n, attributes) or None. ``probe`` and ``probe_labels``: training images,
-    seen likewise, on whose codes classifiers and samplers are fitted; there may be none (0, ...). ``spaces``: feature
-    spaces by name, or the reason why there is none. ``condition`` and ``probe_condition`` are those of the images, for
-    conditional models: no other model sees a label. ``training_images`` is the size of the training split.
-    ``outliers``: sets of them by name, or the reason why there is none. ``factors`` are those of the test images, where
-    they are known."""
+    """The data that a model is evaluated on.
+
+    ``x``: test images (n, channels, height, width) as the model's observation model sees them, on the model's device.
+    ``labels``: the labels of the test images, (n,) or (n, attributes), or None. ``probe`` and ``probe_labels``:
+    training images, preprocessed in the same way, and their labels; classifiers and samplers are fitted on their codes.
+    ``probe`` may be empty (0, ...). ``spaces``: feature spaces by name, or the reason why one is missing.
+    ``condition`` and ``probe_condition``: the conditions of the test and probe images, for conditional models; other
+    models never see labels. ``training_images``: the size of the training split. ``outliers``: sets of outliers by
+    name, or the reason why one is missing. ``factors``: the factors of variation of the test images, if known.
+    """
 
     x: Tensor
     labels: Tensor | None
@@ -106,23 +115,25 @@ class EvaluationData:
 
 
 class Context:
-    """What families of metrics compute from: a variant, the data, the options and the seed, and what several families
-    share, computed once and only where one asks."""
+    """What families of metrics compute from: the variant, the data, the options and the seed.
+
+    Quantities that several families share are computed on first use and cached.
+    """
 
     def __init__(self, variant: Variant, data: EvaluationData, config: EvaluationConfig, seed: int) -> None:
         self.variant, self.data, self.config, self.seed = variant, data, config, seed
         self._features: dict[tuple[str, str], Tensor] = {}
 
     def missing(self, need: str) -> str | None:
-        """Why the model or the data do not have ``need``; None where they do.
+        """The reason why the model or the data do not provide ``need``, or None if they do.
 
         ``prior``, ``posterior_density``, ``density_elsewhere`` and ``continuous_latent``: see
-        :meth:`variants.Variant.unavailable`. ``no_condition``: a model that is given nothing beside the image;
-        ``condition``: one that is.
-        ``discrete_latent``: a code by ``discrete_code``. ``training_images``: the probe images; ``classes``: one label
-        for each image of both; ``test_classes``: for each test image. ``cluster_starts``: that they are not 0.
-        ``factors``: those of the test images. ``generated_images``, ``reconstructions``: finite ones.
-        ``outliers_<name>``: the set of that name. Any other need is the name of a feature space.
+        :meth:`variants.Variant.unavailable`. ``no_condition``: the model is not conditional; ``condition``: it is.
+        ``discrete_latent``: ``discrete_code`` returns a code. ``training_images``: there are probe images.
+        ``classes``: every test and probe image has one class label, and the probe images have more than one class;
+        ``test_classes``: every test image has one class label. ``cluster_starts``: the option is not 0. ``factors``:
+        the factors of the test images are known. ``generated_images``, ``reconstructions``: these images are finite.
+        ``outliers_<name>``: there is a set of outliers of that name. Any other need is the name of a feature space.
         """
         if need in PROPERTIES:
             return self.variant.unavailable().get(need)
@@ -165,25 +176,25 @@ class Context:
 
     @property
     def spaces(self) -> dict[str, FeatureSpace]:
-        """The feature spaces that there are, by name."""
+        """The available feature spaces, by name."""
         return {name: space for name, space in self.data.spaces.items() if not isinstance(space, str)}
 
     @property
     def outliers(self) -> dict[str, Outliers]:
-        """The sets of outliers that there are, by name."""
+        """The available sets of outliers, by name."""
         return {name: found for name, found in self.data.outliers.items() if not isinstance(found, str)}
 
     @property
     def pixels_of_8_bits(self) -> int | None:
-        """How many pixel channels of an image a likelihood is of, for bits per dimension; None for binary ones."""
+        """Number of pixel channels per image that a likelihood covers, for bits/dim; None for binary pixels."""
         return None if self.variant.observation.binary else scored(self.data.x, self.data.condition)
 
     def of_test(self, function: Callable[..., Tensor]) -> Tensor:
-        """``function(x, condition=...)`` of all test images, some at a time."""
+        """``function(x, condition=...)`` of all test images, computed in batches."""
         return batched(function, self.data.x, self.data.condition)
 
     def of_probe(self, function: Callable[..., Tensor]) -> Tensor:
-        """``function(x, condition=...)`` of all probe images, some at a time."""
+        """``function(x, condition=...)`` of all probe images, computed in batches."""
         return batched(function, self.data.probe, self.data.probe_condition)
 
     @cached_property
@@ -203,12 +214,12 @@ class Context:
 
     @cached_property
     def reconstructions(self) -> Tensor:
-        """Of the test images (n, channels, height, width), from the posterior mean."""
+        """Reconstructions of the test images from the posterior mean, (n, channels, height, width)."""
         return self.of_test(self.variant.reconstruct)
 
     @cached_property
     def likelihoods(self) -> dict[str, Tensor]:
-        """All of :data:`PER_IMAGE` for every test image (n,), from a stream of their own."""
+        """Every quantity of :data:`PER_IMAGE` for each test image (n,), computed with a separate random stream."""
         data, config = self.data, self.config
         with self._stream("likelihood"):
             return per_image(
@@ -217,8 +228,11 @@ class Context:
 
     @cached_property
     def samples(self) -> Tensor:
-        """Mean images of draws from the prior (generated_images, channels, height, width), given the conditions of the
-        test images in turn, from a stream of their own."""
+        """Mean images of draws from the prior (generated_images, channels, height, width).
+
+        A conditional model is given the conditions of the test images, cyclically. The draws have a separate random
+        stream.
+        """
         count = self.config.generated_images
         with self._stream("samples"):
             given = self.data.condition
@@ -229,18 +243,21 @@ class Context:
 
     @contextlib.contextmanager
     def _stream(self, purpose: str) -> Iterator[None]:
-        """Draw from a stream of its own: that of the family which asks first goes on as if nothing had been drawn."""
+        """Use a separate random stream for ``purpose`` inside the block.
+
+        The random state is restored afterwards, so the draws of the family that triggers the computation do not change.
+        """
         device = self.data.x.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             seed_everything(self.seed, purpose)
             yield
 
     def generated_features(self, space: str) -> Tensor:
-        """Features (generated_images, d) of the samples in a feature space."""
+        """Features (generated_images, d) of :attr:`samples` in a feature space."""
         return self._cached_features(space, "samples")
 
     def reconstructed_features(self, space: str) -> Tensor:
-        """Features (n, d) of the reconstructions in a feature space."""
+        """Features (n, d) of :attr:`reconstructions` in a feature space."""
         return self._cached_features(space, "reconstructions")
 
     def _cached_features(self, space: str, images: str) -> Tensor:
@@ -253,11 +270,13 @@ class Context:
 def evaluate(
     variant: Variant, data: EvaluationData, config: EvaluationConfig, seed: int, short_of_memory: bool = False
 ) -> Evaluation:
-    """The metrics of every family. Likelihoods are in nats per image, and bits per dimension where pixels have 8 bits.
+    """Compute the metrics of every family.
 
-    Each family draws from a stream of its own, so that one that is left out changes no other. What a family that raises
-    has not entered is not applicable, with the exception as its reason; only ``torch.OutOfMemoryError`` is raised, and
-    that not where ``short_of_memory`` says that there is no more to try.
+    Likelihoods are in nats per image, and also in bits per dimension if pixels have 8 bits. Each family has its own
+    random stream, so leaving out one family does not change the others. If a family raises an exception, the metrics
+    that it has not entered are marked as not applicable, with the exception as the reason. Only
+    ``torch.OutOfMemoryError`` is re-raised, so that the caller can try again with less memory; with ``short_of_memory``
+    it is treated like any other exception.
     """
     variant.eval()
     context = Context(variant, data, config, seed)
@@ -268,13 +287,13 @@ def evaluate(
 
 
 def failure(error: BaseException) -> str:
-    """The reason that a record gives for what an exception prevented: one line."""
+    """The reason that a record gives for a number that is missing because of an exception: one line."""
     message = " ".join(str(error).split())[:300]
     return f"failed: {type(error).__name__}: {message}" if message else f"failed: {type(error).__name__}"
 
 
 def described(error: BaseException) -> dict[str, str]:
-    """An exception as a record keeps it where the rest of a run went on."""
+    """An exception as a record stores it when the rest of the run continued."""
     return {"reason": failure(error), "traceback": "".join(traceback.format_exception(error))[-4000:]}
 
 
@@ -310,8 +329,11 @@ def _measure(family: Family, context: Context, result: Evaluation, short_of_memo
 
 
 def _settle(own: Evaluation) -> None:
-    """Bring what a family entered into the form that a record holds. Raises ``ValueError``, once the rest is settled,
-    where a metric is no number, or both a number and not applicable: the whole record would be refused for it."""
+    """Convert what a family entered to the types that a record accepts, and drop invalid entries.
+
+    Afterwards, raises ``ValueError`` if there were any: a metric that is not a number, a metric that is both a number
+    and not applicable, or a table with an unsuitable file name. A record with such an entry would be rejected.
+    """
     wrong = []
     entered, own.metrics = own.metrics, {}
     for name, value in entered.items():
@@ -333,7 +355,7 @@ def _settle(own: Evaluation) -> None:
 
 
 def _as_float(value: Any) -> float:
-    """The number in a scalar of NumPy or torch. Raises for what is none, a text of digits among it."""
+    """The number in a NumPy or torch scalar. Raises an exception for anything else, including a string of digits."""
     if isinstance(value, str | bytes):
         raise TypeError("a text is not a number")
     return float(value)
@@ -343,10 +365,13 @@ def _as_float(value: Any) -> float:
 def interim(
     variant: Variant, x: Tensor, condition: Tensor | None, training_images: int, config: EvaluationConfig, seed: int
 ) -> dict[str, float]:
-    """Likelihoods and objective of a model that is still training, on test images ``x`` (n, channels, height, width) as
-    its observation model sees them. With the same options, and but for what is fitted after training, they are the
-    numbers that a run which ends here has in its record; one that is not defined is left out, and so is the log p(x)
-    of one sample, which is its ELBO."""
+    """Likelihoods and objective of a model during training, on test images.
+
+    ``x`` (n, channels, height, width): test images as the model's observation model sees them. With the same options,
+    and except for quantities that are fitted after training, the numbers equal those in the record of a run that ends
+    at this point. Metrics that are not defined are left out. log p(x) from a single importance sample is also left out,
+    because it equals the ELBO.
+    """
     variant.eval()
     data = EvaluationData(x, None, x[:0], None, {}, condition, None, training_images)
     context, result = Context(variant, data, config, seed), Evaluation()
@@ -367,11 +392,14 @@ def validation_score(
     training_images: int | None = None,
     by: str = "elbo",
 ) -> dict[str, float]:
-    """Named numbers after an epoch, higher is better; epochs are compared by the first one: the mean ELBO in nats per
-    image from ``samples`` posterior samples an image, or the mean negative squared error of an image where the ELBO is
-    not defined. With more than one sample, log p(x) stands beside the ELBO. ``by`` "objective" puts the negative of the
-    variant's own loss before them. Where the data set trains another loss than the likelihood, whose scale is not
-    fitted yet, that is all there is."""
+    """Validation scores after an epoch, by name. Higher is better; epochs are compared by the first score.
+
+    By default, the first score is the mean ELBO in nats per image, from ``samples`` posterior samples per image. With
+    more than one sample, log p(x) follows. If the ELBO is not defined, the score is the negative squared error per
+    image, averaged over images. With ``by`` "objective", the negative of the variant's own loss precedes these scores.
+    If the data set trains another loss than the likelihood, the negative loss is the only score, because the scale of
+    the likelihood has not been fitted yet.
+    """
     variant.eval()
     found = {}
     if by == "objective" or not variant.observation.is_trained:
@@ -383,7 +411,7 @@ def validation_score(
     if no_bound(variant):
         reconstructions = batched(variant.reconstruct, x, condition)
         return found | {"validation_negative_squared_error": -mse(x, reconstructions) * x[0].numel()}
-    # As many images decoded at once as anywhere else.
+    # Decode BATCH images at a time, as elsewhere, or 20 images with all their samples if that is more.
     names = ("elbo", "log_likelihood") if samples > 1 else ("elbo",)
     values = per_image(variant, x, samples, max(BATCH, 20 * samples), names, condition)
     return found | {f"validation_{name}": float(each.mean()) for name, each in values.items()}
@@ -391,6 +419,6 @@ def validation_score(
 
 @torch.no_grad()
 def batched(function: Callable[..., Tensor], x: Tensor, condition: Tensor | None) -> Tensor:
-    """``function(x, condition=...)`` of all of ``x`` (n, ...), some at a time."""
+    """``function(x, condition=...)`` of all of ``x`` (n, ...), computed in batches."""
     parts = counted_off(batches(x, condition, BATCH), len(x), "images", lambda part: len(part[0]))
     return torch.cat([function(part, condition=given) for part, given in parts])

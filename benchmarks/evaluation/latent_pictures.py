@@ -1,4 +1,4 @@
-"""What a latent space looks like: posterior means in two dimensions, images decoded along lines and on a plane."""
+"""Pictures of a latent space: posterior means in two dimensions, and images decoded along lines and on a plane."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ from benchmarks.files import write_atomically
 from benchmarks.records.record import CODES_FILE, FACTOR_LINES_FILE, FACTOR_LINES_TABLE
 from variants import Variant
 
-# Test images whose posterior means are drawn as points, and encoded to find the axes.
+# Number of test images whose codes are drawn as points and determine the axes.
 POINTS = 1000
 BATCH = 500
-# A traversal and a plane reach so many standard deviations of the posterior means to both sides.
+# Range of traversals and of the plane, in standard deviations of the posterior means to each side.
 REACH = 3.0
+# Maximum number of dimensions with a traversal.
 TRAVERSED = 8
 
 
 @dataclass(frozen=True)
 class Plane:
-    """Two directions in the space of continuous latent variables: ``origin`` (d,), ``axes`` (2, d) with unit length,
-    ``spread`` (2,), the standard deviation of posterior means along them."""
+    """A plane in the space of continuous latent variables.
+
+    ``origin`` (d,); ``axes`` (2, d), of unit length; ``spread`` (2,), the standard deviation of the posterior means
+    along each axis.
+    """
 
     origin: Tensor
     axes: Tensor
     spread: Tensor
 
     def coordinates(self, means: Tensor) -> Tensor:
-        """Positions (n, 2) of latent vectors (n, d)."""
+        """Coordinates (n, 2) in the plane of latent vectors (n, d)."""
         return (means - self.origin) @ self.axes.T
 
 
@@ -51,14 +55,17 @@ def write(
     show_originals: bool = True,
     factors: Factors | None = None,
 ) -> None:
-    """codes.csv, plane.png, traversals.png and interpolations.png for test images ``x`` (n, channels, height, width).
-    Where ``factors`` of all of them are known, factor_lines.png has traversals of the dimensions that know most of a
-    factor, most first, and factor_lines.csv says of which one.
+    """Write codes.csv, plane.png, traversals.png and interpolations.png for test images.
 
-    Nothing is written for a model without continuous latent variables; a discrete one beside them keeps its mode. No
-    image of the data set itself is shown, only decoded ones. A conditional model decodes all of them given the first
-    image's condition; pixels that this shows are painted over. Where originals may not be shown, no reconstruction of
-    one is: traversals begin at the mean code, and interpolations run between draws from the prior.
+    ``x`` (n, channels, height, width): the test images. If their ``factors`` are known and the model is not
+    conditional, factor_lines.png has traversals of the dimensions with the most information about a factor, in
+    decreasing order, and factor_lines.csv names these factors.
+
+    Nothing is written for a model without continuous latent variables. Discrete latent variables keep their values for
+    the first test image. The pictures show only decoded images, never images of the data set. A conditional model
+    decodes all images with the condition of the first test image; pixels that this condition contains are painted over.
+    If the originals may not be shown, reconstructions are not shown either: traversals start at the mean code, and
+    interpolations are between draws from the prior, or are left out for a model without a prior.
     """
     if "continuous_latent" in variant.unavailable():
         return
@@ -68,7 +75,8 @@ def write(
     means = torch.cat([variant.latent_means(part, condition=given) for part, given in parts])
     codes = torch.cat([variant.code(variant.posterior(part, condition=given)) for part, given in parts])
     first = None if condition is None else condition[:1]
-    # A flow's representation is its base's mean, and its code the image of that: lines are drawn among codes.
+    # Lines are drawn between codes, because the decoder takes codes. Representations, and so ``means``, can differ from
+    # codes: structured_vae applies its rectified units to the code.
     continuous = codes[:, : means.shape[1]]
     plane = principal_plane(continuous)
     _write_codes(folder, plane.coordinates(continuous), labels)
@@ -76,7 +84,7 @@ def write(
     columns = columns_for(x)
 
     def decoded(z: Tensor) -> Tensor:
-        """Mean images of continuous latent vectors (n, d); what else a code holds is the first test image's."""
+        """Mean images of continuous latent vectors (n, d). The rest of the code is that of the first test image."""
         rest = codes[:1, means.shape[1] :].expand(len(z), -1)
         whole = torch.cat([z, rest], dim=1)
         images = torch.cat([variant.likelihood(part, condition=first).mean for part in whole.split(BATCH)])
@@ -104,15 +112,18 @@ def write(
         of_each = None if first is None else first.expand(2 * columns, *first.shape[1:])
         ends = variant.sample_latent(2 * columns, condition=of_each)[:, : means.shape[1]]
     else:
-        # Of an earlier version, which showed reconstructions.
+        # An earlier version, which showed reconstructions, may have written this file.
         (folder / "interpolations.png").unlink(missing_ok=True)
         return
     save_png(folder / "interpolations.png", grid(decoded(interpolations(ends, columns)), columns))
 
 
 def principal_plane(means: Tensor) -> Plane:
-    """The plane in which posterior means (n, d) vary most: their first two principal axes, each turned so that its
-    largest component is positive. For d = 2 the latent axes themselves, for d = 1 that axis and nothing across it."""
+    """The plane in which posterior means (n, d) vary most.
+
+    Its axes are the first two principal axes, with signs such that the largest component of each is positive. For
+    d = 2 they are the latent axes. For d = 1 they are the latent axis and a zero vector.
+    """
     origin = means.mean(0)
     if means.shape[1] <= 2:
         axes = torch.eye(2, means.shape[1]).to(means)
@@ -126,20 +137,25 @@ def principal_plane(means: Tensor) -> Plane:
 
 
 def plane_points(plane: Plane, steps: Tensor) -> Tensor:
-    """Latent vectors (k * k, d) on a grid over the plane at ``steps`` (k,) standard deviations: the first axis from
-    left to right, the second from bottom to top."""
+    """Latent vectors (k * k, d) on a grid in the plane, at ``steps`` (k,) standard deviations along each axis.
+
+    The first axis goes from left to right, the second from bottom to top.
+    """
     right = steps[None, :, None] * plane.spread[0] * plane.axes[0]
     up = steps.flip(0)[:, None, None] * plane.spread[1] * plane.axes[1]
     return (plane.origin + right + up).flatten(0, 1)
 
 
 def most_varied(means: Tensor) -> list[int]:
-    """The dimensions in which posterior means (n, d) vary most, most first."""
+    """The dimensions in which posterior means (n, d) vary most, in decreasing order."""
     return means.std(0, correction=0).argsort(descending=True, stable=True)[:TRAVERSED].tolist()
 
 
 class Informed(NamedTuple):
-    """A ``dimension``, the ``factor`` that it knows most of by its name, and the ``share`` of that factor's entropy."""
+    """A latent ``dimension`` and the factor about which it has the most information.
+
+    ``factor``: the name of the factor. ``share``: their mutual information, divided by the entropy of the factor.
+    """
 
     dimension: int
     factor: str
@@ -147,8 +163,8 @@ class Informed(NamedTuple):
 
 
 def most_informed(codes: Tensor, factors: Factors) -> list[Informed]:
-    """The dimensions of codes (n, d) in use that know most of a factor, most first."""
-    # Here, because scikit-learn takes a second to import.
+    """The active dimensions of codes (n, d) with the most information about a factor, in decreasing order."""
+    # Imported here because it imports scikit-learn, which takes a second.
     from benchmarks.evaluation.disentanglement.scores import shares_of_entropy
 
     shares, which = shares_of_entropy(codes, factors).max(1)
@@ -157,8 +173,11 @@ def most_informed(codes: Tensor, factors: Factors) -> list[Informed]:
 
 
 def traversals(means: Tensor, steps: Tensor, start: Tensor, chosen: Sequence[int]) -> Tensor:
-    """Latent vectors (r * k, d): the code ``start`` (d,) with one of the r ``chosen`` dimensions at a time set to
-    ``steps`` (k,) standard deviations of the posterior means (n, d)."""
+    """Latent vectors (r * k, d) along each of the r ``chosen`` dimensions.
+
+    On each line, the chosen dimension takes the values at ``steps`` (k,) standard deviations from its mean over the
+    posterior means (n, d). All other dimensions are those of the code ``start`` (d,).
+    """
     spread = means.std(0, correction=0)
     lines = start.repeat(len(chosen), len(steps), 1)
     for line, dimension in zip(lines, chosen, strict=True):
@@ -167,15 +186,17 @@ def traversals(means: Tensor, steps: Tensor, start: Tensor, chosen: Sequence[int
 
 
 def interpolations(ends: Tensor, count: int) -> Tensor:
-    """``count`` latent vectors on the straight line between the codes 2 i and 2 i + 1 of ``ends`` (2 m, d), line after
-    line (m * count, d)."""
+    """``count`` latent vectors on the straight line from code 2 i to code 2 i + 1 of ``ends`` (2 m, d), for each i.
+
+    The lines follow each other in the result (m * count, d).
+    """
     weight = torch.linspace(0, 1, count, device=ends.device)[None, :, None]
     start, end = ends[0 : len(ends) - 1 : 2, None], ends[1::2, None]
     return torch.lerp(start, end, weight).flatten(0, 1)
 
 
 def _write_codes(folder: Path, positions: Tensor, labels: Tensor | None) -> None:
-    """One row an image: its position on the principal plane, and its class where the data set has classes."""
+    """Write one row per image: its position on the principal plane, and its class if the data set has classes."""
     classes = labels[: len(positions)].tolist() if labels is not None and labels.dim() == 1 else [""] * len(positions)
     rows = zip(positions.tolist(), classes, strict=True)
     lines = ["axis_1,axis_2,class", *(f"{a:.3f},{b:.3f},{name}" for (a, b), name in rows)]

@@ -1,4 +1,4 @@
-"""ELBO and importance-sampled log-likelihood: both from one array of log-weights."""
+"""ELBO and importance-sampled log-likelihood, both from the same array of log-weights."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from benchmarks.data import batches
 from benchmarks.progress.report import counted_off
 from variants import LogWeights, Variant
 
-# So many decoded pixels stay in a processor's cache between the decoder and the sum over them: with K = 5,000, 10,000
-# images of 28x28 at once (8 million pixels) took 1.2 to 1.6 times as long as in parts of this size.
+# Number of decoded pixels that stay in the processor's cache between the decoder and the sum over pixels. With
+# K = 5,000, decoding 10,000 images of 28x28 at once (8 million pixels) took 1.2 to 1.6 times as long as decoding them
+# in parts of this size.
 CACHED_PIXELS = 2**21
 
 
 def elbo(log_w: Tensor) -> Tensor:
-    """ELBO of each image in nats (batch,), the mean over samples of log-weights ``log_w`` (samples, batch)."""
+    """ELBO of each image in nats (batch,): the mean over samples of the log-weights ``log_w`` (samples, batch)."""
     return log_w.double().mean(0)
 
 
 def log_likelihood(log_w: Tensor) -> Tensor:
-    """log p(x) of each image in nats (batch,), from below: logsumexp_k log w_k - log K (Burda et al. 2016, eq. 8)."""
+    """Lower bound on log p(x) of each image, nats (batch,): logsumexp_k log w_k - log K (Burda et al. 2016, eq. 8)."""
     return log_w.double().logsumexp(0) - math.log(len(log_w))
 
 
 def standard_error(values: Tensor) -> float:
-    """Standard error of the mean of ``values`` (n,) over images; infinite for one image."""
+    """Standard error of the mean over images of ``values`` (n,); infinite for a single image."""
     if len(values) < 2:
         return math.inf
     return float(values.double().std() / math.sqrt(len(values)))
 
 
 def in_units(name: str, values: Tensor, pixels: int | None) -> dict[str, float]:
-    """The mean over images of likelihoods ``values`` (n,) in nats under ``name``, its standard error, and bits per
-    dimension where ``pixels`` of 8 bits are scored (None: binary ones)."""
+    """Metrics of log-likelihoods ``values`` (n,) in nats: the mean over images under ``name``, and its standard error.
+
+    If ``pixels``, the number of 8-bit pixel channels that are scored, is not None, the result also has bits per
+    dimension. It is None for binary pixels.
+    """
     mean = float(values.mean())
     found = {name: mean, f"{name}_se": standard_error(values)}
     if pixels is not None:
@@ -44,7 +48,7 @@ def in_units(name: str, values: Tensor, pixels: int | None) -> dict[str, float]:
     return found
 
 
-# What is measured of every image from its importance weights, in nats (batch,).
+# Quantities computed for each image from its importance weights, in nats (batch,).
 PER_IMAGE: dict[str, Callable[[LogWeights], Tensor]] = {
     "elbo": lambda part: elbo(part.value),
     "log_likelihood": lambda part: log_likelihood(part.value),
@@ -57,10 +61,10 @@ PER_IMAGE: dict[str, Callable[[LogWeights], Tensor]] = {
 def log_weights(
     variant: Variant, x: Tensor, samples: int, decodes: int, condition: Tensor | None = None
 ) -> Iterator[LogWeights]:
-    """Importance weights of every image, (samples, batch) at a time.
+    """Yield the importance weights of all images, one batch (samples, batch) at a time.
 
-    Each image is encoded once, and no more than ``decodes`` images are decoded at a time, be it many images with few
-    samples or a part of one image's samples.
+    Each image is encoded once. At most ``decodes`` images are decoded at a time: several images with all their samples,
+    or a part of the samples of one image.
     """
     cached = max(1, CACHED_PIXELS // x[0].numel())
     if x.device.type == "cpu" and samples > cached:
@@ -75,10 +79,10 @@ def log_weights(
 def per_image(
     variant: Variant, x: Tensor, samples: int, decodes: int, names: Sequence[str], condition: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Some of ``PER_IMAGE`` for every image (n,), float64, from the same draws.
+    """The quantities ``names`` of :data:`PER_IMAGE` for each image (n,), float64, from the same draws.
 
-    Reduced part by part into arrays made beforehand: log-weights kept for all images would pin the heap between the
-    decoder's large arrays, 23 GB for 10,000 images with K = 5,000.
+    The log-weights of each batch are reduced into preallocated arrays. Keeping the log-weights of all images would
+    fragment the heap between the decoder's large arrays, which took 23 GB for 10,000 images with K = 5,000.
     """
     found = {name: x.new_empty(len(x), dtype=torch.float64) for name in names}
     start = 0
@@ -95,8 +99,10 @@ def per_image(
 def log_likelihood_by_prior(
     variant: Variant, x: Tensor, samples: int, decodes: int, condition: Tensor | None = None
 ) -> Tensor:
-    """log p(x|condition) of each image ``x`` (n, channels, height, width) in nats (n,), float64, a lower bound by draws
-    from the prior alone: logsumexp_k log p(x|z_k, condition) - log K, z_k ~ p(z|condition) (Sohn et al. 2015).
+    """Lower bound on log p(x|condition) in nats (n,), float64, with draws from the prior instead of the posterior.
+
+    For each image ``x`` (n, channels, height, width): logsumexp_k log p(x|z_k, condition) - log K,
+    z_k ~ p(z|condition) (Sohn et al. 2015).
     """
     found = []
     parts_of_x = batches(x, condition, max(1, decodes // samples))
@@ -112,7 +118,7 @@ def log_likelihood_by_prior(
 
 
 def no_bound(variant: Variant) -> str | None:
-    """Why a model has neither ELBO nor importance weights; None where it has them."""
+    """The reason why a model has neither an ELBO nor importance weights, or None if it has them."""
     missing = variant.unavailable()
     return missing.get("prior") or missing.get("posterior_density")
 
@@ -121,8 +127,11 @@ def no_bound(variant: Variant) -> str | None:
 def log_likelihood_of(
     variant: Variant, x: Tensor, samples: int, decodes: int = 10_000, condition: Tensor | None = None
 ) -> Tensor:
-    """log p(x) of each image ``x`` (n, channels, height, width) in nats (n,), a lower bound by ``samples`` importance
-    samples; log p(x|condition) for a conditional model. Raises ``ValueError`` for a model that has no bound."""
+    """Lower bound on log p(x) of each image ``x`` (n, channels, height, width) in nats (n,).
+
+    The bound uses ``samples`` importance samples. For a conditional model, it is a bound on log p(x|condition). Raises
+    ``ValueError`` for a model without a bound.
+    """
     if reason := no_bound(variant):
         raise ValueError(f"log p(x) is not defined: {reason}")
     variant.eval()

@@ -1,4 +1,4 @@
-"""What a variant's training minimises, on any images."""
+"""The training objective of a variant, evaluated on any images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from torch import Tensor
 from benchmarks.data import batches
 from variants import Batch, Variant
 
-# Small enough for variants that decode many draws of an image.
+# Small, because some variants decode many draws per image.
 BATCH = 100
 
 
 def mean_objective(
     variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
 ) -> float:
-    """The variant's own loss per image on ``x`` (n, channels, height, width) at progress 1, in the mode that it is in;
-    that of the group "model" where there are several. Raises ``ValueError`` where it lacks what its loss needs."""
+    """The variant's own loss per image on ``x`` (n, channels, height, width), at training progress 1.
+
+    If there are several parameter groups, it is the loss of the group "model". The mode of the variant (training or
+    evaluation) is not changed. Raises ``ValueError`` if something that the loss needs is missing.
+    """
     return mean_terms(variant, x, condition, training_images)[0]
 
 
@@ -24,7 +27,10 @@ def mean_objective(
 def mean_terms(
     variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
 ) -> tuple[float, dict[str, float]]:
-    """:func:`mean_objective`, and the mean of each term that the loss names, of a batch's statistic over batches."""
+    """The :func:`mean_objective`, and the mean of each named term of the loss over images.
+
+    A term that is a batch statistic is averaged over batches, weighted by their sizes.
+    """
     progress = torch.ones((), device=x.device)
     total, terms = 0.0, dict[str, float]()
     for part, given in batches(x, condition, BATCH):

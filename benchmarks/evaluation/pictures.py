@@ -1,4 +1,4 @@
-"""The pictures beside a record: draws from the prior, reconstructions, and what is left of noise."""
+"""The pictures in the folder of a run: samples from the prior, reconstructions, and denoised images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from benchmarks.files import write_atomically
 from benchmarks.records.record import DENOISED_FILE
 from variants import Variant
 
-# A sheet is at most so many images, and about so many pixels, wide.
+# Maximum number of images per row of a sheet, and the approximate width of a sheet in pixels.
 MOST_COLUMNS, SHEET_WIDTH = 8, 400
-# Lines of samples by class.
+# Maximum number of rows in a sheet of samples by class.
 MOST_CLASSES = 10
-# Images whose noise is shown.
+# Maximum number of images in the sheet of denoised images.
 MOST_NOISY = 6
 
 
 @torch.no_grad()
 def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condition: Tensor | None = None) -> None:
-    """samples.png: mean images of draws from the prior. reconstructions.png: the first images of ``x`` (n, channels,
-    height, width), lines of them over lines of their reconstructions from the posterior mean. A model without a prior
-    has no samples. A conditional one is given the ``condition`` (n, ...) of the images; for its samples see
-    :func:`samples_given`. Where the originals may not be shown, neither are reconstructions, in which people could be
-    recognised, nor the pixels of the images that a condition gives."""
+    """Write samples.png and reconstructions.png.
+
+    samples.png has mean images of draws from the prior; it is not written for a model without a prior.
+    reconstructions.png has the first images of ``x`` (n, channels, height, width), each row above the row of their
+    reconstructions from the posterior mean. A conditional model is given the ``condition`` (n, ...) of the images; for
+    its samples, see :func:`samples_given`. If the originals may not be shown, reconstructions are not shown either,
+    because people could be recognised in them. The pixels of the originals that a condition contains are then hidden.
+    """
     variant.eval()
     columns = columns_for(x)
     count = columns * columns
@@ -40,7 +43,7 @@ def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condi
             drawn = samples_given(variant, x, condition, columns, show_originals)
         save_png(folder / "samples.png", grid(drawn, columns))
     if not show_originals:
-        # Of an earlier version, which showed them.
+        # An earlier version, which showed the originals, may have written this file.
         (folder / "reconstructions.png").unlink(missing_ok=True)
         return
     originals = x[: columns // 2 * columns]
@@ -51,9 +54,12 @@ def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condi
 
 @torch.no_grad()
 def write_denoised(folder: Path, variant: Variant, x: Tensor, show_originals: bool) -> None:
-    """denoised.png: the first images of ``x`` (n, channels, height, width) in a line and, under it, for each noise of
-    :mod:`benchmarks.evaluation.tasks.denoising` a line of them corrupted over a line of their reconstructions. Not
-    where the originals may not be shown, and not of a conditional model."""
+    """Write denoised.png.
+
+    The first row has the first images of ``x`` (n, channels, height, width). Below it, each kind of noise in
+    :mod:`benchmarks.evaluation.tasks.denoising` has a row of corrupted images and a row of their reconstructions. The
+    file is not written if the originals may not be shown, or for a conditional model.
+    """
     if variant.conditional or not show_originals:
         (folder / DENOISED_FILE).unlink(missing_ok=True)
         return
@@ -65,9 +71,12 @@ def write_denoised(folder: Path, variant: Variant, x: Tensor, show_originals: bo
 
 
 def samples_given(variant: Variant, x: Tensor, condition: Tensor, columns: int, show_originals: bool) -> Tensor:
-    """Mean images of draws from the prior, lines of ``columns``: a line for each class of the ``condition`` (n, ...),
-    or for each of the first images ``x`` (n, ...) of which a part is given: that part, the rest of it grey, and
-    completions. Where originals may not be shown, the completed pixels alone."""
+    """Mean images of draws from the prior of a conditional model, in rows of ``columns`` images.
+
+    If the ``condition`` (n, ...) is a class, there is a row for each class. If it is a part of the image, there is a
+    row for each of the first images ``x`` (n, ...): the given part, with the other pixels grey, followed by
+    completions. If the originals may not be shown, the rows have only completions, with the given pixels hidden.
+    """
     if condition.dim() == 2:
         classes = condition.unique(dim=0).flip(0)[:MOST_CLASSES]
         return variant.sample(len(classes) * columns, condition=classes.repeat_interleave(columns, 0))
@@ -82,12 +91,12 @@ def samples_given(variant: Variant, x: Tensor, condition: Tensor, columns: int, 
 
 
 def columns_for(images: Tensor) -> int:
-    """How many images stand side by side: 8 small ones, 6 of 64 pixels."""
+    """Number of images per row: 8 for small images, 6 for images that are 64 pixels wide."""
     return max(2, min(MOST_COLUMNS, SHEET_WIDTH // images.shape[-1]))
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
-    """Images (n, channels, height, width) in [0, 1] as one uint8 image (height, width, channels), one pixel apart."""
+    """Images (n, channels, height, width) in [0, 1] on one uint8 sheet (height, width, channels), one pixel apart."""
     n, channels, height, width = images.shape
     rows = -(-n // columns)
     sheet = torch.full((channels, rows * (height + 1) + 1, columns * (width + 1) + 1), 255, dtype=torch.uint8)
@@ -99,12 +108,12 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 
 def save_png(path: Path, pixels: Tensor) -> None:
-    """Write one uint8 image (height, width, channels) atomically."""
+    """Write a uint8 image (height, width, channels) atomically."""
     array = pixels.squeeze(-1).numpy()
     data = io.BytesIO()
     image = Image.fromarray(array)
     if image.mode == "RGB":
-        # 256 colours show what a sheet of thumbnails can, in a third of the bytes.
+        # 256 colours are enough for a sheet of thumbnails, and the file has a third of the size.
         image = image.quantize(256, dither=Image.Dither.NONE)
     image.save(data, "PNG", optimize=True)
     write_atomically(path, data.getvalue())

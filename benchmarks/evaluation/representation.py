@@ -1,5 +1,4 @@
-"""What a representation is good for: classifiers on posterior means, the dimensions that are in use, and a density of
-codes to sample from."""
+"""Measures of a representation: classifiers on posterior means, active units, and a density of codes for sampling."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ ACTIVE_VARIANCE = 0.01
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Accuracy on ``test`` (m, d) of the vote of the 10 nearest of ``train`` (n, d), with labels (n,) and (m,)."""
+    """Accuracy on ``test`` (m, d) of a 10-nearest-neighbour classifier on ``train`` (n, d), with labels (m,), (n,)."""
     neighbours = min(NEIGHBOURS, len(train))
     classifier = KNeighborsClassifier(neighbours, algorithm="brute").fit(train.numpy(), train_labels.numpy())
     return float(classifier.score(test.numpy(), test_labels.numpy()))
@@ -33,22 +32,24 @@ def linear_probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, tes
 
 
 def active_units(means: Tensor) -> int:
-    """Latent dimensions u in which the posterior means (n, latent) vary over images: Var_x(E_q[u]) > 0.01 (Burda et al.
-    2016, section 5.2)."""
+    """The number of active units: latent dimensions u with Var_x(E_q[u]) > 0.01 (Burda et al. 2016, section 5.2).
+
+    ``means`` (n, latent): the posterior means of n images.
+    """
     return int((means.double().var(0) > ACTIVE_VARIANCE).sum())
 
 
 def fit_mixture(codes: Tensor, components: int, seed: int) -> GaussianMixture:
-    """A mixture of Gaussians with full covariances, fitted to latent vectors (n, d)."""
+    """Fit a mixture of Gaussians with full covariances to latent vectors (n, d)."""
     mixture = GaussianMixture(components, reg_covar=1e-4, max_iter=50, random_state=seed)
     with warnings.catch_warnings():
-        # The number of iterations is a budget, the same for every variant.
+        # The number of iterations is a fixed budget, the same for every variant.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(codes.double().cpu().numpy())
 
 
 def subset(count: int, size: int, seed: int) -> Tensor:
-    """Indices of ``size`` of ``count`` images, by a fixed draw, in order; all of them where there are no more."""
+    """Sorted indices of ``size`` out of ``count`` images, drawn with ``seed``; all indices if ``size`` >= ``count``."""
     if size >= count:
         return torch.arange(count)
     return torch.from_numpy(np.sort(np.random.RandomState(seed).permutation(count)[:size]))

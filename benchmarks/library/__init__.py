@@ -1,6 +1,6 @@
 """The suite as a library: train, load, evaluate and use models from Python, without the command line.
 
-The calls are also names of ``benchmarks`` itself: ``from benchmarks import fit, load_run, evaluate``.
+The names are also available in ``benchmarks`` itself: ``from benchmarks import fit, load_run, evaluate``.
 """
 
 from .factors import Disentanglement, disentanglement, load_factors

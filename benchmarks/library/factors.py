@@ -1,4 +1,4 @@
-"""Factors of variation that are known of images, and how well the dimensions of a code stand for them."""
+"""Known factors of variation of images, and how well the dimensions of a code represent them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from variants.options import unknown
 
 
 def load_factors(dataset: str = "shapes", split: str = "test") -> Factors:
-    """What varies in the images of a data set by its name, in the order of `load_images`: the ``kinds`` of factors,
-    each with a name and its values, and which value of each an image has, ``values`` (n, kinds). Raises
-    :class:`UserError` for a data set whose factors are not known.
+    """Load the factors of variation of a data set by its name.
+
+    ``kinds`` are the factors, each with a name and its values. ``values`` (n, kinds) are the indices of the values that
+    each image has, in the order of `load_images`. Raises :class:`UserError` for a data set whose factors are not known.
 
     Example:
         >>> found = load_factors("shapes", "test")
@@ -35,11 +36,13 @@ def load_factors(dataset: str = "shapes", split: str = "test") -> Factors:
 def disentanglement(
     codes: Array, factors: Factors | Array, *, restarts: int = RESTARTS, seed: int = 0
 ) -> Disentanglement:
-    """Scores of any codes (n, d), such as those of `represent`, against the factors of their images: MIG, DCI, SAP, the
-    beta-VAE and FactorVAE scores and modularity, with their ``means`` and ``spreads`` over random restarts.
+    """Score any codes (n, d), such as those of `represent`, against the factors of variation of their images.
 
-    ``factors`` are those of `load_factors`, or an array (n,) or (n, factors) of numbers or texts, each with ten images
-    a value or more. Raises :class:`UserError` for what cannot be scored.
+    The scores are MIG, DCI, SAP, the beta-VAE and FactorVAE scores and modularity, with their ``means`` and ``spreads``
+    over random restarts.
+
+    ``factors`` are those of `load_factors`, or an array (n,) or (n, factors) of numbers or texts, with at least ten
+    images per value of a factor on average. Raises :class:`UserError` for input that cannot be scored.
 
     Example:
         >>> found = disentanglement(represent(run, images), labels, restarts=2)
@@ -58,7 +61,7 @@ def disentanglement(
 
 
 def known_factors(factors: Factors | Array, count: int) -> Factors:
-    """Factors of ``count`` images, from an array where that was given. Raises :class:`UserError`."""
+    """The factors of ``count`` images; an array is converted. Raises :class:`UserError` if they do not fit."""
     if not isinstance(factors, Factors):
         values, kinds = as_factors(as_array(factors, "factors"), count, None, "factors")
         return Factors(kinds, values)

@@ -29,7 +29,7 @@ from variants.options import unknown
 from variants.parts.networks import NETWORKS
 from variants.parts.observations import OBSERVATION_MODELS
 
-# Options of a data set that mean something for images in memory.
+# Options of a data set that apply to images in memory.
 _OBSERVING = tuple(name for name in OBSERVED if name not in ("show_originals", "outliers"))
 
 
@@ -52,19 +52,20 @@ def fit(
     """Train a variant, with a progress bar, and return it as a :class:`Run`.
 
     Give ``images`` with or without ``labels``, or the name of a ``dataset`` (``vae-bench list`` shows them). Any option
-    of the variant, its network, the training or the data set is a keyword: ``epochs=5, beta=4, latent_size=2``; where
-    two parts have an option of one name, its full name: ``**{"network.hidden": [64]}``. ``overrides`` are those of the
-    command line. What is not given comes from the ``profile``.
+    of the variant, its network, the training or the data set can be a keyword: ``epochs=5, beta=4, latent_size=2``. If
+    two parts have an option of the same name, use its full name: ``**{"network.hidden": [64]}``. ``overrides`` are
+    overrides as on the command line. Options that are not given come from the ``profile``.
 
-    Images in memory are bytes or floats in [0, 1], (n, height, width) or with 1 or 3 channels first or last. Pixels of
-    0 and 1 alone are observed as binary ones (``observation="bernoulli"``), others as grey levels
-    (``"discretised_logistic"``); grey ones under ``observation="bernoulli"`` are drawn binary anew for every batch. All
-    of them are trained on; ``validation``, images or a pair of images and labels, is scored after every epoch.
+    Images in memory are bytes or floats in [0, 1], with shape (n, height, width) or with 1 or 3 channels first or last.
+    If all pixels are 0 or 1, they are observed as binary pixels (``observation="bernoulli"``), otherwise as grey levels
+    (``"discretised_logistic"``). With ``observation="bernoulli"``, grey pixels are drawn binary anew for every batch.
+    All images are used for training. ``validation``, images or a pair of images and labels, is scored after every
+    epoch.
 
-    With a ``folder`` the model and history.csv are saved there (see `save`), and checkpoints while it trains: the same
-    call goes on from them where it was interrupted.
+    With a ``folder``, the model and history.csv are saved there (see `save`), and checkpoints during training. If
+    training is interrupted, the same call continues from the last checkpoint.
 
-    Raises :class:`UserError` for what cannot be trained, before it is trained.
+    Raises :class:`UserError` before training for inputs and options that cannot be used.
 
     Example:
         >>> run = fit("beta_vae", images, epochs=2, beta=4, latent_size=2)
@@ -96,7 +97,7 @@ def fit(
 
 
 def _fitted(config: Config, data: Dataset, device: torch.device, folder: str | Path | None, progress: bool) -> Run:
-    # The results folder is for cells, and not used.
+    # Path() is the results folder. It is used only for cells, not here.
     setting = Setting(Path(), data_root(), feature_cache(), device, show_progress=progress)
     checkpoints = None
     if folder is not None:
@@ -117,7 +118,7 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: str | P
 
 
 def _given(images: Array, labels: Array | None, validation: Array | tuple[Array, Array] | None) -> Dataset:
-    """Images in memory as a data set: all of them train, none test."""
+    """Images in memory as a data set: all of them are for training, none for test."""
     pixels = image_bytes(images)
     targets = None if labels is None else label_tensor(labels, len(pixels))
     none = Split(pixels[:0], None if targets is None else targets[:0])
@@ -161,8 +162,10 @@ def _config_of_images(
 
 
 def named_options(variant: str, network: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Keywords by their full names, ``{"training.epochs": 3}``. Raises :class:`UserError` for an option that no part
-    has or more than one has."""
+    """Keywords by their full names, ``{"training.epochs": 3}``.
+
+    Raises :class:`UserError` for an option that no part has, and for one that several parts have.
+    """
     networks = [NETWORKS[network]] if network in NETWORKS else list(NETWORKS.values())
     schemas: dict[str, list[type]] = {
         "variant": [variants.lookup(variant).Config], "network": networks, "training": [TrainingConfig],
@@ -192,7 +195,7 @@ def _overrides(named: dict[str, Any]) -> list[str]:
 
 
 def _hydra(key: str, value: Any) -> str:
-    """A value in Hydra's grammar of overrides."""
+    """A value in the syntax of Hydra's overrides."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None:

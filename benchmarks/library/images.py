@@ -1,4 +1,4 @@
-"""Images and labels as users hold them: tensors or NumPy arrays, bytes or floats."""
+"""Images and labels from users: tensors or NumPy arrays, bytes or floats."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from benchmarks.data.values import as_images, channels_first
 from benchmarks.errors import UserError
 from variants.options import unknown
 
-# What a call accepts as images or labels; a tensor may lie on any device.
+# The types that are accepted for images and labels. A tensor may be on any device.
 Array = Tensor | np.ndarray
 SPLITS = ("train", "validation", "test")
 
 
 def load_images(dataset: str = "mnist", split: str = "train") -> tuple[Tensor, Tensor | None]:
-    """The images of a data set by its name, bytes (n, channels, height, width), and their labels (n,) or (n,
-    attributes), None where there are none; ``split``: "train", "validation" or "test". Downloaded and verified where
-    that is allowed. Raises :class:`UserError` where they cannot be had.
+    """Load the images and labels of a data set by its name.
+
+    Images are bytes (n, channels, height, width). Labels are (n,) or (n, attributes), None if there are none. ``split``
+    is "train", "validation" or "test". Files are downloaded, if the data set allows it, and verified. Raises
+    :class:`UserError` if they cannot be obtained.
 
     Example:
         >>> pixels, classes = load_images("digits", "test")
@@ -31,20 +33,21 @@ def load_images(dataset: str = "mnist", split: str = "train") -> tuple[Tensor, T
     """
     if split not in SPLITS:
         raise UserError(unknown("split", split, SPLITS))
-    # Any variant will do; the profile does not say which images there are.
+    # The variant and the profile do not affect which images are loaded.
     found = getattr(load(compose("vae", dataset, "quick", 0).dataset, data_root()), split)
     return found.images, found.labels
 
 
 def image_bytes(images: Array, shape: tuple[int, int, int] | None = None, name: str = "images") -> Tensor:
-    """Images as bytes, uint8 (n, channels, height, width), on the CPU.
+    """Convert images to bytes, uint8 (n, channels, height, width), on the CPU.
 
-    Accepted are bytes, booleans, and floats in [0, 1], which are rounded to 8 bits as all images of the suite are;
-    (n, height, width), (n, channels, height, width) or (n, height, width, channels) with 1 or 3 channels. Where the
-    ``shape`` of one image is given, that image alone, too. Raises :class:`UserError` for other values and shapes.
+    Values may be bytes, booleans, or floats in [0, 1], which are rounded to 8 bits like all images of the suite. Shapes
+    may be (n, height, width), (n, channels, height, width) or (n, height, width, channels) with 1 or 3 channels. If the
+    ``shape`` of an image is given, a single image is accepted, too. Raises :class:`UserError` for other values and
+    shapes.
     """
     array = as_array(images, name)
-    # One image alone; a grey one may lack its channel.
+    # A single image. If it is grey, it may have no channel dimension.
     if shape is not None and array.shape in (shape, shape[1:] if shape[0] == 1 else shape):
         array = array[None]
     if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
@@ -62,8 +65,10 @@ def image_bytes(images: Array, shape: tuple[int, int, int] | None = None, name: 
 
 
 def label_tensor(labels: Array, count: int, name: str = "labels") -> Tensor:
-    """The labels of ``count`` images, int64 (n,) classes or (n, attributes), on the CPU. Raises :class:`UserError` for
-    another number of them, and for what is no whole number from 0."""
+    """Convert the labels of ``count`` images to int64 on the CPU: classes (n,) or attributes (n, attributes).
+
+    Raises :class:`UserError` for another number of labels, and for labels that are not whole numbers from 0.
+    """
     array = as_array(labels, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -77,7 +82,7 @@ def label_tensor(labels: Array, count: int, name: str = "labels") -> Tensor:
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """What a user gave as a NumPy array. Raises :class:`UserError` for what is neither one nor a tensor."""
+    """Convert a tensor or NumPy array to a NumPy array. Raises :class:`UserError` for other types."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         # NumPy has no bfloat16.

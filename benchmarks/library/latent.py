@@ -1,7 +1,7 @@
-"""What a trained model does with images and latent vectors: encode, decode, sample, interpolate, map.
+"""Use of a trained model: encode and decode images, sample, interpolate, and map the latent space.
 
-Every call takes a :class:`Run` or a :class:`variants.Variant`, and gives tensors on the CPU. Images are seen as the
-model's observation model sees them, see `observed`.
+Functions take a model as a :class:`Run` or a :class:`variants.Variant`. They return tensors on the CPU, except
+`observed`. The model is given images as its observation model sees them, see `observed`.
 """
 
 from __future__ import annotations
@@ -33,19 +33,22 @@ if TYPE_CHECKING:
 
 
 def observed(model: Run | Variant, images: Array, labels: Array | None = None) -> tuple[Tensor, Tensor | None]:
-    """Images as the model sees them, float32 (n, channels, height, width) in [0, 1] on its device, and their condition
-    (n, ...) for a conditional model, by the class ``labels`` where its condition is the class.
+    """Images as the model sees them, on its device, and their condition for a conditional model.
 
-    For a model of binary pixels, grey images are drawn binary once, from a fixed seed, as on the boards; pixels of 0
-    and 1 stay as they are. Raises :class:`UserError` for images or labels that the model cannot be given.
+    The images are float32 (n, channels, height, width) in [0, 1]. If the condition (n, ...) is the class, it is made
+    from ``labels``. For a model of binary pixels, grey images are binarised as on the boards, with draws from a fixed
+    seed; pixels of 0 and 1 stay unchanged. Raises :class:`UserError` for images or labels that do not fit the model.
     """
     x = observe_evaluation(model_pixels(model, images), observation_of(model)).to(device_of(model))
     return x, _condition(model, x, labels)
 
 
 def model_pixels(model: Run | Variant, images: Array, name: str = "images") -> Tensor:
-    """Images as bytes of the shape that the model takes, uint8 (n, channels, height, width), on the CPU: with zeros
-    around them where its data set has them (``dataset.pad``). Raises :class:`UserError` for another shape."""
+    """Images as bytes of the shape that the model takes, uint8 (n, channels, height, width), on the CPU.
+
+    They are padded with zeros if those of the model's data set are (``dataset.pad``). Raises :class:`UserError` for
+    another shape.
+    """
     shape, pad = model_of(model).image_shape, observation_of(model).pad
     if pad is not None and max(images.shape[-2:]) < pad:
         images = with_zeros(image_bytes(images, name=name), pad)
@@ -53,8 +56,10 @@ def model_pixels(model: Run | Variant, images: Array, name: str = "images") -> T
 
 
 def encode(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
-    """The latent vector z (n, latent) that stands for each image: the posterior's mean, or a discrete one's mode.
-    `decode` of it is `reconstruct` of the image. ``labels``: for a model that is given the class.
+    """Encode images to their latent vectors z (n, latent): the posterior's mean, or the mode of a discrete posterior.
+
+    `decode` turns these vectors into the images that `reconstruct` returns. ``labels`` are for a model that is given
+    the class.
 
     Example:
         >>> encode(run, images).shape
@@ -67,9 +72,10 @@ def encode(model: Run | Variant, images: Array, labels: Array | None = None) -> 
 
 
 def represent(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
-    """Features (n, features) of each image for another learner, such as a classifier: the posterior's mean. It is what
-    the boards' linear probe and nearest neighbours see; where the latent vector is discrete, it is not what `encode`
-    gives.
+    """Features (n, features) of images for another model, such as a classifier: the posterior's mean.
+
+    The boards' linear probe and nearest-neighbour classifier use these features. If the latent vector is discrete, they
+    differ from what `encode` returns.
 
     Example:
         >>> represent(run, images).shape
@@ -81,7 +87,7 @@ def represent(model: Run | Variant, images: Array, labels: Array | None = None) 
 @tensor_float_32(False)
 @torch.no_grad()
 def decode(model: Run | Variant, z: Tensor, labels: Array | None = None) -> Tensor:
-    """Mean images (n, channels, height, width) of latent vectors ``z`` (n, latent).
+    """Decode latent vectors ``z`` (n, latent) to mean images (n, channels, height, width).
 
     Example:
         >>> decode(run, encode(run, images)).shape
@@ -102,7 +108,9 @@ def decode(model: Run | Variant, z: Tensor, labels: Array | None = None) -> Tens
 
 
 def reconstruct(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
-    """Mean images decoded from the posterior's mean, never from a draw (n, channels, height, width).
+    """Reconstruct images: encode them and decode the result to mean images (n, channels, height, width).
+
+    The images are decoded from the posterior's mean, or the mode of a discrete posterior, never from a draw.
 
     Example:
         >>> reconstruct(run, images).shape
@@ -121,9 +129,11 @@ def sample(
     images: Array | None = None,
     seed: int | None = None,
 ) -> Tensor:
-    """Mean images of draws from the prior (count, channels, height, width). A conditional model is given one of
-    ``labels`` for each, or completes ``images``, of which it sees a part. ``seed`` fixes the draws. Raises
-    :class:`UserError` for a model without a prior: `fit_mixture` samples it.
+    """Draw from the prior and decode to mean images (count, channels, height, width).
+
+    A conditional model is given the class of each sample, ``labels``, or completes ``images``, of which it sees a part.
+    ``seed`` fixes the draws. Raises :class:`UserError` for a model without a prior; `fit_mixture` samples from such a
+    model.
 
     Example:
         >>> sample(run, 16, seed=0).shape
@@ -147,25 +157,27 @@ def sample(
 
 @dataclass(frozen=True)
 class MixtureSampler:
-    """A mixture of Gaussians over a model's codes in place of its prior; made by `fit_mixture`."""
+    """A mixture of Gaussians over a model's codes, which replaces its prior; made by `fit_mixture`."""
 
     model: Run | Variant
     density: MixtureSameFamily
 
     def codes(self, count: int = 64, seed: int | None = None) -> Tensor:
-        """Latent vectors (count, latent)."""
+        """Draw latent vectors (count, latent)."""
         with drawn_from(seed, torch.device("cpu"), "mixture"):
             return self.density.sample(torch.Size([count])).float()
 
     def sample(self, count: int = 64, seed: int | None = None) -> Tensor:
-        """Mean images (count, channels, height, width) of drawn latent vectors."""
+        """Draw latent vectors and decode them to mean images (count, channels, height, width)."""
         return decode(self.model, self.codes(count, seed))
 
 
 def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed: int = 0) -> MixtureSampler:
-    """Fit a mixture of Gaussians with full covariances to the codes of training ``images``, and sample from it in place
-    of the prior: the boards' mixture sampler, and the way to sample a model that has no prior. Raises
-    :class:`UserError` for discrete codes, conditional models, and fewer images than ``components``.
+    """Fit a mixture of Gaussians with full covariances to the codes of training ``images``.
+
+    The result samples from this mixture instead of the prior. It is the mixture sampler of the boards, and the way to
+    sample from a model that has no prior. Raises :class:`UserError` for discrete codes, conditional models, and fewer
+    images than ``components``.
 
     References:
         Ghosh et al., *From Variational to Deterministic Autoencoders*, ICLR 2020, section 4.
@@ -187,10 +199,11 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
 @tensor_float_32(False)
 @torch.no_grad()
 def interpolate(model: Run | Variant, start: Array, end: Array, steps: int = 8) -> Tensor:
-    """Mean images decoded on the straight line between the codes of two images, or of each pair of ``start`` and
-    ``end`` (pairs, steps, channels, height, width); the ends are reconstructions. A discrete variable beside the
-    continuous ones keeps the value of the start. Raises :class:`UserError` for a model without continuous latent
-    variables.
+    """Decode points on the straight line between the codes of two images, or of each pair of ``start`` and ``end``.
+
+    Returns mean images (pairs, steps, channels, height, width). The first and last image of a line are reconstructions,
+    except that a discrete variable next to the continuous ones always keeps the value of the start. Raises
+    :class:`UserError` for a model without continuous latent variables.
 
     Example:
         >>> interpolate(run, images[:3], images[3:6], steps=5).shape
@@ -209,10 +222,11 @@ def interpolate(model: Run | Variant, start: Array, end: Array, steps: int = 8) 
 
 @dataclass(frozen=True)
 class LatentMap:
-    """Where images lie in a two-dimensional view of the latent space; made by `latent_map`.
+    """The positions of images in a two-dimensional view of the latent space; made by `latent_map`.
 
-    ``positions`` (n, 2); ``labels`` (n,) or None; ``plane``: the origin and the two axes of the view in the latent
-    space, with the standard deviation of the codes along each.
+    ``positions`` (n, 2). ``labels`` (n,) or None. ``plane``: the origin and the two axes of the view in the latent
+    space, with the standard deviation of the codes along each axis. ``rest``: the discrete part of the first image's
+    code, which all decoded images share.
     """
 
     model: Run | Variant
@@ -222,15 +236,19 @@ class LatentMap:
     rest: Tensor
 
     def decoded(self, side: int = 12, reach: float = latent_pictures.REACH) -> Tensor:
-        """Images on a grid of ``side`` by ``side`` points over the view, ``reach`` standard deviations to each side of
-        its centre, line after line (side * side, channels, height, width): the first axis from left to right, the
-        second from bottom to top. `image_grid` makes one picture of them."""
+        """Decode a grid of ``side`` by ``side`` points in the view, to images (side * side, channels, height, width).
+
+        The grid reaches ``reach`` standard deviations to each side of the centre. The images are in the order of rows:
+        the first axis goes from left to right, the second from bottom to top. `image_grid` makes one picture of them.
+        """
         z = latent_pictures.plane_points(self.plane, torch.linspace(-reach, reach, side))
         return decode(self.model, torch.cat([z, self.rest.expand(len(z), -1)], dim=1))
 
     def plot(self, axes: Axes | None = None, **options: Any) -> Axes:
-        """Draw the positions with a colour a class on matplotlib ``axes``, by default the current ones, and return
-        them. ``options`` are those of ``Axes.scatter``."""
+        """Draw the positions on matplotlib ``axes`` (default: the current axes) and return the axes.
+
+        Each class has a colour. ``options`` are those of ``Axes.scatter``.
+        """
         import matplotlib.pyplot as plt
 
         axes = plt.gca() if axes is None else axes
@@ -252,9 +270,11 @@ class LatentMap:
 @tensor_float_32(False)
 @torch.no_grad()
 def latent_map(model: Run | Variant, images: Array, labels: Array | None = None) -> LatentMap:
-    """A map of the latent space in two dimensions: the codes of ``images`` (a model with two latent dimensions shows
-    these; of more, the plane in which the codes vary most), with the class ``labels`` for colours. Raises
-    :class:`UserError` for a model without continuous latent variables, and for a conditional one.
+    """Map the codes of ``images`` to two dimensions.
+
+    For a model with two latent dimensions, the map shows these. For more, it shows the plane in which the codes vary
+    most. The class ``labels`` give colours. Raises :class:`UserError` for a model without continuous latent variables,
+    and for a conditional model.
 
     Example:
         >>> latent_map(run, images, labels).positions.shape
@@ -270,8 +290,9 @@ def latent_map(model: Run | Variant, images: Array, labels: Array | None = None)
 
 
 def image_grid(images: Array, columns: int | None = None) -> np.ndarray:
-    """Images as one picture for ``plt.imshow``, line after line with a pixel between them: uint8 (height, width) for
-    grey ones, in which 255 is white, or (height, width, 3).
+    """Arrange images in one picture for ``plt.imshow``, row by row with one pixel between them.
+
+    Returns uint8 (height, width) for grey images, in which 255 is white, or (height, width, 3) for RGB images.
 
     Example:
         >>> image_grid(images[:6], columns=3).shape
@@ -283,8 +304,10 @@ def image_grid(images: Array, columns: int | None = None) -> np.ndarray:
 
 
 def continuous_codes(model: Run | Variant, images: Array) -> Tensor:
-    """Codes (n, latent) of a model without discrete latent variables and without a condition. Raises
-    :class:`UserError` for another."""
+    """Codes (n, latent) of a model without discrete latent variables and without a condition.
+
+    Raises :class:`UserError` for other models.
+    """
     found = _continuous(model, images)
     if found.codes.shape != found.means.shape:
         raise UserError("a continuous latent vector is needed, and a part of this one is discrete")
@@ -293,14 +316,20 @@ def continuous_codes(model: Run | Variant, images: Array) -> Tensor:
 
 @dataclass(frozen=True)
 class _Codes:
-    """``codes`` (n, latent) on the CPU, and their continuous part ``means`` (n, d), which comes first."""
+    """Codes of images, on the CPU.
+
+    ``codes`` are (n, latent). ``means`` (n, d) are their continuous part, which comes first.
+    """
 
     codes: Tensor
     means: Tensor
 
 
 def _continuous(model: Run | Variant, images: Array) -> _Codes:
-    """Raises :class:`UserError` for a model without continuous latent variables, and for a conditional one."""
+    """The codes of images.
+
+    Raises :class:`UserError` for a model without continuous latent variables, and for a conditional model.
+    """
     variant = model_of(model)
     if reason := variant.unavailable().get("continuous_latent"):
         raise UserError(f"the latent vector is not continuous: {reason}")
@@ -320,7 +349,7 @@ def _of_images(model: Run | Variant, images: Array, labels: Array | None, functi
 
 
 def _condition(model: Run | Variant, x: Tensor, labels: Array | None) -> Tensor | None:
-    """What a conditional model is given beside, or of, images ``x``; None for another model."""
+    """The condition of a conditional model for images ``x``: class or pixels; None for other models."""
     dataset = observation_of(model)
     if shows_pixels(dataset.condition):
         return observe_condition(x, None, dataset, model_of(model).condition_shape)
@@ -328,7 +357,7 @@ def _condition(model: Run | Variant, x: Tensor, labels: Array | None) -> Tensor 
 
 
 def _class_condition(model: Run | Variant, labels: Array | None, count: int) -> Tensor | None:
-    """Class labels as a conditional model takes them, one-hot (count, classes)."""
+    """Class labels as a conditional model takes them, one-hot (count, classes); None for other models."""
     variant = model_of(model)
     shape = variant.condition_shape
     if not variant.conditional or shape is None:

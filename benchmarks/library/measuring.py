@@ -1,4 +1,4 @@
-"""Every metric of a model in one call, on any images; what is measured of each image; batches one by one."""
+"""Measurements on any images: all metrics of a model, likelihoods of single images, and sample quality."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from benchmarks.training.teacher import teacher
 from variants import Variant
 from variants.options import unknown
 
-# A judge of the caller's own, trained on the training images.
+# The value of judge for a classifier that is trained on the training images.
 TRAIN = "train"
 
 
@@ -56,19 +56,22 @@ def evaluate(
     seed: int = 0,
     **options: Any,
 ) -> Evaluation:
-    """Every metric that applies, in one call: an :class:`Evaluation` with ``metrics``, numbers by name, and
-    ``not_applicable``, the reason for each that is not there.
+    """Compute every metric that applies to a model.
 
-    Without ``images`` a run is measured on its data set's test split as on its board, to the numbers of its record.
-    With ``images`` it is measured on these: likelihoods, reconstruction, samples beside the images, and with ``labels``
-    what codes know of the class. Classifiers and the mixture sampler are fitted on ``train_images``, by default those
-    that the run was trained on where they can be had. ``outliers`` are images of another kind, to be told from these.
-    ``factors`` are the factors of variation of the images, as `disentanglement` takes them.
+    Returns an :class:`Evaluation` with ``metrics``, numbers by name, and ``not_applicable``, the reason for each metric
+    that is missing.
 
-    ``judge``: whose features sample quality is measured in: "mnist", "fashion_mnist" or "digits", the judges of these
-    boards; "train", a classifier that is trained on the training images and their labels (minutes, once; it is cached);
-    None, that of the run's data set where one comes with the suite. ``inception`` adds distances in Inception's
-    features. ``options`` are those of :class:`benchmarks.config.EvaluationConfig`, such as
+    Without ``images``, a run is measured on its data set's test split as on its board, and gives the numbers of its
+    record. With ``images``, it is measured on these: likelihoods, reconstructions, samples compared with the images,
+    and with ``labels`` what codes know of the class. Classifiers and the mixture sampler are fitted on
+    ``train_images``, by default on the run's own training images if they are available. ``outliers`` are images of
+    another kind, which the model's scores should distinguish from ``images``. ``factors`` are the factors of variation
+    of the images, as `disentanglement` takes them.
+
+    ``judge`` is the classifier whose features measure sample quality. "mnist", "fashion_mnist" and "digits" are the
+    judges of these boards. "train" is a classifier that is trained on the training images and their labels (minutes,
+    once; it is cached). None is the judge of the run's data set, if one comes with the suite. ``inception`` adds
+    distances in Inception's features. ``options`` are those of :class:`benchmarks.config.EvaluationConfig`, such as
     ``importance_samples=1000``.
 
     Raises :class:`UserError` for images, labels or options that cannot be used.
@@ -118,9 +121,10 @@ def evaluate(
 
 
 class Evaluator:
-    """`evaluate` for images that come batch by batch, as the metrics of torchmetrics: ``update`` it with each, then
-    ``compute`` the :class:`Evaluation`; ``reset`` begins anew. Images are kept as bytes, and the numbers are those of
-    one call with all of them. ``options`` are those of `evaluate`.
+    """`evaluate` for images that come batch by batch, with the interface of torchmetrics.
+
+    Call ``update`` with each batch, then ``compute`` for the :class:`Evaluation`; ``reset`` starts again. Images are
+    kept as bytes, and the numbers are those of one call with all images. ``options`` are those of `evaluate`.
 
     Example:
         >>> evaluator = Evaluator(run, importance_samples=10)
@@ -136,7 +140,7 @@ class Evaluator:
         self.reset()
 
     def update(self, images: Array, labels: Array | None = None) -> None:
-        """Add a batch; either all batches have labels or none has."""
+        """Add a batch. Either all batches have labels or none has."""
         pixels = model_pixels(self.model, images)
         targets = None if labels is None else label_tensor(labels, len(pixels))
         if self._images and (targets is None) != (not self._labels):
@@ -146,7 +150,7 @@ class Evaluator:
             self._labels.append(targets)
 
     def compute(self) -> Evaluation:
-        """Every metric of all images since the start or the last reset."""
+        """Compute every metric of all images since the start or the last reset."""
         if not self._images:
             raise UserError("there are no images yet: call update(images) first")
         labels = torch.cat(self._labels) if self._labels else None
@@ -162,9 +166,10 @@ class Evaluator:
 def likelihoods(
     model: Run | Variant, images: Array, labels: Array | None = None, *, samples: int = 100, seed: int | None = None
 ) -> dict[str, Tensor]:
-    """What the model says of each image, in nats (n,), from one array of ``samples`` log-weights an image: ``elbo``,
-    ``log_likelihood`` (the importance-sampled bound on log p(x)), ``distortion`` (-E log p(x|z)) and ``kl``. Raises
-    :class:`UserError` for a model that has no bound.
+    """Likelihoods of each image, in nats (n,), from one array of ``samples`` log-weights per image.
+
+    The keys are ``elbo``, ``log_likelihood`` (the importance-sampled bound on log p(x)), ``distortion`` (-E log p(x|z))
+    and ``kl``. Raises :class:`UserError` for a model that has no bound.
 
     Example:
         >>> found = likelihoods(run, images, samples=10)
@@ -185,10 +190,11 @@ def likelihoods(
 
 @tensor_float_32(False)
 def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, float]:
-    """How close any generated images are to ``images``, in the features of a ``judge``, "mnist", "fashion_mnist" or
-    "digits": ``fid`` and ``kid``, distances; ``precision`` and ``density``, fidelity; ``recall`` and ``coverage``,
-    diversity. The four need more than five images of each. For the samples of a model, and in Inception's features, see
-    `evaluate`.
+    """Measure how close generated images are to ``images``, in the features of a ``judge``.
+
+    ``judge`` is "mnist", "fashion_mnist" or "digits". ``fid`` and ``kid`` are distances; ``precision`` and ``density``
+    measure fidelity; ``recall`` and ``coverage`` measure diversity. The last four need more than five images of each
+    set. `evaluate` measures the samples of a model, also in Inception's features.
 
     Example:
         >>> found = sample_quality(sample(run, 50, seed=0), images, judge="digits")
@@ -224,7 +230,7 @@ def _options(model: Run | Variant, options: dict[str, Any]) -> EvaluationConfig:
 
 
 def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evaluation:
-    """As the cell of the run measured it."""
+    """Measure a run as its cell did."""
     data = loaded_data(run)
     if not len(data.test):
         raise UserError("the run was trained on images in memory, which has no test split: give images")
@@ -232,7 +238,7 @@ def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evalu
     result = Evaluation()
     with kept_random_numbers(device), tensor_float_32(False):
         if run.model.needs_teacher and run.record is not None:
-            # The objective alone needs it, and only the one that taught.
+            # Only the objective needs the teacher, and it must be the one that the run was trained with.
             network, which = teacher(data, feature_cache(), device)
             if which == run.record.details.get("teacher"):
                 run.model.use_teacher(network)
@@ -244,7 +250,7 @@ def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evalu
 
 
 def _outliers(model: Run | Variant, images: Array | None) -> dict[str, Outliers | str]:
-    """The images that are no test images, under the name of another data set."""
+    """Sets of outliers by name: the given images as another data set, or why there are none."""
     if images is None:
         return {"dataset": "no outliers were given", "class": "no class was left out of training"}
     if model_of(model).conditional:
@@ -254,7 +260,7 @@ def _outliers(model: Run | Variant, images: Array | None) -> dict[str, Outliers 
 
 
 def _training(model: Run | Variant, images: Array | None, labels: Array | None) -> Split | None:
-    """The images on which classifiers are fitted: those given, or those of the run; None where there are none."""
+    """The images that classifiers are fitted on: the given ones, or those of the run; None if there are none."""
     if images is not None:
         pixels = model_pixels(model, images, "train_images")
         return Split(pixels, None if labels is None else label_tensor(labels, len(pixels), "train_labels"))
@@ -276,7 +282,7 @@ def _judge(
     training: Split | None,
     device: torch.device,
 ) -> FeatureSpace | str:
-    """The features that sample quality is measured in, or the reason why there are none."""
+    """The feature space that sample quality is measured in, or the reason why there is none."""
     if judge == TRAIN:
         if training is None or training.labels is None or labels is None:
             raise UserError("judge='train' needs labels, train_images and train_labels to train a classifier on")
@@ -297,7 +303,7 @@ def _judge(
 
 
 def _as_dataset(training: Split, pixels: Tensor, labels: Tensor) -> Dataset:
-    """What a judge is trained on, under a digest of its own."""
+    """The images that a judge is trained and tested on, as a data set with its own digest."""
     assert training.labels is not None
     if training.labels.dim() != labels.dim():
         raise UserError("labels and train_labels must be of one kind: one class per image, or attributes")

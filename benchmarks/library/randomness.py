@@ -1,4 +1,4 @@
-"""Random numbers of a call, and those of its caller."""
+"""Random numbers of a call, separate from those of its caller."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from benchmarks.seeding import seed_everything
 
 @contextlib.contextmanager
 def kept_random_numbers(device: torch.device) -> Iterator[None]:
-    """What the block draws, which seeds torch itself, does not move the caller's random numbers."""
+    """Restore torch's random state after the block, which may seed torch and draw numbers."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
 
 
 @contextlib.contextmanager
 def drawn_from(seed: int | None, device: torch.device, purpose: str) -> Iterator[None]:
-    """Draw from a stream of one's own that ``seed`` begins; without a seed, from the caller's."""
+    """Draw from a separate stream that starts from ``seed``; without a seed, from the caller's stream."""
     if seed is None:
         yield
         return

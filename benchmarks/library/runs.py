@@ -1,4 +1,4 @@
-"""Trained models on the disk: read back with the record of how they were made, and saved."""
+"""Trained models on disk: loading them with their records, and saving them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from benchmarks.sweep.cell import build
 from benchmarks.training.checkpoint import WEIGHTS_FILE, fill_model, packed, unpacked
 from variants import Variant
 
-# Below a results folder: where runs lie, those with weights first.
+# Sub-folders of a results folder that contain runs; those with weights come first.
 _PLACES = (
     "runs", f"{REPRODUCTION}/runs", "verification/runs", "tuning/runs", "reference", f"{REPRODUCTION}/reference",
 )  # fmt: skip
-# The fact of a file of weights that says that `save` wrote it.
+# The key in a weights file's facts that says that `save` wrote the file.
 _SAVED = "saved_model"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model and how it was made; what `load_run` and `fit` return and every other call accepts.
+    """A trained model and how it was made, as returned by `load_run` and `fit`.
 
-    ``model``: the :class:`variants.Variant`, in evaluation mode. ``config``: every option that it was made with.
-    ``history``: one dictionary an epoch. ``record``: the record of a benchmark run with its metrics; None for a model
-    of `fit`. ``data``: the images that `fit` was given; None otherwise.
+    It can be passed to every function that takes a model. ``model``: the :class:`variants.Variant`, in evaluation mode.
+    ``config``: every option that it was made with. ``history``: one dictionary per epoch. ``record``: the record of a
+    benchmark run with its metrics; None for a model of `fit`. ``data``: the data that `fit` trained on; None for a
+    model of `load_run`.
     """
 
     model: Variant
@@ -53,11 +54,11 @@ class Run:
 
 
 def load_run(run: str | Path, results: str | Path = "results", device: str = "auto") -> Run:
-    """The trained model of a run, with its record.
+    """Load the trained model of a run, with its record.
 
-    ``run`` is the folder of a run, a folder that `save` wrote, or a run id below the folder ``results``. ``device``:
-    "cpu", "cuda", or "auto", a GPU if there is one. Nothing is unpickled. Raises :class:`UserError` where there is no
-    such run, and where its weights are missing, damaged, or do not fit the variant as it is now.
+    ``run`` is the folder of a run, a folder that `save` wrote, or a run id below the folder ``results``. ``device`` is
+    "cpu", "cuda", or "auto", a GPU if there is one. Nothing is unpickled. Raises :class:`UserError` if there is no such
+    run, or if its weights are missing, damaged, or do not fit the current version of the variant.
 
     Example:
         >>> again = load_run(save(run, folder), device="cpu")
@@ -93,9 +94,10 @@ def load_run(run: str | Path, results: str | Path = "results", device: str = "au
 
 
 def save(run: Run, folder: str | Path) -> Path:
-    """Write a trained model to ``folder``/weights.safetensors, with its configuration, history and record, and return
-    the folder; `load_run` reads it back. Raises :class:`UserError` for a folder that takes no files, and for one that
-    holds the run of a benchmark.
+    """Write a trained model to ``folder``/weights.safetensors, with its configuration, history and record.
+
+    Returns the folder, from which `load_run` loads the model. Raises :class:`UserError` if the folder cannot be
+    written, or if it contains a run of the benchmark.
 
     Example:
         >>> load_run(save(run, folder)).config == run.config
@@ -123,7 +125,10 @@ def save(run: Run, folder: str | Path) -> Path:
 
 
 def model_of(model: Run | Variant) -> Variant:
-    """The model itself, in evaluation mode. Raises :class:`UserError` for what is neither a run nor a model."""
+    """The model itself, in evaluation mode.
+
+    Raises :class:`UserError` for an argument that is neither a run nor a model.
+    """
     found = model.model if isinstance(model, Run) else model
     if not isinstance(found, Variant):
         raise UserError(f"a model is expected, from load_run, fit or variants.build; got a {type(model).__name__}")
@@ -131,8 +136,10 @@ def model_of(model: Run | Variant) -> Variant:
 
 
 def observation_of(model: Run | Variant) -> DatasetConfig:
-    """How a model's images are observed: as its run says; for a model without one, binary pixels are drawn once and
-    for all from grey ones."""
+    """The configuration of how a model observes images: that of its run.
+
+    Without a run, a model of binary pixels sees grey pixels after one binary draw, and other models see bytes / 255.
+    """
     if isinstance(model, Run):
         return model.config.dataset
     if model.observation.binary:
@@ -141,12 +148,12 @@ def observation_of(model: Run | Variant) -> DatasetConfig:
 
 
 def device_of(model: Run | Variant) -> torch.device:
-    """Where a model lies."""
+    """The device of a model's parameters."""
     return next(model_of(model).parameters()).device
 
 
 def choose(device: str | torch.device) -> torch.device:
-    """A device that is there, by its name. Raises :class:`UserError` for another."""
+    """The device with this name. Raises :class:`UserError` if it is not available."""
     try:
         found = choose_device(str(device))
         torch.empty(0, device=found)
@@ -157,8 +164,10 @@ def choose(device: str | torch.device) -> torch.device:
 
 
 def loaded_data(run: Run) -> Dataset:
-    """The data set of a run: in memory, or loaded and compared with what it was trained on. Raises :class:`UserError`
-    where it cannot be had or has changed."""
+    """The data set of a run, from memory or loaded.
+
+    Raises :class:`UserError` if it cannot be obtained, or if it is not the one that the run was trained on.
+    """
     if run.data is not None:
         return run.data
     if not run.config.dataset.source:

@@ -1,4 +1,4 @@
-"""What a code is good for: classes from few labels, outliers, denoising and compression, as the boards measure them."""
+"""Tasks measured as on the boards: classification from few labels, outliers, denoising and compression."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from variants import Variant
 from variants.options import unknown
 
 NOISES = {"gaussian": gaussian, "salt_and_pepper": salt_and_pepper}
-# With 10 images a class, more neighbours would outvote the right ones.
+# The default number of neighbours is 1 below FEW labels, else 5. With 10 images per class, more neighbours would
+# outvote the right ones.
 FEW, NEIGHBOURS = 1000, {False: 1, True: 5}
 
 
@@ -35,10 +36,11 @@ def few_label_accuracy(
     count: int = 100,
     neighbours: int | None = None,
 ) -> dict[str, float]:
-    """Accuracies on the test images of classifiers that are given the codes and labels of ``count`` of the ``images``
-    and nothing else, means over ten draws with equally many images of every class: "linear", a logistic regression,
-    and "nearest", the vote of the ``neighbours`` nearest (by default 1 below 1,000 labels, else 5). Raises
-    :class:`UserError` where there are too few images of a class.
+    """Test accuracies of classifiers that see only the codes and labels of ``count`` of the ``images``.
+
+    They are means over ten draws with equally many images of every class. "linear" is a logistic regression, "nearest"
+    the vote of the ``neighbours`` nearest codes (by default 1 below 1,000 labels, else 5). Raises :class:`UserError` if
+    there are too few images of a class.
 
     Example:
         >>> found = few_label_accuracy(run, images[:150], labels[:150], images[150:], labels[150:], count=50)
@@ -68,9 +70,11 @@ def few_label_accuracy(
 def outlier_scores(
     model: Run | Variant, images: Array, *, samples: int = 100, seed: int | None = None
 ) -> dict[str, Tensor]:
-    """How unusual each image is to the model (n,), higher for an outlier, by every score that it has: "mse", the
-    squared reconstruction error; "elbo" and "log_likelihood", the negative ELBO and log p(x) in nats from ``samples``
-    draws. They disagree; `auroc` says how well each tells two sets apart.
+    """Scores (n,) of how unusual each image is to the model, higher for an outlier.
+
+    "mse" is the squared reconstruction error. "elbo" and "log_likelihood" are the negative ELBO and the negative log
+    p(x), in nats, from ``samples`` draws; a model that has no bound has only "mse". The scores can disagree; `auroc`
+    measures how well each of them tells two sets apart.
 
     Example:
         >>> scores = outlier_scores(run, images, samples=5)
@@ -87,8 +91,10 @@ def outlier_scores(
 
 
 def auroc(inside: Tensor, outliers: Tensor) -> float:
-    """The share of pairs of an image and an outlier, with scores ``inside`` (n,) and ``outliers`` (m,), in which the
-    outlier has the higher score, ties counting one half: 1 tells all apart, 0.5 is chance.
+    """Area under the ROC curve of outlier scores: 1 separates the sets, 0.5 is chance.
+
+    It is the share of pairs of an image and an outlier, with scores ``inside`` (n,) and ``outliers`` (m,), in which the
+    outlier has the higher score. Ties count one half.
 
     Example:
         >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
@@ -98,8 +104,10 @@ def auroc(inside: Tensor, outliers: Tensor) -> float:
 
 
 def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Tensor:
-    """Images (n, channels, height, width) in [0, 1] with noise, the same at every call: "gaussian", of standard
-    deviation ``strength``, clipped; or "salt_and_pepper", a share ``strength`` of pixels black or white.
+    """Add noise to images and return them as (n, channels, height, width) in [0, 1].
+
+    The noise is the same in every call. "gaussian" has the standard deviation ``strength``, and the result is clipped.
+    "salt_and_pepper" makes a share ``strength`` of the pixels black or white.
 
     Example:
         >>> corrupt(images, "salt_and_pepper", 0.1).shape
@@ -115,8 +123,9 @@ def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Te
 @tensor_float_32(False)
 @torch.no_grad()
 def denoise(model: Run | Variant, noisy: Array) -> Tensor:
-    """Images with their noise removed, as far as the model can, by encoding and decoding them (n, channels, height,
-    width). What it sees are the pixels as they are: grey ones are not drawn binary for a model of binary pixels.
+    """Remove noise from images, as far as the model can, by encoding and decoding them (n, channels, height, width).
+
+    The model sees the pixels without binarisation: grey pixels are not drawn binary for a model of binary pixels.
 
     Example:
         >>> denoise(run, corrupt(images)).shape
@@ -129,8 +138,9 @@ def denoise(model: Run | Variant, noisy: Array) -> Tensor:
 
 
 def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
-    """By how many dB the PSNR of the denoised images exceeds that of the noisy ones, both against the clean ones,
-    averaged over images.
+    """The PSNR of the denoised images minus that of the noisy ones, in dB, averaged over images.
+
+    Both PSNRs are measured against the clean images.
 
     Example:
         >>> noisy = corrupt(images)
@@ -148,10 +158,12 @@ def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
 def compression(
     model: Run | Variant, images: Array, train_images: Array, counts: list[int] | None = None
 ) -> dict[str, dict[int, float]]:
-    """Squared error per pixel channel of ``images`` that are told by k numbers each, for the k of ``counts`` (by
-    default 1, 2, 4, ... and the size of a code) that there are: "code", decoded from the first k principal components
-    of their codes; "pca", projected on as many of the images. Both components are fitted on ``train_images``. Raises
-    :class:`UserError` for a model whose codes are not continuous.
+    """Squared error per pixel channel of ``images`` that are described by k numbers each.
+
+    "code" keeps the first k principal components of the codes and decodes them; "pca" keeps the first k principal
+    components of the images themselves. Both are fitted on ``train_images``. The errors are by k, for each k of
+    ``counts`` that is possible (default: 1, 2, 4, ... and the size of a code). Raises :class:`UserError` for a model
+    whose codes are not continuous.
 
     Example:
         >>> compression(run, images[150:], images[:150])["code"].keys()

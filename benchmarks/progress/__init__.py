@@ -1,1 +1,1 @@
-"""What a command is doing: reported where it is done (``report``), and shown (``screen``)."""
+"""The progress of a command: reporting it (``report``) and showing it (``screen``)."""

@@ -1,6 +1,6 @@
-"""What a process is doing: reported by the code that does it, received by whoever listens.
+"""Progress reports: code reports what it is doing, and a listener receives the reports.
 
-Where nobody listens a report costs almost nothing. Reports never wait for the device, and counts are sent at most twice
+Without a listener, a report costs almost nothing. Reports never wait for the device, and counts are sent at most twice
 a second.
 """
 
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Status:
-    """``doing``: in words, such as "evaluating: likelihood". ``done`` of ``total`` ``unit``: how far it is, where it
-    counts. ``left``: seconds until training ends, None for everything that is not training. ``notes``: further facts,
-    such as "5,230 images/s"."""
+    """What a process is doing. ``doing``: a text such as "evaluating: likelihood". ``done``, ``total`` and ``unit``: a
+    count; ``total`` is 0 if there is none. ``left``: seconds until training ends, None outside training. ``notes``:
+    further texts such as "5,230 images/s"."""
 
     doing: str
     done: int = 0
@@ -34,7 +34,7 @@ class Status:
 
     @property
     def text(self) -> str:
-        """What is done and how far it is, without the time left."""
+        """The activity and its count, without the time left."""
         return f"{self.doing}, {self.done:,}/{self.total:,} {self.unit}" if self.total else self.doing
 
 
@@ -56,7 +56,7 @@ _channel: ContextVar[_Channel | None] = ContextVar("progress", default=None)
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send everything that the block reports to ``listener``."""
+    """Send all reports of the block to ``listener``."""
     token = _channel.set(_Channel(listener))
     try:
         yield
@@ -65,7 +65,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def has_listener() -> bool:
-    """Whether anybody receives what is reported."""
+    """Whether reports are received by a listener."""
     return _channel.get() is not None
 
 
@@ -77,7 +77,7 @@ def report(status: Status) -> None:
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Report that the block does ``what``, and at its end what the block around it does."""
+    """Report that the block does ``what``. At its end, the status of an enclosing block is reported again."""
     channel = _channel.get()
     if channel is None:
         yield
@@ -94,7 +94,7 @@ def doing(what: str) -> Iterator[None]:
 
 
 def counted_off(parts: Iterable[T], total: int, unit: str, size: Callable[[T], int] = lambda part: 1) -> Iterator[T]:
-    """``parts``, while their number, or the sum of their ``size``, is reported as so many of ``total`` ``unit``."""
+    """Yield ``parts`` and report their number, or the sum of their ``size``, as a count of ``total`` ``unit``."""
     channel = _channel.get()
     if channel is None:
         yield from parts
@@ -111,7 +111,7 @@ def counted_off(parts: Iterable[T], total: int, unit: str, size: Callable[[T], i
 
 
 def duration(seconds: float) -> str:
-    """A time in words of at most two units: "45 s", "2 min 10 s", "1 h 20 min", "3 d 4 h"."""
+    """A time as text with at most two units: "45 s", "2 min 10 s", "1 h 20 min", "3 d 4 h"."""
     whole = max(0, round(seconds))
     for unit, length, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         if whole >= length:

@@ -1,4 +1,4 @@
-"""Lines that say how far a command is: kept up to date on a terminal, printed every minute where output is a file."""
+"""Shows the progress of a command: updated in place on a terminal, printed every minute if the output is a file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks.progress.report import Status, duration, listening
 
-# Seconds between two drawings on a terminal, and between two lines in a file.
+# Seconds between two updates on a terminal, and between two prints to a file.
 REFRESH = 0.5
 MINUTE = 60.0
-# Seconds after which a line says how long a step without a count has been going on.
+# Seconds after which a line shows how long a step without a count has been running.
 SILENT = 10.0
 
 
 class Screen:
-    """Shows what ``lines`` returns for the current time (of ``time.monotonic``) while the block runs.
+    """Shows the lines that ``lines`` returns for the current time (of ``time.monotonic``) while the block runs.
 
-    A thread of its own asks for them, so that they go on through a step that reports nothing. On a terminal they stand
-    below what is printed and logged, and disappear at the end. Where standard output or standard error is a file, they
-    are printed every minute; with ``plain`` in any case, for one of several processes that share a terminal.
+    A separate thread calls ``lines``, so that updates continue during a step that reports nothing. On a terminal, the
+    lines are below the printed and logged output and disappear at the end. If standard output or standard error is a
+    file, they are printed every minute. With ``plain``, they are always printed every minute and never updated in
+    place; this is for processes that share a terminal.
     """
 
     def __init__(self, lines: Callable[[float], Sequence[str]], plain: bool = False) -> None:
@@ -57,12 +58,12 @@ class Screen:
         self._stack.close()
 
     def print(self, line: str) -> None:
-        """Print ``line`` at once, above what is kept up to date."""
+        """Print ``line`` immediately, above the lines that are updated in place."""
         tqdm.write(line)
         sys.stdout.flush()
 
     def print_in_file(self, line: str) -> None:
-        """Print ``line`` where output is a file: a terminal shows it anyway."""
+        """Print ``line`` only if the output is a file; a terminal shows the same information anyway."""
         if self.in_file:
             self.print(line)
 
@@ -72,7 +73,7 @@ class Screen:
             while not self._ended.wait(min(REFRESH, self._every)):
                 now = time.monotonic()
                 lines = self._lines(now)
-                # Nothing is drawn once the lines have been removed.
+                # After the block has ended, the lines are removed and must not be drawn again.
                 with self._drawing:
                     if self.on_terminal and not self._ended.is_set():
                         self._draw(lines)
@@ -81,11 +82,12 @@ class Screen:
                         for line in lines:
                             self.print(line)
         except (OSError, ValueError):
-            # A reader that is gone, such as `head`, or a closed file: the command itself meets it when it prints next.
+            # The reader of a pipe has exited, as `head` does, or the file is closed. The command itself gets the same
+            # error when it prints next.
             return
 
     def _draw(self, lines: Sequence[str]) -> None:
-        # Some terminals say 0.
+        # Some terminals report a width of 0.
         width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
         while len(self._bars) < len(lines):
             self._bars.append(tqdm(bar_format="{desc}", position=len(self._bars), leave=False))
@@ -94,7 +96,7 @@ class Screen:
 
 
 class TaskScreen(Screen):
-    """A screen of one line, for a command that does one thing after another: what the block reports is shown."""
+    """A screen with one line, which shows the latest report of the block; for commands without parallel runs."""
 
     def __init__(self) -> None:
         self._status, self._since = Status("starting"), time.monotonic()
@@ -110,8 +112,8 @@ class TaskScreen(Screen):
 
 
 def running_text(status: Status, age: float, left: float | None = None) -> str:
-    """A status that came ``age`` seconds ago, in words, and the seconds that are ``left`` of the run, where they are
-    known. What takes long without a count has its own time."""
+    """Describe a status that was received ``age`` seconds ago, with the seconds ``left`` of the run if they are known.
+    A long step without a count is shown with the time it has been running."""
     parts = [status.text]
     if status.left is None and not status.total and age >= SILENT:
         parts.append(f"for {duration(age)}")
@@ -123,5 +125,5 @@ def running_text(status: Status, age: float, left: float | None = None) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """``text`` in at most ``width`` columns."""
+    """``text``, cut to at most ``width`` characters."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"

@@ -1,10 +1,9 @@
-"""Families of metrics, and what every metric in a record means: its label, unit, direction and the sentence that a
-report prints.
+"""Families of metrics, and the label, unit, direction and meaning of every metric in a record.
 
 A family is one registered object in one file below ``benchmarks/evaluation/families/``, or in a folder that the
 environment variable ``VAE_METRICS_PATH`` lists (separated as in ``PATH``; see ``variants/own_files.py``). The files are
-imported when the catalogue is first read. This is the one import upwards in the suite; it is late, and by name, and
-imports nothing heavy: reports read the catalogue on machines without torch.
+imported when the catalogue is first read. This is the only import in the suite from a lower layer to a higher one. It
+is made late and by name, and it imports nothing heavy, because reports read the catalogue on machines without torch.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ PATH_VARIABLE = "VAE_METRICS_PATH"
 class Metric:
     """One number of a record.
 
-    ``better`` is the direction in which a larger number is read; None where neither is better. ``needs``: what of the
-    model and the data it is computed from, see :meth:`benchmarks.evaluation.evaluate.Context.missing`; where one is
-    missing, the reason is recorded in place of the number.
+    ``better``: the direction in which a number is better; None if neither is. ``needs``: what the metric needs of the
+    model and the data, see :meth:`benchmarks.evaluation.evaluate.Context.missing`. If something is missing, the reason
+    is recorded in place of the number.
     """
 
     label: str
@@ -40,19 +39,19 @@ class Metric:
     meaning: str
     decimals: int = 2
     needs: tuple[str, ...] = ()
-    # The standard error over images, where the record has one, stands under this name.
+    # The name of its standard error over images, if the record has one.
     standard_error: str | None = None
     # Whether it is measured in the features of the data set's own judge, see benchmarks/records/judged.py.
     judged: bool = False
     # Whether it is a column of its family's table on a board, in the order of the family's metrics.
     column: bool = True
-    # Whether the tables in Markdown leave it out, which have room for few columns; the HTML page shows it.
+    # Whether tables in Markdown, which have room for few columns, leave it out. The HTML page shows it.
     wide: bool = False
-    # Tables of other families that show it, too: family -> at which column.
+    # Tables of other families that also show it: family -> index of the column.
     also_in: Mapping[str, int] = field(default_factory=dict)
-    # Whether it is defined for pixels of 8 bits alone: a record of binary images does not name it.
+    # Whether it is defined only for pixels of 8 bits. Records of binary images do not contain it.
     eight_bit: bool = False
-    # The same quantity in another unit, which takes its place on boards that have it.
+    # The metric with the same quantity in another unit, which replaces this one on boards that have it.
     in_other_unit: str | None = None
     # Whether a variant's page shows it.
     summary: bool = False
@@ -62,7 +61,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Group:
-    """Families that stand together on a board, under the heading ``title`` and a ``sentence``."""
+    """Families that share a section of a board, with the heading ``title`` and a ``sentence`` below it."""
 
     title: str
     sentence: str
@@ -84,15 +83,18 @@ FACTORS = Group(
 class Family:
     """Metrics that are computed together and share a table on a board.
 
-    ``compute(context, result)``, of a ``Context`` and an ``Evaluation`` (benchmarks/evaluation/evaluate.py), enters
-    each metric in ``result``: a number by ``result.add``, or the reason why there is none in ``result.not_applicable``.
-    It is called unless all of them lack something that they need, after torch was seeded for the family's name.
-    ``order`` sorts the families; the first one's table is the leaderboard. ``sentence`` stands above the table and may
-    name fields of the evaluation's configuration in braces. ``headline`` are the metrics that answer for the family,
-    the first that a board has: it sorts the table, has winners and is in the pictures of seeds. Families of one
-    ``group`` share a section of a board, where the first of them stands, and a table of winners. ``reference`` begins a
-    sentence below the table that goes on with the numbers in the record's detail ``reference_<name>`` (metric ->
-    number), each with what its metric's label has after a comma: what there is without a model.
+    ``compute(context, result)`` takes a ``Context`` and an ``Evaluation`` (benchmarks/evaluation/evaluate.py). It
+    enters each metric in ``result``: a number by ``result.add``, or the reason why there is none in
+    ``result.not_applicable``. Before each call torch is seeded for the family's name. There is no call if every metric
+    lacks something that it needs.
+
+    ``order`` sorts the families; the table of the first one is the leaderboard. ``sentence`` is printed above the table
+    and may contain options of the evaluation's configuration in braces. ``headline`` lists the metrics that represent
+    the family; a board uses the first one that it has to sort the table, to choose winners and in the pictures of
+    seeds. Families with the same ``group`` share a table of winners and a section of a board, at the position of the
+    first of them. ``reference`` begins a sentence below the table that says what is reached without a model. The
+    sentence continues with the numbers in the record's detail ``reference_<name>`` (metric -> number), each with the
+    part of its metric's label after the comma.
     """
 
     name: str
@@ -109,16 +111,19 @@ class Family:
 
 
 _families: dict[str, Family] = {}
-# The package, and paths of files, already imported, so that discovery can be repeated at no cost.
+# The package and the paths of files that are already imported, so that repeated discovery costs nothing.
 _discovered: set[str] = set()
-# What was discovered last: the set above, and the value of the environment variable. A lookup compares the two and no
-# more; a file that is added to one of these folders later is not seen by a running process.
+# The state of the last discovery: the set above, and the value of the environment variable. A lookup compares only
+# these two, so a running process does not notice a file that is added to one of the folders later.
 _complete: tuple[set[str], str] | None = None
 
 
 def register(family: Family) -> Family:
-    """Enter a family. Raises ``ValueError`` where its name, or that of one of its metrics, is taken, and for a sentence
-    that a board could not complete."""
+    """Register a family.
+
+    Raises ``ValueError`` if its name or that of one of its metrics is already taken, or if a board could not complete
+    its sentence.
+    """
     if family.name in _families:
         first = inspect.getsourcefile(_families[family.name].compute)
         raise ValueError(f"family {family.name!r} is already registered (its compute is in {first})")
@@ -139,7 +144,7 @@ def register(family: Family) -> Family:
 
 @dataclass(frozen=True)
 class _Index:
-    """The registry in order and by name of the metric; made anew when a family was added."""
+    """The families in order, and the metrics by name. It is rebuilt after a family was added."""
 
     source: Mapping[str, Family]
     count: int
@@ -166,7 +171,10 @@ def families() -> list[Family]:
 
 
 def grouped(members: Iterable[Family]) -> list[tuple[Group | None, list[Family]]]:
-    """Families in their order, each by itself (None) or, where the first of its group stands, with the others of it."""
+    """Families in their order, as pairs of a group and its members.
+
+    A family without a group forms a pair with None. A group takes the position of its first member.
+    """
     found: dict[Group | str, list[Family]] = {}
     for family in members:
         found.setdefault(family.group or family.name, []).append(family)
@@ -174,19 +182,21 @@ def grouped(members: Iterable[Family]) -> list[tuple[Group | None, list[Family]]
 
 
 def groups() -> list[Group | None]:
-    """None, for the families that are in no group, and every group that there is."""
+    """None, for the families without a group, and every group."""
     return [None, *dict.fromkeys(family.group for family in families() if family.group)]
 
 
 def discover() -> None:
-    """Import every module that may register a family. Raises :class:`UserError` for a folder of the user's that does
-    not exist, and for a file that cannot be imported."""
+    """Import every module that may register a family.
+
+    Raises :class:`UserError` for a folder of the user's that does not exist, and for a file that cannot be imported.
+    """
     global _complete
     named = os.environ.get(PATH_VARIABLE, "")
     if _complete is not None and _complete[0] is _discovered and _complete[1] == named:
         return
     if PACKAGE not in _discovered:
-        # Noted first: what a module imports may read the catalogue.
+        # Added before the import, because an imported module may read the catalogue.
         _discovered.add(PACKAGE)
         for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
             importlib.import_module(f"{PACKAGE}.{module.name}")

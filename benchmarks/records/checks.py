@@ -1,7 +1,7 @@
-"""What may stand in a record, whoever wrote it: names, texts and numbers within bounds.
+"""Checks of a record's content: names, texts and numbers within bounds.
 
-Records travel between people, so nothing in one is trusted before it was checked here. A run's own facts are brought
-within the same bounds before they are written (:func:`tidy`), so that no record that the suite writes is refused later.
+People exchange records, so nothing in a record is trusted before it is checked here. A run's own facts are brought
+within the same bounds before they are written (:func:`tidy`), so that no record of the suite is rejected later.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# A run id, which is a folder's name, has three names in it; file systems take 255 bytes.
+# A run id contains three names, and is the name of a folder, for which file systems allow 255 bytes.
 LONGEST_NAME = 64
 LONGEST_RUN_ID = 240
 LONGEST_TEXT = 20_000
-# Reports square numbers, which must stay finite, and axes overflow beyond this.
+# Reports square numbers, which must stay finite, and plot axes overflow beyond this.
 LARGEST = 1e100
 DEEPEST = 16
-# Letters and digits of any script: no separator of paths, no "$" (a formula to matplotlib), nothing invisible.
+# Letters and digits of any script. Excluded are path separators, "$" (a formula for matplotlib) and invisible
+# characters.
 _NAME = re.compile(r"\w[\w.+-]*")
 
 
@@ -42,7 +43,7 @@ def check_text(where: str, value: object) -> None:
 def check_number(where: str, value: object) -> None:
     """Raise ``ValueError`` unless ``value`` is a number that reports can compute with."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-        # An integer of thousands of digits has no decimal representation.
+        # Python does not convert an integer of thousands of digits to a text.
         shown = "an integer" if isinstance(value, int) and not isinstance(value, bool) else f"{value!r:.80}"
         raise ValueError(f"{where} must be a finite number of at most {LARGEST:g}, got {shown}")
 
@@ -55,7 +56,7 @@ def check_whole(where: str, value: object, low: int, high: int) -> None:
 
 
 def check_plain(where: str, value: object, depth: int = 0) -> None:
-    """Raise ``ValueError`` unless ``value`` is made of texts, numbers, truth values, None, lists and dicts alone."""
+    """Raise ``ValueError`` unless ``value`` consists only of texts, numbers, booleans, None, lists and dicts."""
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):
@@ -86,12 +87,12 @@ def printable(text: str) -> str:
 
 
 def in_one_line(text: str) -> str:
-    """``text`` as a message shows it: without invisible characters and line breaks."""
+    """``text`` for a message: without invisible characters and line breaks."""
     return " ".join(printable(text).split())
 
 
 def all_printable(value: Any) -> Any:
-    """Plain data with every text, keys among them, :func:`printable`."""
+    """Plain data with :func:`printable` applied to every text, including keys."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
@@ -100,8 +101,10 @@ def all_printable(value: Any) -> Any:
 
 
 def tidy(value: Any) -> Any:
-    """``value`` as plain data within the bounds: texts shortened, numbers that are out of range None, other objects
-    their text."""
+    """``value`` as plain data within the bounds.
+
+    Texts are shortened, numbers that are out of range become None, and other objects become their text.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -110,5 +113,5 @@ def tidy(value: Any) -> Any:
         return {tidy(str(key)): tidy(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [tidy(entry) for entry in value]
-    # A file name that is not Unicode, in an error's message, has lone surrogates.
+    # An error's message may contain a file name that is not Unicode, with lone surrogates.
     return printable(str(value).encode("utf-8", "backslashreplace").decode())[:LONGEST_TEXT]

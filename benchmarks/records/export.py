@@ -1,4 +1,4 @@
-"""All records as one tidy table, a row a cell, for pandas and its kind."""
+"""Export of all records as one tidy table with one row per cell, for pandas and similar tools."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ FIELDS = ("run_id", "status", "variant", "dataset", "profile", "seed", "finished
 
 
 def write_table(results: Path, csv: Path | None, parquet: Path | None) -> list[str]:
-    """Write the records below ``results`` to the files given ("-": CSV to the terminal); returns messages about records
-    that were set aside. Raises :class:`UserError` where Parquet's package is missing or a file cannot be written."""
+    """Write the records below ``results`` to the given files ("-": CSV to the terminal).
+
+    Returns messages about records that are left out. Raises :class:`UserError` if the package for Parquet is missing or
+    a file cannot be written.
+    """
     records, messages = read_records(results)
     table = frame(records)
     try:
@@ -36,8 +39,11 @@ def write_table(results: Path, csv: Path | None, parquet: Path | None) -> list[s
 
 
 def frame(records: list[Record]) -> pd.DataFrame:
-    """One row a record: its fields, then ``metrics.*``, ``timing.*``, ``environment.*``, ``config.*`` and ``error.*``.
-    A number that a cell does not have is missing, never 0."""
+    """A table with one row per record.
+
+    The columns are its fields, then ``metrics.*``, ``timing.*``, ``environment.*``, ``config.*`` and ``error.*``. A
+    number that a cell does not have is missing, never 0.
+    """
     rows = []
     for record in records:
         row: dict[str, Any] = {name: getattr(record, name) for name in FIELDS}
@@ -52,5 +58,5 @@ def frame(records: list[Record]) -> pd.DataFrame:
 def _flat(prefix: str, value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return {name: entry for key in value for name, entry in _flat(f"{prefix}.{key}", value[key]).items()}
-    # A list (a network's widths) has no column type of its own.
+    # A list, such as a network's widths, has no column type of its own and becomes text.
     return {prefix: str(value) if isinstance(value, list | tuple) else value}

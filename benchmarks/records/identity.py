@@ -1,4 +1,4 @@
-"""Which run a configuration stands for: the part of it that affects the result."""
+"""The identity of a run: the part of its configuration that affects the result."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-# A data set's title and where its files lie do not affect a result: what the images are is told by the record's digest
-# of the data. Run ids were first made with both in them, so the data sets of the suite, whose records are published,
-# keep the titles that they had then. All others have none.
+# A data set's title and the location of its files do not affect a result: the record's digest of the data identifies
+# the images. The first run ids included both, so the suite's own data sets, whose records are published, keep the
+# titles that they had then. The title of all other data sets is empty.
 _FIRST_TITLES = {
     "celeba": "CelebA, 64x64 RGB",
     "digits": "scikit-learn digits, 8x8, binarised",
@@ -22,14 +22,16 @@ _FIRST_TITLES = {
 
 
 def configuration_hash(config: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits over a resolved configuration."""
+    """Eight hexadecimal digits of a hash of a resolved configuration."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration with what does not affect the result set to the same value everywhere: the data set's
-    title and path, and the folders of its files of labels and factors."""
+    """A resolved configuration in which everything that does not affect the result has a fixed value.
+
+    This concerns the data set's title and path, and the folders of its files of labels and factors.
+    """
     dataset = config.get("dataset", {})
     same = {"title": _FIRST_TITLES.get(dataset.get("name"), ""), "path": None}
     for key in ("labels", "factors"):
@@ -39,12 +41,15 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_id(config: Mapping[str, Any]) -> str:
-    """<dataset>-<variant>-<profile>-s<seed>-<hash of what affects the result>, of a resolved configuration."""
+    """The id of a resolved configuration: <dataset>-<variant>-<profile>-s<seed>-<hash of what affects the result>."""
     return _joined(config, configuration_hash(identity(config)))
 
 
 def earlier_run_id(config: Mapping[str, Any]) -> str:
-    """The id before titles and paths were left out of it. The suite's own data sets have the same one."""
+    """The id that earlier versions made, which also depended on titles and paths.
+
+    For the suite's own data sets both ids are the same.
+    """
     return _joined(config, configuration_hash(config))
 
 

@@ -1,9 +1,9 @@
-"""Whose judge it was: distances in the features of two differently trained networks do not compare.
+"""Comparison of judges: distances in the features of two differently trained networks are not comparable.
 
-Every record names its judge by the digest of its weights: the same on every machine where the judge is shipped, another
-one on each machine where it is trained on the data (CelebA, a user's own).
+Every record identifies its judge by the digest of its weights. A judge that comes with the suite is the same on every
+machine. A judge that is trained on the data (CelebA, a user's own) differs from machine to machine.
 
-Imports nothing heavy: reports read it on machines without torch.
+This module imports nothing heavy, because reports use it on machines without torch.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ OTHER_JUDGE = (
 
 
 def same_judge(one: Record, other: Record) -> bool:
-    """Whether two records of one data set and one evaluation may be compared in their judge's features; True where
-    either does not say what its judge was."""
+    """Whether two records of one data set and one evaluation had the same judge, so that its features can be compared.
+
+    True if the records do not show which judges they had.
+    """
     first, second = one.details.get(DIGEST), other.details.get(DIGEST)
     if first and second:
         return bool(first == second)
-    # Earlier records have no digest, but the distances of training images and of noise. Those of one judge agree to
-    # seven digits or so, those of two mostly differ in the second or third.
+    # Earlier records have no digest, but the distances of training images and of noise. For one judge these agree to
+    # about seven digits; for two judges they mostly differ in the second or third.
     limits, others = _limits(one), _limits(other)
     shared = {"train", "noise"} & limits.keys() & others.keys()
     return all(math.isclose(limits[name], others[name], rel_tol=TOLERANCE) for name in shared)
@@ -44,7 +46,7 @@ def _limits(record: Record) -> dict[str, float]:
 
 
 def without_judged(record: Record, reason: str) -> Record:
-    """The record as if its judge had measured nothing, for that ``reason``."""
+    """The record with all metrics of its judge made not applicable, for the given ``reason``."""
     judge = ("judge", "judge_accuracy", DIGEST, LIMITS)
     judged = {name for name in record.metrics if name in CATALOGUE and CATALOGUE[name].judged}
     return replace(
@@ -56,7 +58,11 @@ def without_judged(record: Record, reason: str) -> Record:
 
 
 def of_one_judge(records: Iterable[Record]) -> list[Record]:
-    """Records that may share a table: the judge that most of them had, the latest of several such, is its judge."""
+    """Records that may share a table, because all have metrics of one judge.
+
+    The most frequent judge is kept; of several, the one with the latest record. Records of other judges lose the
+    metrics of their judge.
+    """
     records = list(records)
     groups: list[list[Record]] = []
     for record in records:

@@ -1,4 +1,7 @@
-"""Numbers of a record by the names that paper targets give them: a metric, at some point of training, per pixel."""
+"""Numbers of a record by the names that paper targets use.
+
+A name is that of a metric, optionally with a point of training, and optionally per pixel.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,22 @@ from dataclasses import dataclass
 
 from benchmarks.records.record import MEASURED, Record
 
-# The detail with the terms of the objective on test images, and that with the number of pixel channels of an image that
-# it is summed over.
+# The details with the terms of the objective on test images, and with the number of pixel channels per image that the
+# objective covers.
 TERMS, PIXELS = "objective_terms", "pixels"
-# What was measured on the way may be a mean over training or validation images, too: "training_reconstruction@30".
+# Prefixes of numbers that were measured during training as means over training or validation images:
+# "training_reconstruction@30".
 ON_THE_WAY = ("training_", "validation_")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """``metric`` of the catalogue, or one ``term`` of the objective; ``at`` the epoch or step that it was measured at,
-    None for the end of training; whether it is divided by the number of pixels."""
+    """The parts of a number's name.
+
+    ``metric``: a metric of the catalogue, or "objective" with one ``term`` of it. ``at``: the epoch or step of the
+    measurement, None for the end of training. ``per_pixel``: whether the number is divided by the number of pixel
+    channels.
+    """
 
     metric: str
     term: str | None = None
@@ -26,13 +34,15 @@ class Parts:
 
     @property
     def measured(self) -> str:
-        """What a number on the way is called in a record."""
+        """The name, in a record, of a number that was measured during training."""
         return f"{self.metric}@{self.at}"
 
 
 def parts(name: str) -> Parts:
-    """ "objective_per_pixel@5" -> objective, at 5, per pixel; "objective.kl" -> that term. Raises ``ValueError`` for
-    what is no such name."""
+    """Parse a name: "objective_per_pixel@5" is the objective at 5, per pixel; "objective.kl" is its term "kl".
+
+    Raises ``ValueError`` for any other text.
+    """
     found = re.fullmatch(r"([a-z]\w*?)(?:\.([a-z]\w*?))?(_per_pixel)?(?:@(\d{1,12}))?", name, re.ASCII)
     term_of = found is not None and found[2] is not None and (found[1] != "objective" or found[4] is not None)
     if found is None or term_of:
@@ -44,7 +54,7 @@ def parts(name: str) -> Parts:
 
 
 def number(record: Record, name: str) -> float | None:
-    """The number of that name in a record that ended well, None where it has none."""
+    """The number with this name in a successful record; None if the record has none or the run failed."""
     if record.status != "ok":
         return None
     wanted = parts(name)
@@ -58,7 +68,7 @@ def number(record: Record, name: str) -> float | None:
 
 
 def standard_error(record: Record, name: str) -> float | None:
-    """The standard error over images of the number of that name; None where the record has none."""
+    """The standard error over images of the number with this name; None if the record has none."""
     wanted = parts(name)
     if wanted.term is not None:
         return None

@@ -1,4 +1,4 @@
-"""Committing records: which of a run's files go to ``results/reference``."""
+"""Publication of records: which files of a run are copied to ``results/reference``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from benchmarks.records.record import (
     read_records,
 )
 
-# What a committed record brings along; weights and checkpoints stay behind.
+# Files that are published with every record. Weights and checkpoints are not published.
 PUBLISHED_FILES = (HISTORY_FILE,)
 
-# Reports show the lowest seed's.
+# Files that are published only for the lowest seed, which is the one that reports show.
 PICTURES = (
     "samples.png", "reconstructions.png", "plane.png", "traversals.png", "interpolations.png", CODES_FILE,
     DENOISED_FILE, COMPRESSION_FILE, ROC_FILE, FACTOR_LINES_FILE, FACTOR_LINES_TABLE,
@@ -31,11 +31,13 @@ PICTURES = (
 
 
 def publish(results: Path, source: Path) -> tuple[list[str], list[str]]:
-    """Copy every record of ``source``/runs that ended well, with its history, to ``results``/reference, and pictures of
-    the lowest seed of each cell; the run ids copied, and a message for each file that is left out. Raises
-    :class:`UserError` where the folder takes no files."""
+    """Copy every successful record of ``source``/runs, with its history, to ``results``/reference.
+
+    Pictures are copied only for the lowest seed of each configuration. Returns the run ids that were copied, and a
+    message for each file that is left out. Raises :class:`UserError` if a file cannot be copied.
+    """
     records, messages = read_records(source)
-    # A reference record of the same run may stand in for a local one that cannot be read.
+    # Only runs with a local record: read_records also returns reference records.
     records = [r for r in records if r.status == "ok" and (source / "runs" / r.run_id / RECORD_FILE).exists()]
     lowest: dict[str, Record] = {}
     for record in sorted(records, key=lambda r: r.seed):
@@ -43,7 +45,7 @@ def publish(results: Path, source: Path) -> tuple[list[str], list[str]]:
     shown = {record.run_id for record in lowest.values()}
     published = []
     for record in records:
-        # The record last: where copying is cut short, what lies there is not taken for a published run.
+        # The record is copied last, so that an interrupted copy is not taken for a published run.
         for name in (*PUBLISHED_FILES, *(PICTURES if record.run_id in shown else ()), RECORD_FILE):
             messages += _copy(source / "runs", results / "reference", f"{record.run_id}/{name}")
         published.append(record.run_id)
@@ -51,17 +53,17 @@ def publish(results: Path, source: Path) -> tuple[list[str], list[str]]:
 
 
 def seedless(record: Record) -> str:
-    """What records of one cell's seeds share, and no others: the configuration, and the data."""
+    """A hash of the configuration and the data without the seed: equal for the seeds of one cell, and for no others."""
     return configuration_hash({"config": {**identity(record.config), "seed": None}, "data": record.data_sha256})
 
 
 def _copy(runs: Path, reference: Path, name: str) -> list[str]:
-    """Copy one file, if it is there; messages about one that is left out."""
+    """Copy one file if it exists, and return messages about a file that is left out."""
     path = runs / name
     try:
         if not path.exists():
             return []
-        # Through a link, a file from outside the results folder would be published.
+        # A link could publish a file from outside the results folder.
         if not path.is_file() or not path.resolve().is_relative_to(runs.resolve()):
             return [f"left out: {path} is not a file of this folder"]
         write_atomically(reference / name, path.read_bytes())

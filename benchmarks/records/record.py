@@ -1,7 +1,7 @@
-"""The record: what one cell (variant x dataset x profile x seed) leaves behind, and how it is read back.
+"""Records: the results of one cell (variant x dataset x profile x seed), and how they are written and read.
 
-A record is written once, atomically, when a cell ends, well or badly. Nothing here imports torch: reports are
-made from records alone, on machines that need not have it.
+A record is written once, atomically, when a cell ends, whether it succeeded or not. Nothing here imports torch: reports
+are made from records alone, on machines that may not have it.
 """
 
 from __future__ import annotations
@@ -38,33 +38,36 @@ CODES_FILE = "codes.csv"
 DENOISED_FILE = "denoised.png"
 COMPRESSION_FILE = "compression.csv"
 ROC_FILE = "roc.csv"
-# Decoded lines along dimensions, in the order of what they know of a factor, and what each line's is.
+# A picture of latent traversals, along the dimensions that know most of a factor, and a table of these dimensions.
 FACTOR_LINES_FILE = "factor_lines.png"
 FACTOR_LINES_TABLE = "factor_lines.csv"
 MISSING_DATA_FILE = "missing_data.json"
-# Below a results folder: a results folder of its own, for the records of paper targets, which no board shows.
+# Sub-folder of a results folder, for the records of paper targets. It is a results folder itself, and no board shows
+# it.
 REPRODUCTION = "reproduction"
-# What a resolved configuration has beside "profile" and "seed".
+# The sections of a resolved configuration, which also has "profile" and "seed".
 SECTIONS = ("variant", "network", "dataset", "training", "evaluation")
 ERROR_PARTS = ("type", "message", "traceback")
 UNKNOWN_DATA = "unknown"
-# The detail with how busy the machine was.
+# The detail that says how busy the machine was.
 LOAD = "load"
-# The detail with the digest of a variant's code where its files are the user's own.
+# The detail with the digest of a variant's code, for a variant of the user's own.
 OWN_CODE = "variant_code_sha256"
-# The detail with the (channels, height, width) of an image; records of earlier versions have none.
+# The detail with the (channels, height, width) of an image. Records of earlier versions do not have it.
 IMAGE_SHAPE = "image_shape"
-# The detail with the names of the factors, the number of images and of restarts behind scores of disentanglement, and
-# their "spread", score -> standard deviation over restarts.
+# The detail about disentanglement scores: the names of the factors, the numbers of images, dimensions and restarts, and
+# "spread", score -> standard deviation over restarts.
 DISENTANGLEMENT = "disentanglement"
-# Details that begin with it and end with the name of a family of metrics: what to read its numbers against.
+# Prefix of details that end with the name of a family of metrics, and hold reference values for its numbers.
 REFERENCE = "reference_"
-# The detail with numbers of weights on the way: {"objective@5": 14.8}, after 5 epochs, or steps of a budget in steps.
+# The detail with numbers measured during training: {"objective@5": 14.8} after 5 epochs, or 5 steps if the budget is in
+# steps.
 MEASURED = "measured"
-# A record has some 10 kB; one of this size is read in a fraction of a second.
+# Largest accepted size of a record in bytes. A record has about 10 kB; one of this size is read in a fraction of a
+# second.
 LARGEST_FILE = 2**22
 MOST = 10**15
-# Pixels: a model for larger images would not fit into memory.
+# Largest accepted side of an image in pixels. A model for larger images would not fit into memory.
 LONGEST_SIDE = 2**16
 
 
@@ -78,8 +81,11 @@ class NewerSchemaError(RecordError):
 
 @dataclass(frozen=True)
 class Record:
-    """One cell's outcome. Likelihoods are in nats per image; every metric is in exactly one of ``metrics``
-    (a finite number) and ``not_applicable`` (the reason why there is none)."""
+    """The outcome of one cell.
+
+    Likelihoods are in nats per image. Every metric is in exactly one of ``metrics`` (a finite number) and
+    ``not_applicable`` (the reason why there is none).
+    """
 
     run_id: str
     status: str  # one of STATUSES
@@ -103,7 +109,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     error: dict[str, str] | None = None  # ERROR_PARTS
     schema: int = SCHEMA
-    # SHA-256 of all other fields, entered by write_record; None in a record of a version that wrote none.
+    # SHA-256 of all other fields, set by write_record. None in records of versions that wrote no digest.
     digest: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -116,12 +122,12 @@ class Record:
 
     @property
     def data_sha256(self) -> str:
-        """The digest of the data that it was made from, or UNKNOWN_DATA."""
+        """The digest of the data that the run used, or ``UNKNOWN_DATA``."""
         return str(self.environment.get("data_sha256") or UNKNOWN_DATA)
 
 
 def _check(record: Record) -> None:
-    """Raise ``ValueError`` unless every field is of the type that its readers rely on, and within bounds."""
+    """Raise ``ValueError`` unless every field has the type that its readers rely on, and is within bounds."""
     for name, kind in (
         ("config", dict), ("metrics", dict), ("not_applicable", dict), ("timing", dict), ("environment", dict),
         ("details", dict), ("warnings", list),
@@ -179,7 +185,10 @@ def _check_config(config: dict[str, Any]) -> None:
 
 
 def _check_facts(record: Record) -> None:
-    """``environment`` holds plain values, ``details`` what it likes, but for what reports compute with."""
+    """Check ``environment`` and ``details``.
+
+    ``environment`` holds single values. ``details`` may hold any plain data, but entries that reports use are checked.
+    """
     check_plain("details", record.details)
     for name, value in record.environment.items():
         if not isinstance(value, str | int | float | None):
@@ -209,7 +218,7 @@ def _check_facts(record: Record) -> None:
 
 
 def _check_measured(where: str, value: object) -> None:
-    """None is allowed: what a run notes of a number that is out of range."""
+    """Check a number. It may be None, which a run writes for a number that is out of range."""
     if value is not None:
         check_number(where, value)
 
@@ -217,7 +226,7 @@ def _check_measured(where: str, value: object) -> None:
 def write_record(run_folder: Path, record: Record) -> Path:
     """Write ``record`` to ``run_folder``/record.json, atomically, with sorted keys and a digest of its content."""
     path = run_folder / RECORD_FILE
-    # Through JSON once, for the digest of what will be read again.
+    # Converted to JSON and back, so that the digest is that of the data as they will be read.
     data = json.loads(json.dumps(asdict(record), allow_nan=False))
     data["digest"] = _digest(data)
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
@@ -231,11 +240,12 @@ def _digest(data: Mapping[str, Any]) -> str:
 
 
 def read_record(path: Path) -> Record:
-    """Read one record.json. Everything that a record may hold is checked here and nowhere else: its content against its
-    digest, every field's type and bounds, and that it is the record of the run whose folder it lies in. Invisible
-    characters are left out of its texts.
+    """Read one record.json and check it. Later code relies on these checks and makes none of its own.
 
-    Raises :class:`RecordError` where it cannot be trusted, ``OSError`` where it cannot be opened.
+    The content must match its digest, every field must have the right type and be within bounds, and the record must be
+    that of the run whose folder it is in. Invisible characters are removed from its texts.
+
+    Raises :class:`RecordError` if the record cannot be trusted, ``OSError`` if it cannot be opened.
     """
     shown = in_one_line(str(path))
     data = _parsed(path, shown)
@@ -248,7 +258,7 @@ def read_record(path: Path) -> Record:
     if unknown:
         raise RecordError(f"{shown}: unknown fields {in_one_line(', '.join(unknown))[:200]}")
     try:
-        # The content first: where it is not what was written, no field of it says what is wrong.
+        # The digest is checked first. If the content was changed, an error about a single field would mislead.
         if data.get("digest") is not None and data["digest"] != _digest(data):
             raise RecordError("its content does not match its digest: it was changed after it was written")
         record = Record(**data)
@@ -261,7 +271,7 @@ def read_record(path: Path) -> Record:
 
 def _parsed(path: Path, shown: str) -> dict[str, Any]:
     about = path.stat()
-    # Opening a pipe would wait for ever.
+    # Opening a pipe would block for ever.
     if not stat.S_ISREG(about.st_mode):
         raise RecordError(f"{shown}: not a file")
     if about.st_size > LARGEST_FILE:
@@ -276,8 +286,7 @@ def _parsed(path: Path, shown: str) -> dict[str, Any]:
 
 
 def _check_identity(record: Record, folder: str) -> None:
-    """Raise ``ValueError`` unless the record is whole and of the run that its id, its configuration and its folder
-    name."""
+    """Raise ``ValueError`` unless the record is complete, and its run id, configuration and folder agree."""
     config = record.config
     for name in (*SECTIONS, "profile", "seed"):
         if name not in config:
@@ -298,16 +307,17 @@ def _check_identity(record: Record, folder: str) -> None:
 
 
 def record_paths(results: Path) -> Iterator[Path]:
-    """Paths of all records below a results folder: the committed reference ones first, then local ones."""
+    """Paths of all records below a results folder: first the committed reference records, then the local ones."""
     for part in ("reference", "runs"):
         yield from sorted((results / part).glob(f"*/{RECORD_FILE}"))
 
 
 def read_records(results: Path) -> tuple[list[Record], list[str]]:
-    """All records below ``results`` in run-id order, a local one in place of a reference one of the same id,
-    and one message for each that is left out because it cannot be trusted or opened.
+    """All records below ``results`` in the order of run ids, and a message for each record that is left out.
 
-    Nothing is changed: the folder may be somebody else's. A sweep sets such a file aside when it runs its cell again.
+    A local record replaces a reference record with the same id. A record is left out if it cannot be trusted or opened.
+    Nothing is changed, because the folder may belong to somebody else. A sweep renames such a file when it runs its
+    cell again.
     """
     records: dict[str, Record] = {}
     messages: list[str] = []
@@ -324,8 +334,10 @@ def read_records(results: Path) -> tuple[list[Record], list[str]]:
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Rename a record in one's own folder of runs to <name>.<why>, with a number where that exists, so that its bytes
-    stay to be looked at; the new path."""
+    """Rename a record to <name>.<why>, with a number if that exists, and return the new path.
+
+    The bytes are kept for inspection. The record is in the user's own folder of runs.
+    """
     target, number = path.with_name(f"{path.name}.{why}"), 1
     while target.exists():
         number += 1
@@ -335,7 +347,10 @@ def set_aside(path: Path, why: str) -> Path:
 
 
 def write_missing_data(results: Path, missing: Mapping[str, str], present: Iterable[str]) -> None:
-    """Note beside the local runs why each ``missing`` data set could not be had; forget those now ``present``."""
+    """Save the reason why each ``missing`` data set could not be obtained, in the folder of local runs.
+
+    The reasons for data sets that are ``present`` now are removed.
+    """
     kept = {name: why for name, why in read_missing_data(results).items() if name not in set(present)} | dict(missing)
     path = results / "runs" / MISSING_DATA_FILE
     if kept:
@@ -345,7 +360,7 @@ def write_missing_data(results: Path, missing: Mapping[str, str], present: Itera
 
 
 def read_missing_data(results: Path) -> dict[str, str]:
-    """Data set -> why it could not be had when it was last asked for."""
+    """Data set -> the reason why it could not be obtained at the last attempt."""
     try:
         noted = json.loads((results / "runs" / MISSING_DATA_FILE).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -354,8 +369,7 @@ def read_missing_data(results: Path) -> dict[str, str]:
 
 
 def run_folder(results: Path, name: str) -> Path:
-    """Where the files beside the record of the run id ``name`` lie: the local run's folder if it has one, else the
-    reference one's."""
+    """The folder of the run id ``name``: that of the local run if it has a record, else that of the reference run."""
     local = results / "runs" / name
     return local if (local / RECORD_FILE).exists() else results / "reference" / name
 

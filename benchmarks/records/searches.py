@@ -1,4 +1,4 @@
-"""What a search for a variant's options found: one JSON file a variant and data set, below ``results/tuning``."""
+"""Results of searches for a variant's options: one JSON file per variant and data set, below ``results/tuning``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Any
 
 from benchmarks.files import write_atomically
 
-# Below a results folder: what searches found, and a results folder of its own for the records of their trials.
+# Sub-folder of a results folder, for the results of searches. It is also the results folder of their trials' records.
 TUNING = "tuning"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: the ``options`` that were tried, the ``score`` after its last epoch (None where it ended badly or has
-    none), and its run id."""
+    """One run of a search.
+
+    ``options``: the options that were tried. ``score``: the score after the last epoch; None if the run failed or has
+    no score.
+    """
 
     options: dict[str, Any]
     score: float | None
@@ -26,9 +29,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """What was searched, at which budget, and what came out. ``criterion``: the score of an epoch on validation data
-    that decided, higher is better; ``space``: option -> values that could be tried; ``default``: the values of the
-    variant's own defaults; ``best``: those with the highest score."""
+    """A search: what was searched, with which profile, and the result.
+
+    ``criterion``: the score of an epoch on validation data that decides, higher is better. ``space``: option -> values
+    that could be tried. ``default``: the default values of the variant. ``best``: the values with the highest score.
+    """
 
     variant: str
     dataset: str
@@ -42,20 +47,19 @@ class Search:
     commit: str
 
     def score(self, options: dict[str, Any]) -> float | None:
-        """The score of a trial with these options; None where there was none."""
+        """The score of the trial with these options; None if there is none."""
         return next((trial.score for trial in self.trials if trial.options == options), None)
 
 
 def write_search(results: Path, search: Search) -> Path:
-    """Write what a search found below ``results``, in place of what an earlier one did; the file."""
+    """Write a search below ``results``, in place of an earlier one, and return the path of its file."""
     path = results / TUNING / f"{search.dataset}-{search.variant}.json"
     write_atomically(path, (json.dumps(asdict(search), indent=2) + "\n").encode())
     return path
 
 
 def read_searches(results: Path) -> tuple[list[Search], list[str]]:
-    """The searches below ``results`` in the order of their files' names, and a message for each file that cannot be
-    used."""
+    """The searches below ``results`` in the order of file names, and a message for each unusable file."""
     found: list[Search] = []
     messages: list[str] = []
     for path in _files(results):

@@ -1,4 +1,4 @@
-"""What a few seeds can say: intervals for a mean, and which differences between variants are more than noise."""
+"""Statistics over a few seeds: intervals for a mean, and differences between variants that are more than noise."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
-# With fewer seeds in common, no difference is called real.
+# With fewer seeds in common, no difference is called significant.
 FEWEST_SEEDS = 3
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Student's 95% interval for the mean of independent values; None for fewer than two.
 
-    t with n - 1 degrees of freedom times the standard error: at three seeds 4.3 standard errors, not 2.
+    Its half width is the quantile of t with n - 1 degrees of freedom times the standard error: at three seeds 4.3
+    standard errors, not 2.
     """
     n = len(values)
     if n < 2:
@@ -35,10 +36,10 @@ def _quantile(freedom: int) -> float:
 
 
 def differ(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
-    """Whether two variants' values (seed -> value) differ by more than noise over the seeds they have in common.
+    """Whether two variants' values (seed -> value) differ by more than noise over the seeds that they have in common.
 
-    True where Student's 95% interval of the mean paired difference leaves out zero: the paired t-test at 5%. Pairs are
-    tested one at a time, with no correction for the number of pairs.
+    True if Student's 95% interval of the mean paired difference excludes zero, which is the paired t-test at 5%. There
+    is no correction for the number of pairs of variants that are tested.
     """
     differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
     ends = interval(differences) if len(differences) >= FEWEST_SEEDS else None
@@ -46,11 +47,13 @@ def differ(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
 
 
 def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int] | None:
-    """Competition ranks (1, 2, 2, 4): in the order of their means, a variant shares the rank of the best one of the
-    group before it where seeds cannot tell the two apart, and else begins a group at its own place.
+    """Competition ranks (1, 2, 2, 4): variants share a rank if the seeds show no difference.
 
-    ``values``: seed -> value for each; ``better`` is "higher" or "lower". None where no two of them have
-    ``FEWEST_SEEDS`` seeds in common: then nothing can be told.
+    Variants are ranked in the order of their means. A variant that does not differ from the best variant of the
+    preceding group shares that group's rank. Otherwise it begins a new group, and its position is its rank.
+
+    ``values``: seed -> value for each variant; ``better`` is "higher" or "lower". Returns None if no two variants have
+    ``FEWEST_SEEDS`` seeds in common, because no difference can be tested then.
     """
     if not _some_pair_shares_seeds(values):
         return None
@@ -67,7 +70,10 @@ def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int
 
 
 def _some_pair_shares_seeds(values: Sequence[Mapping[int, float]]) -> bool:
-    """Whether any two have ``FEWEST_SEEDS`` seeds in common. Most variants have the same seeds: sets are compared."""
+    """Whether any two have ``FEWEST_SEEDS`` seeds in common.
+
+    Most variants have the same seeds, so only distinct sets of seeds are compared.
+    """
     counts = Counter(frozenset(by_seed) for by_seed in values)
     if any(len(seeds) >= FEWEST_SEEDS and count > 1 for seeds, count in counts.items()):
         return True

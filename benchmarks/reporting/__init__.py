@@ -1,6 +1,6 @@
-"""Reports: a pure function of the records below a results folder. Nothing here imports torch."""
+"""Reports, generated from the records in a results folder alone. This package does not import torch."""
 
-# Before anything else that imports matplotlib.
+# Must be imported before any other module that imports matplotlib.
 from .boundary import plotting  # noqa: F401
 from .boundary.output import check_folder
 from .pages import write_reports

@@ -1,4 +1,4 @@
-"""A board: everything that was measured on one data set."""
+"""A board: the page with all results on one data set."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
 def questions(group: Group | None = None) -> dict[str, tuple[str, ...]]:
-    """Question of a group of families, or of those in none -> the metrics that answer it, the first that a board
-    has."""
+    """Map each question of a group (None: of the families without a group) to the metrics that answer it.
+
+    A board uses the first of these metrics that it has.
+    """
     return {f.title.lower(): f.headline for f in families() if f.headline and f.group is group}
 
 
 def all_questions() -> dict[str, tuple[str, ...]]:
-    """The questions of all groups, those in none first."""
+    """The questions of all families; those of families without a group come first."""
     return {question: metrics for group in groups() for question, metrics in questions(group).items()}
 
 
 def sort_metric(section: Section) -> str:
-    """The column that orders the leaderboard: log p(x) in the board's unit."""
+    """The metric that the leaderboard is sorted by: log p(x) in the board's unit."""
     return in_unit(section, families()[0].headline[-1])
 
 
-# Names of other pages, and of what else stands beside a board.
+# Names of the other pages, files and folders in the folder of reports.
 _RESERVED = {
     "readme",
     "reproduction",
@@ -52,14 +54,16 @@ _RESERVED = {
 
 
 def page_file(dataset: str) -> str:
-    """The name of a data set's page; one that is the name of another page gets its own hash."""
+    """The file name of a data set's page. A hash is appended to a name that another page has."""
     return f"{file_name(dataset, unlike=_RESERVED)}.md"
 
 
 def heading(sections: Sequence[Section], section: Section) -> str:
-    """The heading of a section on its page: "Profile quick", with a number where the page has several of that profile;
-    for conditional models what they are given before it. ``sections`` has those of the page in their order, and may
-    have others."""
+    """The heading of a section on its page, such as "Profile quick".
+
+    For conditional models, the heading begins with the condition. A number follows if the page has several sections of
+    the same profile. ``sections`` contains the sections of the page in their order, and may contain others.
+    """
     alike = [
         other
         for other in sections
@@ -70,19 +74,19 @@ def heading(sections: Sequence[Section], section: Section) -> str:
 
 
 def pictures_file(dataset: str) -> str:
-    """The path of the page with the pictures of every row of a data set."""
+    """The path of the page with the pictures of all rows of a data set."""
     return f"pictures/{page_file(dataset)}"
 
 
 @once
 def in_unit(section: Section, metric: str) -> str:
-    """A metric, or the one that stands for it in the unit of this board."""
+    """The metric that this board shows for ``metric``: the same quantity in another unit if the board has that one."""
     other = CATALOGUE[metric].in_other_unit if metric in CATALOGUE else None
     return other if other and any(other in r.metrics | r.not_applicable for r in section.records) else metric
 
 
 def columns(section: Section, family: Family) -> list[str]:
-    """The metrics of a family's table, those of other families among them."""
+    """The metrics in a family's table, including metrics of other families that it also shows."""
     shown = [name for name, metric in family.metrics.items() if metric.column]
     guests = {name: metric.also_in[family.name] for name, metric in CATALOGUE.items() if family.name in metric.also_in}
     for name in sorted(guests, key=lambda name: (guests[name], name)):
@@ -91,14 +95,17 @@ def columns(section: Section, family: Family) -> list[str]:
 
 
 def headlines(section: Section, group: Group | None = None) -> list[str]:
-    """One metric for each question of a group, or of the families in none: then that of the leaderboard first."""
+    """One metric for each question of a group (None: of the families without a group).
+
+    Without a group, the metric that sorts the leaderboard comes first.
+    """
     members = [family for family in families()[1:] if family.group is group]
     found = [measured(section, family.headline) or family.headline for family in members]
     return [*([] if group else [sort_metric(section)]), *(metrics[0] for metrics in found if metrics)]
 
 
 def plots(section: Section) -> list[tuple[str, str]]:
-    """Pairs (x, y) of metrics that are drawn against each other, then those of a timing and a metric."""
+    """Pairs (x, y) to plot: first the pairs of two metrics, then the pairs of a timing and a metric."""
     pairs = [(x, name) for name, metric in CATALOGUE.items() for x in metric.plotted_against]
     pairs.sort(key=lambda pair: pair[0] not in CATALOGUE)
     return [(in_unit(section, x), in_unit(section, y)) for x, y in pairs]
@@ -106,7 +113,7 @@ def plots(section: Section) -> list[tuple[str, str]]:
 
 @once
 def sorted_rows(section: Section, metric: str) -> list[Row]:
-    """Rows from best to worst by ``metric``; those that lack it last, by name."""
+    """Rows from best to worst by ``metric``; rows without it come last, sorted by label."""
     sign = -1 if CATALOGUE[metric].better == "higher" else 1
 
     def key(row: Row) -> tuple[bool, float, str]:
@@ -117,7 +124,7 @@ def sorted_rows(section: Section, metric: str) -> list[Row]:
 
 
 def leaderboard(section: Section) -> Table:
-    """The table of likelihoods and cost."""
+    """The leaderboard: likelihoods, parameters and training time."""
     by = sort_metric(section)
     ranks = ranks_of(section, by)
     return metric_table(
@@ -138,7 +145,7 @@ def leaderboard(section: Section) -> Table:
 
 
 def ranking_sentence(section: Section) -> str:
-    """What ranks, bold and italic numbers mean here."""
+    """Explain the ranks and the bold and italic numbers of this section."""
     if len(section.rows) < 2:
         return ""
     several = len({row.family for row in section.rows}) > 1
@@ -155,8 +162,10 @@ def ranking_sentence(section: Section) -> str:
 
 @once
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
-    """Rank by label, for rows that have the metric for enough seeds; empty where seeds are too few to tell any two
-    apart, or where a number is only a bound."""
+    """Map the label of each row with enough seeds of the metric to its rank.
+
+    Empty if no two rows have enough common seeds for a test, or if the metric of any row is only a bound.
+    """
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
     if any(is_bound(row, metric) for row in rows):
@@ -166,15 +175,18 @@ def ranks_of(section: Section, metric: str) -> dict[str, int]:
     return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False)}
 
 
-# The mark of a timing on a busy machine.
+# Marks a time that was measured on a busy machine.
 BUSY = "§"
-# Columns of a table in Markdown: more cannot be read beside one another. The HTML page has them all.
+# Maximum number of columns of a Markdown table, for readability. The HTML page has all columns.
 MOST_COLUMNS = 8
 
 
 @dataclass(frozen=True)
 class Extra:
-    """A column beside the metrics: its heading, and what it shows of a row. ``wide``: in the HTML page alone."""
+    """A column that does not show a metric.
+
+    ``show`` gives the text of a row's cell. A ``wide`` column appears only in the HTML page.
+    """
 
     heading: str
     show: Callable[[Row], str]
@@ -183,8 +195,11 @@ class Extra:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of rows. ``markdown`` is grouped by families of variants and has at most ``MOST_COLUMNS`` columns;
-    ``html`` (Markdown too, for the HTML page) has all columns and one order, for its readers sort and filter it."""
+    """A table of rows in two forms, both in Markdown.
+
+    ``markdown`` is grouped by families of variants and has at most ``MOST_COLUMNS`` columns. ``html``, for the HTML
+    page, has all columns and no groups, because readers sort and filter it there.
+    """
 
     markdown: str
     html: str
@@ -198,9 +213,12 @@ def metric_table(
     after: Sequence[Extra] = (),
     below: Sequence[str] = (),
 ) -> Table:
-    """A table of ``metrics``, sorted by ``by``: mean ± standard deviation over seeds, a footnote with the reason for
-    every number that there is not, and marks on every number that the evaluation warned of and on every one that is
-    only a bound. ``below``: what the marks of ``before`` and ``after`` mean."""
+    """A table of ``metrics``, sorted by the metric ``by``.
+
+    It shows the mean ± standard deviation over seeds. A footnote gives the reason for each missing number. Marks show
+    which numbers the evaluation warned about and which are only bounds. ``before`` and ``after`` are further columns on
+    the left and on the right of the metrics, and ``below`` are lines that explain their marks.
+    """
     best = {metric: best_labels(section, metric) for metric in metrics}
     of_family = {metric: best_of_families(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
@@ -250,13 +268,16 @@ def metric_table(
 
 
 def row_link(row: Row) -> str:
-    """A row's label, linked to the variant's page."""
+    """A row's label as a link to the variant's page."""
     return f"[{escape(row.label)}](variants/{file_name(row.variant)}.md)"
 
 
 def spread(values: Sequence[float], decimals: int) -> str:
-    """Mean, and ± the sample's standard deviation where there is more than one seed; then both are rounded to the
-    deviation's second digit, and never shown with more than one decimal more than the metric's own."""
+    """Format the mean ± the sample standard deviation, or the mean alone for one seed.
+
+    Both are rounded to the second significant digit of the standard deviation, with at most one decimal place more than
+    ``decimals``.
+    """
     mean = statistics.fmean(values)
     if len(values) < 2:
         return f"{mean:.{decimals}f}"
@@ -271,7 +292,7 @@ def _heading(section: Section, metric: str) -> str:
 
 
 def by_family(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Family of variants -> its rows, in the order of ``rows``; the family of the first row first."""
+    """Map each family of variants to its rows, in the order of ``rows``; the family of the first row comes first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.family, []).append(row)
@@ -280,8 +301,10 @@ def by_family(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 @once
 def best_of_families(section: Section, metric: str) -> set[str]:
-    """The row with the best mean of every family that has several with the metric; as :func:`best_labels`, none where
-    a number is only a bound."""
+    """The labels of the best row of each family that has several rows with the metric.
+
+    Empty if the metric of any row is only a bound, as in :func:`best_labels`.
+    """
     if CATALOGUE[metric].better is None or any(is_bound(row, metric) for row in section.rows):
         return set()
     having = [row for row in sorted_rows(section, metric) if row.mean(metric) is not None]
@@ -290,20 +313,25 @@ def best_of_families(section: Section, metric: str) -> set[str]:
 
 @once
 def best_of_each_family(section: Section, metric: str) -> list[Row]:
-    """One row a family: its best by ``metric``, or the first by name where none has it; best families first."""
+    """The best row of each family by ``metric``, the best family first.
+
+    If no row of a family has the metric, the family is represented by its first row by label.
+    """
     return [rows[0] for rows in by_family(sorted_rows(section, metric)).values()]
 
 
 @once
 def best_labels(section: Section, metric: str) -> set[str]:
-    """The row with the best mean and those that seeds cannot tell from it. None where that row has too few seeds, where
-    all are equal, where neither direction is better, or where a number is only a bound: any other may be better or
-    worse than what it stands for."""
+    """The labels of the row with the best mean and of the rows that do not differ significantly from it.
+
+    Empty if the row with the best mean has too few seeds, if all rows with enough seeds have the same mean, if the
+    metric has no better direction, or if the metric of any row is only a bound, because its true value is not known.
+    """
     better = CATALOGUE[metric].better
     rows = [row for row in section.rows if row.mean(metric) is not None]
     if better is None or any(is_bound(row, metric) for row in rows):
         return set()
-    # A row with too few seeds to be told from the best one is not called the best for that.
+    # A row with too few seeds cannot be tested against the best row, so it is not marked.
     rows = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
     means = {row.label: row.mean(metric) or 0.0 for row in rows}
     if len(set(means.values())) < 2:
@@ -353,7 +381,7 @@ def _timing(row: Row, name: str) -> str:
 
 
 def busy_note(rows: Sequence[Row]) -> list[str]:
-    """What the mark of a timing means, where there is one."""
+    """The explanation of the mark ``BUSY``, if the time of any row has it."""
     loads = [highest_load(row.fastest) for row in rows if row.is_busy]
     if not loads:
         return []
@@ -365,7 +393,7 @@ def busy_note(rows: Sequence[Row]) -> list[str]:
 
 
 def protocol(section: Section) -> str:
-    """What was run, in one paragraph and a short table: a reader needs it to know what a number means."""
+    """The table that describes the protocol: data, observation model, budget, evaluation, hardware and versions."""
     record = section.any_record
     dataset, training = record.config.get("dataset", {}), record.config.get("training", {})
     environments = [r.environment for r in (*section.records, *section.failed)]
@@ -403,7 +431,7 @@ def protocol(section: Section) -> str:
 
 
 def _compiled(section: Section) -> str:
-    """Whether steps were compiled, and of how many runs where it was not all of them."""
+    """Whether training steps were compiled, and in how many runs if not in all of them."""
     compiled = sum(bool(record.details.get("compiled")) for record in section.records)
     if not compiled:
         return ""
@@ -416,7 +444,7 @@ def _training_loss(dataset: Mapping[str, Any]) -> str:
 
 
 def _outliers(section: Section) -> str:
-    """Which images were told from test images, by the records' details; "" for none."""
+    """The images that were used as outliers, from the details of the records; "" if there are none."""
     named = set()
     for setting, fact, before in (
         ("dataset", "dataset", "test images of "),
@@ -429,7 +457,7 @@ def _outliers(section: Section) -> str:
 
 
 def budget(training: Mapping[str, Any]) -> str:
-    """Length, batches and optimiser of a run."""
+    """The training budget in words: length, batch size, optimiser, learning rate and schedule."""
     return (
         f"{_length(training)}, batches of {escape(training.get('batch_size'))}, {escape(training.get('optimiser'))} at "
         f"{escape(training.get('learning_rate'))} ({escape(training.get('schedule'))})"
@@ -442,12 +470,12 @@ def _length(training: Mapping[str, Any]) -> str:
 
 
 def count(value: Any) -> str:
-    """A number of a configuration, with commas; whatever else stands in its place."""
+    """Format an integer of a configuration with commas; any other value is only escaped."""
     return f"{value:,}" if isinstance(value, int) else escape(value)
 
 
 def _other_data(section: Section) -> str:
-    """Which images these are, where a board has sections of several that are the same in all else."""
+    """A note with the digest of the images, if other sections of the board differ only in their images; else ""."""
     return f"; not the same images as in the other sections: SHA-256 {code(section.data, 16)}" if section.data else ""
 
 
@@ -456,7 +484,7 @@ def _distinct(texts: object) -> str:
 
 
 def limits(section: Section) -> str:
-    """What the distances mean here: the same ones for images that no model made."""
+    """Distances for comparison: of training images, PCA reconstructions and uniform noise to the test images."""
     lines = []
     for space, label in (("features", "classifier features"), ("inception", "Inception")):
         found = [r.details.get(f"limits_{space}") for r in section.records]
@@ -474,7 +502,7 @@ PCA = "pca_32_reconstruction"
 
 @once
 def pca_distance(section: Section) -> float | None:
-    """The distance of a PCA's reconstructions in the features of the data set's own classifier."""
+    """The distance of PCA reconstructions in the features of the data set's classifier; None if no record has it."""
     for record in section.records:
         found = record.details.get("limits_features")
         if isinstance(found, dict) and isinstance(value := found.get(PCA), int | float):
@@ -483,7 +511,7 @@ def pca_distance(section: Section) -> float | None:
 
 
 def below(section: Section) -> str:
-    """How many rows generate images that are further from the data than a PCA's reconstructions."""
+    """How many rows generate images that are further from the test images than PCA reconstructions are."""
     line = pca_distance(section)
     having = [row for row in section.rows if row.mean("fid_features") is not None]
     if line is None or not having:
@@ -498,7 +526,7 @@ def below(section: Section) -> str:
 
 
 def reference(section: Section, family: Family) -> str:
-    """What the numbers of a family are read against: what there is without a model."""
+    """A sentence with the reference values of a family, which are measured without a model."""
     details = [r.details.get(REFERENCE + family.name) for r in section.records]
     known: dict[str, float] = next((entry for entry in details if entry), {})
     numbers = [f"{known[name]:.4g} ({escape(setting(name))})" for name in family.metrics if known.get(name) is not None]
@@ -506,12 +534,12 @@ def reference(section: Section, family: Family) -> str:
 
 
 def setting(metric: str) -> str:
-    """What the label of one of several alike metrics has after a comma."""
+    """The part of a metric's label after the comma, which distinguishes it from similar metrics."""
     return CATALOGUE[metric].label.partition(", ")[2]
 
 
 def judge(section: Section) -> str:
-    """Which networks judged and taught, in a sentence each."""
+    """Sentences about the networks whose features are used by distances and by losses."""
     sentences = []
     if measured(section, ["fid_inception"]):
         sentences.append(
@@ -532,12 +560,12 @@ def _is_number(record: Record, name: str) -> bool:
 
 
 def measured(section: Section, metrics: Sequence[str]) -> list[str]:
-    """Those of ``metrics`` that at least one row has, in their order."""
+    """Those of ``metrics`` that at least one row has, in the given order."""
     return [metric for metric in metrics if any(row.mean(metric) is not None for row in section.rows)]
 
 
 def commands(section: Section) -> str:
-    """How to run a row again: one line for rows of default settings, one each for the others."""
+    """The commands that run the rows again: one for all rows with default settings, one for each other row."""
     rows = sorted_rows(section, sort_metric(section))
     plain = [row for row in rows if not row.overrides]
     lines = []
@@ -549,7 +577,7 @@ def commands(section: Section) -> str:
 
 
 def command(section: Section, row: Row, variant: str | None = None) -> str:
-    """The command that repeats a row, as code; with a placeholder ``variant`` in place of the row's own."""
+    """The command that runs a row again, as inline code. ``variant`` replaces the name of the row's variant."""
     seeds = ",".join(str(record.seed) for record in row.records)
     text = (
         f"make bench VARIANTS={variant or argument(row.variant)} DATASETS={argument(section.dataset)} SEEDS={seeds} "
@@ -561,7 +589,7 @@ def command(section: Section, row: Row, variant: str | None = None) -> str:
 
 
 def failures(records: Sequence[Record]) -> str:
-    """Runs that ended badly, each with its error."""
+    """A list of failed or diverged runs with their errors."""
     lines = []
     for record in sorted(records, key=lambda r: r.run_id):
         error = record.error or {}

@@ -1,4 +1,4 @@
-"""Numbers that are only bounds: an estimate at the most that it can give, and what is computed from one."""
+"""Metrics whose values can be mere bounds: estimates that have reached their ceiling, and differences with these."""
 
 from __future__ import annotations
 
@@ -11,43 +11,47 @@ from benchmarks.records.record import Record
 from benchmarks.reporting.markdown import escape
 from benchmarks.reporting.rows import Row
 
-# A value of at least this share of its ceiling says only that the true one is no smaller.
+# A value of at least this share of its ceiling is only a lower bound on the true value.
 NEAR = 0.99
 MARK = "‡"
 
 
 def information_images(record: Record) -> int | None:
-    """From how many test images a record's mutual information was estimated; None where it does not say."""
+    """The number of test images that a record's mutual information was estimated from; None if it is not known."""
     noted = record.details.get("information_images")
     if noted is None:
-        # Older records: as many as were asked for and as there were.
+        # Older records do not store the number: it is the requested one, or all evaluated images if these are fewer.
         asked = record.config.get("evaluation", {}).get("information_images")
         noted = min(asked, record.evaluated_images) if isinstance(asked, int) else None
     return noted if isinstance(noted, int) and noted > 0 else None
 
 
-# Metric -> the number of images whose log is the most that its estimate can give.
+# Metric -> the number of images n; the estimate of the metric cannot exceed log n.
 _LOG_OF: dict[str, Callable[[Record], int | None]] = {"mutual_information": information_images}
-# Metric -> the one that it is the rest of: where that one is a lower bound, this one is an upper bound.
+# Metric -> the metric that is subtracted in it. If the subtracted metric is a lower bound, the difference is an upper
+# bound.
 _REST_OF = {"aggregate_kl": "mutual_information"}
 
 
 def ceiling(record: Record, metric: str) -> float | None:
-    """The largest value that the metric's estimate can take in this record; None where it has no such limit."""
+    """The largest value that the metric's estimate can take in this record; None if there is no such limit."""
     images = _LOG_OF[metric](record) if metric in _LOG_OF else None
     return None if images is None else math.log(images)
 
 
 def is_bound(row: Row, metric: str) -> bool:
-    """Whether the row's number is only a bound: a seed's value is within 1% of its ceiling, or the metric is the rest
-    of one for which that holds."""
+    """Whether the row's value of the metric is only a bound.
+
+    This is the case if the value of at least one seed is within 1% of its ceiling, or if this holds for the metric that
+    is subtracted in this one.
+    """
     metric = _REST_OF.get(metric, metric)
     limits = [(record.metrics.get(metric), ceiling(record, metric)) for record in row.records]
     return any(value is not None and limit is not None and value >= NEAR * limit for value, limit in limits)
 
 
 def explain(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """Lines for below a table of ``metrics``: the ceilings of its columns, and what the marked numbers mean."""
+    """Lines to show below a table of ``metrics``: the ceilings of its columns, and what ``MARK`` means."""
     lines = []
     for metric in metrics:
         label = escape(CATALOGUE[metric].label)
@@ -68,7 +72,7 @@ def explain(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
 
 
 def _by_images(rows: Sequence[Row], metric: str) -> str:
-    """ "5.298 (n = 200)"; where rows differ in n, each ceiling with the names of its rows."""
+    """The ceilings, such as "5.298 (n = 200)". If rows differ in n, each ceiling is followed by its rows' labels."""
     labels: dict[int, list[str]] = defaultdict(list)
     for row in rows:
         for images in sorted({n for record in row.records if (n := _LOG_OF[metric](record)) is not None}):

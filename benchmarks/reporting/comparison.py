@@ -1,4 +1,4 @@
-"""What changed against an earlier results folder: better, worse, or within noise."""
+"""Compare a board with an earlier results folder: better, worse, or within noise."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from benchmarks.reporting.rows import Row, Section
 
 
 def compared(section: Section, before: list[Section]) -> list[str]:
-    """The blocks of a board's comparison with sections of another results folder, for rows of the same name there,
-    whatever their settings, and of the same images: none where there is no such row."""
+    """The blocks that compare a section with the sections ``before`` of another results folder.
+
+    Rows with the same label and the same images are compared, even if other settings differ. Empty if there are none.
+    """
     earlier = {
         row.label: row
         for other in before
@@ -44,7 +46,7 @@ def compared(section: Section, before: list[Section]) -> list[str]:
 
 
 def change(now: Row, then: Row, metric: str) -> str:
-    """One cell of the comparison."""
+    """The text of one cell of the comparison."""
     new, old = now.mean(metric), then.mean(metric)
     if new is None or old is None:
         return "–"
@@ -69,7 +71,7 @@ def change(now: Row, then: Row, metric: str) -> str:
 
 
 def _standard_error(now: Row, then: Row, metric: str) -> float | None:
-    """Of the difference, over test images; None where a record has none."""
+    """The standard error of the difference, over test images; None if a row has no standard error."""
     name = CATALOGUE[metric].standard_error
     errors = [row.mean(name) if name else None for row in (now, then)]
     known = [error for error in errors if error is not None]

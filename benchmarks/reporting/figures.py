@@ -29,27 +29,32 @@ from benchmarks.reporting.rows import Row, Section, once
 from benchmarks.reporting.style import Look, in_figure, label_plainly, looks, new_figure
 
 COLUMNS = 4
-# Of a picture on a figure of several, in inches: its space, the title above it, and what stays free around both.
+# Sizes in a grid of pictures, in inches: width of a cell, height of the title, margin around the picture and its title.
 WIDTH, TITLE_HEIGHT, GAP = 2.6, 0.28, 0.08
-# Of the legend below the trade-offs.
+# Number of columns of the legend below the trade-offs.
 FRONT_COLUMNS = 6
-# A legend with more entries stands below the axes: inside, it would cover the curves.
+# A legend with more entries is placed below the axes. Inside, it would cover the curves.
 MOST_INSIDE = 12
-# Rows on one figure, the best of a board: more cannot be told apart, and take minutes to lay out.
+# A figure shows at most this many rows, the first of those given. More could not be distinguished, and their layout
+# would take minutes.
 MOST_ROWS = 60
-# Metrics that have ROC curves: which outliers, and by which score.
+# Names of metrics that have ROC curves. The groups are the kind of outliers and the score.
 ROC_METRIC = re.compile(r"outliers_(\w+?)_auroc_(\w+)")
 ROC_RATES = ("false_positive_rate", "true_positive_rate")
-# Where the AUROC of all curves with a name is above this, rates down to the lowest are on a logarithmic axis.
+# If the AUROC of all curves in the legend is above NEARLY_PERFECT, the axis of false-positive rates is logarithmic and
+# begins at LOWEST_RATE.
 NEARLY_PERFECT, LOWEST_RATE = 0.95, 1e-3
-# A picture is drawn smaller until it is no larger than this.
+# The resolution of a figure is reduced until its file has at most this many bytes.
 MOST_BYTES = 300_000
 
 
 @once
 def row_looks(section: Section) -> dict[Row, Look]:
-    """The look of every row on every figure of a board: the colour of its family. A variant's first row has the
-    variant's own look; its rows with other settings each have another."""
+    """The look (colour, line style and marker) of each row in all figures of a board.
+
+    The colour is that of the family. The first row of a variant has the variant's look, and each of its other rows has
+    another one.
+    """
     names: dict[Row, str] = {}
     variants = set()
     for row in sorted(section.rows, key=lambda row: (row.label, row.first.run_id)):
@@ -60,7 +65,10 @@ def row_looks(section: Section) -> dict[Row, Look]:
 
 
 def sheet(rows: Sequence[Row], files: SideFiles, name: str, height: float) -> bytes | None:
-    """One picture per row of a board (its lowest seed's ``name``), side by side under the row's label."""
+    """A grid with one picture per row, titled with the row's label; None if there are no pictures.
+
+    The picture is the file ``name`` of the row's lowest seed. ``height`` is the height of a grid cell in inches.
+    """
     pictures = [(row, files.picture(row.first.run_id, name)) for row in rows[:MOST_ROWS]]
     found = [(row, pixels) for row, pixels in pictures if pixels is not None]
     if not found:
@@ -70,15 +78,16 @@ def sheet(rows: Sequence[Row], files: SideFiles, name: str, height: float) -> by
 
 
 def strip(pictures: Mapping[str, np.ndarray]) -> bytes:
-    """Pictures side by side, each under its title."""
+    """Pictures side by side, each below its title."""
     return png(_grid(list(pictures.items()), len(pictures), 2.9), 110)
 
 
 def _grid(pictures: Sequence[tuple[str, np.ndarray]], columns: int, height: float) -> Figure:
-    """Pictures in so many columns, each below its title, in a space of ``WIDTH`` times ``height`` inches."""
+    """A grid of pictures, each below its title, in cells of ``WIDTH`` times ``height`` inches."""
     width, height_of_all = WIDTH * columns, height * -(-len(pictures) // columns)
     figure = Figure(figsize=(width, height_of_all))
-    # One pair of axes, in inches, for all: a pair each takes longer to make and lay out than to draw.
+    # All pictures share one axes object, whose unit is inches. Creating and laying out one per picture would take
+    # longer than drawing.
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
     for number, (title, pixels) in enumerate(pictures):
@@ -95,14 +104,14 @@ def _grid(pictures: Sequence[tuple[str, np.ndarray]], columns: int, height: floa
 
 
 def blank(axis: Axes) -> None:
-    """Leave axes empty."""
+    """Make the axes empty."""
     axis.axis("off")
-    # Not shown, ticks are laid out all the same.
+    # Hidden ticks would still take time in the layout, so they are removed.
     axis.set(xticks=[], yticks=[])
 
 
 def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
-    """Posterior means of test images on each row's principal plane, a colour a class."""
+    """Posterior means of test images on the first two principal components, one panel per row, one colour per class."""
     columns_of_codes = ("axis_1", "axis_2", "class")
     tables = [(row, files.table(row.first.run_id, CODES_FILE, columns_of_codes, 3)) for row in rows[:MOST_ROWS]]
     found = [(row, points) for row, points in tables if points is not None]
@@ -115,14 +124,14 @@ def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
         blank(axis)
     for (row, points), axis in zip(found, axes, strict=False):
         classes = sorted(points["class"].dropna().unique())
-        # Classes have no order: colours of their own as far as there are ten, and their labels for grey print.
+        # Classes have no order, so the palette is categorical. It has ten distinct colours; more classes need another.
         colours = sns.color_palette("tab10" if len(classes) <= 10 else "husl", max(1, len(classes)))
         groups = [(name, points[points["class"] == name]) for name in classes] or [(None, points)]
         for (name, group), colour in zip(groups, colours, strict=True):
             label = None if name is None else f"{name:g}"
             axis.scatter(group["axis_1"], group["axis_2"], s=4, color=colour, linewidths=0, label=label)
             if label is not None:
-                # The class at the middle of its points, for print in grey and for eyes that see no colours.
+                # The label at the median of the class makes the figure readable without colours.
                 text = axis.text(group["axis_1"].median(), group["axis_2"].median(), label, fontsize=10, weight="bold",
                                  ha="center", va="center")  # fmt: skip
                 text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
@@ -135,11 +144,11 @@ def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
 
 
 def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> bytes | None:
-    """A panel a metric: every seed a dot, a bar at the mean, best at the top."""
+    """One panel per metric, with one marker per seed, a bar at the mean of each row, and the best row at the top."""
     shown = [metric for metric in metrics if any(row.mean(metric) is not None for row in section.rows)]
     if not shown:
         return None
-    # Long labels in several lines: beside a small panel they would leave it no room.
+    # Long labels are broken into lines, because they would leave no space for a small panel.
     labels = {row: textwrap.fill(in_figure(row.label), 24) for row in rows[:MOST_ROWS]}
     style_of = row_looks(section)
     lines = sum(label.count("\n") + 1 for label in labels.values())
@@ -165,8 +174,10 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
 
 
 def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> bytes | None:
-    """A panel a pair of metrics, or of a metric and "train_seconds": a mark for each of ``rows``, and a ring around
-    those on the Pareto front, which no other row of the section beats in both."""
+    """One panel per pair of metrics, or of a timing such as "train_seconds" and a metric, with one marker per row.
+
+    A ring marks rows on the Pareto front: no other row of the section is at least as good in both and better in one.
+    """
     shown = set(rows[:MOST_ROWS])
     drawn = []
     for x, y in pairs:
@@ -184,7 +195,7 @@ def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str
         return None
     labels = {row: in_figure(row.label) for _, _, marks in drawn for row in marks}
     legend_lines = -(-len(set(labels.values())) // FRONT_COLUMNS)
-    # Room for the legend's third line and those after it.
+    # The height has space for two lines of the legend; further lines need more.
     figure, axes = new_figure(4.6 * len(drawn), 4.2 + 0.22 * max(0, legend_lines - 2), 1, len(drawn))
     legend: dict[str, Artist] = {}
     style_of = row_looks(section)
@@ -210,10 +221,13 @@ def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str
 
 
 def pareto_front(points: Sequence[tuple[float, float]], lower: tuple[bool, bool]) -> list[bool]:
-    """Whether each point is on the front: none is at least as good in both coordinates and better in one. ``lower``: in
-    which of them less is better."""
+    """Whether each point is on the Pareto front: no other is at least as good in both coordinates and better in one.
+
+    ``lower`` says for each coordinate whether lower is better.
+    """
     signed = [tuple(v if low else -v for v, low in zip(point, lower, strict=True)) for point in points]
-    # From left to right: a point is on the front where it is the lowest at its place and lower than all to its left.
+    # Sweep from left to right: a point is on the front if it is the lowest at its x and lower than all points to the
+    # left.
     lowest: dict[float, float] = {}
     for x, y in signed:
         lowest[x] = min(y, lowest.get(x, math.inf))
@@ -241,7 +255,7 @@ def _axis_label(section: Section, name: str) -> str:
 
 
 def training_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
-    """Validation ELBO against epochs, every seed a line."""
+    """Validation ELBO against epochs, with one line per seed."""
     shown = set(rows[:MOST_ROWS])
     histories = [
         (row, files.table(record.run_id, HISTORY_FILE, ("epoch", "validation_elbo")))
@@ -270,7 +284,7 @@ def training_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> 
             label=None if labels[row] in labelled else labels[row],
         )  # fmt: skip
         labelled.add(labels[row])
-    # The first epochs would squeeze what matters into a line at the top.
+    # The y-axis is chosen for the second and the last validation. The first one would compress the rest of the curves.
     curves = [history["validation_elbo"].dropna() for _, history in drawn]
     ends, starts = [curve.iloc[-1] for curve in curves], [curve.iloc[min(1, len(curve) - 1)] for curve in curves]
     low, high = min(*ends, *starts), max(*ends, *starts)
@@ -285,7 +299,10 @@ def training_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> 
 
 
 def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
-    """Squared error against the numbers that an image is decoded from, a line each of ``rows``, and that of a PCA."""
+    """Squared error against the number of code components that images are decoded from, with a PCA for comparison.
+
+    There is one line per row.
+    """
     columns_of_curves = ("dimensions", "mse", "pca_mse")
     curves = [(row, files.table(row.first.run_id, COMPRESSION_FILE, columns_of_curves, 3)) for row in rows[:MOST_ROWS]]
     found = [(row, curve[(curve["dimensions"] > 0) & (curve["mse"] > 0)]) for row, curve in curves if curve is not None]
@@ -299,7 +316,7 @@ def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> byte
         style = style_of[row]
         axis.plot(curve["dimensions"], curve["mse"], color=style["color"], marker=style["marker"], markersize=5,
                   linestyle="-", label=in_figure(row.label))  # fmt: skip
-    # The same images for every row: the longest curve has all that the others have.
+    # All rows use the same images, so their PCA errors agree. The longest curve has all points.
     longest = max((curve for _, curve in found), key=len).dropna()
     axis.plot(
         longest["dimensions"], longest["pca_mse"], color="black", linestyle="--", linewidth=3, label="PCA of the images"
@@ -318,8 +335,10 @@ def compression(section: Section, rows: Sequence[Row], files: SideFiles) -> byte
 
 
 def roc_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
-    """A line of panels a kind of outliers, a panel a score: the ROC curve of every row's lowest seed, that of the best
-    row of each family of variants in the variant's look and with its AUROC, the others grey."""
+    """ROC curves of the lowest seed of each row: a line of panels for each kind of outliers, a panel for each score.
+
+    The best row of each family of variants has its own look and is labelled with its AUROC; all others are grey.
+    """
     panels = {tuple(found.groups()): metric for metric in CATALOGUE if (found := ROC_METRIC.fullmatch(metric))}
     settings, scores = (dict.fromkeys(names) for names in zip(*panels, strict=True))
     curves: dict[str, dict[Row, pd.DataFrame]] = defaultdict(dict)
@@ -327,7 +346,7 @@ def roc_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes
         known = {"setting": settings, "score": scores}
         table = files.table(row.first.run_id, ROC_FILE, ROC_RATES, 2, known)
         for (setting, score), metric in panels.items():
-            # A file of an earlier evaluation may hold curves that the record has no number for.
+            # A file from an earlier evaluation may contain curves whose AUROC is not in the record.
             if table is not None and metric in row.first.metrics:
                 curves[metric][row] = table[(table["setting"] == setting) & (table["score"] == score)]
     drawn = [key for key, metric in panels.items() if curves[metric]]
@@ -360,7 +379,7 @@ def _roc_panel(axis: Axes, metric: str, curves: Mapping[Row, pd.DataFrame], styl
             points[false], points[true], color=style["color"], linestyle=style["linestyle"], marker=style["marker"],
             markersize=4, markevery=max(1, len(points) // 6), label=in_figure(f"{row.label}: {area[row]:.3f}", 40),
         )  # fmt: skip
-    # Curves in the corner alone can only be told apart at low rates.
+    # Nearly perfect curves can only be distinguished at low false-positive rates.
     if min(area[row] for row in best.values()) > NEARLY_PERFECT:
         axis.set_xscale("log")
         axis.set_xlim(LOWEST_RATE, 1)
@@ -372,8 +391,8 @@ def _roc_panel(axis: Axes, metric: str, curves: Mapping[Row, pd.DataFrame], styl
 
 
 def png(figure: Figure, dpi: float) -> bytes:
-    """The figure as PNG, with fewer dots an inch than ``dpi`` where it would be too large."""
-    # What a name in a record can cause: letters that the font lacks, and labels that leave the axes no room.
+    """The figure as PNG; the resolution is reduced from ``dpi`` if the file would exceed ``MOST_BYTES``."""
+    # Names in records can cause these warnings, by characters that the font lacks or labels that leave no space.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         warnings.filterwarnings("ignore", "constrained_layout not applied")
@@ -385,10 +404,10 @@ def png(figure: Figure, dpi: float) -> bytes:
 def _packed(figure: Figure, dpi: float) -> bytes:
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    # One layout and one drawing; saving as a file would do both twice, and compress twice.
+    # Draw the canvas directly: ``savefig`` would do the layout, the drawing and the compression twice.
     canvas.draw()
-    # 256 colours are enough for samples and lines, and a third of the bytes. Nothing but pixels is kept, no version of
-    # any software: the same records give the same file.
+    # 256 colours are enough for samples and lines, and the file has a third of the size. It contains no metadata, such
+    # as software versions, so the same records give the same file.
     indexed = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     indexed.save(packed, "PNG", optimize=True)

@@ -1,8 +1,10 @@
-"""The pages in HTML, one file each: no network; tables that sort, filter, hide columns and can be saved as CSV.
+"""Convert the Markdown pages to HTML, one self-contained file per page.
 
-Pages come as Markdown that holds text of records. Raw HTML in it is text, links lead to known places only, and a page
-has a policy that lets a browser run its one script and load the pictures beside it and nothing else: what a record says
-is shown and never runs.
+The files need no network. Their tables can be sorted, filtered and saved as CSV, and columns can be hidden.
+
+Pages contain text from records, which must never be executed. Raw HTML in them is therefore shown as text, and only
+links to web addresses, mail addresses and known pages are kept. A content security policy allows only the page's own
+script, its style and local pictures.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ from benchmarks.reporting.markdown import GENERATED, anchor
 
 PAGE = Path(__file__).resolve().parent / "page"
 _SCHEMES = ("https:", "http:", "mailto:")
-# Pages in folders of their own are named in the menu under a heading.
+# Folder of pages -> heading of its list in the menu.
 _FOLDERS = {"": "Pages", "variants": "Variants", "pictures": "All pictures"}
 
 
 def as_html(pages: Mapping[str, str], pictures: Set[str]) -> dict[str, str]:
-    """An HTML file for each of the Markdown ``pages`` (path -> text): path -> text. ``pictures`` are the paths of those
-    that they may show."""
+    """Convert the Markdown ``pages`` (path -> text) to HTML files (path -> text).
+
+    ``pictures`` are the paths of the pictures that pages may show.
+    """
     style, script = (f"\n{(PAGE / name).read_text(encoding='utf-8')}" for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; img-src 'self' file:; "
@@ -42,19 +46,19 @@ def as_html(pages: Mapping[str, str], pictures: Set[str]) -> dict[str, str]:
             "POLICY": html.escape(policy), "STYLE": style, "SCRIPT": script, "NAVIGATION": _menu(name, pages),
             "NAME": html.escape(_title(text)), "PAGE": _rendered(name, text, pictures, pages.keys()),
         }  # fmt: skip
-        # In one pass: what is put in is never searched for places.
+        # All placeholders are replaced in one pass, so that placeholders in inserted text are not replaced.
         files[html_file(name)] = re.sub(r"<!--([A-Z]+)-->", lambda place, put=places: put[place[1]], template)  # type: ignore[misc]
     return files
 
 
 def html_file(page: str) -> str:
-    """The path of a page's HTML file; the index has the name that browsers and servers look for."""
+    """The path of a page's HTML file; README.md becomes index.html, which web servers show for a folder."""
     folder, name = posixpath.split(page)
     return posixpath.join(folder, "index.html" if page == "README.md" else f"{name.removesuffix('.md')}.html")
 
 
 def _menu(page: str, pages: Mapping[str, str]) -> str:
-    """Links from one page to all, the index first, those of a folder in a list of their own."""
+    """Links from ``page`` to all pages, in one list per folder; the index comes first."""
     lists: dict[str, list[str]] = {}
     for name in sorted(pages, key=lambda name: (name != "README.md", name)):
         here = ' aria-current="page"' if name == page else ""
@@ -68,7 +72,7 @@ def _menu(page: str, pages: Mapping[str, str]) -> str:
 
 
 def _source(text: str) -> str:
-    """A script or a style as a content policy names it."""
+    """The source expression of a script or a style for the content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -78,7 +82,7 @@ def _title(text: str) -> str:
 
 
 def _rendered(name: str, text: str, pictures: Set[str], pages: Set[str]) -> str:
-    """One page as HTML: headings get ids, links to other pages lead to their HTML files."""
+    """One page as HTML: headings get ids, and links to other pages point to their HTML files."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.inline.ruler.before("autolink", "footnote_mark", _footnote_mark)
     tokens = markdown.parse(text.removeprefix(GENERATED))
@@ -86,7 +90,7 @@ def _rendered(name: str, text: str, pictures: Set[str], pages: Set[str]) -> str:
         if token.type == "heading_open":
             token.attrSet("id", anchor(_plain(tokens[position + 1].content)))
         elif token.type in ("th_open", "td_open"):
-            # A class in place of a style, which the policy would not allow.
+            # The content security policy forbids inline styles, so a class sets the alignment.
             side = str(token.attrs.pop("style", "")).removeprefix("text-align:")
             if side:
                 token.attrSet("class", side)
@@ -96,7 +100,7 @@ def _rendered(name: str, text: str, pictures: Set[str], pages: Set[str]) -> str:
 
 
 def _footnote_mark(state: StateInline, silent: bool) -> bool:
-    """The one tag that pages use, around digits: the mark of a footnote."""
+    """Parse ``<sup>`` around digits, the mark of a footnote and the only inline tag that pages use."""
     found = re.compile(r"<sup>([0-9]+)</sup>").match(state.src, state.pos)
     if not found:
         return False
@@ -109,7 +113,7 @@ def _footnote_mark(state: StateInline, silent: bool) -> bool:
 
 
 def _safe(children: list[Token], page: str, pictures: Set[str], pages: Set[str]) -> list[Token]:
-    """Inline tokens with links and pictures that lead somewhere known; others are text."""
+    """Inline tokens in which links and pictures with unknown targets are replaced by text."""
     kept: list[Token] = []
     opened: list[bool] = []
     for child in children:
@@ -137,12 +141,12 @@ def _inside(page: str, path: str) -> str:
 
 
 def _relative(page: str, path: str) -> str:
-    """``path``, as a page in the same folder as ``page`` names it."""
+    """``path`` relative to the folder of ``page``."""
     return posixpath.relpath(path, posixpath.dirname(page) or ".")
 
 
 def _target(page: str, link: str, pages: Set[str]) -> str | None:
-    """Where a link of a page leads: to an HTML file of ours, or to an address; None for anything else."""
+    """The target of a link in the HTML file: an HTML file of the reports or an address; None for anything else."""
     if link.lower().startswith(_SCHEMES):
         return link
     path, _, fragment = link.partition("#")

@@ -1,4 +1,4 @@
-"""Write the pages: one board a data set, one page a variant, and the index."""
+"""Write the pages: one board per data set, one page per variant, and the index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from benchmarks.reporting.rows import Row, Section, data_title, sections, shows_
 from benchmarks.reporting.style import own_settings
 from benchmarks.reproduction.targets import Plan, Published
 
-# Measured by `make speed`, on each kind of device.
+# Pages written by `make speed`, one for each kind of device, and their descriptions.
 SPEED = {
     "speed.md": "training speed, compared with a hand-written loop and pythae",
     "speed-gpu.md": "the same on a GPU",
@@ -39,19 +39,22 @@ CONDITIONAL = (
 )
 
 
-# Why a board shows no reconstructions of some data.
+# Shown instead of reconstructions if a data set does not allow pictures of its images.
 HIDDEN_RECONSTRUCTIONS = (
     "Not shown, because people could be recognised in reconstructions of test images. The table of reconstruction "
     "metrics is above."
 )
-# A block of a page; a table has another form in the HTML page.
+# A block of a page. Tables have a different form in the HTML page.
 Block = str | Table
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What stands beside a data set's rows: sections of earlier results, published numbers, and the page with the
-    recipes of these, where there is one."""
+    """What a board shows in addition to its own results.
+
+    ``before`` are the sections of the baseline, ``published`` the published numbers, and ``recipes`` is the page with
+    their recipes, if there is one.
+    """
 
     before: list[Section]
     published: Sequence[Published]
@@ -69,25 +72,25 @@ def write_reports(
     searched: variant_pages.Searched = lambda name: {},
     find_published: published.Find = lambda dataset: (),
 ) -> list[str]:
-    """Write ``reports``/README.md, one page a data set and one a variant, with their pictures, and one of paper targets
-    where there are ``plans``; returns messages about records, files and pictures that were left out.
+    """Write all pages and pictures to the folder ``reports``; returns messages about anything that was left out.
 
-    With a ``baseline``, another results folder, boards say what changed against it. ``html`` writes an HTML file for
-    each page, too. ``describe`` gives a variant's docstring by its name, ``searched`` the values that
-    ``make tune`` tries for its options, ``find_published`` what papers report of a data set. A pure function of the
-    records: the same ones give the same bytes. Raises :class:`UserError`, before anything is written, where a file of
-    the user's is in the way or ``reports`` cannot be written.
+    The pages are README.md, one page per data set, one per variant, the guide and the glossary, and the page of paper
+    targets if there are ``plans``. With a ``baseline``, another results folder, boards say what changed against it. If
+    ``html`` is set, an HTML file is also written for each page. ``describe`` returns the docstring of a variant,
+    ``searched`` the values that ``make tune`` tries for its options, and ``find_published`` what papers report on a
+    data set. The same records give the same bytes. Raises :class:`UserError`, before anything is written, if a file of
+    the user would be overwritten or ``reports`` is not writable.
     """
     output, files = Output(reports), SideFiles(results)
     records, messages = read_records(results)
     boards: dict[str, list[Section]] = defaultdict(list)
     for section in sections(records):
         boards[section.dataset].append(section)
-    # The boards that can tell variants apart first.
+    # Boards with many seeds come first, because they can distinguish variants.
     boards = dict(sorted(boards.items(), key=lambda entry: (-_most_seeds(entry[1]), entry[0])))
     every = [section for parts in boards.values() for section in parts]
     variant_files = {variant_pages.page_file(row.variant) for section in every for row in section.rows}
-    # Drawing takes a while: a file of the user's is found before.
+    # Drawing takes a while, so files of the user that would be overwritten are reported before it.
     output.check(["README.md", *map(board.page_file, boards), *sorted(variant_files)])
     before: list[Section] = []
     if baseline is not None:
@@ -118,7 +121,7 @@ def write_reports(
 
 
 def _found(find: published.Find, dataset: str) -> tuple[Sequence[Published], list[str]]:
-    """What papers report of a data set, and messages: a mistake in a target takes nothing else from the board."""
+    """What papers report on a data set; a mistake in a target gives a message instead of an error."""
     try:
         return find(dataset), []
     except UserError as error:
@@ -130,7 +133,7 @@ def _most_seeds(parts: list[Section]) -> int:
 
 
 def _measured(reports: Path) -> dict[str, str]:
-    """The pages of another command, which are not made from records, as far as they are there."""
+    """The existing pages of ``make speed``, which are not generated from records: file name -> text."""
     found = {}
     for name in SPEED:
         with contextlib.suppress(OSError, ValueError):
@@ -139,7 +142,7 @@ def _measured(reports: Path) -> dict[str, str]:
 
 
 def _pictures_of(reports: Path, measured: dict[str, str]) -> set[str]:
-    """The pictures that a measured page shows and that are there."""
+    """The existing pictures that the pages of ``make speed`` show."""
     names = {name for text in measured.values() for name in re.findall(r"\]\((figures/[\w.-]+\.png)\)", text)}
     return {name for name in names if (reports / name).is_file()}
 
@@ -149,14 +152,14 @@ def _page(blocks: Sequence[str]) -> str:
 
 
 def _board_blocks(dataset: str, parts: list[Section], beside: Beside, files: SideFiles, output: Output) -> list[Block]:
-    """The blocks of a data set's page. A page of all rows' pictures is added beside it."""
+    """The blocks of a data set's page. The page with the pictures of all its rows is added to ``output``."""
     blocks: list[Block] = [GENERATED, f"# {escape(data_title(parts[0].any_record))}", "[All boards](README.md)"]
     if len(parts) > 1:
         blocks.append(_contents(parts))
     every: list[str] = []
     for number, section in enumerate(parts):
-        # Only a data set measured under several profiles or budgets needs headings to tell them apart.
-        # Pictures keep their names when a section of another profile joins the board.
+        # The number counts sections of the same profile only, so that pictures keep their names when the board gets a
+        # section of another profile.
         alike = sum(other.profile == section.profile for other in parts[:number])
         name = f"{dataset}-{section.profile}" + (f"-{alike}" if alike else "")
         heading = f"## {escape(board.heading(parts, section))}"
@@ -171,7 +174,7 @@ def _board_blocks(dataset: str, parts: list[Section], beside: Beside, files: Sid
 
 
 def _contents(parts: Sequence[Section]) -> str:
-    """Links to the sections of a page."""
+    """A list of links to the sections of a page."""
     lines = []
     for section in parts:
         heading, seeds = board.heading(parts, section), _most_seeds([section])
@@ -182,7 +185,7 @@ def _contents(parts: Sequence[Section]) -> str:
 def _section_blocks(
     section: Section, name: str, beside: Beside, files: SideFiles, output: Output
 ) -> tuple[list[Block], list[str]]:
-    """The blocks of a section, and those of the page of its pictures."""
+    """The blocks of a section, and its blocks on the page with the pictures of all rows."""
     blocks: list[Block] = []
     every: list[str] = []
     if section.rows:
@@ -208,8 +211,10 @@ def _section_blocks(
 
 
 def _further_tables(section: Section, name: str, files: SideFiles, output: Output) -> list[Block]:
-    """The table of every family but the leaderboard's, where at least one row has a number, those of a group under its
-    heading; cost."""
+    """The tables of all families except the leaderboard's, and the table of cost.
+
+    Families without any number are left out. The families of a group are placed below the heading of the group.
+    """
     blocks: list[Block] = []
     for group, members in grouped(families()[1:]):
         shown = [
@@ -250,7 +255,7 @@ def _family_table(section: Section, family: Family, by: str, shown: Sequence[str
 def _family_picture(
     section: Section, family: Family, by: str, name: str, files: SideFiles, output: Output
 ) -> list[str]:
-    """What is drawn below a family's table, which is sorted by the metric ``by``."""
+    """The picture below a family's table. ``by`` is the metric that the table is sorted by."""
     heading = family.title
     file = f"{name}-{anchor(heading)}"
     rows = board.sorted_rows(section, by)
@@ -283,7 +288,7 @@ def _family_picture(
 
 
 def _of_factors(section: Section, by: str, file: str, files: SideFiles, output: Output) -> list[str]:
-    """What stands below the scores of disentanglement."""
+    """The blocks below the table of disentanglement scores."""
     rows, best = board.sorted_rows(section, by), board.best_of_each_family(section, by)
     metrics = board.measured(section, list(next(f for f in families() if f.name == "disentanglement").metrics))
     spread = spread_table(section, metrics)
@@ -306,7 +311,7 @@ def _of_factors(section: Section, by: str, file: str, files: SideFiles, output: 
 
 
 def _evaluation_options(section: Section) -> dict[str, str]:
-    """The options of the evaluation as a board's sentences name them."""
+    """The options of the evaluation: name -> value, or all values if records differ. Sentences of families use them."""
     found: dict[str, set[str]] = defaultdict(set)
     for record in section.records:
         for name, value in record.config.get("evaluation", {}).items():
@@ -315,7 +320,10 @@ def _evaluation_options(section: Section) -> dict[str, str]:
 
 
 def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> tuple[list[Block], list[str]]:
-    """The pictures of a board, of the best row of each family where they show images; and those of all rows."""
+    """The blocks of a section's pictures, and those of the page with the pictures of all rows.
+
+    Pictures of samples and reconstructions show only the best row of each family on the board.
+    """
     by = board.sort_metric(section)
     rows = board.sorted_rows(section, by)
     best = board.best_of_each_family(section, by)
@@ -326,7 +334,8 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     def sheet_of(file: str) -> Callable[[Sequence[Row]], bytes | None]:
         return lambda of: figures.sheet(of, files, file, 2.9)
 
-    # What shows a picture a row: on the board of the best of each family, where it says so, and of all on their page.
+    # Figures with one picture per row: heading, function that draws the given rows, caption, and whether the board also
+    # shows the figure, for the best row of each family. The separate page shows it for all rows.
     a_row: list[tuple[str, Callable[[Sequence[Row]], bytes | None], str, bool]] = [
         ("Samples", sheet_of("samples.png"), f"{_sample_caption(section)}, {lowest}; not selected.", True),
         ("Reconstructions", sheet_of("reconstructions.png"),
@@ -382,7 +391,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
 def _picture(
     name: str, heading: str, draw: Callable[[], bytes | None], output: Output, caption: str, rows: Sequence[Row]
 ) -> list[str]:
-    """A picture and its caption; nothing where there is none."""
+    """The blocks of a picture and its caption; empty if there is nothing to draw."""
     png = output.drawn(f"picture {name}", draw)
     if png is None:
         return []
@@ -392,7 +401,7 @@ def _picture(
 
 
 def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
-    """Which questions are drawn against which."""
+    """Name the questions (and the training time) that are plotted against each other."""
     titles = {name: family.title.lower() for family in families() for name in family.metrics}
     text = ", and ".join(f"{titles[y]} against {titles.get(x, 'training time')}" for x, y in pairs)
     return text[:1].upper() + text[1:]
@@ -456,13 +465,12 @@ def _index(
 
 
 def _winners(boards: dict[str, list[Section]]) -> list[str]:
-    """The best row for each question of each board that has seeds enough to tell, its training time and its ranks for
-    the other questions; those of conditional models apart."""
+    """Tables of the best row for each question, one for each board; boards of conditional models come separately."""
     plain: list[str] = []
     conditional: list[str] = []
     for dataset, parts in boards.items():
         for section in guide.leading(parts):
-            # Nothing to compare.
+            # A single row has nothing to be compared with.
             if len(section.rows) < 2:
                 continue
             heading = board.heading(parts, section)
@@ -497,7 +505,7 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
 
 
 def _variants_by_family(boards: dict[str, list[Section]]) -> str:
-    """A line a family of variants, with links to their pages."""
+    """A list with one line per family of variants, with links to the variants' pages."""
     links: dict[str, dict[str, None]] = defaultdict(dict)
     rows = (row for parts in boards.values() for section in parts for row in section.rows)
     for row in sorted(rows, key=lambda row: (row.family == "other", row.family, row.variant)):
@@ -506,7 +514,7 @@ def _variants_by_family(boards: dict[str, list[Section]]) -> str:
 
 
 def _index_line(parts: list[Section], section: Section) -> list[str]:
-    """A board's line in the table of boards."""
+    """A section's line in the table of boards."""
     everything = [*section.records, *section.failed]
     seeds = sorted({len(row.records) for row in section.rows})
     heading = board.heading(parts, section)

@@ -1,4 +1,4 @@
-"""The page of paper targets: published numbers, ours, verdicts, and what was run for each."""
+"""The page of paper targets: published numbers, our results, verdicts, and the runs of each target."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from benchmarks.reporting.verdicts import (
 from benchmarks.reproduction.targets import Plan, Quantity, Run
 
 FILE = "reproduction.md"
-# Colour-blind-safe, and apart in grey: the full recipe, then the reduced budget.
+# Colours of curves by budget: safe for colour-blind readers, and distinguishable in grey.
 _COLOURS = {"full": "#0072B2", "reduced": "#D55E00"}
 
 
 def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
-    """Add the page and its pictures to ``output``; returns messages about records and files that were set aside.
+    """Add the page and its pictures to ``output``; returns messages about records and files that were left out.
 
-    ``results``: the results folder of targets. A pure function of its records and the plans.
+    ``results`` is the results folder of paper targets. The same records and plans give the same page.
     """
     found, messages = read_records(results)
     files = SideFiles(results)
@@ -58,10 +58,10 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         outcomes = judge(plan, records, _well_formed(noted.get(plan.target.id)), missing)
         judged += [(plan, outcome) for outcome in outcomes]
         details += _details(plan, outcomes, records, files, output)
-    # What stands best comes first; of one verdict, in the order of targets.
+    # Sorted from the best to the worst verdict. Quantities with the same verdict keep the order of the targets.
     judged.sort(key=lambda pair: ORDER.index(pair[1].verdict))
     lines = [_line(plan, outcome) for plan, outcome in judged]
-    # The verdict stands where a narrow window still shows it.
+    # The verdict is one of the first columns, so that it is visible in a narrow window.
     header = [
         "target", "quantity", "verdict", "published", "ours", "accepted", "difference", "standardised", "budget",
         "variant",
@@ -97,7 +97,7 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
 
 
 def _count(verdicts: Sequence[str]) -> str:
-    """How many quantities have which verdict, in one line."""
+    """A line with the number of quantities of each verdict."""
     if not verdicts:
         return ""
     counts = Counter(verdicts)
@@ -107,7 +107,7 @@ def _count(verdicts: Sequence[str]) -> str:
 
 
 def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
-    """Budget -> arm -> run ids, of what a file says about a target."""
+    """The well-formed entries of a target in a file: budget -> arm -> run ids."""
     budgets = noted.items() if isinstance(noted, dict) else ()
     return {
         budget: {
@@ -150,8 +150,11 @@ def _spread(mean: float, values: Sequence[float], decimals: int) -> str:
 
 
 def _decimals(quantity: Quantity) -> int:
-    """Enough digits to see where in its interval a number lies (two of the interval's width), as many as the published
-    number has, and two at least."""
+    """The number of decimals to show for a quantity.
+
+    It is at least 2, at least the number of decimals of the published number, and enough to show two significant digits
+    of the width of the accepted interval.
+    """
     low, high = quantity.accept
     published = len(f"{quantity.published:g}".partition(".")[2]) if quantity.published is not None else 0
     width = 0 if low is None or high is None else 1 - math.floor(math.log10(high - low))
@@ -159,7 +162,7 @@ def _decimals(quantity: Quantity) -> int:
 
 
 def _held_against(outcome: Outcome) -> str:
-    """The interval that decided, or that will."""
+    """The interval that the verdict depends on, in words."""
     quantity = outcome.quantity
     if outcome.budget == "reduced" and quantity.expected is not None:
         return f"{between(quantity.expected)}{margin_words(quantity)} (for the reduced budget)"
@@ -176,12 +179,12 @@ def _distance(outcome: Outcome) -> str:
 
 
 def _variants(plan: Plan, quantity: Quantity) -> str:
-    """What is trained for a quantity, as the table is filtered by it."""
+    """The names of the variants that are trained for a quantity; readers filter the table by them."""
     return ", ".join(dict.fromkeys(plan.variants[arm] for arm in (quantity.arm, quantity.minus) if arm))
 
 
 def _budget_words(plan: Plan, outcome: Outcome) -> str:
-    """The budget of the records behind an outcome, and how far along the full recipe that is."""
+    """The budget of an outcome's records in words, compared with the full recipe."""
     assert outcome.budget is not None
     if outcome.verdict == STALE:
         return f"{outcome.budget}, earlier recipe"
@@ -233,7 +236,7 @@ def _details(
 
 
 def _intervals(outcomes: Sequence[Outcome]) -> str:
-    """The quantities with their intervals; a reason that several share is given once, below them."""
+    """A list of quantities with their intervals; a reason that several intervals share is given once, below them."""
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.quantity.because, outcome.quantity.expected_because), []).append(outcome)
@@ -251,7 +254,7 @@ def _interval(outcome: Outcome) -> str:
     quantity = outcome.quantity
     margin = margin_words(quantity)
     text = f"- {escape(quantity.name)}: **{outcome.verdict}**"
-    # An interval says enough of a verdict that it decided.
+    # No reason is shown for verdicts that follow from the interval alone.
     if not outcome.values or outcome.verdict in (STALE, TOO_SHORT):
         text += f" ({escape(outcome.reason, 600)})"
     text += f". Accepted with the full recipe: {between(quantity.accept)}{margin}."
@@ -261,14 +264,14 @@ def _interval(outcome: Outcome) -> str:
 
 
 def _again(plan: Plan) -> str:
-    """How to run the recipe."""
+    """The command that runs the full recipe, and what it needs."""
     target = plan.target
     needs = f" It needs {escape(target.needs)}." if target.needs else ""
     return f"Run the full recipe: {code(f'make reproduce TARGETS={argument(target.id)} BUDGET=full')}.{needs}"
 
 
 def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
-    """What was spent: a line for each model (arm) of each budget that has a record."""
+    """The table of runs, with a line for each model (arm) of each budget that has records; then the commands."""
     lines, commands = [], []
     for budget in ("full", "reduced"):
         for arm, runs in plan.runs.get(budget, {}).items():
@@ -301,7 +304,7 @@ def _device(record: Record) -> str:
 
 
 def _command(done: Sequence[Record]) -> str:
-    """What makes the runs of an arm, one a seed, once more. Of an option given twice the last one counts."""
+    """The ``make bench`` command that repeats the runs of an arm. Of an option given twice, the last value counts."""
     first = done[0]
     seeds = ",".join(str(record.seed) for record in done)
     options = {str(option).partition("=")[0]: str(option) for option in first.details.get("overrides", ())}
@@ -313,7 +316,7 @@ def _command(done: Sequence[Record]) -> str:
 
 
 def _curves(plan: Plan, outcomes: Sequence[Outcome], files: SideFiles) -> bytes | None:
-    """A panel for each quantity that can be followed over epochs, one line a seed."""
+    """Curves over epochs: a panel for each quantity that the training histories contain, with one line per seed."""
     drawn = []
     for outcome in outcomes:
         lines = _lines(plan, outcome.quantity, files) if outcome.quantity.curve else []
@@ -338,7 +341,7 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
                   label=None if budget in labelled else f"ours, {budget}, validation")  # fmt: skip
         labelled.add(budget)
     if outcome.mean is not None and outcome.budget is not None:
-        # Of a budget in steps, where the curves end.
+        # The epoch of the final results. If the budget is in steps, it is the last epoch of the curves.
         run = _first(plan, outcome.budget, quantity)
         end = run.epochs if run.steps is None else max(curve.index[-1] for _, curve in lines)
         axis.plot([end] * len(outcome.values or {}), list((outcome.values or {}).values()), "o", color="black",
@@ -366,7 +369,7 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
 
 
 def _lines(plan: Plan, quantity: Quantity, files: SideFiles) -> list[_Line]:
-    """Budget and curve over epochs, for each seed whose histories have the column."""
+    """Pairs of budget and curve over epochs, one for each seed whose histories contain the quantity."""
     lines = []
     for budget in ("full", "reduced"):
         runs = plan.runs.get(budget)
@@ -433,7 +436,7 @@ def _ablation(plan: Plan, records: Mapping[str, Record]) -> list[str]:
 
 
 def _ablated(quantity: Quantity, planned: Sequence[Run], records: Mapping[str, Record]) -> float | None:
-    """The quantity after one change; None unless all of its runs have the metric."""
+    """The quantity after one change to the recipe; None unless all its runs have the metric."""
     found = [measured(records[run.run_id], quantity.metric) for run in planned if run.run_id in records]
     numbers = [value for value in found if value is not None]
     if len(numbers) < len(planned):

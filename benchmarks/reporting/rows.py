@@ -1,4 +1,4 @@
-"""From records to the rows of a board: one row per variant and setting, statistics over its seeds."""
+"""Group records into the rows and sections of boards; a row has one variant and setting, and one record per seed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from benchmarks.records.judged import of_one_judge
 from benchmarks.records.load import was_busy
 from benchmarks.records.record import OWN_CODE, UNKNOWN_DATA, Record
 
-# dataset.condition -> what a conditional model is given, in words.
+# dataset.condition -> the condition of a conditional model in words.
 CONDITIONS = {
     "label": "the class",
     "quadrants-1": "the bottom left quadrant",
     "quadrants-2": "the left half",
     "quadrants-3": "all but the bottom right quadrant",
 }
-# Of the variants that have records from before a record named its variant's family.
+# Families of variants for early records, which do not contain the family.
 EARLIER_FAMILIES = {
     "vae": "bounds", "iwae": "bounds", "iaf_vae": "posteriors and priors", "vq_vae": "discrete",
     "gumbel_vae": "discrete", "joint_vae": "disentangling", "beta_vae": "disentangling", "dip_vae": "disentangling",
@@ -47,8 +47,10 @@ _Result = TypeVar("_Result")
 def once(
     compute: Callable[Concatenate[_Owner, _Arguments], _Result],
 ) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
-    """Compute a function of a row or section once for the same (hashable) arguments. What it returns is shared: callers
-    do not change it."""
+    """Cache the results of a function of a row or section, for hashable arguments.
+
+    Results are shared, so callers must not modify them.
+    """
 
     @functools.wraps(compute)
     def remembering(owner: _Owner, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
@@ -63,8 +65,10 @@ def once(
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Records of one variant under one setting, one per seed, in the order of seeds. Only those that ended well.
-    ``code``: which code of a user's own variant it was, where the section has rows of several; else ""."""
+    """The successful records of one variant under one setting, one per seed, in the order of seeds.
+
+    ``code`` identifies the code of a user's own variant if the section has rows with several versions of it; else "".
+    """
 
     variant: str
     overrides: tuple[str, ...]
@@ -75,20 +79,20 @@ class Row:
     @property
     @once
     def label(self) -> str:
-        """The variant's name, what was set otherwise than by default, and the code."""
+        """The variant's name, the overrides of variant and network, and the code."""
         own = [o for o in self.overrides if o.startswith(("variant.", "network"))]
         own += [self.code] if self.code else []
         return self.variant + (f" ({', '.join(own)})" if own else "")
 
     @property
     def family(self) -> str:
-        """The family of variants that it belongs to."""
+        """The family of the row's variant."""
         return str(self.first.details.get("family") or EARLIER_FAMILIES.get(self.variant, "other"))
 
     @property
     @once
     def is_busy(self) -> bool:
-        """Whether its times are those of a busy machine."""
+        """Whether the row's times were measured on a busy machine."""
         return was_busy(self.fastest)
 
     @property
@@ -98,29 +102,33 @@ class Row:
 
     @once
     def values(self, metric: str) -> list[float] | None:
-        """The metric of every seed; None where a seed lacks it, for a mean over those that happen to be there would be
-        another number."""
+        """The values of the metric, one per seed; None if any seed lacks it.
+
+        A mean over the remaining seeds would be a different number.
+        """
         found = [record.metrics.get(metric) for record in self.records]
         return None if any(value is None for value in found) else [float(value) for value in found if value is not None]
 
     @property
     @once
     def fastest(self) -> Record:
-        """The record that trained fastest. The times of a row are its: those of the others are longer only because
-        their machines did other work."""
+        """The record with the shortest training time, whose times are shown for the row.
+
+        All records have the same setting. The others took longer only because their machines did other work.
+        """
         return min(self.records, key=lambda record: record.timing.get("train_seconds", math.inf))
 
     def timing(self, name: str) -> float | None:
-        """A field of ``timing`` of the run that trained fastest."""
+        """A field of ``timing`` of the fastest record; None if the record does not have it."""
         return self.fastest.timing.get(name)
 
     @once
     def by_seed(self, metric: str) -> dict[int, float]:
-        """Seed -> value, for the seeds that have one."""
+        """Seed -> value, for the seeds that have the metric."""
         return {record.seed: float(record.metrics[metric]) for record in self.records if metric in record.metrics}
 
     def warnings(self, metric: str) -> list[str]:
-        """What the evaluation warned of concerning this metric: each warning begins with the metric's name."""
+        """The warnings of the evaluation about this metric; each warning begins with the name of its metric."""
         return sorted({w for record in self.records for w in record.warnings if w.startswith(f"{metric} ")})
 
     @once
@@ -129,15 +137,17 @@ class Row:
         return None if values is None else statistics.fmean(values)
 
     def reason(self, metric: str) -> str:
-        """Why the row has no such number."""
+        """The reason why the row has no value of the metric."""
         reasons = sorted({undetailed(r.not_applicable[metric]) for r in self.records if metric in r.not_applicable})
         return "; ".join(reasons) if reasons else "not measured"
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Rows that may share a table: one data set, one profile, one protocol, one budget. ``data``: the SHA-256 of the
-    images, where there are sections of other images that are the same in all else; else ""."""
+    """Rows that may share a table: they have the same data set, profile, protocol and budget.
+
+    ``data`` is the SHA-256 of the images if other sections differ from this one only in their images; else "".
+    """
 
     dataset: str
     profile: str
@@ -162,24 +172,26 @@ class Section:
 
     @property
     def given(self) -> str:
-        """What its models are given beside the image or of it, in words; "" for unconditional models."""
+        """The condition of the section's models in words; "" for unconditional models."""
         return "" if self.condition == "none" else CONDITIONS.get(self.condition, self.condition)
 
     @property
     def title(self) -> str:
-        """The data and the profile, and what is given."""
+        """The data, the profile, and the condition of conditional models."""
         known = f", given {self.given}" if self.given else ""
         return f"{data_title(self.any_record)}, {self.profile}{known}"
 
     def label(self, metric: str) -> str:
-        """What a metric is called here: conditional models have log p(x|condition), which is not log p(x)."""
+        """The label of a metric in this section: conditional models have log p(x|condition) instead of log p(x)."""
         text = CATALOGUE[metric].label
         return text.replace("log p(x)", "log p(x|condition)") if self.given else text
 
 
 def sections(records: Iterable[Record]) -> list[Section]:
-    """Group records; the order depends on their content alone. The section of a data set's largest budget comes first,
-    those of conditional models last."""
+    """Group records into sections, in an order that depends only on their content.
+
+    The sections of a data set are sorted by budget, the largest first; those of conditional models come last.
+    """
     groups: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda r: (r.dataset, r.profile, r.variant, r.seed, r.run_id)):
         groups[(record.dataset, record.profile, _setting_hash(record))][_data(record)].append(record)
@@ -191,7 +203,7 @@ def sections(records: Iterable[Record]) -> list[Section]:
 
     def place(section: Section) -> tuple[Any, ...]:
         known = (bool(section.given), section.condition)
-        # The larger budget first: that is the board to quote.
+        # The largest budget comes first, because its results are the ones to quote.
         epochs = section.any_record.config.get("training", {}).get("epochs")
         budget = -epochs if isinstance(epochs, int | float) else 0
         return (section.dataset, *known, budget, -len(section.rows), section.profile, protocol_hash(section.any_record))
@@ -200,7 +212,7 @@ def sections(records: Iterable[Record]) -> list[Section]:
 
 
 def protocol_hash(record: Record) -> str:
-    """What two records must share to stand in one table, their data among it."""
+    """A hash of what two records must have in common to share a table, including their data."""
     return configuration_hash({"setting": _setting_hash(record), "data": _data(record)})
 
 
@@ -210,13 +222,15 @@ def _setting_hash(record: Record) -> str:
 
 
 def _data(record: Record) -> str:
-    """The digest of the images: a run id stays the same when a user's images become others. A record without one has
-    the title, which tells a sample of a data set from the whole."""
+    """The digest of a record's images; run ids do not contain it, so they do not change when a user's images do.
+
+    For a record without a digest, the title of the data, which distinguishes a subset from the whole data set.
+    """
     return f"unknown: {data_title(record)}" if record.data_sha256 == UNKNOWN_DATA else record.data_sha256
 
 
 def _house_failures(by_data: dict[str, list[Record]]) -> None:
-    """Move failures that came before any data were loaded to the largest group of the same setting."""
+    """Move runs that failed before their data were loaded to the largest group of records with the same setting."""
     known = [data for data, group in by_data.items() if group[0].data_sha256 != UNKNOWN_DATA]
     if not known:
         return
@@ -229,14 +243,16 @@ def _house_failures(by_data: dict[str, list[Record]]) -> None:
 
 
 def _code(record: Record) -> str:
-    """Which code a user's own variant had: neither its run id nor the suite's commit changes when its file is edited.
-    That of a variant of the suite, and of earlier records, is not told."""
+    """Identify the code of a user's own variant, because editing its file changes neither run id nor commit.
+
+    The code is unknown for the suite's own variants and for earlier records.
+    """
     digest = record.details.get(OWN_CODE)
     return f"code {digest:.8}" if digest else "code unknown"
 
 
 def undetailed(text: str) -> str:
-    """What earlier records say of a download that failed, without its address and Python's error."""
+    """Remove the address and the Python error from messages of earlier records about failed downloads."""
     text = re.sub(r" from https?://\S+ \(.*\)$", "", text)
     return re.sub(
         r"^weights unavailable: .* and https?://\S+ could not be downloaded \(.*\)$",
@@ -245,18 +261,19 @@ def undetailed(text: str) -> str:
 
 
 def data_title(record: Record) -> str:
-    """What the images were, in words: a sample of a data set says so, and shares no table with the whole."""
+    """The title of a record's images; a subset of a data set has its own title, and does not share tables with it."""
     return str(record.details.get("data_title") or record.config.get("dataset", {}).get("title") or record.dataset)
 
 
 def shows_originals(section: Section) -> bool:
-    """Whether pictures of the section show images of the data set itself."""
+    """Whether pictures of the section may show images of the data set."""
     return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
 
 
 def _section(dataset: str, profile: str, records: list[Record], data: str) -> Section:
     rows: dict[str, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
-    # One record a seed, the latest: before titles and paths were left out of run ids, one run could have several.
+    # Only the latest record of each seed is kept. Earlier run ids contained titles and paths, so that one run could
+    # have several records.
     for record in sorted(records, key=lambda r: (r.variant, r.seed, r.finished, r.run_id)):
         if record.status == "ok":
             setting = {part: record.config.get(part) for part in ("variant", "network")}

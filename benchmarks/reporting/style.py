@@ -1,4 +1,4 @@
-"""One look for every figure: a variant has the same colour, mark and line everywhere, told apart in grey print too."""
+"""The style of all figures: a variant has the same colour, marker and line everywhere, also readable in grey print."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from benchmarks.reporting.markdown import one_line
 
 Look = dict[str, str]
 
-# Okabe & Ito's colours, safe for colour-blind eyes; a brown in place of their yellow, which is hard to see on white.
-# One a family of variants, those from outside with the last.
+# One colour per family of variants; unknown families have the last one. They are Okabe & Ito's colours, which are safe
+# for colour-blind readers, with a brown instead of their yellow, which is hard to see on white.
 _COLOURS = {
     "bounds": "#0072B2", "posteriors and priors": "#56B4E9", "discrete": "#009E73", "disentangling": "#D55E00",
     "reconstruction losses": "#E69F00", "autoencoders": "#000000", "conditional": "#CC79A7", "other": "#8A6D3B",
 }  # fmt: skip
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 _LINES = ("-", "--", ":", "-.")
-# The variants that come with the suite. A new one goes at the end, so that the others keep their looks; a name that is
-# not here is treated as one from outside.
+# The variants of the suite. New variants must be added at the end of their family, so that the others keep their looks.
+# A name that is not listed is treated like a user's own variant.
 _BUILT_IN = {
     "bounds": ("vae", "iwae", "miwae"),
     "posteriors and priors": ("iaf_vae", "fullcov_vae", "flow_vae", "auxiliary_vae", "structured_vae"),
@@ -42,11 +42,11 @@ _PLACES = len(_MARKERS) * len(_LINES)
 
 
 def looks(families: Mapping[str, str]) -> dict[str, Look]:
-    """Colour, line style and marker for each name on one figure or board; ``families``: name -> family of variants.
+    """Colour, line style and marker for each name in a figure or board; ``families`` maps names to their families.
 
-    A family has a colour, its members differ in marker and line. A built-in variant has the same look on every board.
-    Any other name takes the place that its hash points to or, if another name of its family here has that one, the
-    next free one. The result depends on the names alone, not on their order.
+    Each family has a colour, and its members differ in marker and line style. A built-in variant has the same look on
+    every board. The look of any other name is chosen by its hash; if another name of its family already has this look,
+    the next free one is used. The result depends on the names alone, not on their order.
     """
     found: dict[str, Look] = {}
     by_family: dict[str, list[str]] = {}
@@ -65,8 +65,10 @@ def looks(families: Mapping[str, str]) -> dict[str, Look]:
 
 
 def _choices(name: str, reserved: int) -> Iterator[int]:
-    """The places that a name from outside may have beside ``reserved`` ones, best first: with a marker of its own,
-    then those that share one and differ in their lines."""
+    """The places that a name outside the suite may take, best first; the first ``reserved`` ones are excluded.
+
+    Places with an unused marker come first, then those that share a marker and differ in the line style.
+    """
     start = int(hashlib.sha256(name.encode()).hexdigest(), 16)
     for first, end in ((reserved, len(_MARKERS)), (len(_MARKERS), _PLACES)):
         count = end - first
@@ -84,7 +86,7 @@ def _look(family: str, place: int) -> Look:
 
 @functools.cache
 def _settings() -> Any:
-    """Every setting of matplotlib as it comes, with our theme: nothing of a matplotlibrc of the user's."""
+    """All matplotlib settings: the defaults with the suite's theme, without those of the user's matplotlibrc."""
     with matplotlib.rc_context():
         names = [name for name in matplotlib.rcParamsDefault if not name.startswith("backend")]
         matplotlib.rcParams.update({name: matplotlib.rcParamsDefault[name] for name in names})
@@ -94,27 +96,33 @@ def _settings() -> Any:
 
 @contextlib.contextmanager
 def own_settings() -> Iterator[None]:
-    """Draw as the suite does, whatever the user's settings are; afterwards these are as they were."""
+    """Use the suite's matplotlib settings in the block, and restore the user's settings after it."""
     with matplotlib.rc_context(_settings()):
         yield
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure in inches and its axes in reading order; to be called, and drawn, in :func:`own_settings`."""
+    """Create a figure, with its size in inches, and its axes in reading order.
+
+    Call it, and draw the figure, inside :func:`own_settings`.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
 
 
 def label_plainly(axis: Axis) -> None:
-    """Label a logarithmic axis 50, 100, 200, not 5 x 10^1: an axis of one decade has room for those between, too."""
+    """Label a logarithmic axis with plain numbers such as 50, 100 and 200 instead of powers of ten.
+
+    Multiples of 2 and 5 are labelled too, because an axis may span only one decade.
+    """
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def in_figure(text: str, limit: int = 80) -> str:
-    """Text from a record as a figure shows it: one line of at most ``limit`` characters, and no formula in it."""
+    """Text from a record for a figure: one line of at most ``limit`` characters, with dollar signs escaped."""
     line = one_line(text, limit).replace("$", r"\$")
-    # A legend leaves out what begins with an underscore.
+    # Legends omit labels that begin with an underscore.
     return f" {line}" if line.startswith("_") else line

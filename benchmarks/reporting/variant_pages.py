@@ -1,4 +1,4 @@
-"""A page a variant: what it is, from its docstring, and how it did on every board, from its records."""
+"""The pages of variants: a description from the docstring, and the results on every board from the records."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ PICTURES = {
     "traversals": "traversals.png",
     "interpolations": "interpolations.png",
 }
-# Rows of one board whose pictures a variant's page shows: drawing them takes longer than everything else on it.
+# Maximum number of rows per board whose pictures a variant's page shows, because drawing takes most of the time.
 MOST_STRIPS = 12
 
-# What the formula of a loss may leave to the base class.
+# Added to the loss formula of a variant that uses r without defining it.
 RECONSTRUCTION_TERM = "Here, r = -E_q log p(x|z), summed over pixels, and KL = KL(q(z|x) || p(z))."
 
-# A variant's docstring by its name, "" for one without; None for one that is not known here.
+# Variant -> its docstring, "" if it has none; None if the variant is not registered.
 Describe = Callable[[str], str | None]
-# The options of a variant that `make tune` searches, and the values that it tries.
+# Variant -> its options that `make tune` searches, with the values that it tries.
 Searched = Callable[[str], Mapping[str, Sequence[Any]]]
 
 
@@ -51,8 +51,7 @@ def add_pages(
     searched: Searched,
     searches: Sequence[Search] = (),
 ) -> None:
-    """Add the page of every variant that has a row, with its pictures and the searches for its options, to
-    ``output``."""
+    """Add the page of every variant that has a row to ``output``, with its pictures and hyperparameter searches."""
     found: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for number, section in enumerate(sections):
         for row in section.rows:
@@ -111,7 +110,7 @@ def _page(
 def _described(
     documentation: str | None, searched: Mapping[str, Sequence[Any]], searches: Sequence[Search]
 ) -> list[str]:
-    """A docstring as blocks of a page, its defaults as a table."""
+    """The blocks of a docstring; its defaults become a table."""
     if not documentation:
         return ["This variant is not registered here." if documentation is None else "This variant has no docstring."]
     text, defaults = split_defaults(documentation)
@@ -123,7 +122,7 @@ def _described(
 
 
 def _tried(search: Search) -> list[str]:
-    """What a search for better options tried, best first."""
+    """The blocks of a hyperparameter search, with its trials from best to worst."""
     words = {"best": search.best, "default": search.default}
     trials = sorted(search.trials, key=lambda trial: -math.inf if trial.score is None else -trial.score)
     lines = [
@@ -146,13 +145,13 @@ def _tried(search: Search) -> list[str]:
 
 
 def _panels(run_id: str, files: SideFiles) -> dict[str, np.ndarray]:
-    """The pictures of a run that there are, by title."""
+    """The available pictures of a run: title -> pixels."""
     found = {title: files.picture(run_id, name) for title, name in PICTURES.items()}
     return {title: pixels for title, pixels in found.items() if pixels is not None}
 
 
 def _caption(row: Row, section: Section, panels: Collection[str]) -> str:
-    """What the ``panels`` show."""
+    """The caption that explains the ``panels``."""
     originals, given = shows_originals(section), f" given {escape(section.given)}" if section.given else ""
     ends = "the codes of two test images" if originals else "two draws from the prior"
     words = {
@@ -171,7 +170,10 @@ def _number(row: Row, metric: str) -> str:
 
 
 def _tables_of_places(own: Sequence[tuple[Section, list[Row]]], sections: Sequence[Section]) -> list[str]:
-    """A table of the questions in no group, and one of each group; without questions that have no place in them."""
+    """Tables of ranks: one for the questions of families without a group, one for each group.
+
+    Questions for which the variant has no rank are left out.
+    """
     tables = []
     for group in groups():
         questions = board.questions(group)
@@ -198,17 +200,20 @@ def _places(
     ]
 
 
-# What begins a table, a list, a heading or a quotation of Markdown, which joining its lines would break.
+# Matches the beginning of a table, a list, a heading or a quotation in Markdown, whose lines must not be joined.
 _BLOCK = re.compile(r"\||[-*+] |\d+[.)] |#{1,6} |>")
 
 
 def as_markdown(documentation: str) -> str:
-    """A docstring as Markdown: its first line in bold, formulas (indented) as code, "References:" and "Deviations:" as
-    headed lists. Markdown that stands in it stays what it is, and code that it does not close is closed."""
+    """Convert a docstring to Markdown.
+
+    The first line becomes bold, indented formulas become code, and sections such as "References:" and "Deviations:"
+    become headings with lists. Markdown in the docstring is kept, and an unclosed code fence is closed.
+    """
     summary, _, rest = documentation.partition("\n")
     blocks = [f"**{inline(summary)}**"]
     for number, part in enumerate(re.split(r"^```", rest, flags=re.MULTILINE)):
-        # Between two fences is code.
+        # Parts with an odd index are between two code fences.
         blocks += [f"```{part.rstrip()}\n```"] if number % 2 else _paragraphs(part)
     return "\n\n".join(blocks)
 
@@ -238,7 +243,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _list(lines: list[str]) -> str:
-    """Numbered entries as they are; references one an entry, each of which ends with its address."""
+    """A Markdown list: numbered entries are kept; otherwise each entry is a reference that ends with its address."""
     if re.match(r"\d+\. ", lines[0]):
         return "\n".join(line if re.match(r"\d+\. ", line) else f"   {line.strip()}" for line in lines)
     entries, entry = [], ""

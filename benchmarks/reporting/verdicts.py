@@ -1,4 +1,4 @@
-"""What the records say about a published number: values, differences, and a verdict that is computed."""
+"""Compare records with published numbers: values, differences and verdicts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmarks.reproduction.targets import Plan, Quantity, Run
 
 REPRODUCED, CONSISTENT, MISSED = "reproduced", "consistent", "missed"
 TOO_SHORT, STALE, NOT_RUN = "too short to judge", "stale", "not run"
-# As a page lists quantities.
+# Quantities are listed in this order of their verdicts.
 ORDER = (REPRODUCED, CONSISTENT, MISSED, TOO_SHORT, STALE, NOT_RUN)
-# A run of less than this share of the full recipe says too little of where that would end.
+# A run with less than this share of the full recipe's training says too little about the result of the full recipe.
 LEAST_SHARE = 0.1
 
 BOTH_SPREADS, OVER_SEEDS, OVER_IMAGES = "both spreads", "s.e. over seeds", "s.e. over images"
@@ -24,7 +24,7 @@ BOTH_SPREADS, OVER_SEEDS, OVER_IMAGES = "both spreads", "s.e. over seeds", "s.e.
 
 @dataclass(frozen=True)
 class Distance:
-    """``value`` in ``unit``, from ``origin``: the published number, or the end of an interval that has one."""
+    """A distance of ``value`` in ``unit`` from ``origin``: the published number, or the end of a one-sided interval."""
 
     value: float
     unit: str
@@ -33,11 +33,11 @@ class Distance:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One quantity of a target under the fullest budget that has all its records.
+    """The result of one quantity of a target, for the largest budget that has all its records.
 
-    ``values``: seed -> value; ``error``: the standard error of their mean, over seeds where there are several, else
-    over test images (``over_seeds`` says which), None where neither is known. ``interval``: what they were held
-    against. ``reason``: why there is no number, or why it is the verdict that it is.
+    ``values`` maps seeds to values. ``error`` is the standard error of their mean: over seeds if there are several,
+    otherwise over test images (``over_seeds`` says which); None if neither is known. ``interval`` is the interval that
+    the mean was compared with. ``reason`` says why there is no number, or explains the verdict.
     """
 
     quantity: Quantity
@@ -55,16 +55,19 @@ class Outcome:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published number."""
+        """Our mean minus the published number."""
         if self.mean is None or self.quantity.published is None:
             return None
         return self.mean - self.quantity.published
 
     @property
     def distance(self) -> Distance | None:
-        """How far our mean lies from what it is compared with: from the published number, in units of both spreads
-        where the source gives its own, else of our standard error; where an order is claimed, from the interval's
-        end. None where there is nothing to compare with, or no unit."""
+        """The standardised distance of our mean from the published number, or from the end of a one-sided interval.
+
+        The unit is our standard error. If the source gives a standard deviation and we have several seeds, the distance
+        from the published number is in units of the combined standard deviation instead. None if there is no reference
+        or no unit.
+        """
         mean, values = self.mean, list((self.values or {}).values())
         if mean is None:
             return None
@@ -85,7 +88,7 @@ class Outcome:
 
 
 def one_end(interval: Sequence[float | None]) -> float | None:
-    """The end of an interval that has no other one; None for an interval of two."""
+    """The end of a one-sided interval; None if the interval has two ends."""
     low, high = interval
     return None if low is not None and high is not None else low if low is not None else high
 
@@ -99,13 +102,16 @@ def judge(
     made_for: Mapping[str, Mapping[str, Sequence[str]]],
     missing_data: Mapping[str, str],
 ) -> list[Outcome]:
-    """An outcome for each quantity of a target. ``records`` by run id, those that ended badly too; ``made_for``: budget
-    -> arm -> the run ids that its recipe gave earlier; ``missing_data``: data set -> why it could not be had."""
+    """An outcome for each quantity of a target.
+
+    ``records`` maps run ids to records, including failed ones. ``made_for`` contains the run ids of earlier versions of
+    the recipe: budget -> arm -> run ids. ``missing_data`` maps data sets to the reason why they are not available.
+    """
     return [_outcome(quantity, plan, records, made_for, missing_data) for quantity in plan.target.quantities]
 
 
 def verdict_of(outcomes: Sequence[Outcome]) -> str:
-    """The verdict of a whole target: "reproduced"; "2 of 5 quantities reproduced, 3 not run" where they differ."""
+    """The verdict of a target: "reproduced", or "2 of 5 quantities reproduced, 3 not run" if quantities differ."""
     counts = Counter(outcome.verdict for outcome in outcomes)
     first, *others = (verdict for verdict in ORDER if counts[verdict])
     if not others:
@@ -115,7 +121,7 @@ def verdict_of(outcomes: Sequence[Outcome]) -> str:
 
 
 def share(plan: Plan, budget: str, quantity: Quantity) -> float:
-    """How much of the full recipe's training a budget is, as far as the quantity goes."""
+    """The length of a budget's training for the quantity, as a share of the full recipe; 0 if their units differ."""
     done, full = plan.runs[budget][quantity.arm][0], plan.runs["full"][quantity.arm][0]
     return done.length / full.length if done.unit == full.unit else 0.0
 
@@ -152,7 +158,11 @@ def _outcome(
 
 
 def _values(quantity: Quantity, found: Mapping[str, Mapping[int, Record | None]]) -> dict[int, float] | None:
-    """Seed -> value; None unless every arm has the metric for every seed."""
+    """Seed -> value of the quantity.
+
+    None unless every arm has the metric for every seed, all arms have the same seeds, and the records of each data set
+    were made from the same images.
+    """
     if _mixed_data(record for by_seed in found.values() for record in by_seed.values()):
         return None
     by_arm: dict[str, dict[int, float]] = {}
@@ -184,7 +194,8 @@ def _error(
     """The standard error of the mean of ``values``, and whether it is over seeds."""
     if len(values) > 1:
         return statistics.stdev(values.values()) / math.sqrt(len(values)), True
-    # Arms are measured on the same images: taken as independent, their difference's error is rather too large.
+    # Arms are measured on the same images. Treating them as independent tends to overestimate the error of their
+    # difference.
     errors = [
         standard_error(record, quantity.metric) for by_seed in found.values() for record in by_seed.values() if record
     ]
@@ -196,7 +207,7 @@ def _error(
 def _verdict(
     quantity: Quantity, budget: str, values: Mapping[int, float], error: float | None, done: float
 ) -> tuple[str, str]:
-    """The verdict, and which interval it was held against; ``done`` is the share of the full recipe."""
+    """The verdict and its reason; ``done`` is the share of the full recipe's training."""
     mean = statistics.fmean(values.values())
     if budget == "full":
         interval, because = quantity.accept, quantity.because
@@ -216,7 +227,7 @@ def _verdict(
 
 
 def margin_words(quantity: Quantity) -> str:
-    """By how much a number must lie inside its interval; "" where the interval is all."""
+    """The margin by which a number must lie inside its interval, in words; "" if there is no margin."""
     return f" with a margin of {quantity.standard_errors:g} standard errors" if quantity.standard_errors else ""
 
 
@@ -236,7 +247,7 @@ def _why_not(
     records: Mapping[str, Record],
     missing_data: Mapping[str, str],
 ) -> str:
-    """The nearest known reason: what a record says, then what its data set lacks, then what the target needs."""
+    """The reason why a quantity has no value: from a record, a missing data set, or the needs of the target."""
     runs = [run for budget in budgets for arm in arms for run in plan.runs[budget][arm]]
     for record in filter(None, (records.get(run.run_id) for run in runs)):
         if record.status != "ok":

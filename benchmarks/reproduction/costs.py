@@ -1,4 +1,4 @@
-"""What a paper target costs, by earlier records or by what its file says."""
+"""Estimated time of paper targets, from earlier records or from the file of the target."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from benchmarks.reproduction.targets import Target
 from benchmarks.sweep.workers import default_jobs
 from benchmarks.wording import counted
 
-# What TARGETS=quick stands for: targets that end within so many seconds, each by itself.
+# TARGETS=quick selects the targets that take at most this many seconds each.
 QUICK_SECONDS = 600
 OTHER_HARDWARE = ", other hardware"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A target under one budget, with the cells of each of its arms."""
+    """A target with a chosen budget, and the cells of each of its arms."""
 
     target: Target
     budget: str
@@ -34,19 +34,19 @@ class Asked:
 
     @property
     def cells(self) -> list[Config]:
-        """The cells of all arms, each once."""
+        """The cells of all arms, without duplicates."""
         return list({config.run_id: config for configs in self.arms.values() for config in configs}.values())
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of each cell, by run id, and how they are known; without any where nothing is."""
+    """Estimated seconds of each cell by run id (empty if there is no estimate), and the source of the estimate."""
 
     seconds: Mapping[str, float]
     known_from: str
 
     def wall(self, run_ids: Sequence[str], side: int) -> float | None:
-        """Seconds until these cells have ended, ``side`` at a time."""
+        """Wall-clock seconds for these cells, with ``side`` of them at a time; None if there is no estimate."""
         if not self.seconds:
             return None
         lengths = [self.seconds[run_id] for run_id in run_ids]
@@ -54,9 +54,12 @@ class Cost:
 
 
 def cost(asked: Asked, records: Sequence[Record], device: str) -> Cost:
-    """What a target's cells take on the device of this name: as long as earlier records of it of the same recipe, of
-    any seed; else as those of the same model, had they trained as long; else as the target's file says; else as records
-    of other devices."""
+    """Estimate the time of a target's cells on the device with the name ``device``.
+
+    For each cell, the estimate is from earlier records on this device with the same recipe and any seed, or else from
+    records of the same model, scaled to the length of training. If a cell has neither, the estimate is from the file of
+    the target, or else from records on all devices in the same way.
+    """
     timed = [r for r in records if r.status == "ok" and r.timing.keys() >= {"total_seconds", "train_seconds"}]
     here = [record for record in timed if record.environment.get("device") == device]
     if found := _by_records(asked, here):
@@ -71,7 +74,7 @@ def cost(asked: Asked, records: Sequence[Record], device: str) -> Cost:
 
 
 def _by_records(asked: Asked, records: Sequence[Record]) -> Cost | None:
-    """By these records alone; None where they do not tell of every cell."""
+    """The estimate from these records, or None if they do not cover every cell."""
     own = {cell.run_id: seconds for cell in asked.cells if (seconds := _of_recipe(cell, records)) is not None}
     others = [cell for cell in asked.cells if cell.run_id not in own]
     alike = {cell.run_id: seconds for cell in others if (seconds := _of_model(cell, records)) is not None}
@@ -81,14 +84,17 @@ def _by_records(asked: Asked, records: Sequence[Record]) -> Cost | None:
 
 
 def _of_recipe(cell: Config, records: Sequence[Record]) -> float | None:
-    """The median time of records that differ in the seed at most."""
+    """The median time of records that differ at most in the seed."""
     wanted = _recipe(cell.resolved())
     found = [record.timing["total_seconds"] for record in records if _recipe(record.config) == wanted]
     return statistics.median(found) if found else None
 
 
 def _of_model(cell: Config, records: Sequence[Record]) -> float | None:
-    """The median time of records of the same model, data, batches and unit of the budget, had they trained as long."""
+    """The median time of records of the same model, data, batch size, precision and budget unit (epochs or steps).
+
+    Each time is scaled to the training length of ``cell``.
+    """
     wanted = cell.resolved()
     length, unit = cell.training.length
     found = []
@@ -111,7 +117,7 @@ def _model(config: Mapping[str, Any]) -> list[Any]:
 
 
 def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs: int | None) -> bool:
-    """Whether all cells of a target, none of them done, are known to end within :data:`QUICK_SECONDS`."""
+    """Whether running all cells of a target from scratch is known to take at most :data:`QUICK_SECONDS` here."""
     known = cost(asked, records, str(numerics(device)["device"]))
     if known.known_from.endswith(OTHER_HARDWARE):
         return False
@@ -122,8 +128,11 @@ def is_quick(asked: Asked, records: Sequence[Record], device: torch.device, jobs
 def describe(
     asked: Sequence[Asked], states: Mapping[str, str], records: Sequence[Record], device: torch.device, jobs: int | None
 ) -> str:
-    """A line a target: its runs, how many have no record yet (``states``, by run id, begin with "run"), how long all of
-    them take and those that are left; then what is left in all."""
+    """A table with a row per target, and a line with the total.
+
+    A row has the number of runs, the number of runs without a record, and the estimated time of all runs and of the
+    remaining ones. A run has no record if its entry in ``states`` (by run id) begins with "run".
+    """
     side, name = jobs or default_jobs(device), str(numerics(device)["device"])
     lines: list[list[Any]] = []
     left: dict[str, float | None] = {}
@@ -136,7 +145,7 @@ def describe(
             one.target.id, one.budget, len(ids), len(pending), "?" if whole is None else duration(whole),
             "nothing" if not pending else "?" if rest is None else duration(rest), known.known_from or "no record",
         ])  # fmt: skip
-        # Of a run that several targets share, one of them may know more than another.
+        # If several targets share a run, only some of them may have an estimate of its time.
         left |= {run_id: known.seconds.get(run_id, left.get(run_id)) for run_id in pending}
     header = ["target", "budget", "runs", "to do", "total time", "remaining time", "estimated from"]
     lengths = [seconds for seconds in left.values() if seconds is not None]

@@ -1,4 +1,4 @@
-"""What papers report of a data set, for its board: the numbers of targets and their recipes, resolved."""
+"""Numbers that papers report for a data set, for its board: the numbers of targets and their resolved recipes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from benchmarks.reproduction.targets import Published, all_targets
 
 
 def published(dataset: str) -> list[Published]:
-    """Every arm on a data set whose source reports a metric of it, in the order of targets. Raises ``UserError``."""
+    """All arms on a data set for which the source reports a metric, in the order of targets. Raises ``UserError``."""
     targets = all_targets()
     found = []
     for target in targets.values():
@@ -15,7 +15,7 @@ def published(dataset: str) -> list[Published]:
             numbers = target.reported(name)
             if arm.dataset != dataset or not numbers:
                 continue
-            # Late, because it imports torch, and many data sets have no published numbers.
+            # Imported here because it imports torch, and many data sets have no published numbers.
             from benchmarks.config import compose
 
             options = [*arm.options, *target.full.options]

@@ -1,4 +1,4 @@
-"""Run paper targets: from recipes to cells, which the sweep runs as any others."""
+"""Run paper targets: turn their recipes into cells, which the sweep runs like any others."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.cell import Setting
 from variants.options import unknown
 
-# What an ablation is compared with.
+# Name of the unchanged arm, with which the arms of an ablation are compared.
 UNCHANGED = "the recipe"
 
 
 def chosen(names: str, budget: str | None, setting: Setting, jobs: int | None) -> tuple[list[Asked], str]:
-    """The targets of "a,b", "all" or "quick" (those that end within :data:`costs.QUICK_SECONDS` each), under a budget
-    or each under its default one; and a line that says which were left out of "all", "" for none.
+    """The targets of "a,b", "all" or "quick", and lines that say which targets "all" skips ("" for none).
 
-    Raises :class:`UserError` for an unknown target or budget, and for a target asked for by name that has no such
-    budget."""
+    "quick" selects targets that take at most :data:`costs.QUICK_SECONDS` each. Without a ``budget``, each target has
+    its default budget. Raises :class:`UserError` for an unknown target or budget, for a target that is requested by
+    name and does not have the budget, and for "quick" if no target is quick.
+    """
     if budget is not None and budget not in BUDGETS:
         raise UserError(unknown("budget", budget, BUDGETS))
     targets = all_targets()
@@ -59,7 +60,10 @@ def chosen(names: str, budget: str | None, setting: Setting, jobs: int | None) -
 
 
 def cells(target: Target, budget: str, targets: dict[str, Target]) -> dict[str, list[Config]]:
-    """The cells of one budget of a target, by arm; those of an ablation by what it changes. Raises ``UserError``."""
+    """The cells of a budget of a target, by arm; for an ablation, by the description of its changes.
+
+    Raises ``UserError``.
+    """
     if not target.has(budget):
         return {}
     if budget == "ablation":
@@ -89,7 +93,7 @@ def _compose(arm: Arm, seeds: Sequence[int], options: Sequence[str]) -> list[Con
 
 
 def plans() -> list[Plan]:
-    """Every target with the run ids that its recipes give now."""
+    """Every target with the run ids that its current recipes give."""
     targets = all_targets()
     return [
         Plan(
@@ -112,21 +116,24 @@ def plans() -> list[Plan]:
 
 
 def all_cells(asked: Sequence[Asked]) -> list[Config]:
-    """The cells of several targets, those that two share once."""
+    """The cells of several targets, without duplicates."""
     return list({config.run_id: config for one in asked for config in one.cells}.values())
 
 
 def run(
     asked: Sequence[Asked], setting: Setting, retry: bool, jobs: int | None, timeout: float | None
 ) -> sweep.Summary:
-    """Run every cell of the targets that has no record yet, and note which cells each target has."""
+    """Run all cells of the targets that have no record yet, and note which cells belong to each target."""
     summary = sweep.run(all_cells(asked), setting, retry, jobs, timeout)
     _note(setting.results, asked)
     return summary
 
 
 def _note(results: Path, asked: Sequence[Asked]) -> None:
-    """Keep which run ids a target's recipe gave when its records were made, so that a changed recipe shows."""
+    """Store the run ids that the recipes of targets give now, so that a later change of a recipe is detected.
+
+    Only arms whose cells all have a successful record are stored.
+    """
     there = {record.run_id for record in read_records(results)[0] if record.status == "ok"}
     made = {
         one.target.id: {

@@ -1,7 +1,7 @@
-"""Paper targets: what ``conf/paper/*.yaml`` says about a published number and how it is to be reproduced.
+"""Paper targets: published numbers, and how to reproduce them, as described in ``conf/paper/*.yaml``.
 
-A target is data: another one is another file, here or in the ``paper`` folder of a directory on ``VAE_CONF_PATH``.
-Nothing here imports torch.
+Each target is a YAML file there, or in the ``paper`` folder of a directory on ``VAE_CONF_PATH``. This module does not
+import torch.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ BUDGETS = ("full", "reduced", "ablation")
 
 @dataclass
 class Arm:
-    """One configuration of the suite: what ``make bench`` takes, with ``options`` as its overrides. ``of`` names
-    another target instead, whose only arm it then is."""
+    """One configuration of the suite, as ``make bench`` takes it, with ``options`` as overrides.
+
+    Instead of a configuration, ``of`` can name another target, whose only arm is then used.
+    """
 
     variant: str = ""
     dataset: str = "mnist"
@@ -39,14 +41,15 @@ class Arm:
 
 @dataclass
 class Quantity:
-    """A number that was published: ``times`` the metric of ``arm``, less that of the arm ``minus`` if there is one.
+    """A published number: ``times`` the metric of ``arm``, or ``times`` its difference from that of the arm ``minus``.
 
-    ``metric`` as :mod:`benchmarks.records.numbers` reads it: ``elbo``, ``objective@5``, ``objective_per_pixel``.
-    ``spread``: the standard deviation of the source's own runs, where it gives one; the recipe then has several seeds.
-    ``accept``: the interval for the full recipe, None for no end, ``because`` of which; with one end it is an order
-    that is claimed, not the published size. ``standard_errors``: by how many of them the number must lie inside it.
-    ``expected``: the interval for the reduced budget. ``curve``: the column of history.csv that is the same number
-    after every epoch.
+    ``metric``: a name that :mod:`benchmarks.records.numbers` reads, such as ``elbo``, ``objective@5`` or
+    ``objective_per_pixel``. ``spread``: the standard deviation of the source's own runs, if it reports one; the recipe
+    then has several seeds. ``accept``: the interval for the full recipe, for the reason ``because``. None means that
+    there is no bound on this side; an interval with one bound checks a claimed order, not the published value.
+    ``standard_errors``: the number of standard errors by which the result must lie inside the interval. ``expected``:
+    the interval for the reduced budget, for the reason ``expected_because``. ``curve``: the column of history.csv with
+    the same number after every epoch.
     """
 
     name: str = MISSING
@@ -67,8 +70,11 @@ class Quantity:
 
 @dataclass
 class Budget:
-    """Seeds, what is set otherwise than in the recipe, and how that departs from the paper. ``minutes``: about how long
-    all of its runs take one core, by a timing of some steps; earlier records take the place of this estimate."""
+    """The seeds of a target's runs, their additional ``options``, and the deviations from the paper that these cause.
+
+    ``minutes``: the estimated time of all runs on one core, from a timing of some steps. Earlier records replace this
+    estimate.
+    """
 
     seeds: list[int] = field(default_factory=lambda: [0])
     minutes: float | None = None
@@ -78,7 +84,7 @@ class Budget:
 
 @dataclass
 class Change:
-    """One thing set otherwise than in the recipe, to see by how much it moves the number."""
+    """One change of the recipe in an ablation, to measure its effect on the number."""
 
     what: str = MISSING
     options: list[str] = MISSING
@@ -86,7 +92,10 @@ class Change:
 
 @dataclass
 class Ablation:
-    """A quantity's arms under ``options``, and again with each of ``changes``: the first quantity, or the one named."""
+    """Runs of the arms of one quantity with ``options``, and again with each of ``changes``.
+
+    ``quantity``: the name of the quantity, by default the first one.
+    """
 
     quantity: str = ""
     options: list[str] = field(default_factory=list)
@@ -95,7 +104,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Reported:
-    """A published number in the sign of the record's metric, and the standard deviation of the source's own runs."""
+    """A published number, converted to the record's metric, and the standard deviation of the source's own runs."""
 
     value: float
     spread: float | None
@@ -103,9 +112,12 @@ class Reported:
 
 @dataclass
 class Target:
-    """One paper's number or set of numbers. ``recipe``: what the source does, in words; ``seen``: where the number was
-    read; ``deviations``: how even the full recipe departs from the paper; ``needs``: what has to be at hand;
-    ``tried``: what was done to explain a miss."""
+    """One or more numbers of a paper.
+
+    ``recipe``: a description of what the source does. ``seen``: where the number was read. ``deviations``: deviations
+    from the paper even with the full recipe. ``needs``: what is required to run it, such as data. ``tried``: what was
+    tried to explain a number that was not reproduced.
+    """
 
     title: str = MISSING
     paper: str = MISSING
@@ -125,21 +137,21 @@ class Target:
 
     @property
     def ablated(self) -> Quantity:
-        """The quantity that an ablation is about."""
+        """The quantity that the ablation measures."""
         name = self.ablation.quantity if self.ablation else ""
         return next((quantity for quantity in self.quantities if quantity.name == name), self.quantities[0])
 
     @property
     def default_budget(self) -> str:
-        """The budget of a run that names none: the reduced one of a target that has one."""
+        """The budget if none is given: the reduced one if there is one, otherwise the full one."""
         return "full" if self.reduced is None else "reduced"
 
     def has(self, budget: str) -> bool:
-        """Whether there is such a budget."""
+        """Whether the target has this budget."""
         return getattr(self, budget) is not None
 
     def seeds(self, budget: str) -> list[int]:
-        """Seeds of a budget; an ablation has the recipe's first one."""
+        """The seeds of a budget. An ablation uses the first seed of the full recipe."""
         if budget == "ablation":
             return self.full.seeds[:1]
         chosen = self.full if budget == "full" else self.reduced
@@ -147,13 +159,16 @@ class Target:
 
     @property
     def only_arm(self) -> Arm:
-        """The arm of a target that has one."""
+        """The arm of a target with a single arm."""
         (arm,) = self.arms.values()
         return arm
 
     def reported(self, arm: str) -> dict[str, Reported]:
-        """Metric of a record -> what the source reports of it for an arm. Left out are differences of arms, numbers on
-        the way, and losses, which do not compare between variants."""
+        """Metric of a record -> the number that the source reports for an arm.
+
+        Differences of arms, numbers measured during training, and training losses, which cannot be compared between
+        variants, are left out.
+        """
         return {
             quantity.metric: Reported(quantity.published / quantity.times, quantity.spread)
             for quantity in self.quantities
@@ -167,7 +182,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """A cell that a target asks for: its run id, its seed, and its budget: ``epochs``, unless there are ``steps``."""
+    """A cell of a target: its run id, seed and training budget, which is ``epochs`` unless ``steps`` is given."""
 
     run_id: str
     seed: int
@@ -176,7 +191,7 @@ class Run:
 
     @property
     def length(self) -> int:
-        """The budget, in its ``unit``."""
+        """The training budget, in its ``unit``."""
         return self.epochs if self.steps is None else self.steps
 
     @property
@@ -186,9 +201,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """A target with the cells that each of its budgets asks for: budget -> arm -> runs. An ablation's arms are changes,
-    the first of which changes nothing; its runs are those of the quantity's arm, then those of the arm taken away.
-    ``variants``: arm -> what it trains."""
+    """A target with the cells of each of its budgets.
+
+    ``runs``: budget -> arm -> runs. For an ablation, the keys are its changes instead of arms, the first one being the
+    unchanged recipe; each has the runs of the quantity's arm, followed by those of the arm that is subtracted.
+    ``variants``: arm -> the variant that it trains.
+    """
 
     target: Target
     runs: dict[str, dict[str, list[Run]]]
@@ -197,8 +215,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Published:
-    """What a source reports of one arm of a target, and the recipe: the configuration that the full budget resolves
-    to. ``states_latent_size``: whether the recipe sets it; models of discrete codes have none."""
+    """The numbers that a source reports for one arm of a target, and the resolved configuration of the full budget.
+
+    ``states_latent_size``: whether the recipe sets ``network.latent_size``. Models with discrete codes have no latent
+    size.
+    """
 
     target: Target
     numbers: Mapping[str, Reported]
@@ -208,8 +229,10 @@ class Published:
 
 
 def read_target(path: Path) -> Target:
-    """The target in a YAML file, named as the file is. Raises :class:`UserError` for one that lacks a field, has an
-    unknown one, or contradicts itself."""
+    """Read a target from a YAML file. Its id is the name of the file.
+
+    Raises :class:`UserError` if a field is missing or unknown, or if fields contradict each other.
+    """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Target), OmegaConf.load(path))
         missing = sorted(OmegaConf.missing_keys(merged))
@@ -287,7 +310,7 @@ def _check_interval(where: str, ends: list[float | None]) -> None:
 
 
 def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
-    """The targets in these files, by id. Raises :class:`UserError`."""
+    """Read the targets in these files, by id. Raises :class:`UserError`."""
     targets = {path.stem: read_target(path) for path in sorted(paths, key=lambda path: path.stem)}
     for target in targets.values():
         for arm_name, arm in target.arms.items():
@@ -303,6 +326,6 @@ def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
 
 
 def all_targets() -> dict[str, Target]:
-    """Every target, the suite's own and those in the user's folders. Raises :class:`UserError`."""
+    """All targets of the suite and of the user's folders, by id. Raises :class:`UserError`."""
     check_files()
     return read_targets(files("paper").values())

@@ -1,4 +1,4 @@
-"""Challenge a record: train and evaluate it again from its own configuration, and compare."""
+"""Verify a record: train and evaluate again with its configuration, and compare the numbers."""
 
 from __future__ import annotations
 
@@ -25,15 +25,19 @@ from benchmarks.sweep.runner import check_writable
 from benchmarks.training.checkpoint import WEIGHTS_FILE
 from variants.options import unknown
 
-# A difference below this share of a number is one of rounding: the same sums in another order.
+# Relative differences up to this size are rounding errors, as from sums in another order.
 ROUNDING = 1e-6
-# What the numbers of two machines of one kind share.
+# Entries of the environment that are equal for machines of the same kind.
 KIND = ("device", "threads", "torch", "python")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric, then and now. ``span``: how far apart the recorded seeds are, None for one seed alone."""
+    """The recorded and the repeated value of a metric.
+
+    ``span``: the range of the recorded seeds (maximum minus minimum), or None with a single seed. ``reason``: why there
+    is no repeated value.
+    """
 
     metric: str
     recorded: float
@@ -43,8 +47,11 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "equal" to the last digit, "equal up to rounding", "within the range of seeds" if two runs differ by no more
-        than the seeds do, "differs", or why the number is not available here."""
+        """The result of the comparison.
+
+        One of "equal" (to the last digit), "equal up to rounding", "within the range of seeds" (the difference is at
+        most ``span``) and "differs", or the reason why the number is not available.
+        """
         if self.again is None:
             return f"not available: {self.reason}"
         if self.again == self.recorded:
@@ -56,16 +63,19 @@ class Comparison:
 
 
 def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
-    """Run the cell of a record again, in ``setting``.results, with as many threads as it had; a report of both, and
-    whether every number is equal or within what its seeds span. An interrupted call goes on from its checkpoint.
+    """Run the cell of a record again, in ``setting.results``, with the same number of threads.
 
-    Raises :class:`UserError` for an unknown run id, a record that did not end well, and other data than the record's.
+    Returns a report of both runs, and whether all available numbers are equal (up to rounding) or within the range of
+    seeds. An interrupted call continues from its checkpoint.
+
+    Raises :class:`UserError` for an unknown run id, a record whose status is not "ok", a configuration that is no
+    longer accepted, data that differ from the record's, and a repeated run that fails.
     """
     read = [read_records(folder) for folder in (results, results / REPRODUCTION)]
     records = [record for found, _ in read for record in found]
     by_id = {record.run_id: record for record in records}
     if run_id not in by_id:
-        # The record that is asked for may be there, and not fit to be trusted.
+        # The record may exist but be damaged.
         damaged = [message for _, messages in read for message in messages if f"/{run_id}/" in message]
         raise UserError(damaged[0] if damaged else str(unknown("run id", run_id, by_id)))
     record = by_id[run_id]
@@ -85,13 +95,14 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     for earlier in {config.run_id, config.earlier_run_id}:
         folder = setting.results / "runs" / earlier
         if (folder / RECORD_FILE).exists():
-            # From an earlier verification: this one trains again.
+            # Remove the results of an earlier verification, so that the cell is trained again.
             (folder / RECORD_FILE).unlink()
             (folder / WEIGHTS_FILE).unlink(missing_ok=True)
-    # On all threads, as before a sweep's cells. What fails here fails the cell itself, which says why.
+    # This uses all threads, as before the cells of a sweep. Exceptions are ignored here: the cell itself fails
+    # and reports the reason.
     with contextlib.suppress(Exception):
         prepare(config, data, setting)
-    # As many threads as the record had: sums of another number of parts end in other digits.
+    # Use the number of threads of the record, because it affects the last digits of sums.
     count = record.environment.get("threads")
     with threads(count if isinstance(count, int) and count > 0 else torch.get_num_threads()):
         again = run_once(config, setting, lambda: data)
@@ -103,7 +114,7 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
 
 
 def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Comparison]:
-    """Every metric of ``record`` beside the same of ``again``; ``records`` give the seeds."""
+    """Compare every metric of ``record`` with that of ``again``. ``records`` include those of other seeds."""
     seeds = [r for r in records if r.status == "ok" and seedless(r) == seedless(record)]
     if not same_judge(record, again):
         again = without_judged(again, "different classifier")
@@ -117,7 +128,7 @@ def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Co
 
 
 def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> str:
-    """Both runs in a table, then where each was made."""
+    """A table of both runs, and the environment of each run."""
     lines = [
         [
             c.metric, f"{c.recorded:.10g}", "–" if c.again is None else f"{c.again:.10g}",
@@ -128,7 +139,7 @@ def describe(record: Record, again: Record, compared: Sequence[Comparison]) -> s
     ]  # fmt: skip
     header = ["metric", "recorded", "repeated", "difference", "range of seeds", "verdict"]
     text = tabulate(lines, header, tablefmt="simple", disable_numparse=True)
-    # Of the run that was just made nothing can have been changed.
+    # The note concerns only the recorded run: the repeated one was just made, so it cannot have been changed.
     undigested = "" if record.digest else "; without a digest, so a changed number would not be detected"
     for name, one, note in (("recorded", record, undigested), ("repeated", again, "")):
         made = ", ".join(f"{key} {one.environment.get(key, 'unknown')}" for key in (*KIND, "commit"))

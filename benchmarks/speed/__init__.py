@@ -1,1 +1,1 @@
-"""How fast the suite is, measured beside what it could be: ``make speed``."""
+"""Speed of the suite, compared with hand-written loops and hardware limits: ``make speed``."""

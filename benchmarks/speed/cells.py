@@ -1,4 +1,4 @@
-"""Whole cells, one after the other and side by side."""
+"""Whole runs: one after the other and concurrently, and in fp32 and bf16."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.cell import Setting
 
 IMAGES = 20_000
-# Small cells: 784-200-200-32 on synthetic images, long enough that starting a process does not matter.
+# A small run, 784-200-200-32 on synthetic images, long enough that the start of a process does not matter.
 SMALL_CELL = ("network.hidden=[200,200]", "training.epochs=30", "training.validate_every=30")
 PRECISION_SEEDS = (0, 1, 2)
 
 
 def side_by_side(device: torch.device, repeats: int) -> tuple[str, dict[int, float]]:
-    """Cells one after the other on all threads, and at the same time on their share of them: a section of the page, and
-    the median of seconds a cell by the number of jobs."""
+    """Time cells one after the other on all threads, and concurrently on a share of the threads each.
+
+    Returns a section of the page, and the median of the seconds per cell by the number of concurrent jobs.
+    """
     jobs = (1, 2)
     count = max(jobs)
     seconds: dict[int, list[float]] = {number: [] for number in jobs}
@@ -58,7 +60,7 @@ same time on their share of them (`JOBS`):
 
 @contextmanager
 def _synthetic() -> Iterator[Path]:
-    """A folder with a data set of random images, on the path where configurations are looked for."""
+    """A temporary folder with a data set of random images, whose configuration is on the search path."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = np.random.default_rng(0).integers(0, 256, size=(IMAGES + 1000, 1, 28, 28), dtype=np.uint8)
@@ -82,7 +84,10 @@ def _run(cells: list[Config], folder: Path, device: torch.device, name: str, job
 
 
 def half_precision(device: torch.device, cache: Path) -> str:
-    """What bf16 autocast in training does to the test ELBO of `vae` on MNIST, quick profile, over three seeds."""
+    """Measure how bf16 autocast in training changes the test ELBO of `vae` on MNIST: a section of the page.
+
+    The profile is quick, with three seeds.
+    """
     found: dict[str, list[Record]] = {}
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), data_root(), cache, device, show_progress=False)

@@ -1,4 +1,4 @@
-"""Epochs of this suite's loop one by one, in a process of their own: compiled steps are compiled once."""
+"""Epochs of this suite's loop, timed one at a time in a separate process, so that steps are compiled only once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from benchmarks.data import DatasetConfig
 from benchmarks.training.loop import train
 from variants.parts.networks import MLP
 
-# More than any measurement asks for.
+# Maximum number of epochs, more than any measurement needs.
 MOST = 200
 
 
 def epochs(images: Tensor, network: MLP, config: TrainingConfig, data: DatasetConfig) -> Iterator[float]:
-    """Seconds of one epoch of a `vae` after another, without end. The process waits until it is asked for the next. The
-    first that it gives is the second: compilation is in the first."""
+    """Yield the seconds of successive epochs of a `vae`.
+
+    Training takes place in a separate process, which waits after each epoch until the next one is requested. The first
+    epoch is not yielded, because it includes compilation. Raises ``RuntimeError`` if the process has ended, which
+    happens after :data:`MOST` epochs at the latest.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     arguments = (
@@ -49,7 +53,7 @@ def epochs(images: Tensor, network: MLP, config: TrainingConfig, data: DatasetCo
                 ) from None
             yield seconds
     finally:
-        # It ends where it waits.
+        # The process ends at its next send or receive.
         here.close()
         process.join()
 
@@ -71,7 +75,7 @@ def _train(
         try:
             connection.send(row["seconds"])
             connection.recv()
-        except (EOFError, OSError):  # nobody asks for more
+        except (EOFError, OSError):  # no more epochs are requested
             raise SystemExit from None
 
     train(model, images.to(device), data, config, seed=0, show_progress=False, track=wait)

@@ -1,4 +1,4 @@
-"""What grows with the number of records: reports, plans, and the start of a sweep that has nothing left to do."""
+"""Costs that grow with the number of records: reports, plans, and the start of a sweep with nothing left to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIANTS = (
     "vae", "iwae", "beta_vae", "info_vae", "dip_vae", "beta_tcvae", "logcosh_vae", "fullcov_vae", "flow_vae",
     "iaf_vae", "joint_vae", "gumbel_vae",
 )  # fmt: skip
-# Records -> settings of every variant, and seeds of every setting.
+# Number of records -> number of settings per variant, and number of seeds per setting.
 SIZES = {36: (1, 3), 360: (3, 10), 3600: (15, 20)}
 PROFILE, DATASET, OPTION = "smoke", "digits", "network.latent_size"
 COMMANDS = {
@@ -40,7 +40,7 @@ Measured = dict[str, dict[int, tuple[float, float]]]
 
 
 def growth() -> tuple[str, bytes]:
-    """Time and memory of every command by the number of records: a section of the page, and its picture as PNG."""
+    """Measure time and memory of each command by the number of records: a section of the page, and its figure (PNG)."""
     found: Measured = {name: {} for name in COMMANDS}
     with tempfile.TemporaryDirectory() as name:
         first = _a_run(Path(name) / "first")
@@ -62,7 +62,7 @@ variants: more settings and more seeds. Every command in a process of its own, i
 
 
 def _a_run(results: Path) -> Path:
-    """The folder of a run with its record."""
+    """Make a run and return its folder, which has the record."""
     config = compose("vae", DATASET, PROFILE, 0)
     setting = Setting(results, data_root(), feature_cache(), torch.device("cpu"), show_progress=False)
     record = run_cell(config, load(config.dataset, setting.data_root), setting)
@@ -71,7 +71,7 @@ def _a_run(results: Path) -> Path:
 
 
 def _fill(results: Path, run: Path, settings: int, seeds: int) -> None:
-    """Copies of a ``run`` as those of every variant with so many settings and seeds, with other numbers."""
+    """Fill ``results`` with copies of a ``run`` for all variants, settings and seeds, with randomly changed metrics."""
     record, numbers = read_record(run / RECORD_FILE), np.random.default_rng(0)
     beside = [path for path in run.iterdir() if path.suffix in (".png", ".csv")]
     for variant in VARIANTS:
@@ -95,7 +95,7 @@ def _values(settings: int) -> range:
 
 
 def _of_sweep(command: str, settings: int, seeds: int, results: Path) -> list[str]:
-    """The arguments by which a command is about all records in ``results``."""
+    """The arguments with which a command covers all records in ``results``."""
     folder = ["--results", str(results)]
     if command == "report":
         return [*folder, "--reports", str(results / "reports")]
@@ -106,7 +106,7 @@ def _of_sweep(command: str, settings: int, seeds: int, results: Path) -> list[st
 
 
 def _run(arguments: Sequence[str]) -> tuple[float, float]:
-    """Seconds of a command, and the MiB that it held at most."""
+    """Seconds and peak memory (MiB) of a command."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", _COMMAND, *arguments], stdout=subprocess.PIPE, text=True, check=True)
     seconds = time.perf_counter() - started
@@ -114,7 +114,7 @@ def _run(arguments: Sequence[str]) -> tuple[float, float]:
     return seconds, int(found[1]) / 1024 if found else 0.0
 
 
-# A command, and what the system knows of its process at the end.
+# Runs a command of the suite and prints the status of its process, which has the peak memory (VmHWM).
 _COMMAND = """import sys
 from pathlib import Path
 from benchmarks.__main__ import main
@@ -137,7 +137,7 @@ def _drawn(found: Mapping[str, Mapping[int, tuple[float, float]]]) -> bytes:
         axis.set_xlabel("records", fontsize=9)
         axis.set_ylabel(label, fontsize=9)
         axis.tick_params(labelsize=8)
-    # Where time grows as the records do, a line rises by one decade to the next.
+    # Sizes are a decade apart. If time is proportional to the number of records, a line rises by a decade per size.
     axes[0].set_yscale("log")
     axes[0].set_yticks((1, 10, 100), ("1", "10", "100"))
     axes[0].minorticks_off()

@@ -1,4 +1,4 @@
-"""Training loops: this suite's beside a hand-written one, a peer and the hardware's limit."""
+"""Training loops: this suite's compared with a hand-written one, a peer and the limit of the hardware."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from benchmarks.wording import counted
 from variants.parts.networks import MLP
 
 IMAGES, BATCH = 20_000, 100
-# Where an epoch takes a fraction of a second, and a capture's time would count for much of it.
+# More images on a GPU, where an epoch would otherwise take a fraction of a second, much of it for the graph capture.
 IMAGES_ON_A_GPU = 200_000
-# pythae's default network for MNIST, so that all train the same model.
+# pythae's default network for MNIST, so that all loops train the same model.
 HIDDEN, LATENT = 512, 16
 WIDTHS = ((784, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, 784))
 NETWORK = MLP(latent_size=LATENT, hidden=[HIDDEN], activation="relu")
@@ -65,8 +65,10 @@ ON_A_GPU = """A captured loop replays its step as one CUDA graph, and its epoch 
 
 
 def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
-    """Time every loop ``repeats`` times: a section of the page. ``peers`` is the interpreter of an environment that has
-    pythae (``make peers``), None for none."""
+    """Time every loop ``repeats`` times and return a section of the page.
+
+    ``peers``: the Python interpreter of an environment with pythae (``make peers``), or None to leave out pythae.
+    """
     count = IMAGES_ON_A_GPU if device.type == "cuda" else IMAGES
     images = (torch.rand(count, 1, 28, 28, device=device) * 255).to(torch.uint8)
     binary = training_images(images.cpu(), DRAWN_ONCE).to(device)
@@ -141,13 +143,13 @@ def train_once(
 
 
 def train_eagerly(*arguments: Any, **options: Any) -> None:
-    """:func:`train_once`, with steps that are not captured where there is a GPU."""
+    """Like :func:`train_once`, without capturing steps as a CUDA graph on a GPU."""
     with mock.patch.dict(os.environ, {"VAE_CAPTURE": "0"}):
         train_once(*arguments, **options)
 
 
 def _pair(images: Tensor, precision: str) -> Iterator[float]:
-    """Seconds an epoch, by two loops at once on half of the threads each, as if one loop had done both their work."""
+    """Yield half the seconds that two concurrent loops, each on half of the threads, take for an epoch each."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)
     threads = max(1, torch.get_num_threads() // 2)
@@ -177,7 +179,7 @@ def _one_of_two(images: Tensor, threads: int, precision: str, barrier: Barrier) 
 
 
 class _HandWritten(nn.Module):
-    """What one would write for this model alone."""
+    """The model as one would write it without this suite."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -193,7 +195,7 @@ class _HandWritten(nn.Module):
 
 
 def _hand_captured(images: Tensor) -> None:
-    """The hand-written step as a CUDA graph, warmed up, captured and replayed as the PyTorch manual says."""
+    """One epoch of the hand-written step as a CUDA graph, warmed up and captured as in the PyTorch documentation."""
     torch.manual_seed(0)
     model = _HandWritten().to(images.device)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3, fused=True, capturable=True)
@@ -234,7 +236,7 @@ def _hand_written(images: Tensor) -> None:
 
 
 def _peer(python: Path, images: Tensor) -> Iterator[float]:
-    """Seconds of one epoch by pythae, again and again; its process waits between them."""
+    """Yield the seconds of one epoch by pythae, repeatedly. Its process waits between epochs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, images.cpu().numpy())
@@ -256,8 +258,11 @@ def _peer(python: Path, images: Tensor) -> Iterator[float]:
 
 
 def matrix_products(device: torch.device, widths: Sequence[tuple[int, int]], batch: int) -> float:
-    """Seconds of one step's matrix products through layers of these ``widths``: forward, the weights' gradients, and
-    the inputs' but the first's."""
+    """Seconds of the matrix products of one training step through layers of these ``widths``.
+
+    These are the forward products, the gradients of all weights, and the gradients of the inputs of all layers but the
+    first.
+    """
     total = 0.0
     for number, (before, after) in enumerate(widths):
         x, w, g = (torch.randn(*shape, device=device) for shape in ((batch, before), (before, after), (batch, after)))
@@ -270,7 +275,7 @@ def _product(a: Tensor, b: Tensor) -> float:
 
 
 def update(device: torch.device, widths: Sequence[tuple[int, int]]) -> float:
-    """Seconds of one update, by the fused Adam, of the weights and biases of layers of these ``widths``."""
+    """Seconds of one fused Adam update of the weights and biases of layers of these ``widths``."""
     shapes = [shape for before, after in widths for shape in ((after, before), (after,))]
     parameters = [torch.randn(*shape, device=device, requires_grad=True) for shape in shapes]
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""``make speed``: everything that is measured, in one run, and its page."""
+"""``make speed``: all speed measurements and their page."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from benchmarks.speed.stacked import seeds_stacked
 from benchmarks.wording import counted
 
 FIGURE, GROWTH = "speed-scale.png", "speed-growth.png"
-# One page for processors and one for GPUs, so that each can be made again where there is such a device.
+# One page for CPUs and one for GPUs, so that each can be made on a machine with such a device.
 PAGES = {"cpu": "speed.md", "cuda": "speed-gpu.md"}
 
 
 def measure(reports: Path, repeats: int, peers: Path | None) -> str:
-    """Measure everything on this device, the loops ``repeats`` times, write its page in ``reports`` and return it.
-    ``peers`` is the interpreter of an environment that has pythae (``make peers``), None for none."""
+    """Make all measurements on this device, the loops ``repeats`` times; write the page to ``reports`` and return it.
+
+    ``peers``: the Python interpreter of an environment with pythae (``make peers``), or None to leave out pythae.
+    """
     device = choose_device("auto")
     on_a_gpu = device.type == "cuda"
     sections = _on_a_gpu(device, repeats, peers) if on_a_gpu else _on_a_cpu(device, repeats, peers, reports)
@@ -46,13 +48,13 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
 
 
 def _other(on_a_gpu: bool, reports: Path) -> str:
-    """A link to the page of the other kind of device, where there is one."""
+    """A link to the page of the other kind of device, or a note that it was not measured."""
     kind, name = ("CPU", PAGES["cpu"]) if on_a_gpu else ("GPU", PAGES["cuda"])
     return f" · [Speed on a {kind}]({name})" if (reports / name).is_file() else f" · On a {kind}: not measured"
 
 
 def _on_a_gpu(device: torch.device, repeats: int, peers: Path | None) -> dict[str, str]:
-    """What a GPU changes: steps and estimates, not what happens around them."""
+    """The sections for a GPU: only measurements of training steps and estimates, which a GPU affects."""
     few = max(1, repeats // 3)
     return {
         "The training loop": loops(device, repeats, peers),

@@ -1,4 +1,4 @@
-"""Things timed in turn, round after round, on a machine that may have other work."""
+"""Repeated timing of several functions in turn, on a machine that may be busy with other work."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Cores that other processes may use during a round: what a system does by itself.
+# Number of cores that other processes may use during a round, for the background work of the system.
 QUIET = 0.1
 
 
 @dataclass
 class Rounds:
-    """``seconds`` of everything in every round that counts, and how many cores other processes used in each
-    (``others``, empty where the system does not say). ``repeated``: rounds on a busy machine that were done again."""
+    """The timings of several rounds.
+
+    ``seconds``: name -> seconds in each valid round. ``others``: the number of cores that other processes used in each
+    of these rounds, 0 if the system does not report it. ``repeated``: the number of rounds that were repeated because
+    the machine was busy.
+    """
 
     seconds: dict[str, list[float]]
     others: list[float] = field(default_factory=list)
@@ -23,7 +27,7 @@ class Rounds:
 
     @property
     def note(self) -> str:
-        """What to know of the machine while it was measured, as a sentence; "" where there is nothing."""
+        """A sentence about the load of the machine during the measurement, or "" if there is nothing to report."""
         busy = [cores for cores in self.others if cores > QUIET]
         if busy:
             return (
@@ -34,9 +38,11 @@ class Rounds:
 
 
 def in_turn(timed: Mapping[str, Callable[[], float]], repeats: int) -> Rounds:
-    """Call everything that is ``timed`` (each gives the seconds it took) in turn, ``repeats`` times after a round that
-    warms up caches and allocators. A round during which other processes compute is done again, as long as there are no
-    more of these than of the others."""
+    """Call the functions ``timed``, which return the seconds that they took, in turn for ``repeats`` rounds.
+
+    A first round warms up caches and allocators and is not counted. A round during which other processes compute is
+    repeated, but at most ``repeats`` rounds are repeated in total.
+    """
     found = Rounds({name: [] for name in timed})
     for work in timed.values():
         work()
@@ -54,27 +60,29 @@ def in_turn(timed: Mapping[str, Callable[[], float]], repeats: int) -> Rounds:
 
 
 def _others(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
-    """Cores that all but this process's group used in between."""
+    """The number of cores that processes outside this process group used between two calls of :func:`_used`."""
     wall, everything, own = (b - a for a, b in zip(before, after, strict=True))
     return max(0.0, everything - own) / wall
 
 
 def _used() -> tuple[float, float, float]:
-    """Seconds: the time, the processor time of all processes, and that of this process's group, where its workers and
-    the peers are, too. The last two are 0 where the system does not say."""
+    """Wall-clock time, processor time of all processes, and processor time of this process group, in seconds.
+
+    The process group includes workers and peers. The last two numbers are 0 if the system does not report them.
+    """
     now, tick = time.perf_counter(), os.sysconf("SC_CLK_TCK")
     try:
         _, *ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     except OSError:
         return now, 0.0, 0.0
-    # user, nice, system, then idle and waiting for the disk, then interrupts, and what other machines took of this one.
+    # The fields are user, nice, system, idle, iowait, irq, softirq and steal.
     user, nice, system, _, _, *rest = map(int, ticks[:8])
     own = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name in parentheses may hold anything.
+            # The process name, in parentheses, may contain any character.
             parts = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         if int(parts[2]) == os.getpgrp():
             own += sum(map(int, parts[11:15]))

@@ -1,4 +1,4 @@
-"""Importance sampling beside the matrix products that it cannot do without."""
+"""Importance sampling compared with the matrix products that it requires."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGES, SAMPLES = 20, 5000
 
 
 def importance_sampling(device: torch.device, repeats: int) -> tuple[str, dict[int, float]]:
-    """A section of the page, and seconds an image by the number K of samples."""
+    """Time importance sampling: a section of the page, and the seconds per image by the number K of samples."""
     torch.manual_seed(0)
     network = MLP(latent_size=WIDTHS[0], hidden=[200, 200], activation="tanh")
     model = variants.build("vae", (1, 28, 28), network).to(device)
@@ -50,7 +50,7 @@ images. An image is encoded once. The estimate takes {inverse:.2f} times as long
 
 
 def _decoder(device: torch.device) -> None:
-    """The matrix products of so many decoded images, in parts that stay in the cache."""
+    """The decoder's matrix products for all images and samples, in parts that fit into the cache."""
     part = 2000
     layers = [torch.randn(before, after, device=device) for before, after in pairwise(WIDTHS)]
     inputs = [torch.randn(part, width, device=device) for width in WIDTHS[:-1]]

@@ -1,4 +1,4 @@
-"""Cost against work: what grows with what, measured and drawn."""
+"""Curves of cost against work, such as speed against batch size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ FACES = (1000, 2000, 4000, 8000)
 
 @own_settings()
 def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mapping[int, float]) -> bytes:
-    """A picture of five curves, as PNG bytes. ``by_samples``: seconds an image by K; ``by_jobs``: seconds a cell."""
+    """A figure with five curves, as PNG.
+
+    ``by_samples``: seconds per image by K. ``by_jobs``: seconds per run by the number of concurrent runs.
+    """
     images = (torch.rand(IMAGES, 1, 28, 28, device=device) * 255).to(torch.uint8)
     rates = {batch: _rate(images, batch, LATENT) for batch in BATCHES}
     latents = {size: _rate(images, BATCH, size) for size in LATENTS}
@@ -49,7 +52,7 @@ def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mappi
         axis.set_xscale(scale)
         axis.set_xlabel(x, fontsize=9)
         axis.set_ylabel(y, fontsize=9)
-        # Markers at the top stay whole.
+        # Leave room for the markers at the top.
         axis.set_ylim(0, 1.08 * max(points.values()))
         if scale == "linear":
             axis.set_xticks(list(points))
@@ -58,13 +61,13 @@ def curves(device: torch.device, by_samples: Mapping[int, float], by_jobs: Mappi
 
 
 def _rate(images: torch.Tensor, batch: int, latent_size: int) -> float:
-    """Training images a second, the best of three epochs."""
+    """Training images per second, in the best of three epochs."""
     network = replace(NETWORK, latent_size=latent_size)
     return len(images) / min(seconds_of(lambda: train_once(images, batch, network), images.device) for _ in range(3))
 
 
 def _memory(count: int) -> float:
-    """MiB that a process of its own holds, beside the map, after training on so many images."""
+    """MiB of a separate process after training on ``count`` images of a memory map, without the map itself."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_train_on_a_map, args=(count, sender))
@@ -83,7 +86,7 @@ def _train_on_a_map(count: int, sender: Connection) -> None:
         images = torch.from_numpy(np.load(path, mmap_mode="c"))
         model = variants.build("vae", (3, 64, 64), Conv(latent_size=16, width=8), observation="discretised_logistic")
         data = DatasetConfig(observation="discretised_logistic", binarise="none")
-        # As many steps for every size.
+        # The number of steps is the same for every size.
         config = TrainingConfig(epochs=max(FACES) // count, batch_size=BATCH)
         train(model, images, data, config, seed=0, show_progress=False)
         found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())

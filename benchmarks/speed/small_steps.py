@@ -1,4 +1,7 @@
-"""Steps of small batches, eager, compiled and captured: where the work around the matrix products counts most."""
+"""Training steps with small batches: eager, compiled and captured.
+
+In small steps, the overhead around the matrix products matters most.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,16 @@ from benchmarks.speed.table import as_table, ratios, seconds_of
 from variants.parts.networks import MLP
 
 STEPS, STEPS_ON_A_GPU = 300, 1000
-# Layers of the encoder after the image, latent dimensions, activation, batch.
+# Hidden layers of the encoder, latent dimensions, activation, batch size.
 SIZES = (((200, 200), 50, "tanh", 20), ((512,), 16, "relu", 100))
 EAGER, COMPILED, CAPTURED, LIMIT = "eager", "compiled", "captured", "matrix products and Adam's update alone"
 
 
 def small_steps(device: torch.device, repeats: int) -> str:
-    """A section of the page: each size's eager and compiled steps (captured ones on a GPU) beside the matrix products
-    and the update. On one thread, as the runs of a sweep have."""
+    """Time eager and compiled steps (captured ones on a GPU) of each size: a section of the page.
+
+    They are compared with the matrix products and the update alone, on one thread, as in the runs of a sweep.
+    """
     with threads(1):
         return _measured(device, repeats)
 
@@ -73,7 +78,7 @@ def _on_a_gpu(device: torch.device, network: MLP, batch: int) -> dict[str, Calla
 
 
 def _widths(hidden: tuple[int, ...], latent: int) -> list[tuple[int, int]]:
-    """Inputs and outputs of every layer, there and back."""
+    """Input and output widths of every layer of the encoder and the decoder."""
     there, back = [784, *hidden, 2 * latent], [latent, *reversed(hidden), 784]
     return [pair for sizes in (there, back) for pair in pairwise(sizes)]
 

@@ -1,4 +1,4 @@
-"""Several seeds as one batched model, beside the same seeds in turn: what would be gained."""
+"""Several seeds as one batched model, compared with the same seeds in turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEEDS, BATCH, STEPS = 4, 100, 50
 
 
 class _Objective(torch.nn.Module):
-    """A variant's loss as a module's forward, so that its parameters can be stacked."""
+    """A module whose forward is a variant's loss, so that the parameters of several variants can be stacked."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Objective(torch.nn.Module):
 
 
 def seeds_stacked(device: torch.device, repeats: int) -> str:
-    """Gradients of four seeds by ``stack_module_state`` and ``vmap``, and of one after the other: a section."""
+    """Time the gradients of four seeds with ``stack_module_state`` and ``vmap``, and in turn: a section of the page."""
     x = torch.rand(SEEDS, BATCH, 1, 28, 28, device=device).round()
     progress = torch.zeros((), device=device)
     rows = []

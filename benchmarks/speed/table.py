@@ -1,4 +1,4 @@
-"""Measured seconds, ratios of repeats, and their tables."""
+"""Timing, ratios over repeats, and tables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tabulate import tabulate
 
 
 def ratios(reference: Sequence[float], own: Sequence[float]) -> str:
-    """The median of the repeats' ratios, above 1 where ``own`` seconds are fewer, with their quartiles."""
+    """Median and quartiles over repeats of ``reference`` / ``own`` seconds, which is above 1 if ``own`` is faster."""
     return with_quartiles([a / b for a, b in zip(reference, own, strict=True)])
 
 
 def with_quartiles(values: Sequence[float]) -> str:
-    """The median, with the first and the third quartile where there are two values or more."""
+    """The median, with the first and third quartiles unless all values are equal."""
     if min(values) == max(values):
         return f"{statistics.median(values):.2f}"
     first, middle, third = statistics.quantiles(values, n=4, method="inclusive")
@@ -24,20 +24,19 @@ def with_quartiles(values: Sequence[float]) -> str:
 
 
 def in_every_repeat(reference: Sequence[float], own: Sequence[float]) -> str:
-    """ "faster" or "slower" where ``own`` seconds are fewer or more in every repeat, else a dash: the repeats do not
-    tell the two apart."""
+    """ "faster" or "slower" if ``own`` takes less or more time than ``reference`` in every repeat, otherwise a dash."""
     pairs = list(zip(reference, own, strict=True))
     return "faster" if all(a > b for a, b in pairs) else "slower" if all(a < b for a, b in pairs) else "–"
 
 
 def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, names at the left and numbers at the right."""
+    """A Markdown table, with the first column aligned left and the others right."""
     aligned = ("left", *["right"] * (len(header) - 1))
     return tabulate(rows, header, tablefmt="pipe", colalign=aligned, disable_numparse=True)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, count: int = 1) -> float:
-    """Wall-clock seconds of doing ``work`` ``count`` times, with the device idle before and after them."""
+    """Wall-clock seconds of ``count`` calls of ``work``. The device is synchronised before and after."""
     _wait(device)
     started = time.perf_counter()
     for _ in range(count):
@@ -47,6 +46,6 @@ def seconds_of(work: Callable[[], object], device: torch.device, count: int = 1)
 
 
 def _wait(device: torch.device) -> None:
-    """Until a GPU's queue is empty, so that what was asked for is done."""
+    """Wait until all queued work of a GPU is finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

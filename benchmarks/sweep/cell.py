@@ -75,18 +75,18 @@ from variants.parts.observations import observation_model
 
 log = logging.getLogger(__name__)
 
-# Sources whose files are the user's own, and may become others under the same name; those of all other sources are
-# checked against a published digest.
+# Sources whose data may change under the same name. The files of all other sources are checked against a published
+# digest.
 _CHANGEABLE = ("folder", "array", "celeba", "shapes")
-# Training images on which the scale of an untrained observation model is fitted.
+# Number of training images for fitting the scale of an observation model that the loss does not train.
 CALIBRATION_IMAGES = 5000
-# The record's detail that names what failed after training while the rest was measured.
+# The detail of a record that names the steps that failed after training.
 FAILED_STEPS = "failed_steps"
 
 
 def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> Variant:
-    """The variant of a configuration, its weights drawn from the cell's seed, for images whose
-    condition has the shape ``condition``."""
+    """Make the variant of a configuration, with weights initialised from the cell's seed. ``condition`` is the shape of
+    the condition of an image, if there is one."""
     seed_everything(config.seed, "initialisation")
     cls, data = variants.lookup(config.variant_name), config.dataset
     observation = observation_model(
@@ -97,12 +97,11 @@ def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[in
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how cells are run; nothing here affects a result.
+    """Where and how cells are run. Nothing here affects a result.
 
-    ``results`` and ``data_root``: folders. ``cache``: the folder of networks that serve every cell of a data set.
-    ``tracker``: what is told of every epoch (see :mod:`benchmarks.training.tracking`). ``skip_published``: whether a
-    sweep counts a cell as done that has no local record but a published one. ``jobs``: how many runs the sweep trains
-    at the same time.
+    ``results`` and ``data_root``: folders. ``cache``: the folder of networks that all cells of a data set share.
+    ``tracker``: the name of a tracker (see :mod:`benchmarks.training.tracking`). ``skip_published``: whether a cell
+    with a published record but no local one counts as done. ``jobs``: the number of runs at the same time.
     """
 
     results: Path
@@ -120,8 +119,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Stored:
-    """What lies on the disk for a cell: the record's ``path``, None where there is no file; the ``record``, None where
-    it cannot be trusted, which ``problem`` says why."""
+    """The stored record of a cell. ``path`` is None if there is no file. ``record`` is None if the file is missing or
+    invalid, and ``problem`` says why it is invalid."""
 
     path: Path | None = None
     record: Record | None = None
@@ -129,8 +128,8 @@ class Stored:
 
 
 def stored(config: Config, setting: Setting) -> Stored:
-    """The record of a cell, or what stands in its place; nothing is changed. Raises :class:`UserError` for one that may
-    not be replaced: it cannot be opened, or a later version of the suite wrote it."""
+    """Read the record of a cell, without changing any file. Raises :class:`UserError` for a record that must not be
+    replaced, because it cannot be opened or was written by a later version of the suite."""
     for run_id in dict.fromkeys((config.run_id, config.earlier_run_id)):
         path = setting.results / "runs" / run_id / RECORD_FILE
         try:
@@ -147,13 +146,13 @@ def stored(config: Config, setting: Setting) -> Stored:
 
 
 def finished(config: Config, setting: Setting) -> Record | None:
-    """The record of a cell that has run, well or badly; None where there is none that can be trusted."""
+    """The record of a cell, successful or not; None if there is no valid record."""
     return stored(config, setting).record
 
 
 def from_other_data(record: Record, config: Config, digest: Callable[[], str]) -> bool:
-    """Whether a record was made from other data than those whose SHA-256 ``digest`` gives: its run id does not tell.
-    False where the record does not say, and where the data cannot be had."""
+    """Whether a record was made from other data than those whose SHA-256 ``digest`` returns. The run id does not depend
+    on the content of the data. False if the record has no digest or the data are not available."""
     if config.dataset.source not in _CHANGEABLE or record.data_sha256 == UNKNOWN_DATA:
         return False
     try:
@@ -164,16 +163,16 @@ def from_other_data(record: Record, config: Config, digest: Callable[[], str]) -
 
 
 def incomplete(record: Record) -> bool:
-    """Whether a retry runs the cell of ``record`` again: it ended badly, or some of its evaluation failed."""
+    """Whether a retry repeats the cell of ``record``: its status is not "ok", or a step after training failed."""
     return record.status != "ok" or FAILED_STEPS in record.details
 
 
 def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retry: bool = False) -> Record:
-    """The record of a cell, from the disk or by running it now; with ``retry`` one that is :func:`incomplete` is run
-    again, without training where its weights are there, and in any case one that cannot be trusted or was made from
-    other data, whose file is set aside.
+    """Return the stored record of a cell, or run the cell and return its new record.
 
-    Raises :class:`benchmarks.sweep.locks.LockedError` where another process runs it.
+    A cell is run again if its record is invalid or was made from other data; the old file is then renamed. With
+    ``retry``, it is also run again if its record is :func:`incomplete`. It is not trained again if its weights are
+    stored. Raises :class:`benchmarks.sweep.locks.LockedError` if another process runs it.
     """
     load = cache(load)
     folder = setting.run_folder(config)
@@ -183,7 +182,7 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
         except OSError as error:
             return write_failure(config, setting, type(error).__name__, f"its folder cannot be written: {error}")
         remove_temporary(folder)
-        # Another sweep may have finished it since it was planned.
+        # Another sweep may have finished the cell after this one was planned.
         held = stored(config, setting)
         if held.path is not None and held.record is None:
             log.warning("invalid record, renamed to %s: %s", set_aside(held.path, "unreadable").name, held.problem)
@@ -211,11 +210,11 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
 
 
 def clean_up(config: Config, setting: Setting) -> None:
-    """Remove what a run that has its record left behind, where it was killed just after: checkpoints that nothing will
-    read again, temporary files, its lock."""
+    """Remove the files left by a run that was killed just after it wrote its record: checkpoints that are not needed
+    any more, temporary files and the lock file."""
     folder = setting.run_folder(config)
     if any(next(folder.glob(pattern), None) for pattern in ("checkpoint-*", ".*.tmp", LOCK_FILE)):
-        # What another process holds is not left behind; a folder that takes no changes stays as it is.
+        # Files that another process still uses, and folders that cannot be written, are left alone.
         with contextlib.suppress(LockedError, OSError), cell_lock(folder):
             remove_temporary(folder)
             if (record := finished(config, setting)) is not None and record.status != "failed":
@@ -223,17 +222,17 @@ def clean_up(config: Config, setting: Setting) -> None:
 
 
 def run_cell(config: Config, data: Dataset, setting: Setting) -> Record:
-    """Train, evaluate and record one cell; what goes wrong is in the record.
+    """Train, evaluate and record one cell. Errors are stored in the record.
 
-    An interrupt is not caught: the cell then has no record, and goes on from its checkpoint, or from its weights once
-    it is trained, when it is run again. So does one that failed, when it is retried. A run keeps the number of threads
-    that it began with, to the end.
+    An interrupt is not caught and leaves no record. When an interrupted cell is run again, or a failed one is retried,
+    it continues from its checkpoint, or from its weights if it was trained. A run keeps the number of threads with
+    which it started.
     """
     folder = setting.run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(folder, identity(config, data), setting.device)
     count = None
-    with contextlib.suppress(OSError):  # of a disk that fails: what reads the checkpoint's tensors will name it
+    with contextlib.suppress(OSError):  # an error of the disk is reported when the tensors are read
         count = checkpoints.threads()
     with threads(count or torch.get_num_threads()), tensor_float_32(False):
         record = _run(config, data, checkpoints, setting)
@@ -248,7 +247,7 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
     details = {**_known(config), "data_title": data.title, IMAGE_SHAPE: list(data.shape)}
     outcome: dict[str, Any] = {"timing": {}}
     try:
-        # The judge is needed after training; found damaged then, it would cost its metrics.
+        # The judge is needed only after training, but if it is damaged, its metrics would be lost. So check it now.
         check_shipped()
         variant, trained, earlier = _trained(config, data, checkpoints, setting)
         details |= trained.details | {"resumed_after_epochs": trained.progress.resumed}
@@ -271,7 +270,7 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
         with _alone("tables", result):
             for name, text in result.tables.items():
                 write_atomically(checkpoints.folder / name, text.encode())
-        # What the run is known by before is not an evaluation's to change.
+        # Details of the evaluation must not replace details that were set before it.
         details = result.details | details
         if result.failed:
             details[FAILED_STEPS] = result.failed
@@ -294,7 +293,8 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
     try:
         record = _record(config, setting.device, data.sha256, timing, details, outcome)
     except RecordError as error:
-        # Of an evaluation of the user's own, say. The weights are on the disk, for when it is mended.
+        # For example, because of a metric of the user's own. The weights are stored and can be evaluated again once it
+        # is corrected.
         log.error("%s failed: %s", config.run_id, error)
         outcome = {"status": "failed", "error": _described(error)}
         record = _record(config, setting.device, data.sha256, {}, _known(config), outcome)
@@ -304,13 +304,13 @@ def _run(config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setti
 def _trained(
     config: Config, data: Dataset, checkpoints: Checkpoints, setting: Setting
 ) -> tuple[Variant, Trained, float]:
-    """The variant with its trained weights, which are on the disk from then on, and the seconds that training took in
-    earlier processes."""
+    """Load the trained weights of a cell, or train it and store them. Returns the variant, what belongs to its weights,
+    and the seconds of training in earlier processes."""
     device = setting.device
     variant = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
     trained = checkpoints.load_weights(variant)
     if trained is not None:
-        # The objective alone still needs the teacher, and only the one that taught.
+        # Only the objective still needs the teacher. It is used if it is the same network as in training.
         with contextlib.suppress(Exception):
             if variant.needs_teacher:
                 network, which = teacher(data, setting.cache, device)
@@ -325,8 +325,8 @@ def _trained(
 def learn(
     config: Config, data: Dataset, variant: Variant, setting: Setting, checkpoints: Checkpoints | None = None
 ) -> tuple[Trained, float]:
-    """Train ``variant`` in place on the training split, on ``setting``.device: what belongs to its weights, and the
-    seconds that training took in earlier processes. Where there are validation images, every epoch is scored."""
+    """Train ``variant`` in place on the training split, on ``setting.device``. It is validated if there are validation
+    images. Returns what belongs to its weights, and the seconds of training in earlier processes."""
     device = setting.device
     details: dict[str, Any] = {}
     images = place(training_images(data.train.images, config.dataset), device)
@@ -340,7 +340,7 @@ def learn(
 
     def validate(model: Variant) -> dict[str, float]:
         by = config.training.select_by
-        # The others' scores are errors and training objectives, which no fitted scale enters.
+        # The other scores (squared error and training objective) do not depend on a fitted scale.
         has_likelihood = model.observation.is_trained and not no_bound(model)
         with calibrated(config, data, model) if has_likelihood else contextlib.nullcontext():
             return validation_score(model, validation, config.seed, samples, given, size, by)
@@ -369,20 +369,20 @@ def learn(
 
 
 def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float]:
-    """The numbers of a model that is still training, on the test images of the record and with the samples of a
-    validation."""
+    """Measure a model during training on the test images of the record, with ``training.validation_samples``
+    samples."""
     device = next(variant.parameters()).device
     x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
     labels = None if data.test.labels is None else data.test.labels[: len(x)]
     condition = observe_condition(x, labels, config.dataset, variant.condition_shape)
     options = replace(config.evaluation, importance_samples=config.training.validation_samples)
-    # As after training, whatever training itself is allowed.
+    # Without TF32, like the evaluation after training, even if training uses it.
     with tensor_float_32(False), calibrated(config, data, variant):
         return interim(variant, x, condition, len(data.train), options, config.seed)
 
 
 def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
-    """Save the weights. A disk that takes none costs a later evaluation of them, not this one."""
+    """Save the weights. If they cannot be written, the evaluation still continues, with a note for the record."""
     try:
         checkpoints.save_weights(variant, trained)
     except OSError as error:
@@ -394,8 +394,8 @@ def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:
 def _calibrate(
     config: Config, data: Dataset, variant: Variant, trained: Trained, checkpoints: Checkpoints, result: Evaluation
 ) -> None:
-    """Fit the observation model of a variant whose loss does not, once; without it the likelihoods would be those of an
-    arbitrary scale, so that a failure here is the run's."""
+    """Fit the observation model once, if the loss does not train it. If this fails, the run fails, because without it
+    the likelihoods would be those of an arbitrary scale."""
     if trained.calibrated:
         return
     calibrate(config, data, variant)
@@ -416,8 +416,8 @@ def calibrate(config: Config, data: Dataset, variant: Variant) -> None:
 
 @contextlib.contextmanager
 def calibrated(config: Config, data: Dataset, variant: Variant) -> Iterator[None]:
-    """A model that is still training, with the observation model that it would have if training ended here: one that
-    its loss does not train is fitted, and put back at the end."""
+    """Inside the block, ``variant`` has the observation model that it would have if training ended now. An observation
+    model that the loss does not train is fitted, and its state is restored after the block."""
     if variant.trains_observation:
         yield
         return
@@ -431,7 +431,7 @@ def calibrated(config: Config, data: Dataset, variant: Variant) -> Iterator[None
 
 @contextlib.contextmanager
 def _alone(step: str, result: Evaluation) -> Iterator[None]:
-    """A step after training that may fail and leave the others as they are: what it raises is in the record."""
+    """Run one step after training. If it raises an error, the error is recorded and the other steps still run."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -460,7 +460,7 @@ def _draw(config: Config, variant: Variant, held_out: EvaluationData, folder: Pa
 
 @tensor_float_32(False)
 def prepare(config: Config, data: Dataset, setting: Setting) -> None:
-    """Leave in the cache what every cell of a data set shares: the networks and the reference features."""
+    """Put into the cache what all cells of a data set share: the networks and the reference features."""
     evaluation_data(config, data, setting.cache, setting.device)
     if variants.lookup(config.variant_name).needs_teacher:
         teacher(data, setting.cache, setting.device)
@@ -468,15 +468,15 @@ def prepare(config: Config, data: Dataset, setting: Setting) -> None:
 
 @doing("evaluating")
 def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result: Evaluation) -> float:
-    """Add all metrics to ``result``; where the device's memory does not suffice, once more with half as many images
-    decoded at a time. The seconds that it took."""
+    """Add all metrics to ``result`` and return the seconds that this took. If the device runs out of memory, the
+    evaluation is repeated with half as many images decoded at a time."""
     started = time.perf_counter()
     try:
         found = evaluate(variant, held_out, config.evaluation, config.seed)
     except torch.OutOfMemoryError:
         found = None
     if found is None:
-        # Outside the handler, whose traceback holds on to the tensors that did not fit.
+        # Not in the except block, where the traceback still refers to the tensors that filled the memory.
         torch.cuda.empty_cache()
         half = replace(config.evaluation, decodes=max(1, config.evaluation.decodes // 2))
         found = evaluate(variant, held_out, half, config.seed, short_of_memory=True)
@@ -489,8 +489,8 @@ def _evaluate(config: Config, variant: Variant, held_out: EvaluationData, result
 def evaluation_data(
     config: Config, data: Dataset, cache: Path, device: torch.device, result: Evaluation | None = None
 ) -> EvaluationData:
-    """Test images, probe images and feature spaces of a cell; networks and reference features come from ``cache``. A
-    feature space that cannot be had is noted in ``result``."""
+    """Test images, probe images and feature spaces of a cell. Networks and reference features come from ``cache``.
+    Errors in making a feature space are stored in ``result``."""
     result = Evaluation() if result is None else result
     x = observe_evaluation(data.test.images, config.dataset, config.evaluation.images).to(device)
     rows = subset(len(data.train), config.evaluation.probe_images, seed=0)
@@ -515,7 +515,8 @@ def evaluation_data(
 
 
 def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> FeatureSpace | str:
-    """A feature space, or the reason why there is none: what the data or this machine lack, or an exception."""
+    """Make a feature space, or return the reason why there is none: the data do not suit it, its weights are not
+    available, or an unexpected error occurred, which is also stored in ``result``."""
     try:
         space = make()
     except Exception as error:
@@ -530,7 +531,7 @@ def _space(name: str, result: Evaluation, make: Callable[[], FeatureSpace]) -> F
 
 
 def write_failure(config: Config, setting: Setting, kind: str, message: str) -> Record:
-    """Write the record of a cell that could not run to its end, and return it."""
+    """Write and return the failed record of a cell that could not run to its end."""
     error = {"type": kind, "message": tidy(message[:2000]), "traceback": ""}
     details = _known(config)
     outcome = {"status": "failed", "error": error}
@@ -549,8 +550,9 @@ def _known(config: Config) -> dict[str, Any]:
 
 
 def _store(setting: Setting, config: Config, record: Record) -> Record:
-    """Write a record and return it. On a disk that takes none, the cell has failed and, without a record, runs again
-    from its checkpoint at the next start."""
+    """Write a record and return it. A record that failed or diverged does not replace a stored one. If the record
+    cannot be written, it is returned with the status "failed", and the next start runs the cell again from its
+    checkpoint or weights."""
     folder = setting.run_folder(config)
     try:
         if record.status != "ok" and (folder / RECORD_FILE).exists():
@@ -584,7 +586,7 @@ def _record(
         environment=tidy({**describe(device), "data_sha256": data_sha256}),
         timing=timing,
         details=tidy(details),
-        # What an evaluation or an error says is within a record's bounds: after training none may be refused for it.
+        # Shorten and clean texts of evaluations and errors, so that the record is not refused because of them.
         **{name: tidy(value) if name in ("not_applicable", "warnings") else value for name, value in outcome.items()},
     )
 

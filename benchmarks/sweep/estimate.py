@@ -1,4 +1,4 @@
-"""How long runs take, by the records of similar ones."""
+"""Estimates how long runs take, from the records of similar runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from benchmarks.records.record import Record
 
 @dataclass(frozen=True)
 class Expected:
-    """Seconds of a whole run: ``train``, and ``rest`` for everything else. ``records``: of how many this is the
-    median."""
+    """Expected seconds of a run: ``train`` for training, ``rest`` for everything else. Each is the median over
+    ``records`` records."""
 
     train: float
     rest: float
@@ -27,23 +27,24 @@ class Expected:
 
 
 class Estimates:
-    """The time to expect of runs, had the most similar of ``records`` trained for as long.
+    """Estimates the times of runs from the most similar of ``records``, scaled to the budget of the run.
 
-    Similar are, in this order, records of the same variant under the same profile, of other variants under the same
-    profile, of the same variant under another profile, and of anything else on the same data set. ``device`` is the
-    name of the one that will be used: where it has any records of the data set, those of other devices do not count.
+    All records are of the same data set and have a budget in the same unit. The first of these groups that is not empty
+    is used: the same variant and profile, other variants with the same profile, the same variant with another profile,
+    all others. ``device`` is the name of the device that will be used. If it has records of the data set, those of
+    other devices are ignored.
     """
 
     def __init__(self, records: Iterable[Record], device: str | None = None) -> None:
         self._device = device
-        # What records share -> those that share it, so that a sweep does not read all of them for every run.
+        # Records grouped by their common properties, so that a sweep does not search all records for every run.
         self._groups: dict[Shared, list[Record]] = defaultdict(list)
         self._known: dict[tuple[Any, ...], Expected | None] = {}
         for record in records:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """One more record."""
+        """Add a record. Records that are not "ok" or have no times are ignored."""
         if not _timed(record):
             return
         unit = "steps" if "steps" in record.config.get("training", {}) else "epochs"
@@ -54,8 +55,8 @@ class Estimates:
         self._known.clear()
 
     def of(self, config: Config) -> Expected | None:
-        """For one run; None where no record is of its data set."""
-        # Steps and epochs do not compare.
+        """The estimate for a run; None if there is no record of its data set with the same unit of the budget."""
+        # Budgets in steps and in epochs cannot be compared.
         length, unit = config.training.length
         here = (config.dataset.name, unit)
         run = (*here, config.variant_name, config.profile, length, config.evaluation.importance_samples)
@@ -68,13 +69,13 @@ class Estimates:
         return self._known[run]
 
 
-# A device's name (or any), a data set, the unit of the budget, and what else records have in common.
+# The name of a device (or _ANY), a data set, the unit of the budget, and further common properties of records.
 Shared = tuple[str | None, str, str, tuple[tuple[str, str], ...]]
 _ANY = "any device"
 
 
 def _kinds(variant: str, profile: str) -> list[tuple[tuple[str, str], ...]]:
-    """What records have in common with a run, the most similar ones first."""
+    """The properties that similar records share with a run, in order of decreasing similarity."""
     of_variant, of_profile = ("variant", variant), ("profile", profile)
     return [(of_variant, of_profile), (of_profile,), (of_variant,), ()]
 
@@ -89,8 +90,9 @@ def _timed(record: Record) -> bool:
 
 
 def _scaled(config: Config, record: Record) -> tuple[float, float]:
-    """Seconds of training and of the rest, had the record's run had as long a budget and as many importance samples. A
-    run that went on after an interruption has its earlier training in both of its times."""
+    """Seconds of training, scaled to the budget of ``config``, and of the rest, which is scaled to its importance
+    samples if the record has another profile. Both times in a record include training before an interruption, so the
+    rest is their difference."""
     length, unit = config.training.length
     longer = length / record.config.get("training", {}).get(unit, length)
     samples = config.evaluation.importance_samples / max(1, record.importance_samples)

@@ -1,4 +1,4 @@
-"""``make data``: fetch and verify data sets before anything needs them."""
+"""``make data``: download and verify data sets before they are needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch(names: Sequence[str]) -> int:
-    """Load every data set once; 0 if all could be had, else 1, each that could not with its reason in the log."""
+    """Load every data set once. Returns 0 if all could be loaded, otherwise 1; the reasons are logged."""
     missing = 0
     for name in names:
         config = compose("vae", name, "smoke", 0).dataset

@@ -1,7 +1,7 @@
-"""Cells through Hydra's launcher interface: existing engines run them on one machine, on SLURM or on a Ray cluster.
+"""Runs cells through Hydra's launchers: on one machine, on SLURM or on a Ray cluster.
 
-A launcher's job composes the cell from its overrides, as ``make bench`` does, and runs it into the shared results
-folder. Records are the same whichever launcher ran them.
+A launcher's job composes the cell from its overrides, as ``make bench`` does, and writes the results to the shared
+results folder. Records do not depend on the launcher.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PLUGINS = {
 
 
 def check_launcher(name: str) -> None:
-    """Raises :class:`UserError` for a launcher that does not exist, or whose plugin is not installed."""
+    """Raise :class:`UserError` for a launcher that does not exist or whose plugin is not installed."""
     allowed = choices(GROUP)
     if name not in allowed:
         raise UserError(unknown("launcher", name, allowed))
@@ -64,8 +64,8 @@ def check_launcher(name: str) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """What a job does with its composed configuration. Pickled and sent to where the job runs. ``overrides``: those of
-    the user, by run id."""
+    """The function that a job calls with its composed configuration. It is pickled and sent to the job. ``overrides``
+    maps run ids to the user's overrides."""
 
     setting: Setting
     overrides: Mapping[str, tuple[str, ...]]
@@ -74,13 +74,13 @@ class Task:
     __name__ = "cell"
 
     def __call__(self, composed: DictConfig) -> str:
-        """Run the cell, on whatever device the job has; the run id."""
+        """Run the cell on the device of the job, and return its run id."""
         plain: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
         cell = from_plain(plain)
         cell = dataclasses.replace(cell, overrides=self.overrides[cell.run_id])
         setting = dataclasses.replace(self.setting, device=choose_device("auto"), show_progress=False)
         overview = Overview([cell], [], 1, None)
-        # Into the job's own log; jobs on one machine share a terminal.
+        # plain=True, because the output goes to the job's log, or to a terminal that several jobs share.
         with Screen(overview.lines, plain=True) as screen, listening(partial(overview.hear, cell.run_id)):
             screen.print(overview.started(cell.run_id))
             try:
@@ -94,10 +94,10 @@ class Task:
 def launch(
     cells: Sequence[Config], setting: Setting, launcher: str, retry: bool = False, overrides: Sequence[str] = ()
 ) -> Iterator[tuple[Config, Record | None]]:
-    """Hand ``cells`` to Hydra's ``launcher`` and wait; every cell with its record, None for one that another process
-    runs. ``overrides`` are the launcher's own (``hydra.launcher.partition=gpu``).
+    """Run ``cells`` with Hydra's ``launcher`` and wait for all of them. Yields every cell with its record, or with None
+    if another process runs it. ``overrides`` are overrides of the launcher (``hydra.launcher.partition=gpu``).
 
-    Raises :class:`UserError` where the launcher refuses them.
+    Raises :class:`UserError` if Hydra or the launcher refuses them.
     """
     folder = setting.results.resolve() / "launcher"
     own = [search_path(), f"{GROUP}={launcher}", f"hydra.sweep.dir='{folder}'"]
@@ -116,7 +116,7 @@ def launch(
                 task_function=Task(resolved, user_overrides, retry),
                 config=configuration,
             )
-            # Jobs are named by what tells them apart.
+            # Hydra names jobs by their overrides, so only those that distinguish a cell are passed.
             jobs = [[*arguments_of(cell), *cell.overrides] for cell in cells]
             returned = engine.launch(jobs, initial_job_idx=0)
     except (HydraException, OmegaConfBaseException) as error:
@@ -136,7 +136,7 @@ def _load(overrides: list[str]) -> DictConfig:
 
 
 class NoCallbacks:
-    """What a launcher's job calls at its start and end, in place of Hydra's own class, which is private."""
+    """Callbacks at the start and end of a launcher's job, in place of Hydra's own class, which is private."""
 
     def on_job_start(self, config: DictConfig, **others: Any) -> None:
         """Nothing to do."""

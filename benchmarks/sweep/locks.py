@@ -1,4 +1,4 @@
-"""One process at a time: locks that the system gives back when their holder dies, however it dies."""
+"""Locks that let one process at a time run a cell. The system releases them when their holder ends for any reason."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ LOCK_FILE = ".lock"
 
 
 class LockedError(RuntimeError):
-    """Another process runs this cell; the message says which."""
+    """Another process runs this cell. The message names the process."""
 
 
 @contextlib.contextmanager
 def cell_lock(run_folder: Path) -> Iterator[None]:
-    """Hold the cell of ``run_folder`` while the block runs. Raises :class:`LockedError` where another process has it,
-    and ``OSError`` where there can be no such file.
+    """Lock the cell of ``run_folder`` while the block runs. Raises :class:`LockedError` if another process holds the
+    lock, and ``OSError`` if the lock file cannot be created.
 
-    An advisory lock of the file system (flock), local or shared between machines (NFS 4): it ends with the process that
-    holds it, however that ends. Its file is removed at the end, and that of a killed process with the next holder's. On
-    a file system without locks nothing is locked, and the log says so.
+    This is an advisory lock of the file system (flock), local or shared between machines (NFS 4), which is released
+    when its process ends for any reason. The lock file is removed at the end; the file of a killed process is removed
+    by the next holder. On a file system without locks, nothing is locked and a warning is logged.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     path = run_folder / LOCK_FILE
@@ -48,7 +48,7 @@ def cell_lock(run_folder: Path) -> Iterator[None]:
                     run_folder, error.strerror,
                 )  # fmt: skip
             if not _is(path, file):
-                # Its holder removed it between the opening and the lock: what is locked here is no longer the file.
+                # The previous holder removed the file after it was opened here, so the lock is on a deleted file.
                 continue
             _sign(file)
             try:
@@ -67,7 +67,8 @@ def _is(path: Path, file: TextIOWrapper) -> bool:
 
 
 def _sign(file: TextIOWrapper) -> None:
-    # For people, and so not worth a run on a full disk. Past Python's buffer, which would try again on closing.
+    # The text is only information, so a full disk must not stop the run. It is written without Python's buffer, which
+    # would try to write it again when the file is closed.
     with contextlib.suppress(OSError):
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())

@@ -1,4 +1,4 @@
-"""Which images are the outliers of a cell: another data set's, and those of classes that were left out of training."""
+"""The outlier images of a cell: images of another data set, and of classes that were left out of training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 
 def outlier_sets(config: DatasetConfig, data: Dataset, root: Path, device: torch.device) -> dict[str, Outliers | str]:
-    """The sets "dataset" and "class" of outliers for ``data``, or why there is none. Another data set is only looked
-    for below ``root``, see :func:`download_outliers`."""
+    """The outlier sets "dataset" and "class" for ``data``, or for each the reason why there is none. The other data set
+    is read from ``root`` and not downloaded, see :func:`download_outliers`."""
 
     def observed(images: Tensor, facts: Mapping[str, Any]) -> Outliers:
         shown = observe_evaluation(images[:IMAGES], config).to(device)
@@ -52,8 +52,8 @@ def outlier_sets(config: DatasetConfig, data: Dataset, root: Path, device: torch
 
 
 def download_outliers(config: DatasetConfig, root: Path) -> None:
-    """Have the other data set below ``root`` before its images are needed. Nothing is downloaded for a data set that
-    itself needs no download: its runs work without a network."""
+    """Download the data set of outliers to ``root`` before its images are needed. Nothing is downloaded for a data set
+    that needs no download itself, so that its runs work without a network."""
     name = config.outlier_name
     if name is None or config.source not in DOWNLOADED or config.condition != "none":
         return

@@ -1,4 +1,4 @@
-"""How a sweep stands: which runs are going on, how far each is, and when all of them will have ended."""
+"""The state of a sweep: the runs in progress, how far each of them is, and the time until all have ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.wording import counted
 
 @dataclass(frozen=True)
 class Left:
-    """Seconds until the end; a lower bound unless it is ``whole``, because the time of an evaluation is unknown."""
+    """Seconds until the end. If ``whole`` is False, a lower bound, because the time of the evaluation is unknown."""
 
     seconds: float
     whole: bool = False
@@ -27,7 +27,8 @@ class Left:
 
 @dataclass
 class Running:
-    """A run that has begun, at times of ``time.monotonic``. ``trained``: when training ended."""
+    """A run in progress. ``began``, ``heard`` (the last status) and ``trained`` (the end of training) are times of
+    ``time.monotonic``."""
 
     began: float
     status: Status
@@ -40,7 +41,7 @@ class Running:
         self.status, self.heard = status, now
 
     def left(self, now: float, known: Expected | None) -> Left | None:
-        """Until the run ends, by what is ``known`` of such runs; None where that is nothing and it does not train."""
+        """Time until the run ends, from the estimate ``known``; None without an estimate, except during training."""
         if self.status.left is not None:
             training = max(0.0, self.status.left - (now - self.heard))
             return Left(training) if known is None else Left(training + known.rest, whole=True)
@@ -50,15 +51,15 @@ class Running:
         return Left(max(0.0, seconds - (now - begun)), whole=True)
 
     def text(self, now: float, known: Expected | None) -> str:
-        """What it does, how far it is, and the time left."""
+        """The status of the run and the time left, as text."""
         left = self.left(now, known)
         return running_text(self.status, now - self.heard, left.seconds if left is not None and left.whole else None)
 
 
 class Overview:
-    """What is known of a sweep's runs. Several threads may ask and tell.
+    """Collects the state of a sweep's runs. The methods can be called from several threads.
 
-    ``records`` are earlier ones, from which times are estimated; ``side``: how many runs go on at the same time.
+    ``records`` are earlier records, from which times are estimated. ``side`` is the number of runs at the same time.
     """
 
     def __init__(self, cells: Sequence[Config], records: Sequence[Record], side: int, device: str | None) -> None:
@@ -72,7 +73,7 @@ class Overview:
         self._lock = threading.RLock()
 
     def started(self, run_id: str, now: float | None = None) -> str:
-        """Enter that a run begins; the line that says so."""
+        """Store that a run begins, and return a line that says so."""
         now = time.monotonic() if now is None else now
         with self._lock:
             self._waiting.pop(run_id, None)
@@ -84,7 +85,7 @@ class Overview:
             return f"[{number}/{len(self._cells)}] {run_id}: started{time_to_expect}"
 
     def hear(self, run_id: str | None, status: Status, now: float | None = None) -> None:
-        """Enter what a run does; None stands for the sweep itself, such as loading data before the first run."""
+        """Store the status of a run, or of the sweep itself (``run_id`` None), which loads the data before all runs."""
         now = time.monotonic() if now is None else now
         with self._lock:
             if run_id is None:
@@ -93,7 +94,7 @@ class Overview:
                 self._running[run_id].hear(status, now)
 
     def ended(self, run_id: str, record: Record | None, now: float | None = None) -> None:
-        """Enter that a run ended, with its record; None where another process runs it."""
+        """Store that a run ended, with its record, or with None if another process runs it."""
         now = time.monotonic() if now is None else now
         with self._lock:
             running = self._running.pop(run_id, None)
@@ -105,17 +106,17 @@ class Overview:
                     self._took.append(now - running.began)
 
     def drop(self, run_id: str) -> None:
-        """Enter that a run cannot begin: its data are missing."""
+        """Remove a run that cannot begin because its data are missing."""
         with self._lock:
             del self._cells[run_id], self._waiting[run_id]
 
     def left(self, now: float) -> Left | None:
-        """Until all runs have ended; None where nothing is known of one of them."""
+        """Time until all runs have ended; None if nothing is known about one of them."""
         with self._lock:
             going = [(one.left(now, self._expected(run_id)), now - one.began) for run_id, one in self._running.items()]
             waiting = [self._expected(run_id) for run_id in self._waiting]
             totals = [*self._took, *(age + left.seconds for left, age in going if left is not None)]
-        # For runs of which no record says anything: what this sweep's own runs take.
+        # Used for runs without an estimate from records: the mean time of the runs of this sweep.
         typical = statistics.fmean(totals) if totals else None
         found = [_or_typical(left, typical, age) for left, age in going]
         found += [_or_typical(None if known is None else Left(known.total, True), typical) for known in waiting]
@@ -126,7 +127,7 @@ class Overview:
         return Left(max(sum(seconds) / min(self._side, len(seconds)), *seconds, 0.0), whole)
 
     def lines(self, now: float) -> list[str]:
-        """A line for every run that goes on, then one for the sweep where it has several runs."""
+        """One line for every run in progress, then a summary if the sweep has several runs."""
         with self._lock:
             width = max(map(len, self._running), default=0)
             lines = [
@@ -156,7 +157,7 @@ class Overview:
 
 
 def _or_typical(left: Left | None, typical: float | None, age: float = 0.0) -> Left | None:
-    """``left``, or else what is left of a ``typical`` run that is ``age`` seconds old."""
+    """Return ``left``, or if it is None the time left of a run of ``typical`` length that began ``age`` seconds ago."""
     if left is None and typical is not None:
         return Left(max(0.0, typical - age))
     return left

@@ -1,4 +1,4 @@
-"""What a sweep will do, and how long that takes by earlier records."""
+"""Plans a sweep: which cells will run, and the expected time from earlier records."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from benchmarks.wording import counted
 
 log = logging.getLogger(__name__)
 
-# Where a checkout has the records that come with it; an installed package has none.
+# The folder of the records that come with a checkout. It does not exist in an installed package.
 COMMITTED = conf_folder().parent / "results"
 
 
 def plan(
     variants: Sequence[str], datasets: Sequence[str], seeds: Sequence[int], profile: str, overrides: Sequence[str]
 ) -> list[Config]:
-    """The checked configuration of every cell, before anything is touched. Raises ``UserError``."""
+    """Compose and check the configuration of every cell before anything is run. Raises ``UserError``."""
     return [cell for d in datasets for v in variants for cell in compose_seeds(v, d, profile, seeds, overrides)]
 
 
 def to_do(cells: Sequence[Config], setting: Setting, retry: bool) -> dict[str, str]:
-    """What is to become of each cell, by run id: "run", "run again (<why>)" or "done (<status>)"; the status is
-    "published" where there is a published record alone. Nothing is changed. Raises :class:`UserError` for a record that
-    may not be replaced."""
+    """What a sweep will do with each cell, by run id: "run", "run again (<why>)" or "done (<status>)". The status is
+    "published" if there is only a published record. No file is changed. Raises :class:`UserError` for a record that
+    must not be replaced."""
     known = read_records(setting.results)[0] if setting.skip_published else []
-    # One that has no local record below is a published one.
+    # Includes local and published records. A cell of this set without a local record has a published one.
     ended_well = {record.run_id for record in known if record.status == "ok"}
     states = {}
     datasets = {repr(cell.dataset): cell.dataset for cell in cells}
@@ -64,8 +64,9 @@ def to_do(cells: Sequence[Config], setting: Setting, retry: bool) -> dict[str, s
 
 
 def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: int | None) -> str:
-    """The plan in words, for a dry run: a line a run, then counts and the time to expect by similar records: those of
-    the results folder, else those that come with the checkout, which says so."""
+    """Describe the plan for a dry run: one line per run, then counts and the expected time. Times are estimated from
+    similar records in the results folder, otherwise from records that come with the checkout, which the text then
+    says."""
     states = to_do(cells, setting, retry)
     device = numerics(setting.device)["device"]
     records, _ = read_records(setting.results)
@@ -84,7 +85,7 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
     lines.append(f"{counted(len(states), 'run')}: {len(states) - len(pending)} done, {len(pending)} to do")
     seconds = [about.total for run_id in pending if (about := known[run_id]) is not None]
     if seconds:
-        # Runs on a data set that has no record yet take the others' median.
+        # Runs on a data set without records are assumed to take the median of the others.
         total = sum(seconds) + (len(pending) - len(seconds)) * statistics.median(seconds)
         side = min(jobs or default_jobs(setting.device), len(pending))
         whole = max(total / side, *seconds)
@@ -100,12 +101,13 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
 
 
 def _devices(records: Sequence[Record], datasets: Collection[str]) -> list[str]:
-    """What the records of these data sets were made on."""
+    """The names of the devices on which the records of these data sets were made."""
     return sorted({str(record.environment.get("device", "?")) for record in records if record.dataset in datasets})
 
 
 def longest_first(cells: Sequence[Config], records: Sequence[Record], device: str | None = None) -> list[Config]:
-    """Cells in the order that leaves the fewest workers idle at the end; those of unknown length before all others. It
-    saved a quarter of the time of three cells on two cores, of which the last takes twice as long as the others."""
+    """Sort cells by decreasing expected time, so that few workers are idle at the end. Cells of unknown time come
+    first. This saved a quarter of the time of three cells on two cores, where the last cell took twice as long as each
+    of the others."""
     estimates = Estimates(records, device)
     return sorted(cells, key=lambda cell: -(inf if (about := estimates.of(cell)) is None else about.total))

@@ -1,4 +1,4 @@
-"""The sweep: variants x data sets x seeds as cells, each done once."""
+"""Runs a sweep: all combinations of variants, data sets and seeds (cells), each of them once."""
 
 from __future__ import annotations
 
@@ -36,8 +36,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Summary:
-    """What a sweep did: records of cells that ran, run ids that were there already (``ended_badly``: the records of
-    those that did) or that another process runs, data sets that could not be had."""
+    """The result of a sweep.
+
+    ``ran``: records of cells that ran now. ``skipped``: ids of runs that already had a record. ``ended_badly``: those
+    records among the skipped ones that are not "ok". ``elsewhere``: ids of runs that another process runs.
+    ``missing_data``: data sets that could not be loaded, with the reason.
+    """
 
     ran: list[Record] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -47,11 +51,11 @@ class Summary:
 
     @property
     def failed(self) -> list[Record]:
-        """Of all cells that were asked for, those that ended badly, now or before."""
+        """The records of all requested cells that failed or diverged, now or earlier."""
         return [*(record for record in self.ran if record.status != "ok"), *self.ended_badly]
 
     def skip(self, cell: Config, setting: Setting) -> None:
-        """Enter a cell that has its record."""
+        """Add a cell that is already done, and clean up its folder."""
         self.skipped.append(cell.run_id)
         clean_up(cell, setting)
         record = finished(cell, setting)
@@ -66,10 +70,10 @@ def run(
     jobs: int | None = None,
     timeout: float | None = None,
 ) -> Summary:
-    """Run every cell that has no record yet; with ``retry``, those that failed or diverged too.
+    """Run every cell that is not done (:func:`to_do`). With ``retry``, cells with an incomplete record are run again.
 
-    ``jobs`` at a time (None: what the machine allows), each in a process of its own; one at a time in this process,
-    unless a ``timeout`` in seconds may have to end it.
+    ``jobs`` is the number of runs at a time; None uses as many as the machine allows. With several jobs or a
+    ``timeout`` in seconds, each run has its own process. Otherwise runs are executed in this process.
     """
     check_ready(setting)
     summary = Summary()
@@ -81,8 +85,8 @@ def run(
             summary.skip(cell, setting)
         else:
             wanted.append(cell)
-    # By all cells that were asked for, not by those that are left: the same command, interrupted and started again,
-    # gives each run the threads that it would have had.
+    # Computed from all requested cells, not from the remaining ones, so that a command that is interrupted and repeated
+    # gives each run the same number of threads.
     side = min(jobs or default_jobs(setting.device), max(1, len(states)))
     count = threads_a_job(side) if side > 1 else min(torch.get_num_threads(), usable_cores())
     records = read_records(setting.results)[0]
@@ -102,7 +106,7 @@ def run(
             screen.print_in_file(overview.started(cell.run_id))
 
         if jobs > 1 or timeout is not None:
-            # The workers load for themselves.
+            # Each worker loads its own data.
             loaded.clear()
             ordered = longest_first(ready, records, device)
             outcomes = side_by_side(ordered, setting, jobs, count, retry, timeout, started, overview.hear)
@@ -123,7 +127,7 @@ def run(
 def run_on(
     launcher: str, cells: Sequence[Config], setting: Setting, retry: bool, launcher_overrides: Sequence[str]
 ) -> Summary:
-    """As :func:`run`, by one of Hydra's launchers, which fetches no data: every job loads its own."""
+    """Like :func:`run`, with one of Hydra's launchers. Data sets are not loaded here: every job loads its own."""
     from benchmarks.sweep.launchers import launch
 
     check_ready(setting)
@@ -155,7 +159,7 @@ def _one_by_one(
     hear: Callable[[str, Status], None],
 ) -> Iterator[tuple[Config, Record | None]]:
     for cell in cells:
-        # Of the code as it was imported: somebody may edit a file while cells before its own are running.
+        # Compute and cache the digests now: a file may be edited while earlier cells are running.
         code_digest(lookup(cell.variant_name))
         own_code_digest(lookup(cell.variant_name))
     for cell in cells:
@@ -169,8 +173,8 @@ def _one_by_one(
 
 
 def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[str, Dataset]:
-    """Every data set that the cells need and that can be had, by :attr:`DatasetConfig.images`: options may make several
-    of one name. The others go into the summary."""
+    """Load the data sets of the cells. The key is :attr:`DatasetConfig.images`, because data sets with the same name
+    can have different options. Data sets that cannot be loaded are added to ``summary``."""
     loaded: dict[str, Dataset] = {}
     for config in {cell.dataset.images: cell.dataset for cell in cells}.values():
         try:
@@ -186,7 +190,7 @@ def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[st
 
 
 def outcome(record: Record) -> str:
-    """A cell's result in one line."""
+    """The result of a cell in one line."""
     if record.status != "ok":
         assert record.error is not None
         return f"{record.status}: {record.error['type']}: {record.error['message']}{_raised_in(record)}"
@@ -199,7 +203,7 @@ def outcome(record: Record) -> str:
 
 
 def _raised_in(record: Record) -> str:
-    """The innermost line of a failed run's traceback that is not in an installed package, in parentheses."""
+    """The file and line of the innermost traceback frame outside installed packages, in parentheses, or ""."""
     if record.status != "failed" or record.error is None:
         return ""
     frames = re.findall(r'^ *File "([^"<]+)", line (\d+)', record.error["traceback"], re.MULTILINE)
@@ -208,14 +212,14 @@ def _raised_in(record: Record) -> str:
 
 
 def check_ready(setting: Setting) -> None:
-    """Raises ``UserError`` for what would end a run only after others have trained: a results folder that takes no
-    files, damaged judges."""
+    """Raise ``UserError`` for problems that would otherwise be found only after training: a results folder that cannot
+    be written, or damaged judges."""
     check_writable(setting.results / "runs")
     check_shipped()
 
 
 def check_writable(folder: Path) -> None:
-    """Raises ``UserError`` for a folder of results that takes no files; removes what killed processes left in it."""
+    """Raise ``UserError`` if a results folder is not writable. Removes temporary files that killed processes left."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""Cells side by side on one machine: a process a cell, so that one that dies takes no other with it."""
+"""Runs cells in parallel on one machine, each in its own process, so that a crash affects only one cell."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ from benchmarks.sweep.locks import LockedError, cell_lock
 
 log = logging.getLogger(__name__)
 
-# The exit code by which a worker says that another process has its cell (EX_TEMPFAIL).
+# Exit code of a worker whose cell is being run by another process (EX_TEMPFAIL).
 ELSEWHERE = 75
-# What a cell of the boards holds at its peak; so many more bytes of memory allow one more job.
+# Bytes of memory per job: the peak of a cell of the boards.
 MEMORY_A_JOB = 3 * 2**30
-# Between a request to stop and its enforcement.
+# Seconds between SIGTERM and SIGKILL when a worker is stopped.
 GRACE_SECONDS = 10.0
-# A pipe takes a message of up to this many bytes, its length included, whole or not at all.
+# Longest message that is written to a pipe atomically: PIPE_BUF without the 4 bytes for the message's length.
 LARGEST_MESSAGE = select.PIPE_BUF - 4
 
 
 @dataclass
 class _Worker:
-    """A process, and the end of the pipe by which it reports."""
+    """A worker process, the receiving end of its pipe, and the function that receives its reports."""
 
     process: BaseProcess
     reports: Connection
     hear: Callable[[Status], None]
 
     def receive(self) -> bool:
-        """Pass on what was reported; False at the end of the pipe."""
+        """Pass on reports and log messages that have arrived. Returns False at the end of the pipe."""
         try:
             while self.reports.poll():
                 message = pickle.loads(self.reports.recv_bytes())
@@ -80,7 +80,7 @@ class _Running:
 
 
 def default_jobs(device: torch.device) -> int:
-    """How many cells run side by side unless told: one a GPU; else one a core, as far as the memory goes."""
+    """The default number of parallel cells: one per GPU, or one per core as far as memory allows."""
     if device.type == "cuda":
         return torch.cuda.device_count()
     cores, memory = usable_cores(), usable_memory()
@@ -88,7 +88,7 @@ def default_jobs(device: torch.device) -> int:
 
 
 def threads_a_job(jobs: int) -> int:
-    """On how many threads a run computes that is one of ``jobs`` side by side."""
+    """The number of threads of each of ``jobs`` parallel runs."""
     return max(1, usable_cores() // jobs)
 
 
@@ -102,18 +102,19 @@ def side_by_side(
     started: Callable[[Config], None] = lambda cell: None,
     hear: Callable[[str | None, Status], None] = lambda run_id, status: None,
 ) -> Iterator[tuple[Config, Record | None]]:
-    """Run ``cells`` in ``jobs`` processes at a time, each on ``count`` threads, GPUs given out in turn. Yields every
-    cell with its record as it ends; None for one that another process runs.
+    """Run ``cells`` in up to ``jobs`` processes at a time, each with ``count`` threads. GPUs are assigned in turn.
+    Yields every cell with its record as soon as it ends, or with None if another process runs it.
 
-    ``started`` is called as each begins, and ``hear`` with its run id and what it reports (None: before the first
-    begins). A cell that takes longer than ``timeout`` seconds is stopped, and it or one whose process dies leaves a
-    failed record; its checkpoint stays for a retry.
+    ``started`` is called when a cell begins, and ``hear`` with a run id and a status that the cell reports. The run id
+    is None before the first cell begins. A cell that takes longer than ``timeout`` seconds is stopped. If a cell is
+    stopped or its process dies, its record is marked as failed and its checkpoint is kept for a retry.
     """
     context = multiprocessing.get_context("spawn")
     gpus = torch.cuda.device_count() if setting.device.type == "cuda" else 0
     waiting = list(enumerate(cells))
     running: dict[int, _Running] = {}
-    # On all threads, and once: otherwise one cell would train the data set's classifier while the others wait for it.
+    # Prepared once, on all threads, before the cells: otherwise one cell would train the classifier of a data set with
+    # its few threads while the others wait for it.
     kinds = {(cell.dataset.name, variants.lookup(cell.variant_name).needs_teacher): cell for cell in cells}
     plain = [(cell.resolved(), cell.overrides) for cell in kinds.values()]
     first: _Worker | None = None
@@ -127,7 +128,8 @@ def side_by_side(
             while waiting and len(running) < jobs:
                 number, cell = waiting.pop(0)
                 own = setting if not gpus else dataclasses.replace(setting, device=torch.device("cuda", number % gpus))
-                # As plain data: a variant from outside the tree can only be found by the worker's own registry.
+                # The configuration is passed as plain data, because the class of a variant from the user's own file
+                # cannot be unpickled: only the worker's registry finds it.
                 arguments = (cell.resolved(), cell.overrides, own, count, retry)
                 worker = _start(context, _work, arguments, partial(hear, cell.run_id))
                 deadline = float("inf") if timeout is None else time.monotonic() + timeout
@@ -150,7 +152,7 @@ def side_by_side(
                     one.timed_out, one.deadline = True, float("inf")
                     _stop(one.worker.process)
     finally:
-        # Reached early by an interrupt: the cells keep their checkpoints.
+        # After an interrupt, workers may still be running. They are stopped, and the cells keep their checkpoints.
         if first is not None:
             _stop(first.process)
         for one in running.values():
@@ -162,18 +164,18 @@ def side_by_side(
 def _start(
     context: SpawnContext, target: Callable[..., None], arguments: tuple[Any, ...], hear: Callable[[Status], None]
 ) -> _Worker:
-    """Start a worker that an interrupt from the keyboard does not reach: it reaches every process of a terminal, and
-    the parent stops its workers itself. Workers inherit what is blocked here."""
+    """Start a worker that ignores Ctrl-C, which sends SIGINT to every process of the terminal. The parent stops its
+    workers itself. Workers inherit the signal mask that is set here."""
     receiving, sending = multiprocessing.Pipe(duplex=False)
     process = context.Process(target=target, args=(sending, *arguments))
-    # Otherwise the first process would start it, and with it let SIGINT through again.
+    # Otherwise starting the first process would start the resource tracker too, which unblocks SIGINT.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    # The worker's own is the last: its death is the end of the pipe.
+    # Close the parent's copy: the worker then holds the only sending end, and the pipe ends when the worker dies.
     sending.close()
     return _Worker(process, receiving, hear)
 
@@ -187,8 +189,8 @@ def _stop(process: BaseProcess) -> None:
 
 
 class _Reporter(logging.Handler):
-    """Sends what a worker reports and logs to its parent, which shows both. It never waits: where the pipe is full, a
-    report is left out, and a log message goes to standard error."""
+    """Sends the reports and log messages of a worker to its parent, which shows them. It never blocks: if the pipe is
+    full, a report is dropped and a log message is printed to standard error."""
 
     def __init__(self, pipe: Connection) -> None:
         super().__init__()
@@ -216,7 +218,7 @@ class _Reporter(logging.Handler):
 
 @contextlib.contextmanager
 def _reporting(pipe: Connection) -> Iterator[None]:
-    """Send what the block reports and logs to the parent."""
+    """Send the reports and log messages of the block to the parent."""
     reporter = _Reporter(pipe)
     logging.getLogger().addHandler(reporter)
     for package in ("benchmarks", "variants"):
@@ -226,7 +228,7 @@ def _reporting(pipe: Connection) -> Iterator[None]:
 
 
 def _prepare(pipe: Connection, cells: list[tuple[dict[str, Any], tuple[str, ...]]], setting: Setting) -> None:
-    """What fails here, or dies, fails the cells themselves later, with its reason in their records."""
+    """Prepare what the cells share. Errors are ignored: the cells fail later for the same reason and record it."""
     _belong_to_parent()
     with _reporting(pipe):
         for plain, overrides in cells:
@@ -254,13 +256,14 @@ def _belong_to_parent() -> None:
 
 
 def _die_with(parent: BaseProcess) -> None:
-    # A worker that outlived a killed sweep would hold its cell against the next one.
+    # A worker that survived a killed sweep would keep its cell locked for the next sweep.
     wait([parent.sentinel])
     os._exit(1)
 
 
 def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record | None:
-    """The record that a worker wrote, or else one that says how it ended; None where the cell is another's."""
+    """The record that a worker wrote, or a failed record that says how the worker ended; None if another process runs
+    the cell."""
     code = ended.worker.process.exitcode
     if code == ELSEWHERE:
         return None

@@ -1,6 +1,7 @@
-"""Fit an observation model's own parameters after training, for variants whose loss does not train it.
+"""Fit an observation model's own parameters after training, for variants whose loss does not train them.
 
-Then their likelihoods are those of the best model with their decoder, and comparable with the others'.
+Their likelihoods are then those of the best observation model for their decoder, and comparable with those of other
+variants.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ BATCH = 500
 
 def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None, steps: int = 60) -> None:
     """Maximise E_q log p(x|z) over the observation model's own parameters, in place, on training images ``x`` (n,
-    channels, height, width) and their ``condition``. One posterior draw an image, L-BFGS over all images. Pixels that
-    the condition gives do not count: a decoder that was not trained on them says nothing about the scale."""
+    channels, height, width) and their ``condition``.
+
+    Uses one posterior sample per image and L-BFGS on all images at once. Pixels that the condition shows are left out,
+    because the decoder was not trained on them and its error there says nothing about the scale.
+    """
     parameters = list(variant.observation.parameters())
     if not parameters:
         return
@@ -32,7 +36,7 @@ def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None
     def closure() -> Tensor:
         optimiser.zero_grad()
         total = torch.zeros((), device=x.device)
-        # The same dequantisation noise at every step, so that the line search sees one smooth function.
+        # Every evaluation uses the same dequantisation noise, so that the line search sees a smooth function.
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
             torch.manual_seed(0)
             for output, (batch, given) in zip(outputs, parts, strict=True):

@@ -1,7 +1,8 @@
-"""What a run keeps on the disk: checkpoints while it trains, and its weights from then on.
+"""Files of a run: checkpoints during training, and the trained weights afterwards.
 
-Sealed safetensors files: each carries a digest of its own content, and loading never unpickles. Each says what it
-belongs to, so that no run goes on from the weights of another code, configuration or data set.
+They are sealed safetensors files: each contains a digest of its own content, and loading never unpickles. Each also
+contains digests of the configuration, the code and the data set, so that no run continues from weights that belong to
+others.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "weights.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
-# The newest and the one before it, to fall back to.
+# Number of checkpoints kept: the newest, and the previous one as a fallback.
 KEPT = 2
 
 T = TypeVar("T")
@@ -35,10 +36,14 @@ T = TypeVar("T")
 
 @dataclass
 class Progress:
-    """What training has done so far, and what a checkpoint holds beside the weights. ``resumed``: the epochs after
-    which it was interrupted and went on. ``notes``: what is worth a warning in the record. ``step`` and ``images``: how
-    many it has trained on. ``no_better``: validations since the one after ``best_step``. ``measured``: numbers at
-    points on the way, "objective@5". ``compiled``: whether its steps were compiled."""
+    """The progress of training, which a checkpoint stores together with the weights.
+
+    ``epoch``, ``step`` and ``images`` count what has been trained so far. ``best_score`` is the best validation score,
+    reached after ``best_step`` steps; ``no_better`` is the number of validations since then. ``resumed`` lists the
+    epochs after which training was interrupted and continued. ``notes`` are warnings for the record. ``measured``
+    contains the numbers measured during training, for example "objective@5". ``compiled``: whether the training steps
+    were compiled.
+    """
 
     epoch: int = 0
     train_seconds: float = 0.0
@@ -56,8 +61,8 @@ class Progress:
 
 @dataclass
 class Trained:
-    """What belongs to the weights of a run that has been trained. ``calibrated``: whether the observation model is
-    fitted, too. ``details``: facts for the record that training found."""
+    """What is stored with the weights of a trained run. ``calibrated``: whether the observation model is also fitted.
+    ``details``: entries that training adds to the record's details."""
 
     progress: Progress
     calibrated: bool
@@ -67,17 +72,18 @@ class Trained:
 class Checkpoints:
     """The checkpoints and the trained weights of one run, in its folder.
 
-    A file that is damaged or cannot be used is passed over, with a message, for the one before it. Where the newest one
-    belongs to another configuration, code or data set, training restarts from the beginning and says so.
+    If a file is damaged or cannot be used, the previous one is used instead, with a warning. If a file belongs to
+    another configuration, code or data set, training restarts from the beginning, with a warning.
     """
 
     def __init__(self, folder: Path, identity: Identity, device: torch.device) -> None:
         self.folder, self.identity, self.device = folder, identity, device
-        # What was read and not yet used: a checkpoint is read once, though its threads are wanted before its weights.
+        # Files that were read but not used yet: `threads` needs a checkpoint before its weights are loaded, and the
+        # file is read only once.
         self._read: dict[Path, Content] = {}
 
     def threads(self) -> int | None:
-        """On how many threads the run began, which are its to the end; None for one that has not begun."""
+        """The number of threads with which the run started and which it keeps; None if the run has not started."""
         for path in (self.folder / WEIGHTS_FILE, *self._newest_first()):
             if (content := self._content(path)) is not None:
                 with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -87,7 +93,7 @@ class Checkpoints:
     def save(
         self, model: nn.Module, optimisers: Mapping[str, Optimizer], best: Mapping[str, Tensor], done: Progress
     ) -> None:
-        """Write the state after an epoch, and remove all but the newest checkpoints."""
+        """Write the current state, and remove all but the newest checkpoints."""
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
         for name, optimiser in optimisers.items():
@@ -100,7 +106,7 @@ class Checkpoints:
     def restore(
         self, model: nn.Module, optimisers: Mapping[str, Optimizer], best: dict[str, Tensor]
     ) -> Progress | None:
-        """Fill model, optimisers and best weights from the newest checkpoint that can be used; None without one."""
+        """Load model, optimisers and best weights from the newest usable checkpoint; None if there is none."""
 
         def fill(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> Progress:
             done = Progress(**facts["progress"])
@@ -119,11 +125,11 @@ class Checkpoints:
         return None
 
     def save_weights(self, model: nn.Module, trained: Trained) -> None:
-        """Write the weights of a trained run, under their own names, with what evaluating them takes."""
+        """Write the weights of a trained run under the names of its state dict, with what the evaluation needs."""
         self._write(self.folder / WEIGHTS_FILE, model.state_dict(), asdict(trained))
 
     def load_weights(self, model: nn.Module) -> Trained | None:
-        """Fill ``model`` with the weights of this run; None where it has not been trained to the end."""
+        """Load the weights of this run into ``model``; None if there are no usable trained weights."""
 
         def fill(tensors: dict[str, Tensor], facts: Mapping[str, Any]) -> Trained:
             trained = Trained(Progress(**facts["progress"]), bool(facts["calibrated"]), dict(facts["details"]))
@@ -133,7 +139,7 @@ class Checkpoints:
         return self._used(self.folder / WEIGHTS_FILE, fill)
 
     def remove(self) -> None:
-        """Remove all checkpoints; weights stay."""
+        """Remove all checkpoints, but not the trained weights."""
         remove_checkpoints(self.folder)
 
     def _write(self, path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
@@ -144,7 +150,7 @@ class Checkpoints:
         return reversed(_checkpoints(self.folder))
 
     def _content(self, path: Path) -> Content | None:
-        """What ``path`` holds, if that is whole and this run's."""
+        """The content of ``path`` if it is undamaged and belongs to this run, otherwise None."""
         if path not in self._read:
             try:
                 content = read_sealed(path)
@@ -155,7 +161,7 @@ class Checkpoints:
                 return None
             if (why := self.identity.difference(content.facts.get("identity"))) is not None:
                 log.warning("%s/%s: %s: training restarts from the beginning", self.folder.name, path.name, why)
-                # Those before it are no better, and would be taken for newer ones than those of the new start.
+                # Earlier checkpoints cannot be used either, and would count as newer than those of the new start.
                 remove_checkpoints(self.folder)
                 path.unlink(missing_ok=True)
                 return None
@@ -163,7 +169,7 @@ class Checkpoints:
         return self._read[path]
 
     def _used(self, path: Path, fill: Callable[[dict[str, Tensor], Mapping[str, Any]], T]) -> T | None:
-        """What ``fill`` makes of a file's tensors and facts; None where it cannot be used."""
+        """The result of ``fill`` for a file's tensors and facts; None if the file cannot be used."""
         if (content := self._content(path)) is None:
             return None
         self._read.clear()
@@ -176,7 +182,7 @@ class Checkpoints:
     def _pass_over(self, path: Path, why: str) -> None:
         rest = "using the previous one" if path.name != WEIGHTS_FILE else "using the last checkpoint"
         log.warning("%s/%s %s; %s", self.folder.name, path.name, why, rest)
-        # It would count as the newest, and what is written from now on as older.
+        # If it stayed, it could count as newer than checkpoints that are written from now on.
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -189,13 +195,13 @@ class Checkpoints:
 
 
 def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Content:
-    """A state and facts about it as the content of a file: tensors that share memory are in it once."""
+    """The content of a file with a state and facts about it. A tensor with several names is stored once."""
     distinct, shared = _distinct(tensors)
     return seal(distinct, {**facts, "shared": shared})
 
 
 def unpacked(content: Content, device: torch.device) -> dict[str, Tensor]:
-    """The state in a file that :func:`packed` made, on ``device``. Raises ``KeyError`` for another file."""
+    """The state in a file made by :func:`packed`, on ``device``. Raises ``KeyError`` for any other file."""
     tensors = {name: tensor.to(device) for name, tensor in content.tensors.items()}
     return tensors | {name: tensors[of] for name, of in content.facts["shared"].items()}
 
@@ -207,7 +213,7 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A copy of a state in which tensors that are one stay one."""
+    """A copy of a state. Names that share a tensor also share its copy."""
     copies: dict[object, Tensor] = {}
     return {name: copies.setdefault(_place(tensor), tensor.clone()) for name, tensor in state.items()}
 
@@ -217,8 +223,8 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every tensor once, and for further names of one (tied weights, a module that is listed twice) the name under
-    which it is there. The file format refuses tensors that share memory."""
+    """Return every tensor once, and a mapping from the further names of a tensor (tied weights, a module registered
+    twice) to the name under which it is stored. The file format refuses tensors that share memory."""
     first: dict[object, str] = {}
     shared: dict[str, str] = {}
     distinct: dict[str, Tensor] = {}
@@ -227,21 +233,21 @@ def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
         if kept != name:
             shared[name] = kept
             continue
-        # A part of a larger tensor shares memory with the other parts.
+        # A view of a part of a storage is copied, because other tensors may share that storage.
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
         distinct[name] = tensor if whole else tensor.clone(memory_format=torch.contiguous_format)
     return distinct, shared
 
 
 def _place(tensor: Tensor) -> object:
-    """Equal for names of one tensor alone; an empty one has no place of its own."""
+    """A key that is equal only for the same tensor. Empty tensors have no memory and are always distinct."""
     if not tensor.numel():
         return object()
     return tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()
 
 
 def fill_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Load a state, or raise before anything is loaded."""
+    """Load a state. Raises ``ValueError`` before anything is loaded if names or shapes do not match the model."""
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:
         raise ValueError("its tensors do not match the model")

@@ -1,4 +1,4 @@
-"""What a checkpoint belongs to: the configuration, the code and the data that its weights come from."""
+"""The identity of a run: digests of the configuration, the code and the data that its weights depend on."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from benchmarks.config import Config
 from benchmarks.data import Dataset
 from benchmarks.records.record import configuration_hash
 
-# Files that decide what training does to weights, whichever variant it is. Evaluation is not among them: weights may
-# be evaluated by other code than the one that was here when they were trained.
+# Files that affect the trained weights of every variant. Evaluation is not among them: weights may be evaluated by
+# code that has changed since they were trained.
 _SUITE = ("training/*.py", "training/steps/*.py", "data/*.py", "data/readers/*.py", "seeding.py")
 _PARTS = ("base.py", "autoencoder.py", "parts/*.py")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Digests of the three things without which weights are another run's."""
+    """Digests of configuration, code and data. Weights belong to a run only if all three are equal."""
 
     configuration: str
     code: str
     data: str
 
     def difference(self, other: object) -> str | None:
-        """What ``other``, an identity as plain data, differs in, in words; None where it is this one."""
+        """Describe how ``other``, an identity as plain data, differs from this one; None if they are equal."""
         if not isinstance(other, dict) or other.keys() != vars(self).keys():
             return "an earlier version wrote it"
         changed = [f"the {name}" for name, value in vars(self).items() if other[name] != value]
@@ -48,22 +48,22 @@ def identity(config: Config, data: Dataset) -> Identity:
 
 
 def code_digest(cls: type) -> str:
-    """SHA-256 over the files that decide what training does to weights of ``cls``: those of its class, its bases
-    outside torch and what these import from their own folder, and the suite's training.
+    """SHA-256 over the files that affect the trained weights of ``cls``: those of the class, of its bases outside
+    torch, of modules that these import from their own folders, and of the suite's training code.
 
-    Once a process: a file that is edited later is not the code that runs here.
+    Computed once per process: a file that is edited later is not the code that runs in this process.
     """
     return _digest(cls.__qualname__, _modules(cls))
 
 
 def own_code_digest(cls: type) -> str | None:
-    """SHA-256 over the files of ``cls`` that do not belong to the suite; None for one of the suite's own variants,
-    whose code a record's commit names. Once a process, as :func:`code_digest`."""
+    """SHA-256 over the files of ``cls`` that do not belong to the suite. None for the suite's own variants, whose code
+    is identified by the commit in the record. Computed once per process, like :func:`code_digest`."""
     return _own_digest(_modules(cls))
 
 
 def _modules(cls: type) -> tuple[str, ...]:
-    """The modules of a class and its bases, but for those of torch and of Python."""
+    """The modules of a class and its bases, except those of torch and the standard library."""
     packages = {base.__module__: base.__module__.split(".")[0] for base in cls.__mro__}
     foreign = {"torch", *sys.stdlib_module_names}
     return tuple(name for name, package in packages.items() if package not in foreign)
@@ -87,7 +87,7 @@ def _digest(name: str, modules: tuple[str, ...]) -> str:
 
 def _digest_of(files: Iterable[Path], name: str) -> str:
     digest = hashlib.sha256(f"{name};".encode())
-    # By name, not by path: the same code in another folder is the same code.
+    # Names instead of paths: moving the code to another folder does not change the digest.
     for path in sorted(files, key=lambda path: (path.name, str(path))):
         try:
             content = path.read_bytes()
@@ -98,7 +98,7 @@ def _digest_of(files: Iterable[Path], name: str) -> str:
 
 
 def _files_of(names: Iterable[str]) -> set[Path]:
-    """The files of the modules of these ``names``, and of the modules in the same folders that they import."""
+    """The files of the modules ``names``, and of modules that these import from their own folders or below."""
     found: dict[str, Path] = {}
     waiting = list(names)
     while waiting:
@@ -109,15 +109,15 @@ def _files_of(names: Iterable[str]) -> set[Path]:
         found[name] = Path(path)
         for other in _imports(sys.modules[name]):
             where = getattr(sys.modules.get(other), "__file__", None)
-            # Not a package's own file: it imports all there is.
+            # A package's __init__.py is left out, because it imports all modules of the package.
             if where is not None and Path(path).parent in Path(where).parents and Path(where).name != "__init__.py":
                 waiting.append(other)
     return set(found.values())
 
 
 def _imports(module: ModuleType) -> Iterator[str]:
-    """Names of modules that ``module`` imports, and of what may be modules among the names that it imports from them.
-    From its source, because a constant that it imports does not know where it comes from."""
+    """The names of the modules that ``module`` imports, and of everything imported with ``from``, which may be modules
+    too. They are read from the source, because an imported constant does not know its module."""
     try:
         tree = ast.parse(inspect.getsource(module))
     except (OSError, TypeError, SyntaxError, ValueError):

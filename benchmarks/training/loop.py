@@ -1,4 +1,4 @@
-"""The one training loop, for every variant alike."""
+"""The training loop, which all variants share."""
 
 from __future__ import annotations
 
@@ -45,16 +45,18 @@ def train(
     labels: Tensor | None = None,
     measure: Numbers | None = None,
 ) -> Progress:
-    """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width): on its device, or elsewhere (a
-    memory map larger than the device) and then sent there batch by batch. ``labels`` (n, ...) of the images, where
-    there are any.
+    """Train ``variant`` in place on ``images``, uint8 (n, channels, height, width), with ``labels`` (n, ...) if there
+    are any. The images may be on the variant's device or elsewhere, such as a memory map larger than the memory of the
+    device; they are then copied to the device batch by batch.
 
-    ``validate`` gives named scores, higher is better; validations are compared by the first. ``measure`` gives the
-    numbers of a point in training that the configuration names. With ``checkpoints``, these and the history are written
-    and an interrupted run goes on from the last one, to the same weights that an uninterrupted one reaches. ``track``
-    is called with every epoch's row of it. Raises :class:`DivergenceError` at the end of an epoch, or before a look at
-    the weights, if the loss is not finite, and ``UserError`` for images or labels of another type or shape, or a
-    ``validate`` or ``measure`` that the configuration needs and that is not given.
+    ``validate`` returns named scores, where higher is better; validations are compared by the first score. ``measure``
+    returns the numbers to record at the points of ``training.measure_at``. With ``checkpoints``, checkpoints and the
+    history are written, and an interrupted run continues from its last checkpoint and reaches the same weights as an
+    uninterrupted run. ``track`` is called with the history row of every epoch.
+
+    Raises :class:`DivergenceError` if the loss is not finite; this is checked at the end of every epoch and before
+    every validation or measurement. Raises ``UserError`` for images or labels of another type or shape, and if the
+    configuration needs ``validate`` or ``measure`` and it is None.
     """
     check_training_images(images, labels, variant.image_shape)
     device = next(variant.parameters()).device
@@ -62,14 +64,14 @@ def train(
     watch = Watch(variant, config, budget, validate, measure)
     train_on = make_step(variant, images, dataset, config, budget, device, labels)
     optimisers = train_on.optimisers
-    # At least so long between two checkpoints: writing one costs about 0.05 s for a small network.
+    # Minimum number of seconds between two checkpoints: writing one takes about 0.05 s for a small network.
     between = variables.seconds("VAE_CHECKPOINT_SECONDS", 20)
     found = None if checkpoints is None else checkpoints.restore(variant, optimisers, watch.best)
     done = found or Progress()
     if checkpoints is not None and found is None:
-        # Before the first step: from here on the run has its number of threads, wherever it is interrupted.
+        # Saved before the first step, so that the number of threads is stored even if the run is interrupted early.
         checkpoints.save(variant, optimisers, watch.best, done)
-    # Indexing a tensor that is already on the device makes no copy to it, and no wait for it, at any step.
+    # The whole tensor is on the device: indexing it in a step needs neither a copy nor a synchronisation.
     progress = torch.linspace(0, 1, budget.steps, device=device)
     saved_at = time.monotonic()
     if done.step == 0 and watch.due(0):
@@ -84,7 +86,7 @@ def train(
         order = torch.randperm(len(images), device=images.device)
         scores: dict[str, float] = {}
         seen, seconds, started = 0, 0.0, time.perf_counter()
-        # A budget in steps may end within an epoch.
+        # A budget in steps may end in the middle of an epoch.
         for i, rows in enumerate(order.split(config.batch_size)[: budget.steps - done.step]):
             factor = learning_rate_factor(
                 config.schedule, done.step / budget.steps, config.warmup, budget.milestones, config.gamma
@@ -135,7 +137,7 @@ def _loss(means: dict[str, float]) -> float:
 
 
 def _finite(means: dict[str, float], done: Progress) -> dict[str, float]:
-    """``means`` over the epoch that is under way, unless its loss is not finite."""
+    """Return ``means`` of the current epoch. Raises :class:`DivergenceError` if their loss is not finite."""
     if not math.isfinite(loss := _loss(means)):
         raise DivergenceError(f"the loss of epoch {done.epoch + 1} is {loss}")
     return means
@@ -143,8 +145,10 @@ def _finite(means: dict[str, float], done: Progress) -> dict[str, float]:
 
 @contextlib.contextmanager
 def tensor_float_32(allowed: bool) -> Iterator[None]:
-    """Whether a GPU may round the factors of fp32 products to TF32 while the block runs: a setting of the process that
-    evaluation does not share."""
+    """Set whether a GPU may use TF32 for fp32 matrix products and convolutions inside the block.
+
+    This is a setting of the whole process, which is restored after the block because evaluation must not use TF32.
+    """
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = products.allow_tf32, convolutions.allow_tf32
     try:
@@ -155,7 +159,7 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
 
 
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:
-    """Write history.csv, one row per epoch; a value not measured in an epoch is left empty."""
+    """Write history.csv with one row per epoch. Values that were not measured in an epoch are left empty."""
     columns = list(dict.fromkeys(key for row in history for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -22,18 +22,19 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
     "adadelta": torch.optim.Adadelta,
     "sgd": torch.optim.SGD,
 }
-# Those that can be recorded as a part of a CUDA graph.
+# Optimisers that can be captured in a CUDA graph.
 CAPTURABLE = ("adam", "adamw", "adamax", "rmsprop")
-# Our name of an option that not every optimiser has -> torch's; the two betas are one option there.
+# The suite's name of an option that not every optimiser has -> torch's name. beta1 and beta2 are not listed, because
+# torch takes both as one option.
 _NAMES = {"epsilon": "eps", "smoothing": "alpha", "centred": "centered", "momentum": "momentum"}
 
-# What a group of parameters may set for itself.
+# Options that a group of parameters can set.
 GROUP_OPTIONS = ("optimiser", "learning_rate", "weight_decay", "gradient_clip", "beta1", "beta2", *_NAMES)
 
 
 def group_settings(config: TrainingConfig, group: ParameterGroup) -> TrainingConfig:
-    """The configuration with the settings that ``group`` has of its own. Of the configuration's, those that the group's
-    own optimiser does not have are left out. Raises ``ValueError`` for one that a group cannot set, or an impossible
+    """The configuration with the settings of ``group`` in place of its own. Options that the group's optimiser does not
+    have are reset to their defaults. Raises ``ValueError`` for an option that a group cannot set and for an invalid
     value."""
     for option in group.optimiser:
         one_of("optimiser setting of a parameter group", option, GROUP_OPTIONS)
@@ -47,8 +48,8 @@ def group_settings(config: TrainingConfig, group: ParameterGroup) -> TrainingCon
 
 
 def make_optimiser(config: TrainingConfig, parameters: list[torch.nn.Parameter], captured: bool = False) -> Optimizer:
-    """The configured optimiser; one fused kernel a step where the device has it. A ``captured`` one keeps its step
-    count and learning rate on the device."""
+    """Make the configured optimiser; "adam", "adamw" and "sgd" use PyTorch's fused implementation. With ``captured``,
+    the step count and the learning rate are kept on the device."""
     own = OPTIONS[config.optimiser]
     options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     options |= {_NAMES[name]: getattr(config, name) for name in own if name in _NAMES}

@@ -1,4 +1,4 @@
-"""How fast training goes, and when it ends: reported at most twice a second, without waiting for the device."""
+"""Reports the speed of training and the time left, at most twice a second, without synchronising with the device."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from benchmarks.progress.report import INTERVAL, Status, has_listener, report
 
 
 class Pace:
-    """Counts the steps of a training run of ``epochs`` times ``steps`` (an epoch's), from the epoch ``done`` on. The
-    last epoch may be a part of one: ``total`` steps are then all there are.
+    """Counts the steps of a run of ``epochs`` epochs with ``steps`` steps each, starting after ``done`` epochs. If the
+    last epoch is not complete, ``total`` is the number of steps of the whole run.
 
-    Reports go to the listener of :mod:`benchmarks.progress.report`. Where there is none, as in a notebook, and ``show``
-    is True, a progress bar shows the same.
+    Reports go to the listener of :mod:`benchmarks.progress.report`. If there is no listener, as in a notebook, and
+    ``show`` is True, a progress bar shows the same information.
     """
 
     def __init__(self, epochs: int, steps: int, batch: int, done: int, show: bool, total: int | None = None) -> None:
@@ -24,19 +24,19 @@ class Pace:
         self.due = self.began + INTERVAL
         self.images_per_second: float | None = None
         self.loss: float | None = None
-        # disable=None: no bar where the output is a file.
+        # disable=None: tqdm shows no bar if the output is a file.
         hidden = None if show and not has_listener() else True
         self.bar = tqdm(total=self.total, initial=done * steps, unit="step", disable=hidden, leave=False)
 
     def step(self, epoch: int, done: int) -> None:
-        """``done`` steps of ``epoch`` (from 0) have been given to the device."""
+        """Count that ``done`` steps of ``epoch`` (counted from 0) have been launched."""
         now = time.monotonic()
         if done == 1:
             self.epoch_began = now
         if now < self.due:
             return
         self.due = now + INTERVAL
-        # On a GPU the first steps are given out faster than they are done.
+        # On a GPU, the first steps are launched faster than they are executed.
         if now - self.epoch_began >= 1.0:
             self.images_per_second = (done - 1) * self.batch / (now - self.epoch_began)
         report(self.status(epoch, done, now))
@@ -44,12 +44,12 @@ class Pace:
             self.bar.update(epoch * self.steps + done - self.bar.n)
 
     def validating(self, epoch: int) -> None:
-        """The validation after ``epoch`` begins."""
+        """Report that the validation after ``epoch`` begins."""
         now = time.monotonic()
         report(Status(f"{self._epoch(epoch)}, validation", left=self._left(epoch, self.steps, now)))
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
-        """``epoch`` has ended, with its ``row`` of the history: only here is anything known of the loss."""
+        """Show the history ``row`` of an ``epoch`` that has ended. The loss is known only at the end of an epoch."""
         self.loss, self.images_per_second = row["loss"], row["images_per_second"]
         if not self.bar.disable:
             self.bar.update(min((epoch + 1) * self.steps, self.total) - self.bar.n)
@@ -57,12 +57,12 @@ class Pace:
             self.bar.set_postfix(shown | {key: f"{row[key]:.2f}" for key in row if key.startswith("validation_")})
 
     def close(self) -> None:
-        """Training has ended."""
+        """Close the progress bar and report that training has ended."""
         self.bar.close()
         report(Status("trained"))
 
     def status(self, epoch: int, done: int, now: float) -> Status:
-        """How far training is after ``done`` steps of ``epoch``."""
+        """The status of training after ``done`` steps of ``epoch``."""
         notes = [] if self.images_per_second is None else [f"{self.images_per_second:,.0f} images/s"]
         notes += [] if self.loss is None else [f"loss {self.loss:.2f}"]
         left = self._left(epoch, done, now)
@@ -73,6 +73,6 @@ class Pace:
         return f"epoch {epoch + 1}/{self.epochs}"
 
     def _left(self, epoch: int, done: int, now: float) -> float:
-        """By all steps of this process, the validation between them included."""
+        """Seconds left, from the mean time per step in this process, including validations."""
         taken = (epoch - self.first) * self.steps + done
         return (now - self.began) / max(1, taken) * max(0, self.total - epoch * self.steps - done)

@@ -1,4 +1,4 @@
-"""The frozen network that a feature-consistent variant trains against."""
+"""The frozen network whose features the loss of a feature-consistent variant compares."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VGGLayers(nn.Module):
     def __init__(self, features: nn.Sequential) -> None:
         super().__init__()
         self.features = features[: max(self._LAYERS) + 1]
-        # ImageNet's statistics, with which the weights were trained.
+        # Mean and standard deviation of ImageNet, used when the weights were trained.
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
@@ -33,7 +33,7 @@ class VGGLayers(nn.Module):
         x = (x - self.mean) / self.deviation
         maps = []
         for index, layer in enumerate(self.features):
-            # In place, a rectifier would overwrite the map that the loss still needs.
+            # The ReLUs of VGG work in place and would overwrite feature maps that the loss needs.
             x = torch.relu(x) if isinstance(layer, nn.ReLU) else layer(x)
             if index in self._LAYERS:
                 maps.append(x)
@@ -41,10 +41,10 @@ class VGGLayers(nn.Module):
 
 
 def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module, str]:
-    """The network, and a line for the record that says which one it is."""
+    """Return the network and its description for the record."""
     why = "images are grey or small"
     if data.shape[0] == 3 and min(data.shape[1:]) >= 32:
-        # Here, because torchvision takes more than a second to import.
+        # Imported here because importing torchvision takes more than a second.
         from torchvision.models import VGG19_Weights, vgg19
 
         try:
@@ -54,7 +54,7 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
             return layers, f"VGG-19 relu1_1, 2_1, 3_1 ({weights})"
         except OSError as error:
             why = "VGG-19's weights could not be downloaded"
-            # The record, and so the reports, have the reason alone.
+            # The record and the reports contain only the reason, not the error.
             log.info("%s from %s: %s", why, VGG19_Weights.IMAGENET1K_V1.url, error)
     found = feature_network(data, "teacher", cache, device)
     assert isinstance(found.network, Teacher)

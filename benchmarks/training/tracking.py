@@ -1,4 +1,4 @@
-"""Trackers of a run in progress, for people who watch: TensorBoard, on this machine, with no account and no network."""
+"""Trackers that show a run while it trains: TensorBoard, which runs locally without an account or a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Track = Callable[[dict[str, float]], None]
 
 
 def check_tracker(name: str) -> None:
-    """Raises :class:`UserError` for a tracker that does not exist, or whose package is missing."""
+    """Raise :class:`UserError` for a tracker that does not exist or whose package is not installed."""
     if name not in TRACKERS:
         raise UserError(unknown("tracker", name, TRACKERS))
     if name == "tensorboard":
@@ -24,9 +24,10 @@ def check_tracker(name: str) -> None:
 
 
 def tracker(name: str, folder: Path) -> Track | None:
-    """What is called with every epoch's row of history; None for "none", and then nothing is imported or written.
+    """Return the function to call with the history row of every epoch, or None for "none". For "none" nothing is
+    imported or written.
 
-    TensorBoard's events lie in ``folder``/tensorboard: ``tensorboard --logdir results/runs`` shows all runs.
+    TensorBoard events are written to ``folder``/tensorboard; ``tensorboard --logdir results/runs`` shows all runs.
     """
     if name == "none":
         return None

@@ -1,4 +1,4 @@
-"""What is seen of a run while it trains: validations, the best weights so far, and numbers at points in training."""
+"""Observes a run while it trains: validation, selection of the best weights, and measurements during training."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from benchmarks.training.budget import Budget
 from benchmarks.training.checkpoint import Progress, copied
 from variants import Variant
 
-# Named numbers of a model as it is.
+# Computes named numbers of a model with its current weights.
 Numbers = Callable[[Variant], dict[str, float]]
 
 
 class Watch:
-    """Looks at the weights after the steps that the budget names. ``best``: a copy of those with the best validation,
-    empty where the configuration does not select by it.
+    """Validates and measures the model after the steps that the budget names.
 
-    Raises ``UserError`` for a configuration that needs a function that is not given.
+    ``best`` is a copy of the weights with the best validation score, or empty if the configuration does not select
+    weights by validation. Raises ``UserError`` if the configuration needs ``validate`` or ``measure`` and it is None.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class Watch:
         self.best: dict[str, Tensor] = {}
 
     def due(self, step: int) -> bool:
-        """Whether there is anything to look at after so many steps."""
+        """Whether a validation or a measurement is due after ``step`` steps."""
         return self._validates(step) or step in self.budget.measured
 
     def out_of_patience(self, done: Progress) -> bool:
-        """Whether as many validations as the configuration allows were no better than the best."""
+        """Whether training must end because the last ``training.patience`` validations brought no improvement."""
         return self.config.patience is not None and done.no_better >= self.config.patience
 
     def look(self, done: Progress, means: Mapping[str, float]) -> dict[str, float]:
-        """Do what is due after ``done.step`` steps, and note it in ``done``; the scores, if it was a validation.
-        ``means``: of the loss's terms over the epoch so far.
+        """Run what is due after ``done.step`` steps and store the results in ``done``.
 
-        Training goes on as if nobody had looked: its random stream is put back.
+        ``means`` are the means of the loss terms over the epoch so far. Returns the validation scores, or an empty
+        dictionary if no validation was due. The random state is restored, so that training is not affected.
         """
         device = next(self.variant.parameters()).device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):

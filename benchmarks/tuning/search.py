@@ -1,7 +1,7 @@
 """A small search over the options that a variant's paper leaves open, on validation data: ``make tune``.
 
-Optuna proposes the values, from a fixed seed. Every trial is an ordinary run of the sweep with a record of its own, in
-``results/tuning/runs``. Test data decide nothing.
+Optuna proposes the values, with a fixed seed. Every trial is an ordinary run of the sweep with its own record in
+``results/tuning/runs``. Test data do not influence the search.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ from variants.options import unknown
 
 MOST_TRIALS = 8
 SEED = 0
-# What a trial measures beside its validation scores, which are all that counts: as little as can be.
+# Keeps the evaluation of a trial as small as possible, because only the validation scores matter.
 LEAST_EVALUATION = (
     "evaluation.images=200", "evaluation.importance_samples=1", "evaluation.generated_images=200",
     "evaluation.probe_images=500", "evaluation.inception=false",
 )  # fmt: skip
-# The scores of an epoch that can decide, higher is better, by preference: not every variant has every one.
+# Validation scores that can be the criterion, in order of preference. Higher is better. Not every variant has all.
 CRITERIA = ("validation_elbo", "validation_log_likelihood", "validation_negative_squared_error")
 
 
 def searched(name: str) -> Mapping[str, Sequence[Any]]:
-    """The options of a variant that are searched, and the values that are tried beside the default; none of a variant
-    that is not known here."""
+    """The options of a variant that are searched, with the values to try besides the default.
+
+    The result is empty for an unknown variant.
+    """
     return variants.lookup(name).search if name in variants.names() else {}
 
 
 def searchable(names: Sequence[str]) -> list[str]:
-    """Those of the variants that have options to search. Raises :class:`UserError` where none has."""
+    """The variants in ``names`` that have options to search. Raises :class:`UserError` if there are none."""
     having = [name for name in names if variants.lookup(name).search]
     if not having:
         every = ", ".join(name for name in variants.names() if variants.lookup(name).search)
@@ -51,7 +53,7 @@ def searchable(names: Sequence[str]) -> list[str]:
 
 
 def check_criterion(name: str | None) -> None:
-    """Raises :class:`UserError` for a score that no epoch has."""
+    """Raise :class:`UserError` if ``name`` is not one of ``CRITERIA``."""
     if name is not None and name not in CRITERIA:
         raise UserError(unknown("criterion", name, CRITERIA))
 
@@ -67,9 +69,11 @@ def tune(
     retry: bool = False,
     jobs: int | None = None,
 ) -> Search:
-    """Search the options that a variant declares in ``search``, with at most ``trials`` runs, the default values first,
-    and write what came out. ``criterion``: one of ``CRITERIA``, by default the first that the variant has. A trial that
-    has its record is not run again. Raises :class:`UserError`."""
+    """Search the options that a variant declares in ``search``, and write the result.
+
+    There are at most ``trials`` runs, starting with the default values. ``criterion``: one of ``CRITERIA``, by default
+    the first one that the variant has. A trial that already has a record is not run again. Raises :class:`UserError`.
+    """
     try:
         import optuna
     except ImportError:
@@ -91,7 +95,7 @@ def tune(
     }
     study.enqueue_trial(dict.fromkeys(space, 0))
     found: dict[tuple[int, ...], Trial] = {}
-    # What was tried already costs nothing when it is proposed again; a small space is searched whole.
+    # Values that are proposed again are not run again. A small space is searched completely.
     for _ in range(50 * trials):
         if len(found) >= min(trials, len(cells)):
             break
@@ -120,7 +124,7 @@ def tune(
 def _cells(
     variant: str, dataset: str, profile: str, fixed: Sequence[str], space: Mapping[str, Sequence[Any]]
 ) -> dict[tuple[int, ...], Config]:
-    """Place in the grid -> its configuration. All are composed before the first one runs."""
+    """Point of the grid -> its configuration. All configurations are composed before the first run starts."""
     places = itertools.product(*(range(len(values)) for values in space.values()))
     return {place: compose(variant, dataset, profile, SEED, [*fixed, *_overrides(space, place)]) for place in places}
 
@@ -130,8 +134,10 @@ def _overrides(space: Mapping[str, Sequence[Any]], place: Sequence[int]) -> list
 
 
 def _score(setting: Setting, cell: Config, criterion: str | None) -> tuple[str | None, float | None]:
-    """The criterion, found where it was not given, and its value after the last epoch; None where the run ended badly
-    or has no such score."""
+    """The criterion and its value after the last epoch. The value is None if the run failed or has no such score.
+
+    If ``criterion`` is None, it is the first of ``CRITERIA`` that the run has.
+    """
     record = finished(cell, setting)
     path = setting.run_folder(cell) / HISTORY_FILE
     if record is None or record.status != "ok" or not path.is_file():
@@ -146,7 +152,7 @@ def _score(setting: Setting, cell: Config, criterion: str | None) -> tuple[str |
 
 
 def describe_search(search: Search) -> str:
-    """What a search found, in lines for a terminal."""
+    """The result of a search as text for a terminal."""
     lines = [
         f"{search.variant} on {search.dataset}, {search.profile}: {search.criterion} of {len(search.trials)} trials"
     ]

@@ -1,4 +1,4 @@
-"""A small cell on digits that the tests of the suite share."""
+"""A small run on digits that the tests of the suite share."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def run(results, variant="vae", seed=0, *overrides):
 
 
 def checkpoints(folder, config=None):
-    """Those of a run of digits in ``folder``."""
+    """The checkpoints of a run on digits in ``folder``."""
     return Checkpoints(folder, identity(config or configuration(), digits()), CPU)
 
 
 def threads_of_two_workers():
-    """As many threads as each of two cells side by side gets: metrics to the last digit follow the number."""
+    """Use as many threads as each of two parallel runs gets: the last digits of metrics depend on this number."""
     return threads(max(1, usable_cores() // 2))
 
 

@@ -1,4 +1,4 @@
-"""The command line: what a user types, and what bad input gets."""
+"""The command line: valid input, and the response to invalid input."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_the_exit_status_says_so(
     assert {r.variant: r.status for r in read_records(tmp_path / "results")[0]} == {"beta_vae": "failed", "vae": "ok"}
     assert "Failed or diverged runs" in (tmp_path / "reports" / "digits.md").read_text()
     assert "1 failed" in capsys.readouterr().out
-    # Without retry it stays as it is, and so does the exit status; with it, it is run again.
+    # Without --retry, the failed run and the exit status stay the same. With --retry, the run is repeated.
     monkeypatch.setattr(cell, "evaluate", original)
     assert bench(tmp_path, "--variants", "beta_vae,vae", "--no-report", *SMALL) == 1
     assert {r.status for r in read_records(tmp_path / "results")[0]} == {"failed", "ok"}
@@ -251,7 +251,7 @@ def test_seeds_are_numbers_and_ranges_each_once(text, expected):
 
 
 def test_overrides_may_stand_before_between_and_after_flags(tmp_path, capsys):
-    """All of them in one run id."""
+    """All overrides enter the run id."""
     given = ["training.epochs=3", "--dry", "network.hidden=[16, 8]", "--variants", "vae", "network.latent_size=4"]
     assert bench(tmp_path, *given, "--overrides=variant.samples=2 training.batch_size=50") == 0
     expected = ["training.epochs=3", "network.hidden=[16,8]", "network.latent_size=4", "variant.samples=2"]
@@ -319,7 +319,7 @@ def test_help_imports_neither_torch_nor_hydra():
 
 
 def test_a_new_user_sees_what_the_suite_logs_and_no_chatter_of_libraries(tmp_path):
-    # matplotlib builds its font cache in an empty folder, and logs that at INFO.
+    # In an empty configuration folder, matplotlib builds its font cache and logs this at INFO.
     script = (
         "import logging\n"
         "from benchmarks.__main__ import main\n"

@@ -1,5 +1,7 @@
-"""What a user brings along: files of configuration, variants and metrics, environment variables. What cannot be used is
-refused in one line, by name, from every command."""
+"""A user's own configuration files, variants, metrics and environment variables.
+
+Every command refuses what it cannot use, by name and in one line.
+"""
 
 import json
 import os
@@ -37,7 +39,7 @@ COMMANDS = {
 
 
 def conf(folder, monkeypatch, *more, **written):
-    """A folder on VAE_CONF_PATH with these files: group__name=text."""
+    """Write files, given as group__name=text, into a folder and put it on VAE_CONF_PATH."""
     for name, text in written.items():
         path = folder / (name.replace("__", "/") + ".yaml")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ def conf(folder, monkeypatch, *more, **written):
 
 
 def refused(capsys, arguments):
-    """The one line by which a command is refused."""
+    """Run a command that is refused, and return its one-line message."""
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -103,7 +105,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_line_and_mend(text, message,
 
 
 def test_damaged_files_give_one_line_or_are_read(tmp_path, monkeypatch):
-    """Random changes of a valid file: nothing but UserError leaves a check or a composition."""
+    """After random changes of a valid file, checks and compositions raise nothing but UserError."""
     generator = random.Random(0)
     original = (ROOT / "conf" / "dataset" / "celeba.yaml").read_bytes().replace(b"name: celeba", b"name: flowers")
     for number in range(100):
@@ -232,7 +234,7 @@ def test_a_profile_whose_options_would_go_nowhere_is_refused(tmp_path, monkeypat
         compose("vae", "digits", "mine", 0)
 
 
-# Variants and metrics of the user's own.
+# The user's own variants and metrics.
 
 VARIANT = """
 from dataclasses import dataclass
@@ -246,7 +248,7 @@ class Mine(Variant):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """Writes files into a folder on VAE_VARIANTS_PATH, and keeps the registry as it was."""
+    """Return a function that writes files into a folder on VAE_VARIANTS_PATH. The registry is restored afterwards."""
     variants.names()
     monkeypatch.setattr(registry, "_variants", dict(registry._variants))
     monkeypatch.setattr(registry, "_discovered", set(registry._discovered))
@@ -278,7 +280,7 @@ def test_a_broken_variant_is_one_line_from_every_command(command, own, capsys, t
     folder = own(broken=mine(before="1 / 0"))
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        # As often as it is met, not only at first.
+        # The error is reported every time, not only the first time.
         error = refused(capsys, COMMANDS[command])
         assert (
             error == f"error: {folder / 'broken.py'} cannot be imported: ZeroDivisionError: division by zero (line 4)\n"

@@ -1,4 +1,4 @@
-"""What README.md and CONTRIBUTING.md show is what runs."""
+"""The examples in README.md and CONTRIBUTING.md run."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def blocks(name, language):
 
 
 def python(*arguments, cwd=ROOT, **environment):
-    # The checkout comes first, whatever an editable install of another one says.
+    # This checkout comes first, even if another one is installed in editable mode.
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
@@ -36,7 +36,7 @@ def test_the_variant_and_the_metric_of_the_guide_list_bench_report_and_meet_the_
     (tmp_path / "explained.py").write_text(metric)
     bench = ["bench", "--variants", "mine", "--datasets", "digits", "--profile", "smoke"]
     bench += ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
-    # Both commands in one process, whose start takes longer than they do.
+    # Both commands run in one process, because its start takes longer than the commands.
     program = f"import sys; from benchmarks.__main__ import main; sys.exit(main(['list']) or main({bench}))"
     done = python("-c", program, VAE_VARIANTS_PATH=str(folder), VAE_METRICS_PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ def test_the_variant_and_the_metric_of_the_guide_list_bench_report_and_meet_the_
         "-m", "pytest", "-rA", "tests/variants/test_contract.py", "-k", "mine", VAE_VARIANTS_PATH=str(folder)
     )
     assert contract.returncode == 0, contract.stdout
-    # Not only tests with these four letters in their names: the variant's own.
+    # The variant's own tests passed, not only tests whose names contain these four letters.
     assert re.search(r"PASSED \S+test_contract\.py::\w+\[mine\]", contract.stdout), contract.stdout
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_imported_is_named(tmp_path):
 
 def test_the_python_example_of_the_readme_runs(tmp_path):
     (source,) = blocks("README.md", "python")
-    # A committed record has no weights, and the run id stands in a comment alone.
+    # The example mentions a run id only in a comment, because a committed record has no weights.
     check = "\nassert pictures.shape == (16, 1, 8, 8) and found.metrics['fid_features'] > 0 and len(run.history) == 1\n"
     check += "assert 'knn_accuracy' in found.metrics\n"
     for whole, part in (("epochs=5", "epochs=1"), ("[:1500]", "[:200]"), ("[1500:]", "[1700:]")):

@@ -1,4 +1,4 @@
-"""What a process may use: the machine, less what an affinity mask and its control group take away."""
+"""What a process may use: the machine, within the limits of its affinity mask and control group."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Variants by family on the command line, and which of them "all" stands for."""
+"""Variants by family on the command line, and which variants "all" includes."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_all_is_what_takes_the_options_that_are_set():
         "digits: skipping miwae: variant.beta must be between 0 and 1, got 8.0",
         "digits: skipping vae: no option 'beta'",
     ]
-    # Where nothing takes it, it is refused by name when it is composed.
+    # An option that no variant has is refused by name when the configuration is composed.
     assert fitting(["miwae", "vae"], "digits", "smoke", ["variant.betta=8"]) == (["miwae", "vae"], [])
 
 
@@ -70,7 +70,7 @@ def test_a_sweep_over_all_is_not_refused_with_or_without_a_condition(tmp_path, c
     assert err.count("\n") == 1
     assert main([*sweep, "dataset.condition=quadrants-2"]) == 0
     assert capsys.readouterr().out.startswith("digits-cvae-smoke")
-    # By its name it is refused, with what is missing.
+    # If its family is named, the variant is refused with a message that says what is missing.
     assert main([*sweep, "--variants", "conditional"]) == 2
     assert "cvae needs a condition: set dataset.condition=label" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Files with a digest: what was written is read, and whatever else the file holds is refused."""
+"""Files with a digest: what was written is read, and any other content is refused."""
 
 import json
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Ray cluster of two nodes on one machine, and a sweep through it. PYTHON is an interpreter that has the suite and
-# hydra-ray-launcher (an environment of its own: the plugin wants an older cloudpickle than joblib):
+# Runs a sweep on a Ray cluster of two nodes on one machine. PYTHON is an interpreter with the suite and
+# hydra-ray-launcher, in a separate environment, because the plugin requires an older cloudpickle than joblib:
 #   PYTHON=.venv-ray/bin/python bash tests/cluster/ray_two_nodes.sh
 set -euo pipefail
 PYTHON=${PYTHON:?the interpreter that has hydra-ray-launcher}

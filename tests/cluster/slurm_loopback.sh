@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real SLURM of one controller and one node on the loopback address, and a sweep through it. As root, on Debian with
-# slurm-wlm installed; from the top of a checkout that `make setup` has been run in:
+# Runs a sweep on a real SLURM with one controller and one node on the loopback address. Run it as root, on Debian with
+# slurm-wlm installed, from the top of a checkout after `make setup`:
 #   bash tests/cluster/slurm_loopback.sh
 set -euo pipefail
 work=$(mktemp -d)
@@ -61,7 +61,7 @@ done
 job=$(squeue -h -t running -o %A | head -1)
 echo "requeue job $job after $(basename "$(ls "$work"/results/runs/*/checkpoint-*.safetensors | tail -1)")"
 scontrol requeue "$job"
-# A requeued job waits for its turn of two minutes unless it is released.
+# A requeued job waits two minutes unless it is released.
 sleep 3
 scontrol update JobId="$job" StartTime=now || true
 wait "$sweep"

@@ -1,4 +1,4 @@
-"""An adversarial autoencoder: a critic tells codes from draws of the prior."""
+"""An adversarial autoencoder: a critic distinguishes codes from draws of the prior."""
 
 import torch.nn.functional as F
 from torch import nn

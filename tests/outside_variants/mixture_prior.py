@@ -1,4 +1,4 @@
-"""A VAE whose prior is a mixture of Gaussians with parameters of its own."""
+"""A VAE whose prior is a mixture of Gaussians with learned parameters."""
 
 import torch
 from torch import nn

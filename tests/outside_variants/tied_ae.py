@@ -1,4 +1,4 @@
-"""An autoencoder whose decoder is its encoder transposed, with its bodies in a list: tensors that have two names."""
+"""An autoencoder whose decoder is its transposed encoder. Both are also in a list: some tensors have two names."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from variants import Autoencoder, register
 
 
 class Transposed(nn.Module):
-    """The linear map back, by the same weights."""
+    """The transposed linear map, with the same weights."""
 
     def __init__(self, linear, shape):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Small models that the tests of variants share."""
+"""Small models for the tests of variants."""
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ CLASSES = 3
 
 
 class Layers(nn.Module):
-    """A frozen network with two layers of features, in place of a trained one."""
+    """A network with two layers of features, in place of a trained feature network."""
 
     def __init__(self):
         super().__init__()
@@ -24,7 +24,7 @@ class Layers(nn.Module):
 
 
 def small(name, shape=SHAPE, dtype=torch.float32, network=None, observation="bernoulli", **options):
-    """A variant with few parameters, ready to train: by its registered name, or a class that need not be registered."""
+    """A variant with few parameters, ready to train, from its registered name or a class, registered or not."""
     cls = variants.lookup(name) if isinstance(name, str) else name
     network = network or MLP(latent_size=3, hidden=[8], activation="tanh", grid_size=2)
     observation = observation_model(observation, shape, trained=cls.trains_observation)
@@ -36,7 +36,7 @@ def small(name, shape=SHAPE, dtype=torch.float32, network=None, observation="ber
 
 
 def batch(images, training_images=100):
-    """A training batch of ``images`` whose labels go round, and whose condition is the label."""
+    """A training batch of ``images`` whose labels run through the classes; the condition is the one-hot label."""
     labels = torch.arange(len(images)) % CLASSES
     return Batch(images, nn.functional.one_hot(labels, CLASSES).to(images.dtype), labels, training_images)
 

@@ -1,5 +1,4 @@
-"""Variants as a user writes them, each one file outside the tree (``tests/outside_variants``): the contract must be
-wide enough for them."""
+"""Variants as a user writes them, one file each in ``tests/outside_variants``. The contract must allow them."""
 
 from pathlib import Path
 
@@ -9,7 +8,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "outside_variants"
 
 
 def _load():
-    """Their classes, without leaving them in the registry for other tests."""
+    """Load the classes without leaving them in the registry for other tests."""
     known, discovered = dict(registry._variants), set(registry._discovered)
     registry.load_folder(FOLDER)
     found = [cls for name, cls in registry._variants.items() if name not in known]

@@ -1,4 +1,4 @@
-"""Autoencoders without a bound: what each loss is, what it becomes at its limits, and what it must converge to."""
+"""Autoencoders without a bound: their losses, the limits of these losses, and what training converges to."""
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_sigmoid_units_lie_between_0_and_1():
 
 
 def pixels_seen(corruption, strength, x):
-    """What the encoder is given for ``x``."""
+    """What the encoder receives for ``x``."""
     return small("denoising_ae", corruption=corruption, strength=strength).corrupt(x)
 
 
@@ -159,7 +159,7 @@ def test_the_units_kept_are_the_largest_not_the_largest_in_size():
     model = small("sparse_ae", network=MLP(latent_size=6, hidden=[8]), k=2)
     h, kept = model.encoder(x), model.represent(x)
     assert torch.equal(kept.sum(-1), h.sort(-1).values[:, -2:].sum(-1))
-    # With negative units among the rest that are larger in size.
+    # Among the other units are negative ones with larger absolute values.
     assert (h.min(-1).values.abs() > h.sort(-1).values[:, -2].abs()).any()
 
 
@@ -298,8 +298,10 @@ def test_in_one_dimension_the_sliced_distance_is_the_exact_one():
 
 
 def test_the_second_order_distance_of_normal_samples_is_its_closed_form():
-    """W_2^2 of N(m, s^2) and N(0, 1) is m^2 + (s - 1)^2: exactly so where one sample is s times the other, shifted,
-    with mean 0 and variance 1."""
+    """W_2^2 of N(m, s^2) and N(0, 1) is m^2 + (s - 1)^2.
+
+    This is exact if one sample has mean 0 and variance 1 and the other is s times this sample plus m.
+    """
     x = torch.randn(300, dtype=torch.float64)
     x = (x - x.mean()) / x.std(correction=0)
     shuffled = x[torch.randperm(300)]
@@ -338,7 +340,7 @@ def test_directions_and_prior_draws_are_fresh_at_every_step():
 
 
 def test_default_weights_are_for_errors_summed_over_pixels():
-    """One distance for every pixel channel's error, and Ng's penalty, which he weighs by 3 beside half the error."""
+    """The weight of SWAE is the number of pixel channels. Ng weighs his penalty by 3 against half the squared error."""
     for dataset in choices("dataset"):
         config = compose("swae", dataset, "smoke", 0)
         assert config.variant.sw_weight == np.prod(config.dataset.shape), dataset

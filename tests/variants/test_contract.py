@@ -1,4 +1,4 @@
-"""What must hold for every registered variant, today's and tomorrow's, in every form that its options give it."""
+"""The contract: what must hold for every registered variant in every form that its options give it."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from .outside import OUTSIDE
 
 
 class Form(NamedTuple):
-    """A variant with options that make another model, estimator or loss of it than its defaults do."""
+    """A variant with options that select another model, estimator or loss than its defaults."""
 
     cls: type[Variant]
     options: dict[str, Any] = {}
@@ -39,7 +39,7 @@ HALF = torch.tensor(0.5)
 
 
 def gradients(model, x, progress=HALF):
-    """The loss, and every parameter's gradient of its own group's value; None for a parameter in no group."""
+    """The loss, and the gradient of each group's value for its parameters; None for a parameter in no group."""
     loss, groups = model.loss(batch(x), progress), model.parameter_groups()
     found = dict.fromkeys(model.parameters())
     for name, value in loss.by_group.items():
@@ -51,7 +51,7 @@ def gradients(model, x, progress=HALF):
 
 
 def given(form, count):
-    """The condition of ``count`` images, for a model that has one."""
+    """The condition of ``count`` images; None for an unconditional variant."""
     return batch(binary_images(count)).condition if form.cls.conditional else None
 
 
@@ -146,7 +146,7 @@ def test_it_goes_on_from_its_checkpoint_and_its_weights_as_if_undisturbed(form, 
 
 
 def test_the_loss_of_a_batch_of_one_is_finite_and_so_are_its_gradients(form):
-    """An epoch may end with one."""
+    """The last batch of an epoch may hold one image."""
     loss, found = gradients(form(), binary_images(1))
     assert all(value.isfinite() for value in loss.by_group.values())
     assert all(gradient.isfinite().all() for gradient in found.values() if gradient is not None)
@@ -156,10 +156,10 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_halves(form, monkeypatch):
     model, x = form(dtype=torch.float64), binary_images(6, dtype=torch.float64)
     if model.batch_statistics:
         pytest.skip(f"the loss has batch statistics: {', '.join(model.batch_statistics)}")
-    # Draws are made equal for all images, so that a half sees what it saw inside the whole.
+    # All images get equal draws, so that each half has the same draws alone and within the whole batch.
     monkeypatch.setattr(torch, "randn", lambda *shape, **options: torch.full(shape, 0.3, **options))
     monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, 0.3))
-    # What torch's own normal distributions draw with.
+    # torch's own normal distributions draw with this method.
     monkeypatch.setattr(torch.Tensor, "normal_", lambda self: self.fill_(0.3))
     monkeypatch.setattr(torch.Tensor, "exponential_", lambda self: self.fill_(0.7))
     whole = model.loss(batch(x), HALF).by_group
@@ -196,7 +196,7 @@ def test_gradients_agree_with_finite_differences(form, progress):
 
 
 def test_it_overfits_eight_images(form):
-    # 64 pixels: enough for what a code says of them to be worth its KL, whatever that weighs.
+    # With 64 pixels, informative codes lower the loss in spite of their KL, whatever the weight of the KL.
     shape = (1, 8, 8)
     model, x = form(shape=shape), binary_images(8, shape)
     groups = model.parameter_groups()
@@ -211,7 +211,7 @@ def test_it_overfits_eight_images(form):
         for optimiser in optimisers.values():
             optimiser.step()
         model.after_step()
-    # The images' mean alone would reach 0.85 of it.
+    # Reconstructing every image as the mean image would reach 0.85 times the error before.
     assert (model.reconstruct(x, condition=condition) - x).square().mean() < 0.8 * before
 
 
@@ -252,8 +252,11 @@ def test_it_runs_under_every_observation_model(form):
 
 
 def log_mean(draw, tolerance=0.01):
-    """log E[w] and its standard error, both (images,), from ``draw(count)``, log-weights (count, images): as many as it
-    takes for that tolerance, or 2**17; and all that were drawn."""
+    """log E[w] and its standard error, both (images,), and all log-weights that were drawn, (draws, images).
+
+    ``draw(count)`` returns log-weights (count, images). The number of draws is doubled until the standard error is
+    below ``tolerance`` or there are 2**17 draws.
+    """
     log_w = draw(4_096)
     while True:
         weights = (log_w - log_w.max(0).values).exp()
@@ -265,7 +268,7 @@ def log_mean(draw, tolerance=0.01):
 
 @torch.no_grad()
 def test_the_bound_stays_below_the_exact_log_likelihood_of_all_images(form):
-    """Over the 16 binary images of 2x2 pixels, exp(log p(x)) sums to 1, and a bound's exponential to less."""
+    """Over the 16 binary images of 2x2 pixels, exp(log p(x)) sums to 1, and the exponential of a bound to less."""
     if form.cls.smallest_side > 2:
         pytest.skip("needs larger images")
     model = form(shape=(1, 2, 2), dtype=torch.float64)
@@ -282,7 +285,7 @@ def test_the_bound_stays_below_the_exact_log_likelihood_of_all_images(form):
         return
     if "density_elsewhere" in model.unavailable():
         estimate, error, log_w = log_mean(lambda count: model.log_weights(x, q, count, condition=condition).value)
-        # Where a few draws carry all weight, their spread says nothing of the error.
+        # If a few draws carry all the weight, their spread does not estimate the error.
         if (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp().min() > 500:
             assert estimate.exp().sum() == pytest.approx(1, abs=4 * error.max().item() + 1e-6)
         return
@@ -295,9 +298,10 @@ def test_the_bound_stays_below_the_exact_log_likelihood_of_all_images(form):
         return z, torch.stack([likelihood.log_prob(image) for image in x], dim=1)
 
     def by_both(count):
-        # p(x|z) p(z) / ((q(z|x) + p(z)) / 2), in turn by a draw of q and one of the prior. Weights of q's draws alone,
-        # p(x|z) p(z) / q(z|x), may have no variance in a right model: where the prior has wider tails. These are at
-        # most 2 p(x|z), and their mean is p(x) only if q's density is that of its draws.
+        # The weights are p(x|z) p(z) / ((q(z|x) + p(z)) / 2), each the mean over a draw of q and a draw of the prior.
+        # With draws of q alone, the weights p(x|z) p(z) / q(z|x) may have infinite variance in a correct model, if the
+        # prior has wider tails than q. The weights here are at most 2 p(x|z). Their mean is p(x) only if the draws of q
+        # follow its density.
         own = model.log_weights(x, q, count, condition=condition)
         z, log_likelihood = by_prior(count)
         log_prior = prior.log_prob(z[:, None] if prior.batch_shape else z).reshape(-1, 1)

@@ -38,7 +38,7 @@ def completing(shape=SHAPE, observation="bernoulli", dtype=torch.float64, networ
 
 
 def speaking(model):
-    """``model``, with heads that say something, as they do after some training."""
+    """``model`` with random weights in its heads, whose outputs then depend on the inputs, as after some training."""
     for head in (model.prior_head, model.posterior_head):
         torch.nn.init.normal_(head[-1].weight)
     return model
@@ -52,7 +52,7 @@ def test_training_begins_with_a_standard_normal_prior_and_a_posterior_of_the_ima
     other = model.posterior(x, condition.roll(1, 0))
     assert torch.equal(q.loc, other.loc)
     assert (q.loc != 0).all()
-    # It does not stay so.
+    # Training changes this.
     model.loss(batch(x), NOW.float()).value.backward()
     for head in (model.prior_head, model.posterior_head):
         assert head[-1].weight.grad.abs().max() > 0
@@ -90,7 +90,7 @@ def test_posterior_and_decoder_see_the_condition():
 
 @pytest.mark.parametrize("observation", [name for name in OBSERVATION_MODELS if name != "gaussian"])
 def test_given_pixels_are_not_scored(observation, monkeypatch):
-    """Whatever a model says of them, and whatever they are: the log-likelihood is that of the missing ones."""
+    """The log-likelihood is that of the missing pixels, whatever the given pixels and the outputs for them are."""
     monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, 0.3))
     output, x = torch.randn(2, 5, *SHAPE).double(), binary_images(5, dtype=torch.float64)
     model = observation_model(observation, SHAPE).double()
@@ -98,7 +98,7 @@ def test_given_pixels_are_not_scored(observation, monkeypatch):
     missing = condition[:, -1:] < 0.5
     log_prob = CompletedImage(model(output), condition[:, :-1], missing).log_prob(x)
     assert log_prob.shape == (2, 5)
-    # Of images that consist of the missing half alone.
+    # This is the log-likelihood of images that consist of the missing half alone.
     expected = model(output[..., 2:]).log_prob(x[..., 2:])
     assert torch.allclose(log_prob, expected, rtol=1e-12)
     disturbed = torch.where(missing, output, output + 7)
@@ -127,7 +127,7 @@ def test_means_and_samples_show_the_given_pixels():
 
 @torch.no_grad()
 def test_the_likelihood_of_all_completions_sums_to_one():
-    """Over the 4 images of 2x2 pixels with a given left half, p(missing|given) sums to 1: by the prior and with q."""
+    """p(missing|given) sums to 1 over the 4 images with one left half of 2x2 pixels, by draws of the prior and of q."""
     model = speaking(completing((1, 2, 2)))
     right = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]).double()
     x = torch.ones(4, 1, 2, 2).double()
@@ -153,7 +153,7 @@ def test_what_stands_at_missing_pixels_does_not_reach_the_prior():
 
 @pytest.mark.parametrize("network", [MLP(latent_size=2, hidden=[8]), Conv(latent_size=2, width=4)], ids=["mlp", "conv"])
 def test_it_learns_to_complete_images(network):
-    """The missing half repeats the given one: the prior, which sees no more, must find it."""
+    """The missing half repeats the given half, so the prior, which sees only the given half, can predict it."""
     shape = (1, 8, 8)
     model = completing(shape, dtype=torch.float32, network=network)
     half = torch.eye(8, 4)[torch.arange(16) % 8].reshape(16, 1, 1, 4).expand(16, 1, 8, 4)
@@ -196,7 +196,7 @@ def test_without_a_condition_it_is_refused():
         small("cvae").prior()
 
 
-# Networks of their own, and a guess
+# Separate networks, and a guess
 
 
 def separate(dtype=torch.float64, shape=SHAPE, network=None, **options):
@@ -253,7 +253,7 @@ def test_the_guess_learns_the_cross_entropy_of_missing_pixels_until_it_is_frozen
     groups = model.parameter_groups()
     assert {id(p) for p in groups["guess"].parameters} == {id(p) for p in model.guess.parameters()}
     assert (groups["guess"].until, groups["model"].until) == (0.4, 1.0)
-    # The model's loss moves no weight of the guess, and the guess's none of the model.
+    # The model's loss has no gradient for the guess, and no parameter of the guess is in the model's group.
     assert all(
         g is None for g in torch.autograd.grad(loss.value["model"], groups["guess"].parameters, allow_unused=True)
     )

@@ -1,4 +1,4 @@
-"""How a normal's standard deviation is made of what a network returns."""
+"""How the output of a network becomes the standard deviation of a normal."""
 
 import math
 
@@ -17,7 +17,7 @@ from variants.parts.flows import IAF
 from .models import batch, binary_images, small
 
 NOW = torch.tensor(0.5, dtype=torch.float64)
-# sigma of the number a, as it is written in papers and scripts.
+# sigma as a function of a network's output a, as papers and scripts write it.
 SIGMA = {
     "exp": lambda a: (a / 2).exp(),
     "exp_deviation": lambda a: a.exp(),
@@ -81,7 +81,7 @@ def test_a_full_covariance_has_the_deviations_on_its_diagonal():
     assert torch.allclose(kl, kl_divergence(expected, standard.expand((5,))), rtol=1e-9)
 
 
-# Variants of which every normal is made by a network, and those of which none is.
+# Variants in which networks give the parameters of all normals, and variants without such normals.
 WITH = [
     "vae", "iwae", "flow_vae", "iaf_vae", "fullcov_vae", "joint_vae", "structured_vae", "auxiliary_vae", "cvae",
     "beta_tcvae", "factor_vae",
@@ -91,7 +91,7 @@ WITHOUT = ["ae", "swae", "sparse_ae", "wae_mmd", "vq_vae", "gumbel_vae"]
 
 @pytest.mark.parametrize("name", WITH)
 def test_every_gaussian_variant_has_the_option_and_its_bounds(name):
-    """With bounds that leave one value, no network's number moves a deviation: losses depend on means alone."""
+    """Bounds that leave one value fix all deviations, so the losses depend on the means alone."""
     x = binary_images(6)
     torch.manual_seed(1)
     free = small(name)
@@ -140,7 +140,7 @@ def test_deviations_that_are_not_set_are_not_in_the_configuration():
     assert asked.run_id != plain.run_id
 
 
-# A flow's activation, a codebook's beginning
+# The activation of a flow, and the initial codebook
 
 
 @pytest.mark.parametrize("activation", ["elu", "relu", "leaky_relu 0.2"])

@@ -1,5 +1,8 @@
-"""A training step stays on the model's device: it makes its tensors there, copies none to it, and reads no value from
-it, for which the host would wait. Seen on torch's "meta" device, which has no values that could be read."""
+"""A training step stays on the model's device.
+
+It creates its tensors there, copies none to it, and reads no value from it, for which the host would have to wait. The
+tests use torch's "meta" device, whose tensors have no values that could be read.
+"""
 
 import contextlib
 
@@ -17,7 +20,7 @@ META = torch.device("meta")
 
 
 class OnlyThere(TorchFunctionMode):
-    """Refuses operations on tensors of another device. Single numbers of the host are passed along with a call."""
+    """Refuse operations on tensors of another device, except single numbers, which are passed along with a call."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         found = function(*args, **(kwargs or {}))
@@ -45,7 +48,7 @@ def step(model):
 
 @pytest.fixture(autouse=True)
 def no_autocast(monkeypatch):
-    """Autocast does not know the device."""
+    """Disable autocast, which does not support the meta device."""
     monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: contextlib.nullcontext())
 
 

@@ -1,4 +1,4 @@
-"""Every log-density is normalised, every closed form agrees with another way to compute it."""
+"""Every log-density is normalised, and every closed form agrees with another computation."""
 
 import math
 

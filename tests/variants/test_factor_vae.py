@@ -1,4 +1,4 @@
-"""FactorVAE: what its critic sees, what it estimates, and whom each loss trains."""
+"""FactorVAE: the inputs of its critic, the estimate of its critic, and the parameters that each loss trains."""
 
 import math
 
@@ -17,7 +17,7 @@ HALF = torch.tensor(0.5)
 
 
 def seen_by_the_critic(model, z):
-    """What the critic is given for its own loss on draws ``z``, as it is called."""
+    """The inputs of the critic, one for each of its calls, in its own loss on draws ``z``."""
     given = []
     hook = model.critic.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
     model.critic_loss(z)
@@ -36,7 +36,7 @@ def test_its_loss_is_the_vaes_and_gamma_times_the_critics_log_ratio():
     D = model.critic(z).sigmoid()
     expected = -model.likelihood(z).log_prob(x)[0] + kl + 3 * (D.log() - (1 - D).log())[0, :, 0]
     assert loss.value["model"].item() == pytest.approx(expected.mean().item(), rel=1e-12)
-    # Permutations come after the draws.
+    # The permutations are drawn after z.
     product = model.critic(permuted(z[:, 3:])).sigmoid()
     expected = -0.5 * D[:, :3].log().mean() - 0.5 * (1 - product).log().mean()
     assert loss.value["critic"].item() == pytest.approx(expected.item(), rel=1e-12)
@@ -58,7 +58,7 @@ def test_without_a_weight_it_is_the_vae():
 
 
 def test_the_critic_is_never_shown_images_both_as_they_are_and_permuted():
-    """Permuted, the same images have the very marginals of the others: the critic could not but see a difference."""
+    """Otherwise both samples would hold the same values in every dimension and would not be independent."""
     z = torch.arange(2 * 9 * 3.0).reshape(2, 9, 3)
     joint, product = seen_by_the_critic(small("factor_vae"), z)
     assert torch.equal(joint, z[:, :5])
@@ -73,10 +73,10 @@ def test_every_dimension_is_permuted_by_itself_and_keeps_its_values():
     for column in found.T:
         assert torch.equal(column.sort().values, z[:, 0])
     correlations = torch.corrcoef(found.T) - torch.eye(3)
-    # One order for all dimensions would leave 1.
+    # With one permutation for all dimensions, the correlations would be 1.
     assert correlations.abs().max() < 0.08
     assert (found[:, 0] != z[:, 0]).float().mean() > 0.99
-    # Of several draws, each has orders of its own.
+    # Each of several draws has its own permutations.
     assert not torch.equal(*permuted(z[None].expand(2, -1, -1)))
 
 
@@ -98,7 +98,7 @@ def test_the_critics_loss_stops_before_the_encoder_and_the_models_does_not():
 
 
 def test_the_models_loss_does_not_train_the_critic():
-    """It would learn to call everything independent."""
+    """Otherwise the critic would learn to call all codes independent."""
     model, x = small("factor_vae", gamma=100.0), binary_images(8)
     torch.manual_seed(3)
     values = model.loss(batch(x), HALF).value
@@ -128,7 +128,7 @@ def test_the_critic_estimates_with_weights_from_before_it_learns_from_the_batch(
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_a_critic_that_has_learned_estimates_the_total_correlation(correlation):
-    """Of two normals it is -log(1 - rho^2) / 2."""
+    """The total correlation of two normals with correlation rho is -log(1 - rho^2) / 2."""
     torch.manual_seed(0)
     model = small("factor_vae", network=MLP(latent_size=2, hidden=[8]), critic_hidden=[32, 32])
     optimiser = torch.optim.Adam(model.critic.parameters(), 3e-3)

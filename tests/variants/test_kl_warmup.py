@@ -1,4 +1,4 @@
-"""The warm-up of the KL: a function of progress alone, gone at its end, refused where the loss has no plain KL."""
+"""KL warm-up: the weight of the KL depends on progress alone, ends at 1, and needs a loss with a plain KL."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_a_fraction_beyond_the_budget_is_refused():
 
 
 def test_the_annealing_of_a_flow_is_the_papers_in_any_budget():
-    """min(1, 0.01 + t / 10,000) after t of n steps is annealing = 9,900 / n."""
+    """``annealing`` = 9,900 / n gives the weight min(1, 0.01 + t / 10,000) after t of n steps."""
     n = 50_000
     model = small("flow_vae", steps=2, annealing=9_900 / n)
     for t in (0, 100, 5_000, 9_899, 9_900, 20_000, n):
@@ -54,7 +54,7 @@ def test_the_annealing_of_a_flow_is_the_papers_in_any_budget():
         loss = model.loss(batch(binary_images(6)), torch.tensor(t / n))
         torch.manual_seed(1)
         whole = model.loss(batch(binary_images(6)), torch.tensor(1.0))
-        # loss = E[log q - B log p(x, z)]: what annealing takes away is (1 - B) log p(x, z).
+        # loss = E[log q - B log p(x, z)], so annealing adds (1 - B) log p(x, z) to the loss.
         joint = log_joint(model)
         B = min(1, 0.01 + t / 10_000)
         assert (loss.value - whole.value).item() == pytest.approx((1 - B) * joint, rel=1e-3, abs=1e-4)

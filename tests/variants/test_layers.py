@@ -1,4 +1,4 @@
-"""Networks written layer by layer, and how weights begin: against the numbers of the scripts that they repeat."""
+"""Networks written layer by layer, and initial weights, against the numbers of the scripts that they reproduce."""
 
 import math
 
@@ -22,7 +22,7 @@ def parameters(module):
 
 
 def learned(module):
-    """Parameters of every layer that has some."""
+    """The number of parameters of each layer that has parameters."""
     return [sum(parameters(m)) for m in module.modules() if not list(m.children()) and parameters(m)]
 
 
@@ -30,7 +30,7 @@ def layers(*lines, shape, **words):
     return build_layers(read_layers("lines", lines, tuple(words)), shape, words)
 
 
-# Architectures of published scripts, layer by layer; each with the parameters that its source prints or implies.
+# Architectures of published scripts, layer by layer. Numbers of parameters are those that the source prints or implies.
 
 
 def test_the_generative_deep_learning_autoencoder_has_the_parameters_that_keras_prints():
@@ -181,7 +181,7 @@ def test_the_joint_vae_s_convolutions_have_its_parameters():
     ("side", "kernel", "stride"), [(28, 3, 2), (7, 3, 2), (8, 4, 2), (9, 5, 3), (6, 2, 3), (5, 1, 2)]
 )
 def test_a_same_convolution_pads_as_tensorflow_does(side, kernel, stride):
-    """The rule written out: windows begin at -before, in steps of the stride, and there are ceil(n / stride)."""
+    """The rule written out: ceil(n / stride) windows, of which the first begins at -before, one stride apart."""
     (*body,), shape = layers(f"conv 2 {kernel} stride {stride} same nobias", shape=(1, side, side))
     count = math.ceil(side / stride)
     before = max((count - 1) * stride + kernel - side, 0) // 2
@@ -259,7 +259,7 @@ def test_an_encoder_or_decoder_that_does_not_name_its_size_gets_a_last_linear_la
         assert learned(network.decoder(3, (1, 4, 4))) == [20, 96]
 
 
-# Between layers, and how they begin
+# Widths, biases and initial weights
 
 
 def test_a_decoder_may_have_widths_of_its_own_and_no_layer_a_bias():
@@ -290,7 +290,7 @@ def test_weights_begin_with_the_published_limits_and_variances_and_biases_with_z
         "he_normal": 2 / fan_in, "fan_in": 1 / (3 * fan_in),
     }[name]  # fmt: skip
     weight = layer.weight.detach()
-    # Five standard errors of a variance of n normal draws; those of uniform ones are smaller.
+    # The tolerance is five standard errors of the variance of n normal draws. Those of uniform draws are smaller.
     assert weight.var().item() == pytest.approx(variance, rel=5 * (2 / weight.numel()) ** 0.5)
     limit = (3 * variance) ** 0.5
     if "normal" in name:
@@ -357,7 +357,7 @@ def test_inputs_are_rescaled_for_the_encoder_alone(network, inputs, slope, offse
     scaled = small("vae", (1, 8, 8), network=network(latent_size=3, inputs=inputs)).eval()
     x = binary_images(4, (1, 8, 8))
     assert torch.allclose(scaled.posterior(x).loc, plain.posterior(slope * x + offset).loc, atol=1e-6)
-    # The likelihood is of the pixels as they are.
+    # The likelihood is that of the original pixels.
     z = torch.randn(4, 3)
     assert torch.equal(scaled.likelihood(z).log_prob(x), plain.likelihood(z).log_prob(x))
 

@@ -1,4 +1,4 @@
-"""Settings at which a variant is another one: same seed, same draws, the same loss and the same gradients."""
+"""Settings at which a variant equals another one: the same seed gives the same draws, loss and gradients."""
 
 import math
 
@@ -71,14 +71,14 @@ def test_at_this_setting_it_is_the_plain_autoencoder_to_the_last_bit_and_draw(na
 
 def test_an_identity_flow_is_the_vae_without_the_closed_kl():
     x = binary_images(6, dtype=torch.float64)
-    # One step: with two, the reversal between them would remain.
+    # One step, because two steps have a reversal of the dimensions between them.
     iaf = small("iaf_vae", dtype=torch.float64, steps=1)
     vae = small("vae", dtype=torch.float64, analytic_kl=False)
     for step in iaf.flow.steps:
         step.made.last.weight.data.zero_()
         step.made.last.bias.data.fill_(0)
         step.forget_bias = 1e3  # sigma = 1
-    # The context's outputs come last, so the VAE's encoder is the flow's without them.
+    # The outputs for the context come last, so the VAE's encoder is the flow's encoder without them.
     vae.decoder.load_state_dict(iaf.decoder.state_dict())
     own = vae.encoder.state_dict()
     vae.encoder.load_state_dict({key: iaf.encoder.state_dict()[key][: len(value)] for key, value in own.items()})

@@ -1,4 +1,4 @@
-"""Every loss is its paper's formula, written out a second time, and its gradients reach what the paper lets them."""
+"""Every loss equals its paper's formula, written a second time, and trains what the paper trains."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from variants.parts.networks import Linear
 from .models import Layers, batch, binary_images, small
 
 NOW = torch.tensor(0.3, dtype=torch.float64)
-# The published forms that are not a variant's default.
+# Published forms of variants other than their defaults.
 OTHER_FORMS = [
     ("beta_vae", {"form": "capacity"}),
     ("dip_vae", {"form": "i"}),
@@ -29,7 +29,7 @@ OTHER_FORMS = [
 
 
 def replayed(model, x, draw):
-    """The loss, and what ``draw(q)`` gives from the same seed."""
+    """The loss, its terms, and the result of ``draw(q)`` with the same seed."""
     torch.manual_seed(8)
     loss, terms = model.loss(batch(x), NOW)
     torch.manual_seed(8)
@@ -71,7 +71,7 @@ def test_dfc_is_half_the_mean_squared_difference_of_every_layer_times_the_pixels
 def test_gumbel_decodes_a_draw_at_the_temperature_of_the_moment(straight_through):
     model = small("gumbel_vae", dtype=torch.float64, rate=2.0, straight_through=straight_through)
     x = binary_images(6, dtype=torch.float64)
-    # exp(-2 * 0.3), above the floor of 0.5
+    # The temperature is exp(-2 * 0.3), which is above its minimum of 0.5.
     loss, terms, y = replayed(model, x, lambda q: q.relaxed_sample(0.5488116360940264, straight_through))
     probabilities = model.posterior(x).mean.unflatten(-1, (3, 4))
     kl = (probabilities * (4 * probabilities).log()).sum((-1, -2))
@@ -86,7 +86,7 @@ def test_joint_decodes_a_normal_and_a_relaxed_category_and_reports_both():
     x = binary_images(6, dtype=torch.float64)
 
     def draw(q):
-        # The category first, as in the model.
+        # The category is drawn first, as in the model.
         c = q.parts[1].relaxed_sample(0.4, False)
         return torch.cat([q.parts[0].rsample(), c], dim=-1)
 
@@ -185,7 +185,7 @@ def test_vq_gradients_stop_where_the_paper_stops_them():
     z_e, codes = model.encode(x), model.discrete_code(x)
     e = model.codebook.detach()[codes].requires_grad_()
     r = -model.observation(model._decode_vectors(e)).log_prob(x)
-    # z_e takes the decoder's gradient at e, and is pulled to e; e is pulled to z_e and takes nothing from the decoder.
+    # z_e gets the decoder's gradient at e and is pulled to e; e is pulled to z_e and gets no gradient of the decoder.
     from_decoder = torch.autograd.grad(r.mean(), e)[0]
     pull = (z_e - e).detach()
     parameters = list(model.encoder.parameters())

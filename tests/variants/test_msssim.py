@@ -1,4 +1,4 @@
-"""MS-SSIM as a loss, against another implementation and on the ways in which it goes wrong."""
+"""MS-SSIM as a loss, against another implementation and in cases in which it can go wrong."""
 
 import math
 
@@ -17,7 +17,7 @@ from .models import batch, binary_images, small
 
 
 def pictures(count, side, channels=1):
-    """Images that are smooth at several scales, and noisy copies of them, of different quality."""
+    """Images that are smooth at several scales, and copies of them with different amounts of noise."""
     x = sum(F.interpolate(torch.rand(count, channels, n, n), size=side, mode="bilinear") for n in (4, 16, 64)) / 3
     noise = torch.linspace(0.02, 0.3, count).reshape(-1, 1, 1, 1)
     return x.double(), (x + noise * torch.randn_like(x)).clamp(0, 1).double()
@@ -28,7 +28,7 @@ def test_at_five_scales_it_is_the_multi_scale_ssim_of_torchmetrics():
     whole = multiscale_structural_similarity_index_measure(
         y, x, sigma=1.5, kernel_size=11, data_range=1.0, reduction="none"
     )
-    # The library's last scale takes in positions at which the window reaches over the (reflected) border.
+    # At the last scale, the library includes positions at which the window crosses the (reflected) border.
     assert torch.allclose(ms_ssim(x, y), whole, rtol=1e-3)
     assert whole.max() - whole.min() > 0.1
     expected, a, b = torch.ones(3).double(), x, y
@@ -48,7 +48,7 @@ def inside(x, y):
 
 
 def test_at_one_scale_it_is_the_ssim_of_wang_et_al():
-    """With their Gaussian window of 11 pixels: a box, or another deviation, gives other numbers."""
+    """The window is their Gaussian of 11 pixels. A box or another standard deviation would give other numbers."""
     x, y = pictures(3, 20)
     assert levels(20) == 1
     assert torch.allclose(ms_ssim(x, y), inside(x, y), rtol=1e-9)
@@ -62,7 +62,7 @@ def test_the_window_is_a_gaussian_and_falls_off():
 
 
 def test_the_coarsest_scale_counts_once():
-    # Constant images of two brightnesses: no structure to differ, so that every factor but the luminance is 1.
+    # Two constant images of different brightness have no structure, so every factor except the luminance is 1.
     assert levels(28) == 2
     x, y = torch.full((1, 1, 28, 28), 0.8).double(), torch.full((1, 1, 28, 28), 0.4).double()
     luminance = (2 * 0.8 * 0.4 + 1e-4) / (0.8**2 + 0.4**2 + 1e-4)
@@ -91,7 +91,7 @@ def test_an_image_and_its_negative_have_a_finite_loss_and_gradient(side):
     y = (1 - x).requires_grad_()
     similarity = ms_ssim(x, y)
     assert similarity.isfinite().all()
-    # All scales of an image and its negative have a negative structure.
+    # The structure term of an image and its negative is negative at all scales.
     assert torch.allclose(similarity, torch.tensor(LEAST).double(), rtol=1e-6)
     similarity.sum().backward()
     assert y.grad.isfinite().all()

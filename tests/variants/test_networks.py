@@ -1,4 +1,4 @@
-"""Network bodies: shapes in and out, sizes that do not fit, and that what is configured is what is built."""
+"""Network bodies: input and output shapes, sizes that do not fit, and agreement with the configuration."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_stages_follow_from_the_size_of_the_images(shape, stages, grid):
 
 
 def test_a_grid_code_sees_its_own_part_of_the_image_only():
-    # A spatial code is one whose positions belong to places: far pixels have no influence.
+    # Each position of a spatial code belongs to a place in the image: distant pixels have no influence on it.
     encoder = Conv(width=4).grid_encoder((1, 64, 64), 3).eval()
     x = torch.rand(1, 1, 64, 64, requires_grad=True)
     (gradient,) = torch.autograd.grad(encoder(x)[0, :, 0, 0].sum(), x)

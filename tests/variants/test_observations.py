@@ -18,7 +18,7 @@ from variants.parts.observations import (
     observation_model,
 )
 
-# Every level of one pixel, as a batch of 256 images.
+# All 256 levels of one pixel, as a batch of 256 images.
 LEVELS = (torch.arange(256, dtype=torch.float64) / 255).reshape(256, 1, 1, 1)
 
 
@@ -42,7 +42,7 @@ def test_the_bernoulli_mass_and_its_gradient_are_the_cross_entropys(shape, scale
     assert torch.allclose(of_image, expected.sum((-3, -2, -1)), rtol=1e-12)
     single = BernoulliImage(logits.float()).log_prob(x.float())
     assert torch.allclose(single.double(), of_image, rtol=1e-5, atol=1e-3)
-    # With a weight an image, so that a gradient that reached the wrong one would show.
+    # Each image has its own weight, so that a gradient for the wrong image would be noticed.
     weights = torch.rand(3, 2, dtype=torch.float64)
     own, other = (
         torch.autograd.grad((w * weights).sum(), logits, retain_graph=True)[0]
@@ -96,7 +96,7 @@ def test_a_discretised_logistic_mass_is_the_cdfs_difference_over_its_bin():
 @pytest.mark.parametrize("scale", [0.02, 0.3])
 def test_densities_integrate_to_one(kind, scale):
     d = kind(one_pixel(0.4), torch.tensor(scale, dtype=torch.float64).log())
-    # The integral over pieces of the line, so that quadrature finds the peak.
+    # Integrate over pieces of the line, so that the quadrature finds the peak.
     edges = [0.4 + scale * t for t in (-80, -20, -5, -1, 0, 1, 5, 20, 80)]
     total = sum(integrate.quad(lambda y: d.log_density(one_pixel(y)).exp().item(), a, b)[0] for a, b in pairwise(edges))
     assert total == pytest.approx(1, abs=1e-6)
@@ -124,7 +124,7 @@ def test_a_normal_pixel_is_bounded_by_the_mass_of_its_level_and_meets_it_where_t
 
 @pytest.mark.parametrize("name", [name for name, model in OBSERVATION_MODELS.items() if not model.binary])
 def test_the_expected_mass_over_the_levels_is_at_most_one(name):
-    # What is reported as bits/dim must be a bound on a code length: sum over levels of exp(E log p) <= 1.
+    # The reported bits/dim must bound a code length: the sum over levels of exp(E log p) is at most 1.
     torch.manual_seed(0)
     d = observation_model(name, (1, 1, 1)).double()(one_pixel(0.7))
     mean_log_mass = torch.stack([d.log_prob(LEVELS) for _ in range(50)]).mean(0)
@@ -135,7 +135,7 @@ def test_the_expected_mass_over_the_levels_is_at_most_one(name):
 def test_the_continuous_bernoulli_mean_is_the_mean_of_its_masses(logit):
     d = ContinuousBernoulliImage(one_pixel(logit))
     mean = (d.log_prob(LEVELS).exp() * LEVELS.flatten()).sum().item()
-    # Within the curvature of the density inside a level.
+    # The two differ by the curvature of the density within a level.
     assert d.mean.item() == pytest.approx(mean, abs=2e-3)
 
 

@@ -1,4 +1,4 @@
-"""Models whose log p(x) is known: what evaluation reports must be that number, or a bound below it."""
+"""Models with known log p(x): evaluation must report this number or a lower bound on it."""
 
 import math
 
@@ -20,7 +20,7 @@ NOISE = 0.5
 
 
 class GaussianPixels(Image):
-    """Pixels with one fixed deviation."""
+    """Normal pixels with one fixed standard deviation."""
 
     def __init__(self, mean):
         self._mean = mean
@@ -69,7 +69,7 @@ def test_with_the_exact_posterior_every_weight_is_the_log_likelihood(linear_gaus
 
 
 def set_encoder_near_the_posterior(model):
-    """The exact posterior's mean, and deviations 1.5 times as wide as its conditional ones."""
+    """Set the exact posterior mean, and deviations 1.5 times the conditional deviations of the exact posterior."""
     W, mean = model.decoder[0].weight.detach(), model.decoder[0].bias.detach()
     precision = torch.eye(2, dtype=torch.float64) + W.T @ W / NOISE**2
     to_loc = precision.inverse() @ W.T / NOISE**2
@@ -96,7 +96,7 @@ def test_the_importance_estimate_rises_with_k_to_the_exact_value_and_stays_below
 
 def test_the_iwae_loss_is_logsumexp_minus_log_k_in_float64(linear_gaussian):
     model, x, _ = linear_gaussian
-    # More samples than images: over the wrong axis the value would differ.
+    # There are more samples than images, so a reduction over the wrong axis would change the value.
     iwae = IWAE(IWAEConfig(samples=31), (1, 3, 3), Linear(latent_size=2), FixedGaussian()).double()
     iwae.load_state_dict(model.state_dict())
     torch.manual_seed(3)
@@ -109,7 +109,7 @@ def test_the_iwae_loss_is_logsumexp_minus_log_k_in_float64(linear_gaussian):
 
 def test_both_iwae_gradients_have_the_same_expectation(linear_gaussian):
     model, x, _ = linear_gaussian
-    # Far from the posterior one weight is nearly 1, and its square with it: both estimators would agree by accident.
+    # Far from the posterior, one weight and its square are nearly 1, and both estimators would agree by accident.
     set_encoder_near_the_posterior(model)
 
     def gradient(form, seed):
@@ -136,7 +136,7 @@ def test_the_doubly_reparameterised_encoder_gradient_carries_squared_weights_alo
     at = z.detach().requires_grad_()
     log_w = model.likelihood(at).log_prob(x) + model.prior().log_prob(at) - q.detach().log_prob(at)
     weights = (log_w.detach() - log_w.detach().logsumexp(0)).exp()
-    # Tucker et al. (2019), eq. 8, of minus the bound, averaged over five images.
+    # Tucker et al. (2019), eq. 8, for minus the bound, averaged over five images.
     along_z = torch.autograd.grad(log_w.sum(), at, retain_graph=True)[0]
     encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
     expected = torch.autograd.grad(z, encoder, -weights.square().unsqueeze(-1) * along_z / 5)
@@ -170,7 +170,7 @@ def test_gumbel_evaluation_converges_to_the_enumerated_log_likelihood():
     assert torch.allclose(log_likelihood(log_w), exact, atol=0.02)
     assert (elbo(log_w) <= exact).all()
     q = model.posterior(x)
-    # ELBO by enumeration, with the posterior's own probabilities.
+    # The ELBO by enumeration, with the probabilities of the posterior.
     log_q = torch.stack([q.log_prob(code.expand(4, -1)) for code in z])
     assert torch.allclose(elbo(log_w), (log_q.exp() * (joint - log_q)).sum(0), atol=0.05)
 

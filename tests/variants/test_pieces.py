@@ -1,4 +1,4 @@
-"""The pieces that variants are made of, against closed forms, loops and autograd Jacobians."""
+"""The components of variants, against closed forms, loops and autograd Jacobians."""
 
 import math
 
@@ -120,7 +120,7 @@ def test_made_sees_only_earlier_dimensions_and_all_of_the_context(size):
         assert torch.equal(J.triu(), torch.zeros_like(J))
         if size > 1:
             assert (J.tril(-1)[1:].abs().sum(-1) > 0).all()
-    # The first dimension has no earlier one: what it knows of the image comes through its bias alone.
+    # The first dimension has no earlier one. It depends on the context through its bias alone.
     J = jacobian(lambda value: made(z, value)[0], context)
     assert (J[1:].abs().sum(-1) > 0).all()
 
@@ -136,7 +136,7 @@ def test_the_log_determinant_is_autograds_and_the_inverse_inverts(steps, size, h
     back, log_determinant_of_back = flow.inverse(output, context)
     assert torch.allclose(back, z, atol=1e-9)
     assert log_determinant_of_back.item() == pytest.approx(log_determinant.item(), abs=1e-9)
-    # And the inverse's derivative is the inverse of the derivative.
+    # The Jacobian of the inverse is the inverse of the Jacobian.
     inverted = jacobian(lambda value: flow.inverse(value, context)[0], output)
     assert torch.allclose(inverted @ J, torch.eye(size, dtype=torch.float64), atol=1e-9)
 
@@ -145,7 +145,7 @@ def test_the_order_of_dimensions_is_reversed_between_steps():
     flow = IAF(3, 2, hidden=12, context=2).double()
     z, context = torch.randn(3, dtype=torch.float64), torch.randn(2, dtype=torch.float64)
     J = jacobian(lambda value: flow(value, context)[0], z)
-    # One step's Jacobian is triangular; two with a reversal between them reach both sides of the diagonal.
+    # The Jacobian of one step is triangular; that of two steps with a reversal between them has entries on both sides.
     assert J.triu(1).abs().sum() > 0
     assert J.tril(-1).abs().sum() > 0
 

@@ -1,4 +1,4 @@
-"""Variants with another posterior or another bound than the VAE's: their limits, their mathematics, their log p(x)."""
+"""Variants with another posterior or bound than the VAE: their limits, their mathematics and their log p(x)."""
 
 import math
 
@@ -29,7 +29,7 @@ def double(name, **options):
 
 
 def replay(model, x, progress=NOW, seed=11):
-    """The loss and its terms, with every group's gradients in place; the random numbers start from ``seed``."""
+    """Compute the loss and the gradients of all groups, with random numbers from ``seed``, and return the loss."""
     model.zero_grad()
     torch.manual_seed(seed)
     loss = model.loss(batch(x), progress)
@@ -38,7 +38,7 @@ def replay(model, x, progress=NOW, seed=11):
 
 
 def give_encoder(model, vae):
-    """Copy the decoder, and those of the encoder's outputs that ``vae`` has, of which the others come last."""
+    """Copy the decoder and the encoder to ``vae``, except the encoder's last outputs, which ``vae`` does not have."""
     vae.decoder.load_state_dict(model.decoder.state_dict())
     given = model.encoder.state_dict()
     own = vae.encoder.state_dict()
@@ -53,7 +53,7 @@ def assert_same_training(model, vae, x):
         assert torch.allclose(theirs[key].grad[: len(parameter)], parameter.grad, rtol=1e-9, atol=1e-12), key
 
 
-# All of them
+# All variants
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def assert_same_training(model, vae, x):
 )
 @torch.no_grad()
 def test_samples_have_the_mean_that_the_importance_estimate_of_all_images_gives(name, options):
-    """The model that generates is the one whose log p(x) is reported: no auxiliary variable or level is left out."""
+    """Samples come from the model whose log p(x) is reported: neither leaves out an auxiliary variable or a level."""
     model = double(name, shape=(1, 2, 2), **options)
-    # A model far from uniform, and a posterior near enough to the prior for few draws.
+    # Make the model far from uniform, and the posterior so close to the prior that few draws are enough.
     for parameter in model.encoder.parameters():
         parameter.mul_(0.3)
     for parameter in model.decoder.parameters():
@@ -198,7 +198,7 @@ def test_the_closed_kl_of_a_full_normal_is_torchs_and_the_mean_over_draws():
 
 @torch.no_grad()
 def test_the_bound_of_full_covariance_reaches_log_p_of_a_linear_gaussian_model():
-    """Probabilistic PCA: log p(x) and the posterior are known, and a linear encoder can give its parameters."""
+    """Probabilistic PCA: log p(x) and the posterior are known, and a linear encoder can represent the posterior."""
     config = FullCovarianceConfig(analytic_kl=False, features=1)
     model = FullCovarianceVAE(config, (1, 3, 3), Linear(latent_size=2), FixedGaussian()).double()
     W, mean = model.decoder[0].weight.mul_(2), model.decoder[0].bias
@@ -344,7 +344,7 @@ def log_mean_exp(values):
 
 
 def expected_bounds(model, x, M, K, seed):
-    """ELBO, MIWAE and IWAE of the mean image by plain loops, from the draws that the loss makes."""
+    """The ELBO, MIWAE and IWAE bounds, averaged over images, by plain loops over the draws of the loss."""
     torch.manual_seed(seed)
     log_w = model.log_weights(x, model.posterior(x), M * K).value.tolist()
     images = list(zip(*log_w, strict=True))
@@ -405,7 +405,7 @@ def test_piwae_trains_the_encoder_by_miwae_and_the_decoder_by_iwae_from_one_forw
     for own, other in ((piwae.encoder, miwae.encoder), (piwae.decoder, iwae.decoder)):
         for parameter, theirs in zip(own.parameters(), other.parameters(), strict=True):
             assert torch.allclose(parameter.grad, theirs.grad, rtol=1e-9, atol=1e-12)
-    # The two bounds' gradients are not the same by accident.
+    # The gradients of the two bounds differ, so the agreement above is no accident.
     first, theirs = (next(model.encoder.parameters()).grad for model in (piwae, iwae))
     assert not torch.allclose(first, theirs, rtol=1e-3)
 
@@ -414,7 +414,7 @@ def test_piwae_trains_the_encoder_by_miwae_and_the_decoder_by_iwae_from_one_forw
 
 
 def auxiliary_vae(**options):
-    """A small one whose densities of a and z depend on each other, as they do after some training."""
+    """A small auxiliary VAE in which the densities of a and z depend on each other, as after some training."""
     model = double("auxiliary_vae", **options)
     for last in (model.posterior_of_z.last, model.auxiliary_model.last):
         torch.nn.init.normal_(last.weight)
@@ -459,7 +459,7 @@ def test_training_of_the_auxiliary_vae_begins_where_neither_a_nor_z_says_anythin
     for found, base in ((q.given(a), q.base), (model.auxiliary_given(x, z), None)):
         assert torch.equal(found.loc, found.loc[:1].expand_as(found.loc))
         assert base is None or torch.equal(torch.cat([found.loc[0], 2 * found.log_scale[0]], dim=-1), base)
-    # It does not stay so.
+    # Training changes this.
     replay(model, x)
     assert model.posterior_of_z.last.weight.grad.abs().sum() > 0
     assert model.auxiliary_model.last.weight.grad.abs().sum() > 0
@@ -519,7 +519,7 @@ def test_every_level_is_the_prior_given_the_level_above_times_a_message_of_the_i
         assert torch.allclose(level.p.loc, p.loc)
         assert torch.allclose(level.q.variance, 1 / precision)
         assert torch.allclose(level.q.loc, (p.loc / p.variance + output[:, :3] * message_precision) / precision)
-        # Draws of one image differ above, and with them its distribution below: no mean field.
+        # The draws at the level above differ, and so does the distribution at this level: it is no mean field.
         assert (level.q.loc.std(0) > 0).all()
 
 
@@ -544,7 +544,7 @@ def test_the_closed_kl_of_all_levels_is_the_mean_over_draws():
 
 @torch.no_grad()
 def test_codes_from_the_prior_are_those_of_the_lowest_level():
-    """Its mean is -1 here; the top's is 0."""
+    """The mean of the lowest level is -1 here, and that of the top level is 0."""
     model = double("structured_vae", levels=2, rectified=False)
     last = model.priors[0].last
     last.weight.zero_()

@@ -1,4 +1,4 @@
-"""What is said to somebody whose class does not fit the contract, and what a class may leave out."""
+"""Errors for a class that does not meet the contract, and what a class may leave out."""
 
 import pytest
 import torch
@@ -91,7 +91,7 @@ def test_the_monte_carlo_loss_is_minus_the_mean_of_the_log_weights():
 
 
 def test_a_model_that_forms_its_own_log_weights_is_trained_by_them():
-    """The closed form of the first level's KL would leave the others out."""
+    """A model with several levels would otherwise be trained with the closed-form KL of its first level alone."""
 
     class Shifted(Variant):
         def log_weights(self, x, q, samples):

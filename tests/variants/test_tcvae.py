@@ -18,7 +18,7 @@ def test_stratified_weights_by_hand():
     # N = 10, B = 3, M = 2: 1/10 for the image itself, 8/20 for the next, 1/2 for the rest.
     expected = torch.tensor([[0.1, 0.4, 0.5], [0.5, 0.1, 0.4], [0.4, 0.5, 0.1]], dtype=torch.float64)
     assert torch.allclose(stratified(3, 10), expected, rtol=1e-15)
-    # N = 5, B = 2, M = 1: nobody is left for the weight 1/M.
+    # N = 5, B = 2, M = 1: no image is left for the weight 1/M.
     assert torch.allclose(stratified(2, 5), torch.tensor([[0.2, 0.8], [0.8, 0.2]], dtype=torch.float64), rtol=1e-15)
 
 
@@ -40,7 +40,7 @@ def posteriors(count=5, latent=3, samples=2):
 
 
 def aggregate(q, z):
-    """log q(z) and sum_d log q(z_d) of the exact aggregate posterior of all images, by torch's own mixtures."""
+    """log q(z) and sum_d log q(z_d) of the exact aggregate posterior of all images, by torch's mixtures."""
     uniform = torch.distributions.Categorical(torch.ones(q.loc.shape[0], dtype=torch.float64))
     normal = torch.distributions.Normal(q.loc, q.log_scale.exp())
     joint = torch.distributions.MixtureSameFamily(uniform, torch.distributions.Independent(normal, 1))
@@ -70,12 +70,12 @@ def test_weighted_minibatches_of_the_whole_data_set_are_the_exact_aggregate_over
 
 
 def test_stratified_minibatches_of_the_whole_data_set_are_in_the_mean_the_exact_aggregate():
-    """The special weight falls on the next image of the batch: over all orders of the batch on every other alike."""
+    """The next image in the batch has a special weight. Over the orders used here, each other image is next once."""
     q, z = posteriors()
     joint, _ = aggregate(q, z)
     pairwise, found = pairwise_log_densities(q, z).sum(-1), []
     for step in range(1, 5):
-        # The batch in an order in which the next image is the one ``step`` further.
+        # Order the batch so that the next image is the one ``step`` further.
         order = [step * i % 5 for i in range(5)]
         weights = torch.empty(5, 5, dtype=torch.float64)
         weights[torch.tensor(order)[:, None], torch.tensor(order)] = stratified(5, 5)
@@ -91,7 +91,7 @@ def test_the_three_terms_sum_to_the_log_ratio_on_every_draw(make):
 
 
 def test_with_one_dimension_there_is_no_total_correlation():
-    """Also where weights do not sum to 1: a weight is added once a pair, not once a dimension of it."""
+    """This also holds if weights do not sum to 1: a weight is added once per pair, not once per dimension."""
     q, z = posteriors(latent=1)
     for make in (weighted, stratified):
         assert terms(q, z, make(5, 40)).total_correlation.abs().max() < 1e-12

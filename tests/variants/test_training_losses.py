@@ -1,4 +1,4 @@
-"""Losses of grey pixels that a data set trains in the likelihood's place, and outputs that are pixels themselves."""
+"""Losses of grey pixels that are trained in place of the likelihood, and outputs that are pixels themselves."""
 
 import math
 
@@ -65,7 +65,7 @@ def test_the_trained_reconstruction_is_the_weighted_sum_of_squares(output):
     ["iwae", "miwae", "vq_vae", "gumbel_vae", "joint_vae", "structured_vae", "beta_tcvae", "factor_vae"],
 )
 def test_every_variant_that_trains_the_likelihood_trains_the_loss_in_its_place(name):
-    """With the same draws, the two losses differ by what the two terms differ by, and gradients reach no scale."""
+    """With the same draws, the losses differ in their reconstruction but not in their KL, and no scale is trained."""
     x = grey()
     one = model(name)
     torch.manual_seed(3)
@@ -124,7 +124,7 @@ def test_given_pixels_are_not_in_the_trained_loss():
 
 
 def test_the_scale_is_fitted_after_training_around_what_the_decoder_shows():
-    """Grey pixels with logistic noise of a known scale around one image: it is found, and the mean does not move."""
+    """For grey pixels with logistic noise around one image, the fit finds its scale and does not change the mean."""
     vae = model(network=Linear(latent_size=1))
     logits = torch.linspace(-1, 1, 16).double().reshape(SHAPE)
     vae.decoder[0].weight.data.zero_()

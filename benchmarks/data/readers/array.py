@@ -1,4 +1,4 @@
-"""An array file (.npz, .npy or IDX) as a data set, by configuration alone."""
+"""The source "array": an array file (.npz, .npy or IDX) as a data set."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from variants.options import unknown
 
 log = logging.getLogger(__name__)
 
-# What an .npz names its images, its labels and its factors, unless dataset.labels and dataset.factors say otherwise.
+# Names of the images, labels and factors in an .npz, unless dataset.labels and dataset.factors give others.
 IMAGES, LABELS, FACTORS = "images", "labels", "factors"
-# The names of the factors are an array of texts, called as the factors with this after it.
+# The factors' names are an array of texts, whose name is that of the factors with this suffix: "factors_names".
 NAMES = "_names"
-# Images are rarely compressed more than thirtyfold. What claims much more, and much, is refused before it is read.
+# Images are rarely compressed more than thirtyfold. An array of more than MUCH bytes that is compressed more than
+# MOST_COMPRESSED times is rejected before it is read.
 MOST_COMPRESSED, MUCH = 200, 2**28
 
 
 def load_array(config: DatasetConfig, root: Path) -> Dataset:
-    """The images in ``config.path``, shuffled once by a fixed seed and split by shares.
+    """The images in ``config.path``, shuffled once with a fixed seed and split by shares.
 
-    An ``.npz`` holds them as ``images``, or as its only array; :mod:`benchmarks.data.values` says what images and
-    labels may be, :func:`benchmarks.data.readers.factors.as_factors` what factors may be. Raises :class:`UserError` for
-    anything else.
+    In an ``.npz`` they are the array ``images``, or the only array. :mod:`benchmarks.data.values` says which images and
+    labels are accepted, :func:`benchmarks.data.readers.factors.as_factors` which factors are. Raises :class:`UserError`
+    for anything else.
     """
     path = root / Path(config.path or "").expanduser()
     names = names_in(path)
@@ -72,7 +73,7 @@ def load_array(config: DatasetConfig, root: Path) -> Dataset:
 def _factors(
     config: DatasetConfig, path: Path, names: list[str], images_name: str, count: int
 ) -> tuple[Tensor | None, tuple[Factor, ...]]:
-    """The factors of ``count`` images, where the file has them."""
+    """The factors of ``count`` images, as indices and kinds; None and () if the file has none."""
     if config.factors is not None and path.suffix != ".npz":
         raise UserError(f"dataset.factors={config.factors} needs an .npz, with images and factors, not {path.name}")
     name = config.factors or FACTORS
@@ -84,7 +85,10 @@ def _factors(
 
 
 def _name_of(wanted: str, names: list[str], path: Path) -> str:
-    """``wanted`` if the file has it, else its only array where images or labels are wanted without a name."""
+    """``wanted`` if the file has an array of that name, else the name of its only array.
+
+    The only array is used only for images and labels with their default names. Raises :class:`UserError` otherwise.
+    """
     if wanted in names:
         return wanted
     if len(names) == 1 and wanted in (IMAGES, LABELS):
@@ -93,7 +97,7 @@ def _name_of(wanted: str, names: list[str], path: Path) -> str:
 
 
 def names_in(path: Path) -> list[str]:
-    """The names of the arrays in a file; an ``.npy`` or IDX file has one, without a name."""
+    """The names of the arrays in a file. An ``.npy`` or IDX file has one array, with an empty name."""
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     if path.suffix != ".npz":
@@ -106,7 +110,10 @@ def names_in(path: Path) -> list[str]:
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
-    """The array ``name`` in a file. No more memory is taken than the file can fill."""
+    """The array ``name`` in a file.
+
+    Sizes are checked, so that a small file cannot make the process allocate much memory. Raises :class:`UserError`.
+    """
     try:
         if path.suffix == ".npz":
             with zipfile.ZipFile(path) as archive:
@@ -126,15 +133,18 @@ def read_array(path: Path, name: str) -> np.ndarray:
             data = file.read(most + 1)
             _check_size(len(data), stored)
             return parse_idx(data, str(path)).numpy()
-    # The parsers of three formats meet what anyone wrote: their errors are of a dozen types.
+    # The parsers of three formats raise many types of exceptions for malformed files.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} cannot be read: {reason[:300]}") from error
 
 
 def _check_header(stream: IO[bytes], size: int, stored: int) -> None:
-    """Raise ``ValueError`` unless the ``size`` bytes of an ``.npy`` file, ``stored`` on disk, are as many as its header
-    claims, hold no Python objects and fit into memory."""
+    """Check the header of an ``.npy`` file of ``size`` bytes, which take ``stored`` bytes on disk.
+
+    Raises ``ValueError`` unless the header declares as many bytes as there are, and the array has no Python objects and
+    fits into memory.
+    """
     version = np.lib.format.read_magic(stream)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:

@@ -23,10 +23,11 @@ from benchmarks.files import locked
 log = logging.getLogger(__name__)
 
 OFFICIAL_IMAGES = 202_599
-# Of the official aligned images. A crop is scaled with the image, so that copies at another resolution work, too.
+# The size of the official aligned images. The crop is scaled with the image, so that copies at other resolutions work,
+# too.
 ALIGNED_WIDTH, ALIGNED_HEIGHT = 178, 218
 DEFAULT_SIZE, DEFAULT_CROP = 64, 140
-# A face has about 8 kB; a member of an archive that claims much more would be read into memory whole.
+# Largest accepted size of an archive member in bytes, because it is read into memory as a whole. A face has about 8 kB.
 LARGEST_FILE = 2**24
 ARCHIVE, PARTITION, ATTRIBUTES = "img_align_celeba.zip", "list_eval_partition.txt", "list_attr_celeba.txt"
 HOME_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
@@ -35,8 +36,8 @@ HOME_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
     """The official training, validation and test images, centre-cropped and resized, on a memory map.
 
-    ``labels`` are the 40 attributes (n, 40) in {0, 1}. A copy with another number of images is titled as a sample.
-    Raises :class:`UserError` where files are missing or do not fit together.
+    ``labels`` are the 40 attributes (n, 40) in {0, 1}. If a copy has another number of images, its title says that it
+    is a sample. Raises :class:`UserError` if files are missing or do not match each other.
     """
     folder = root / "celeba"
     _find_files(folder)
@@ -56,7 +57,7 @@ def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
     def read(name: str, factor: int) -> np.ndarray:
         try:
             data = images_of(name)
-        # An archive's damage has many types, and its members may be compressed or encrypted in any way.
+        # Damaged, encrypted or unusually compressed archives raise many types of exceptions.
         except Exception as error:
             raise UserError(f"{name} in {folder} cannot be read: {error}") from error
         return decode(data, name, 3, (size, size), box, factor)
@@ -71,7 +72,10 @@ def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
 
 
 def _find_files(folder: Path) -> None:
-    """Leave all files in ``folder``, fetched if need be, or raise :class:`UserError` that says how to place them."""
+    """Make sure that all files are in ``folder``, and download those that are missing.
+
+    Raises :class:`UserError` that says how to put them there if the download fails.
+    """
     if not _missing(folder):
         return
     with locked(folder / ".lock"):
@@ -96,7 +100,7 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _download(folder: Path, missing: Sequence[str]) -> None:
-    """torchvision's own download of the missing files, each checked by its MD5 before it is moved into ``folder``."""
+    """Download the missing files with torchvision, which verifies their MD5, then move them into ``folder``."""
     from torchvision.datasets import CelebA
     from torchvision.datasets.utils import download_file_from_google_drive
 
@@ -109,8 +113,11 @@ def _download(folder: Path, missing: Sequence[str]) -> None:
 
 
 def _open_images(folder: Path, names: Sequence[str]) -> tuple[Callable[[str], bytes], str]:
-    """A reader of image files by name, and a fingerprint of them all: SHA-256 over the names, sizes and CRC-32s in the
-    archive's directory; of an unpacked folder over names, sizes and times. Neither reads 1.4 GB at every start."""
+    """A function that reads an image file by its name, and a fingerprint of all files.
+
+    The fingerprint is the SHA-256 of names, sizes and CRC-32s in the archive's directory, or of names, sizes and times
+    in an unpacked folder. This avoids reading 1.4 GB at every start.
+    """
     digest = hashlib.sha256()
     if (folder / ARCHIVE).is_file():
         try:
@@ -143,7 +150,10 @@ def _all_there(names: Sequence[str], present: object, where: Path) -> None:
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """The words of every line that has any, with its number. A byte-order mark, tabs and blank lines do not matter."""
+    """The number and the words of every line that is not blank.
+
+    A byte-order mark is ignored, and tabs separate words, too.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -169,7 +179,7 @@ def _read_partition(path: Path) -> dict[str, int]:
 
 
 def _read_attributes(path: Path, names: Sequence[str]) -> torch.Tensor:
-    """Attributes (n, attributes) in {0, 1} of the images ``names``, int64; the file has -1 for absent."""
+    """Attributes (n, attributes) in {0, 1} of the images ``names``, int64. In the file, -1 means absent."""
     lines = _lines(path)
     count = len(lines[1][1]) if len(lines) > 1 else 0
     of_image = {}

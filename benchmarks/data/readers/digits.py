@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 real 8x8 images, shipped inside that package; needs no download."""
+"""scikit-learn's digits: 1,797 real 8x8 images. They come with scikit-learn and need no download."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import torch
 
 from benchmarks.data.dataset import Dataset, DatasetConfig, Split, splits_of
 
-# Training, validation and test images.
+# Numbers of training, validation and test images.
 SIZES = (1297, 200, 300)
 _ORDER_SEED = 0
 
 
 def load_digits(config: DatasetConfig, root: Path) -> Dataset:
-    """The 17 grey levels 0..16 become bytes as round(255 level / 16); splits by one fixed permutation."""
-    # Here, because scikit-learn takes a second to import and every command imports this module.
+    """Load the digits, with splits by one fixed permutation.
+
+    The 17 grey levels 0..16 become bytes as round(255 level / 16).
+    """
+    # Imported here because scikit-learn takes a second to import, and every command imports this module.
     from sklearn.datasets import load_digits as sklearn_digits
 
     levels, labels = sklearn_digits(return_X_y=True)

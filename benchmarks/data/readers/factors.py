@@ -1,4 +1,4 @@
-"""Factors of variation of a user's own images: columns of a CSV file, or of an array."""
+"""Factors of variation of a user's own images, read from columns of a CSV file or of an array."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from benchmarks.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# The column of a CSV file with the paths of images.
+# The column of a CSV file that has the paths of the images.
 FILE = "file"
 LONGEST_NAME = 60
-# A factor has at most a value for so many images: what codes say of a value is read off the images that have it.
+# A factor must have at least this many images per value on average, because scores estimate from them how codes depend
+# on the value.
 IMAGES_A_VALUE = 10
-# More than a table of factors takes.
+# Largest accepted size of a CSV file in bytes. A table of factors is smaller.
 LARGEST_FILE = 2**30
 
 
 def read_table(path: Path, names: Sequence[str]) -> tuple[Tensor, tuple[Factor, ...]]:
-    """The factors of the images ``names`` from a CSV file with a column "file" and a column a factor; see
-    :func:`as_factors`. Raises :class:`UserError` for an image without a row, a row without a value, and whatever else
-    is no such file."""
+    """Read the factors of the images ``names`` from a CSV file.
+
+    The file has a column "file" and a column for each factor. Returns what :func:`as_factors` returns. Raises
+    :class:`UserError` for an image without a row, an empty cell, and any other malformed file.
+    """
     header, rows = _rows(path)
     place = header.index(FILE)
     of_image: dict[str, list[str]] = {}
@@ -53,7 +56,7 @@ def read_table(path: Path, names: Sequence[str]) -> tuple[Tensor, tuple[Factor, 
 
 
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The names of the columns, and every further line that is not empty with its number."""
+    """The names of the columns, and every further non-empty row with its line number."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise UserError(f"dataset.factors: {path} is larger than {LARGEST_FILE // 2**20} MiB")
@@ -76,12 +79,14 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def as_factors(
     array: np.ndarray, count: int, names: Sequence[str] | None, where: str
 ) -> tuple[Tensor, tuple[Factor, ...]]:
-    """Which value of each factor ``count`` images have, int64 (n, factors), and the factors, from the values in the
-    columns of an array (n, factors): numbers or texts. A column in which all texts are numbers is one of numbers, whose
-    values are ordered; one with a single value is left out.
+    """Convert the columns of an array (n, factors) of numbers or texts to factors.
 
-    Raises :class:`UserError` for other arrays, a value that is not finite, names that are not different texts, and a
-    factor with more than a value for ten images.
+    Returns the index of each image's value of each factor, int64 (n, factors), and the factors. If all texts of a
+    column are numbers, its values are numbers and ordered. A column with a single value is left out. ``count`` is the
+    number of images.
+
+    Raises :class:`UserError` for other arrays, a value that is not finite, names that are invalid or not distinct, and
+    a factor with more than one value per ten images.
     """
     columns = array[:, None] if array.ndim == 1 else array
     if columns.ndim != 2 or 0 in columns.shape or columns.dtype.kind not in "iufbU":
@@ -111,7 +116,7 @@ def as_factors(
 
 
 def _as_numbers(column: np.ndarray, name: str, where: str) -> np.ndarray:
-    """A column as float64, or as it is where one of its texts is no number."""
+    """A column as float64; unchanged if one of its texts is not a number."""
     try:
         numbers = column.astype(np.float64)
     except ValueError:
@@ -122,7 +127,10 @@ def _as_numbers(column: np.ndarray, name: str, where: str) -> np.ndarray:
 
 
 def _checked(names: Sequence[str] | None, count: int, where: str) -> list[str]:
-    """The names of ``count`` factors."""
+    """The names of ``count`` factors, by default "factor 1", "factor 2", ...
+
+    Raises :class:`UserError` for names that are invalid or not distinct.
+    """
     if names is None:
         return [f"factor {number}" for number in range(1, count + 1)]
     found = [str(name).strip() for name in names]
@@ -137,5 +145,5 @@ def _checked(names: Sequence[str] | None, count: int, where: str) -> list[str]:
 
 
 def digest_of(factors: Sequence[Factor], which: Tensor) -> bytes:
-    """What of the factors decides what is measured, for the digest of a data set."""
+    """Bytes for the digest of a data set: everything about its factors that affects measurements."""
     return repr([(factor.name, factor.values) for factor in factors]).encode() + which.numpy().tobytes()

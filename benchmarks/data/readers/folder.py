@@ -1,4 +1,4 @@
-"""A folder of image files as a data set, by configuration alone."""
+"""The source "folder": a folder of image files as a data set."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 GREY_MODES = ("1", "L", "LA")
-# What other systems leave beside images; hidden names are skipped as well.
+# Folders that other systems create next to images. Names that begin with a dot are skipped as well.
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
-# Folders of these names are splits, not classes.
+# Sub-folders with these names are splits, not classes.
 SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 
 
 def load_folder(config: DatasetConfig, root: Path) -> Dataset:
-    """All images below ``config.path``, shuffled once by a fixed seed and split by shares, on a memory map.
+    """All images below ``config.path``, shuffled once with a fixed seed and split by shares, on a memory map.
 
-    With ``image_size`` the largest centred square is resized; without it, all images must have one size. Without
-    ``channels``, images are grey if all files are. If every image lies in a sub-folder, the first sub-folder's name is
-    its class. ``config.factors`` is a CSV file with the factors of every image. Links are followed; hidden files and
-    folders are skipped. Raises :class:`UserError` that names the files that cannot be used.
+    With ``image_size``, the largest centred square is resized; without it, all images must have the same size. Without
+    ``channels``, images are grey if all files are grey. If every image is in a sub-folder, its class is the name of the
+    top-level one. ``config.factors`` is a CSV file with the factors of every image. Links are followed; hidden files
+    and folders are skipped. Raises :class:`UserError` that names the files that cannot be used.
     """
     folder = root / Path(config.path or "").expanduser()
     if not folder.is_dir():
@@ -68,7 +68,7 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
     fingerprint = hashlib.sha256()
     for path in files:
         status = path.stat()
-        # The time of the last change of any kind, too: archives and copies give new files the old time of writing.
+        # The time of any last change as well, because archives and copies give new files the old modification time.
         state = f" {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
         fingerprint.update(os.fsencode(path.relative_to(folder)) + state.encode())
     names = [str(path.relative_to(folder)) for path in files]
@@ -82,14 +82,14 @@ def load_folder(config: DatasetConfig, root: Path) -> Dataset:
 
 
 def _shown(path: Path) -> str:
-    """A path for a message; bytes that are not UTF-8 as escapes."""
+    """A path for a message, with escapes for bytes that are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _find(folder: Path) -> list[Path]:
-    """The image files below ``folder``, in order. What is left out, other than hidden files, is named in the log."""
+    """The image files below ``folder``, sorted. The log names ignored files by their extensions, except hidden ones."""
     files, left_out = [], Counter[str]()
-    # Each folder with the real paths of those above it, so that a link to one of them ends the search there.
+    # Each folder with the real paths of itself and its parents, to detect links to one of them.
     pending = [(folder, frozenset({folder.resolve()}))]
     while pending:
         current, above = pending.pop()
@@ -118,7 +118,7 @@ def _find(folder: Path) -> list[Path]:
 
 
 def _size_and_channels(files: Sequence[Path], config: DatasetConfig) -> tuple[tuple[int, int], int]:
-    """((width, height), channels) of the data set's images; only the files' headers are read."""
+    """((width, height), channels) of the data set's images. Only the files' headers are read."""
     with ThreadPoolExecutor() as pool:
         headers = list(zip(files, pool.map(_header, files), strict=True))
     unreadable = [f"{_shown(path)} ({reason})" for path, reason in headers if isinstance(reason, str)]
@@ -137,16 +137,16 @@ def _size_and_channels(files: Sequence[Path], config: DatasetConfig) -> tuple[tu
 
 
 def _header(path: Path) -> tuple[tuple[int, int], str] | str:
-    """((width, height), mode), or why the file is not an image."""
+    """((width, height), mode), or the reason why the file is not an image."""
     try:
         return header(path)
-    # Whatever a damaged file makes of Pillow's parsers.
+    # Pillow's parsers raise many types of exceptions for a damaged file.
     except Exception as error:
         return type(error).__name__
 
 
 def _classes(paths: Sequence[Path], folder: Path) -> tuple[torch.Tensor | None, int]:
-    """The class of every image, int64 (n,), and how many there are; None and 0 without classes."""
+    """The class of every image, int64 (n,), and the number of classes; None and 0 if there are no classes."""
     names = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
     splits = [name for name in names if name.lower() in SPLIT_NAMES]
     if splits and (len(splits) > 1 or splits == names):

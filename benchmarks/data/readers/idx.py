@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives: unsigned bytes behind a header of big-endian sizes."""
+"""The IDX format of MNIST and similar data sets: unsigned bytes after a header of big-endian sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNSIGNED_BYTE = 0x08
 
 
 def parse_idx(data: bytes, name: str) -> Tensor:
-    """The array in an IDX file, uint8. Raises ``ValueError`` that names the file for anything that is not one."""
+    """The array in an IDX file, uint8. Raises ``ValueError`` that names the file if the file is not valid."""
     if len(data) < 4 or data[:2] != b"\0\0":
         raise ValueError(f"{name} is not an IDX file")
     kind, dimensions = data[2], data[3]

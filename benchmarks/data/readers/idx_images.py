@@ -47,7 +47,7 @@ def load_fashion_mnist(config: DatasetConfig, root: Path, download: bool = True)
 
 
 def _dataset(config: DatasetConfig, files: dict[str, bytes]) -> Dataset:
-    """The official test split; the last 10,000 of the 60,000 training images validate."""
+    """The data set with the official test split. The last 10,000 of the 60,000 training images are for validation."""
     digest = hashlib.sha256()
     arrays = {}
     for name in sorted(files):

@@ -1,4 +1,4 @@
-"""Image files decoded once into an array file, which is memory-mapped ever after."""
+"""Image files, decoded once into an array file that is memory-mapped from then on."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from benchmarks.progress.report import counted_off, doing, has_listener
 
 log = logging.getLogger(__name__)
 
-# The formats that are opened, whatever a file's name says: Pillow knows others that start other programs.
+# The formats that are opened, whatever a file's extension. Some of Pillow's other formats start external programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-# What is seen through transparent pixels.
+# The colour behind transparent pixels: white.
 BACKGROUND = (255, 255, 255, 255)
-# Images that a worker decodes between two steps of the progress bar.
+# Images that a worker decodes between two updates of the progress bar.
 CHUNK = 64
-# Days after which an array that was made from other files of the same data set, and not used since, is deleted.
+# An array that was made from earlier files of a data set is deleted after this many days without use.
 KEPT_DAYS = 7
 MODES = {1: "L", 3: "RGB"}
 _EXIF_ORIENTATION = 0x0112
@@ -51,16 +51,17 @@ _TURNS = {
 }
 # (width, height) -> the part of an image to keep: (left, top, right, bottom) in its pixels, fractions allowed.
 Box = Callable[[int, int], tuple[float, float, float, float]]
-# (name, factor) -> the image as uint8 (channels, height, width), its bytes multiplied by the factor before a resize.
+# (name, factor) -> the image as uint8 (channels, height, width), with bytes multiplied by the factor before a resize.
 Reader = Callable[[str, int], np.ndarray]
 
 
 def decode(data: bytes, name: str, channels: int, size: tuple[int, int], box: Box, factor: int = 1) -> np.ndarray:
-    """One image file as uint8 (channels, height, width), as a viewer shows it: turned by its EXIF orientation,
-    transparency on white, the first frame of an animation.
+    """Decode one image file to uint8 (channels, height, width), as an image viewer shows it.
 
-    Its bytes are multiplied by ``factor``, then it is cropped to ``box`` and resized to ``size`` (width, height) by an
-    antialiased triangle filter. Raises :class:`UserError` that names a file that cannot be read.
+    The image is rotated by its EXIF orientation, transparent pixels are blended with white, and the first frame of an
+    animation is used. Bytes are multiplied by ``factor``. Then the image is cropped to ``box`` and resized to ``size``
+    (width, height) by an antialiased triangle filter. Raises :class:`UserError` that names the file if it cannot be
+    read.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -69,7 +70,7 @@ def decode(data: bytes, name: str, channels: int, size: tuple[int, int], box: Bo
             image.load()
             pixels = _on_background(_turned(image)).convert(MODES[channels])
             left, top, right, bottom = box(*pixels.size)
-            # Rounding may put an edge beyond the image by a hair, which Pillow refuses.
+            # Rounding may put an edge slightly outside the image, which Pillow rejects.
             part = (max(0, left), max(0, top), min(pixels.width, right), min(pixels.height, bottom))
             if factor != 1:
                 pixels = pixels.point([min(255, level * factor) for level in range(256)] * channels)
@@ -77,7 +78,7 @@ def decode(data: bytes, name: str, channels: int, size: tuple[int, int], box: Bo
                 pixels = pixels.resize(size, Image.Resampling.BILINEAR, box=part)
     except UserError:
         raise
-    # A damaged file meets Pillow's parsers: their errors are of a dozen types.
+    # Pillow's parsers raise many types of exceptions for a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name} cannot be read as an image: {reason[:300]}") from error
@@ -85,18 +86,18 @@ def decode(data: bytes, name: str, channels: int, size: tuple[int, int], box: Bo
 
 
 def header(path: Path) -> tuple[tuple[int, int], str]:
-    """((width, height), mode) of an image file, as :func:`decode` will find it. Raises what Pillow does."""
+    """((width, height), mode) of an image file, rotated as by :func:`decode`. Raises Pillow's exceptions."""
     with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
         return ((height, width) if _orientation(image) >= 5 else (width, height)), image.mode
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8 by EXIF; 1 where there is none, or none that can be read."""
+    """The EXIF orientation, 1 to 8; 1 if there is none or it cannot be read."""
     if image.format == "TIFF":
-        return 1  # Pillow turns it itself.
+        return 1  # Pillow rotates TIFF images itself.
     try:
-        # Of the base class: the one of PNG decodes the whole image.
+        # The method of the base class, because that of PNG decodes the whole image.
         found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
     except Exception:
         return 1
@@ -111,7 +112,7 @@ def _turned(image: Image.Image) -> Image.Image:
 def _on_background(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
-    # Premultiplied grey has no way to RGBA but by LA.
+    # Pillow converts premultiplied grey ("La") to RGBA only by way of "LA".
     above = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), above).convert("RGB")
 
@@ -119,13 +120,14 @@ def _on_background(image: Image.Image) -> Image.Image:
 def decoded_array(
     folder: Path, title: str, facts: dict[str, Any], names: Sequence[str], shape: tuple[int, ...], read: Reader
 ) -> tuple[Tensor, str]:
-    """The images ``names``, in this order, as a uint8 tensor (n, *shape) on a private memory map, and the SHA-256 of
-    its bytes.
+    """The images ``names``, decoded into an array file or read from it, and the SHA-256 of their bytes.
 
-    ``facts`` are whatever the pixels depend on. Every ``title`` and facts have an array file of their own in
-    ``folder``, which is written once, with a manifest beside it. It is used again where all of its bytes have the
-    digest in the manifest, and made again where they do not. ``read`` decodes one image; it runs in as many threads as
-    there are cores, which decode in parallel because Pillow and zlib let go of the interpreter's lock. Where ``folder``
+    The images are a uint8 tensor (n, *shape) on a private memory map, in the order of ``names``.
+
+    ``facts`` are all settings that the pixels depend on. Every combination of ``title``, ``facts`` and shape has its
+    own array file in ``folder``, which is written once, with a manifest next to it. The file is used again if its bytes
+    have the digest in the manifest; otherwise the images are decoded again. ``read`` decodes one image. It runs in as
+    many threads as there are cores, which decode in parallel because Pillow and zlib release the GIL. If ``folder``
     cannot be written, the images are decoded into memory.
     """
     shape = (len(names), *shape)
@@ -143,17 +145,20 @@ def decoded_array(
 
 
 def _whole(target: Path, title: str, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | None:
-    """An array and its digest, or None where there is none or not the one that was written; a damaged one is named in
-    the log."""
+    """A stored array and its digest; None if there is none, or if it is damaged.
+
+    The log names a damaged array.
+    """
     manifest = target.with_suffix(".json")
     try:
         known = json.loads(manifest.read_bytes())
-        # A private map: pages come from the file as they are needed, and nothing can be written back to it.
+        # A private map (copy-on-write): pages are read from the file when they are needed, and nothing is written back
+        # to it.
         array = np.lib.format.open_memmap(target, mode="c")
         digest, factor = str(known["sha256"]), int(known["factor"])
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    # Whatever a file that something else has written to makes of NumPy's parser.
+    # NumPy's parser raises many types of exceptions for a damaged file.
     except Exception as error:
         log.warning("%s is damaged (%s): it is made again", target, " ".join(str(error).split()))
         return None
@@ -161,7 +166,7 @@ def _whole(target: Path, title: str, shape: tuple[int, ...]) -> tuple[np.ndarray
     if not expected or hashlib.sha256(array.data).hexdigest() != digest or factor not in (1, 255):
         log.warning("%s is damaged (its content does not match its digest): it is made again", target)
         return None
-    with contextlib.suppress(OSError):  # Another user's.
+    with contextlib.suppress(OSError):  # The file may belong to another user.
         os.utime(manifest)
     if factor != 1:
         factor_of(1, title)
@@ -174,7 +179,7 @@ def _build(
     manifest = target.with_suffix(".json")
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # A manifest never describes an array other than its own.
+        # Deleted first, so that a manifest never describes another array than its own.
         manifest.unlink(missing_ok=True)
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
     except OSError as error:
@@ -203,8 +208,10 @@ def _build(
 
 
 def _decode_all(array: np.ndarray, names: Sequence[str], read: Reader, title: str) -> tuple[str, int]:
-    """Fill ``array``; the SHA-256 of its bytes, and what they were multiplied by. No worker holds more than the image
-    it decodes."""
+    """Fill ``array``; return the SHA-256 of its bytes and the factor that they were multiplied by.
+
+    A worker holds only the image that it decodes.
+    """
 
     def fill(factor: int) -> None:
         def rows_from(start: int) -> int:
@@ -221,13 +228,13 @@ def _decode_all(array: np.ndarray, names: Sequence[str], read: Reader, title: st
     fill(1)
     factor = factor_of(int(array.max()), title)
     if factor != 1:
-        # Before the resize, which would round the mean of a mask's edge to 0 or 1.
+        # Decoded again to multiply before the resize, which would round averages at the edges of a mask to 0 or 1.
         fill(factor)
     return hashlib.sha256(array.data).hexdigest(), factor
 
 
 def _with_progress(counts: Iterable[int], total: int, title: str) -> Iterator[int]:
-    """Report how many images are decoded; where nobody listens, as in a notebook, show a bar."""
+    """Report how many images are decoded. Without a listener, as in a notebook, show a progress bar."""
     if has_listener():
         with doing(f"decoding {title}"):
             yield from counted_off(counts, total, "images", int)
@@ -239,7 +246,7 @@ def _with_progress(counts: Iterable[int], total: int, title: str) -> Iterator[in
 
 
 def _reserve(path: Path) -> None:
-    """Claim the disk space of a sparse file: a memory map that runs out of it kills the process."""
+    """Reserve the disk space of a sparse file, because a full disk kills a process that writes to a memory map."""
     if not hasattr(os, "posix_fallocate"):
         return
     with path.open("r+b") as file:
@@ -255,8 +262,10 @@ def _reserve(path: Path) -> None:
 
 
 def _remove_unused(folder: Path, readable: str, title: str, facts: dict[str, Any]) -> None:
-    """Delete what killed processes left, and arrays of the same data set and preprocessing that were made from other
-    files and are no longer used."""
+    """Delete partial files of killed processes, and outdated arrays that are no longer used.
+
+    An outdated array has the same data set and preprocessing, but was made from other files.
+    """
     key = "[0-9a-f]" * 16
     for abandoned in folder.glob(f".{readable}-{key}.npy.*.tmp"):
         with contextlib.suppress(OSError):

@@ -1,5 +1,8 @@
-"""Shapes: binary images of one shape each, drawn here from a formula, every combination of five factors once. They are
-in the manner of dSprites (Matthey et al. 2017) and are not dSprites: what is published of those is not of these."""
+"""Shapes: binary images of one shape each, drawn from a formula, with every combination of five factors once.
+
+The images are similar to those of dSprites (Matthey et al. 2017), but they are not dSprites: results that were
+published for dSprites do not hold for them. The user's own file of dSprites can be loaded instead.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ from benchmarks.progress.report import doing
 log = logging.getLogger(__name__)
 
 SHAPES = ("square", "ellipse", "heart")
-# Of the circle around a shape, in pixels of a 32x32 image.
+# Radii of the circle around a shape, in pixels of a 32x32 image.
 RADII = (5, 6, 7, 8, 9)
-# An odd number of turns: a square looks the same after a quarter of a turn and an ellipse after a half, and no quarter
-# or half is a number of these steps, so that no two images are equal.
+# The number of orientations. It is odd because a square looks the same after a quarter turn and an ellipse after a half
+# turn: neither is a whole number of steps, so no two images are equal.
 TURNS = 15
-# Along either axis, a pixel of a 32x32 image apart.
+# The number of positions along either axis, one pixel of a 32x32 image apart.
 POSITIONS = 14
 SIZES = (len(SHAPES), len(RADII), TURNS, POSITIONS, POSITIONS)
 COUNT = math.prod(SIZES)
@@ -46,24 +49,24 @@ SHA256 = {
     32: "36b5c58f908ead116b87a423fca31b0bd454513601ad17a408f57cff22d1e2ee",
     64: "92a44ba41a48327710109c24516712c192eeef9ee5e30f67eacb0bb8b9c06715",
 }
-# Sines and cosines are whole numbers of this part of 1, so that all arithmetic is of whole numbers and exact: the
-# images do not depend on how a processor rounds.
+# Sines and cosines are integers in units of 1 / UNIT. All arithmetic is exact integer arithmetic, so the images do not
+# depend on how a processor rounds.
 UNIT = 4096
-# Lengths are in so many parts of a pixel.
+# Lengths are integers in units of 1 / PARTS of a pixel.
 PARTS = 8
-# The centre of a shape is that of a pixel but for these parts of a pixel of a 32x32 image, to the right and down:
-# exactly on it, small squares of different turns would cover the same pixels.
+# Offset of a shape's centre to the right and down from the middle of its window, in units of 1 / PARTS of a pixel of a
+# 32x32 image. Without it, small squares with different orientations would cover the same pixels.
 SHIFT = (1, 2)
-# The arrays of dSprites' file, and its factors; the first one, colour, has one value.
+# The arrays in the file of dSprites, and its factors. The first factor, colour, has a single value.
 IMAGES, CLASSES, VALUES = "imgs", "latents_classes", "latents_values"
 DSPRITES_FACTORS = ("colour", "shape", "scale", "orientation", "x", "y")
 
 
 def load_shapes(config: DatasetConfig, root: Path) -> Dataset:
-    """All :data:`COUNT` images of :data:`FACTORS`, or dSprites from the file ``config.path``, shuffled once by a fixed
-    seed and split by shares. The class of an image is its shape.
+    """All :data:`COUNT` images of :data:`FACTORS`, or dSprites from the file ``config.path``.
 
-    The images of the suite are drawn in a second or two, and kept as bits in the cache.
+    They are shuffled once with a fixed seed and split by shares. The class of an image is its shape. The suite's own
+    images are drawn in a second or two, and cached as bits.
     """
     side = config.image_size
     assert side is not None
@@ -79,13 +82,15 @@ def load_shapes(config: DatasetConfig, root: Path) -> Dataset:
 
 
 def factors_of_images() -> torch.Tensor:
-    """Which value of each factor every image has, int64 (:data:`COUNT`, 5): the position down the image changes
-    fastest, the shape slowest."""
+    """The index of each image's value of each factor, int64 (:data:`COUNT`, 5).
+
+    The vertical position changes fastest, the shape slowest.
+    """
     return torch.from_numpy(np.indices(SIZES).reshape(len(SIZES), -1).T.copy())
 
 
 def draw(side: int) -> np.ndarray:
-    """All images of ``side`` pixels, uint8 (:data:`COUNT`, side * side / 8): a bit a pixel, row after row."""
+    """All images of ``side`` pixels per side, uint8 (:data:`COUNT`, side * side / 8): one bit per pixel, row by row."""
     scale = side // SHAPES_SIDES[0]
     window = side - scale * (POSITIONS - 1)
     drawn = []
@@ -99,37 +104,38 @@ def draw(side: int) -> np.ndarray:
 
 
 def _inside(shape: str, radius: int, turn: int, window: int, scale: int) -> np.ndarray:
-    """Which pixels of a square of ``window`` pixels have their centres in the shape in its middle, bool.
+    """The pixels of a square of ``window`` pixels per side whose centres are in the shape in its middle, bool.
 
-    With (u, v) the centre of a pixel in the axes of the shape, u to its right and v to its top, and R the ``radius``:
+    (u, v) is the centre of a pixel in the axes of the shape, u to its right and v to its top. R is the ``radius``:
 
         square   max(|u|, |v|) <= R / sqrt(2)
         ellipse  u^2 + (2 v)^2 <= R^2
         heart    (u^2 + w^2 - h^2)^3 <= u^2 w^3 h,  h = 4 R / 5,  w = v + h / 4
     """
-    # In the parts of a pixel, from the middle, right and up. Numbers of Python's: a heart's sixth powers have 135 bits.
+    # In units of 1 / PARTS of a pixel, from the middle, to the right and up. Python integers, because a heart's sixth
+    # powers have 135 bits.
     centres = np.array([PARTS * pixel + PARTS // 2 - PARTS * window // 2 for pixel in range(window)], dtype=object)
     right, up = centres[None, :] - SHIFT[0] * scale, -(centres[:, None] - SHIFT[1] * scale)
     cos, sin = turned(turn)
     u, v, R = cos * right + sin * up, cos * up - sin * right, PARTS * scale * radius * UNIT
     if shape == "square":
-        # 181 / 256 for the root of one half.
+        # 181 / 256 approximates sqrt(1 / 2).
         return (256 * np.maximum(abs(u), abs(v)) <= 181 * R).astype(bool)
     if shape == "ellipse":
         return (u**2 + (2 * v) ** 2 <= R**2).astype(bool)
-    # All lengths five times as long, so that h is whole.
+    # All lengths are multiplied by five, so that h is an integer.
     u, w, h = 5 * u, 5 * v + R, 4 * R
     return ((u**2 + w**2 - h**2) ** 3 <= u**2 * w**3 * h).astype(bool)
 
 
 def turned(turn: int) -> tuple[int, int]:
-    """Cosine and sine of an orientation, in whole parts of 1."""
+    """Cosine and sine of an orientation, as integers in units of 1 / :data:`UNIT`."""
     angle = 2 * math.pi * turn / TURNS
     return round(UNIT * math.cos(angle)), round(UNIT * math.sin(angle))
 
 
 def _bits(side: int) -> np.ndarray:
-    """:func:`draw`, from the cache where it is there with its digest."""
+    """The images of :func:`draw`, read from the cache if they have the right digest there."""
     path = cache_root() / "arrays" / f"shapes-{side}.bits"
     try:
         data = path.read_bytes()
@@ -148,7 +154,7 @@ def _bits(side: int) -> np.ndarray:
 
 
 def _dsprites(config: DatasetConfig, path: Path, side: int) -> Dataset:
-    """dSprites, on a memory map: 3 GiB as bytes. Its file is read where they are not in the cache yet."""
+    """dSprites, on a memory map: 3 GiB as bytes. The images are read from its file only if they are not cached."""
     names = names_in(path)
     lacking = [name for name in (IMAGES, CLASSES, VALUES) if name not in names]
     if lacking:
@@ -182,7 +188,7 @@ def _dsprites(config: DatasetConfig, path: Path, side: int) -> Dataset:
 
 
 def _dsprites_factors(path: Path, which: np.ndarray, values: np.ndarray) -> tuple[tuple[Factor, ...], list[int]]:
-    """The factors that vary, and their columns."""
+    """The factors that have more than one value, and their columns."""
     count = len(DSPRITES_FACTORS)
     whole = which.dtype.kind in "iu" and which.ndim == 2 and which.shape[1] == count and which.min(initial=0) >= 0
     if not whole or values.shape != which.shape or values.dtype.kind != "f":
@@ -192,7 +198,7 @@ def _dsprites_factors(path: Path, which: np.ndarray, values: np.ndarray) -> tupl
         )
     factors, columns = [], []
     for column, name in enumerate(DSPRITES_FACTORS):
-        # Where a value stands for the first time.
+        # first: the first row of each value.
         found, first = np.unique(which[:, column], return_index=True)
         if not np.array_equal(found, np.arange(len(found))):
             raise UserError(f"{path}: {CLASSES} of {name} must be numbered 0, 1, 2, ...")
@@ -204,5 +210,5 @@ def _dsprites_factors(path: Path, which: np.ndarray, values: np.ndarray) -> tupl
 
 
 def _titled(data: Dataset, title: str, side: int) -> Dataset:
-    """What a report calls the images says which they are."""
+    """``data`` with the size of its images in the title."""
     return dataclasses.replace(data, title=f"{title}, {side}x{side}")

@@ -1,1 +1,1 @@
-"""How well the dimensions of a code stand for the factors of variation of the images, one file a kind of score."""
+"""Scores of how well the dimensions of a code match the factors of variation, one file per kind of score."""

@@ -1,4 +1,4 @@
-"""Scores from sets of images in which one factor has one value and the others vary: those of beta-VAE and FactorVAE."""
+"""Scores from sets of images in which one factor is fixed and the others vary: the beta-VAE and FactorVAE scores."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.evaluation.disentanglement.prediction import Part
 
-# Images, or pairs of them, in which a factor is held, as in Locatello et al. (2019), appendix C; and how many such sets
-# a classifier is fitted on, half of theirs, and scored on, as many.
+# Number of images, or of pairs of images, in a set with one factor fixed, as in Locatello et al. (2019), appendix C.
 HELD = 64
+# Number of such sets that a classifier is fitted on, half as many as there, and number of sets that it is scored on.
 SETS = 5000
 
 
 class Sets:
-    """Draws of images of a :class:`Part` that share the value of one factor."""
+    """Draws sets of images of a :class:`Part` that share the value of one factor."""
 
     def __init__(self, values: np.ndarray, random: np.random.RandomState) -> None:
         self.values, self.random = values, random
@@ -25,8 +25,10 @@ class Sets:
         self._starts = [np.concatenate([[0], np.cumsum(count)[:-1]]) for count in counts]
 
     def draw(self, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which factor is held (count,), any with the same probability, and rows (count, size) of images with one value
-        of it: that of an image drawn at random."""
+        """Draw ``count`` fixed factors (count,), uniformly, and rows (count, size) of images that share their values.
+
+        The value of a fixed factor is that of an image drawn at random.
+        """
         factors = self.random.randint(0, self.values.shape[1], count)
         rows = np.empty((count, size), np.int64)
         for k in range(self.values.shape[1]):
@@ -38,21 +40,22 @@ class Sets:
 
 
 def beta_vae_score(fitted: Part, scored: Part, random: np.random.RandomState) -> float:
-    """The score of Higgins et al. (2017, section 3): the accuracy of a linear classifier that tells which factor is
-    equal in pairs of images from
+    """The beta-VAE score of Higgins et al. (2017, section 3).
+
+    It is the accuracy of a linear classifier that predicts which factor is equal in L pairs of images from the vector
 
         1/L sum_l |z(x_1l) - z(x_2l)|
 
-    over the dimensions. Chance is one over the number of factors, and a rotated code can score nearly as high as a
-    perfect one.
+    Chance level is one over the number of factors. A rotated code can score nearly as high as a perfect one.
 
     References:
         Higgins et al., *beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework*, ICLR 2017.
         https://openreview.net/forum?id=Sy2fzU9gl
 
     Deviations:
-        1. Both images of a pair are drawn among those with one value of the factor: the others vary as they do there.
-        2. A logistic regression on standardised differences.
+        1. The images of all pairs in a set are drawn from those with one value of the factor, so the other factors vary
+           as they do among these images.
+        2. The classifier is a logistic regression on standardised differences.
     """
 
     def differences(part: Part) -> tuple[np.ndarray, np.ndarray]:
@@ -69,9 +72,12 @@ def beta_vae_score(fitted: Part, scored: Part, random: np.random.RandomState) ->
 
 
 def factor_vae_score(fitted: Part, scored: Part, random: np.random.RandomState) -> float:
-    """The score of Kim & Mnih (2018, section 4): with one factor held, the dimension that varies least, divided by its
-    standard deviation over all images, votes for that factor; the accuracy of the majority of votes of each dimension,
-    on other images than those they are counted on. Chance is one over the number of factors.
+    """The FactorVAE score of Kim & Mnih (2018, section 4).
+
+    In each set of images with one factor fixed, the dimension with the smallest variance votes for that factor; each
+    dimension is first divided by its standard deviation over all images. The majority vote of each dimension is found
+    on the images ``fitted``. The score is its accuracy on the images ``scored``. Chance level is one over the number of
+    factors.
 
     References:
         Kim & Mnih, *Disentangling by Factorising*, ICML 2018. https://arxiv.org/abs/1802.05983

@@ -1,4 +1,4 @@
-"""Scores from how well factors are predicted from codes: DCI and SAP."""
+"""Scores from predictors of factors from codes: DCI and SAP."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sklearn.tree import DecisionTreeClassifier
 
 
 class Part(NamedTuple):
-    """``codes`` (n, d) and which value of each factor their images have, ``values`` (n, factors)."""
+    """A part of the images: ``codes`` (n, d), and ``values`` (n, factors), the index of each factor's value."""
 
     codes: np.ndarray
     values: np.ndarray
 
 
 class DCI(NamedTuple):
-    """The three scores of :func:`dci`, and the ``importance`` R of each dimension for each factor (d, factors)."""
+    """The three scores of :func:`dci`, and the ``importance`` R (d, factors) of each dimension for each factor."""
 
     disentanglement: float
     completeness: float
@@ -27,16 +27,17 @@ class DCI(NamedTuple):
 
 
 def dci(fitted: Part, scored: Part, ordered: Sequence[bool], seed: int) -> DCI:
-    """Disentanglement, completeness and informativeness (Eastwood & Williams 2018). Gradient-boosted trees
-    predict every factor from the whole code, fitted on one part of the images and scored on another; R_ik is the
-    importance of dimension i for factor k, of which the columns sum to 1.
+    """Disentanglement, completeness and informativeness (Eastwood & Williams 2018).
+
+    Gradient-boosted trees predict each factor from the whole code. They are fitted on one part of the images and scored
+    on another. R_ik is the importance of dimension i for factor k; the columns of R sum to 1.
 
         D = sum_i rho_i (1 - H_K(P_i.)),   P_ik = R_ik / sum_k R_ik,   rho_i = sum_k R_ik / sum_ik R_ik
         C = mean_k (1 - H_d(P_.k)),        P_ik = R_ik / sum_i R_ik
         I = mean_k max(0, 1 - error_k / error of the best constant prediction)
 
-    H_b is the entropy to the base b, the number of factors K or of dimensions d. The error of an ordered factor is the
-    mean square, of another one the share of wrong classes.
+    H_b is the entropy to the base b, where b is the number of factors K or of dimensions d. The error is the mean
+    squared error for an ordered factor, and the fraction of wrong classes for any other factor.
 
     References:
         Eastwood & Williams, *A Framework for the Quantitative Evaluation of Disentangled Representations*, ICLR 2018.
@@ -46,8 +47,8 @@ def dci(fitted: Part, scored: Part, ordered: Sequence[bool], seed: int) -> DCI:
 
     Deviations:
         1. Ordered factors are predicted by a regression, as in Eastwood & Williams, not as classes.
-        2. I is a share of the error that is explained, not an error or an accuracy: 0 for a code of noise and 1 for one
-           that says all, whatever the factor.
+        2. I is the fraction of the error that is explained, not an error or an accuracy. It is 0 for a code of noise
+           and 1 for a perfect prediction, for every kind of factor.
     """
     importances, explained = [], []
     for k, is_ordered in enumerate(ordered):
@@ -75,8 +76,10 @@ def _error(truth: np.ndarray, found: np.ndarray | float, is_ordered: bool) -> fl
 
 
 def _relative_entropy(rows: np.ndarray) -> np.ndarray:
-    """The entropy of each row, taken as shares, over the largest that it can have; 1 for a row of zeros, 0 for rows of
-    one number."""
+    """The entropy of each row, normalised to sum to 1, divided by the largest possible entropy.
+
+    It is 1 for a row of zeros, and 0 if rows have a single entry.
+    """
     sums = rows.sum(1, keepdims=True)
     shares = np.divide(rows, sums, out=np.full_like(rows, 1 / rows.shape[1]), where=sums > 0)
     terms = shares * np.log(np.where(shares > 0, shares, 1))
@@ -84,17 +87,19 @@ def _relative_entropy(rows: np.ndarray) -> np.ndarray:
 
 
 def separated_attribute_predictability(fitted: Part, scored: Part, ordered: Sequence[bool]) -> float:
-    """SAP (Kumar et al. 2018): how much better a factor is predicted from the one dimension that predicts it
-    best than from the next best, the mean over factors. Of an ordered factor S_ik is the squared correlation with z_i,
-    of another one how well thresholds on z_i tell its values, one fewer than there are of these: the balanced accuracy
-    on other images than those they are fitted on, between chance (0) and 1.
+    """SAP (Kumar et al. 2018): the difference between the two best scores S_ik of a dimension i for factor k.
+
+    The result is the mean over factors. For an ordered factor, S_ik is the squared correlation with z_i. For any other
+    factor, S_ik is the balanced accuracy of thresholds on z_i that predict its value, rescaled so that chance level is
+    0 and the maximum 1. A factor with V values has at most V - 1 thresholds. They are fitted on one part of the images
+    and scored on another.
 
     References:
         Kumar, Sattigeri & Balakrishnan, *Variational Inference of Disentangled Latent Concepts from Unlabeled
         Observations*, ICLR 2018. https://arxiv.org/abs/1711.00848
 
     Deviations:
-        1. The accuracy is taken from chance, so that both kinds of factors have scores from 0 to 1.
+        1. The accuracy is measured from chance level, so that both kinds of factors have scores from 0 to 1.
     """
     gaps = []
     for k, is_ordered in enumerate(ordered):
@@ -115,7 +120,7 @@ def _squared_correlation(z: np.ndarray, values: np.ndarray) -> float:
 
 
 def _told_apart(z: np.ndarray, other: np.ndarray, values: np.ndarray, truth: np.ndarray) -> float:
-    """The balanced accuracy on ``other`` of thresholds that are fitted on ``z``, from chance."""
+    """Balanced accuracy on ``other`` of thresholds that are fitted on ``z``, rescaled so that chance level is 0."""
     thresholds = DecisionTreeClassifier(max_leaf_nodes=max(2, len(np.unique(values))), class_weight="balanced")
     found = thresholds.fit(z[:, None], values).predict(other[:, None])
     there = np.unique(truth)

@@ -1,4 +1,4 @@
-"""All scores of disentanglement of a code, over random restarts."""
+"""All disentanglement scores of a code, over random restarts."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ from benchmarks.progress.report import counted_off
 from variants import Variant
 
 RESTARTS = 5
-# Of each half: boosted trees take a second for every 5,000 images, factor and restart.
+# Maximum number of images in each half. Boosted trees take a second per factor and restart for 5,000 images.
 MOST_IMAGES = 5000
 FEWEST_IMAGES = 20
 
 
 @dataclass(frozen=True)
 class Disentanglement:
-    """Scores of a code. ``values``: name of a score -> its value at every restart. ``images``: how many are in each
-    half of a restart. ``factors``: the names of those that are scored, all that have more than one value there.
-    ``dimensions``: how many are scored, those in use."""
+    """Disentanglement scores of a code.
+
+    ``values``: name of a score -> its value in each restart. ``images``: the number of images in each half of a
+    restart. ``factors``: the names of the scored factors, which are those with more than one value in every half.
+    ``dimensions``: the number of active dimensions of the code; only these are scored.
+    """
 
     values: Mapping[str, tuple[float, ...]]
     images: int
@@ -47,17 +50,19 @@ class Disentanglement:
 
     @property
     def spreads(self) -> dict[str, float]:
-        """Name of a score -> its standard deviation over restarts; 0 for a single one."""
+        """Name of a score -> its standard deviation over restarts; 0 for a single restart."""
         return {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in self.values.items()}
 
 
 def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int = 0) -> Disentanglement:
-    """Every score of codes (n, d). A restart splits the images in two random halves: mutual information is estimated on
-    the first; predictors and votes are fitted on the first and scored on the second. (A statistic's spread over random
-    halves is about its standard error from all images.) Dimensions that are not in use (see :func:`active`) are left
+    """Compute all scores of codes (n, d).
+
+    Each restart splits the images into two random halves. Mutual information is estimated on the first half. Predictors
+    and votes are fitted on the first half and scored on the second. The standard deviation of a statistic over random
+    halves is about its standard error with all images. Dimensions that are not active (see :func:`active`) are left
     out.
 
-    Raises ``ValueError`` for codes that are not finite or do not vary, and where too few images or no factors are left.
+    Raises ``ValueError`` for codes that are not finite or do not vary, for too few images, and if no factor varies.
     """
     z, which = codes.double().cpu().numpy(), factors.values.numpy()
     if len(z) != len(which):
@@ -72,7 +77,7 @@ def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int 
     size = min(len(z) // 2, MOST_IMAGES)
     draws = [np.random.RandomState(seed + restart).permutation(len(z)) for restart in range(restarts)]
     halves = [(rows[:size], rows[-size:]) for rows in draws]
-    # Of few images, a value may be in no half.
+    # With few images, a half may contain only one value of a factor.
     varying = np.array([all(len(np.unique(v[rows])) > 1 for pair in halves for rows in pair) for v in which.T])
     if not varying.any():
         raise ValueError("no factor has more than one value among these images")
@@ -103,15 +108,20 @@ def _once(fitted: Part, scored: Part, ordered: list[bool], seed: int) -> dict[st
 
 
 def codes_of(variant: Variant, x: Tensor) -> Tensor:
-    """The code (batch, d) of images that is scored: posterior means of the continuous latent dimensions, and a column
-    with the most probable value of each discrete variable beside them."""
+    """The code (batch, d) of images for the scores.
+
+    It has the posterior means of the continuous latent dimensions, and a column with the most probable value of each
+    discrete variable.
+    """
     means, discrete = variant.latent_means(x), variant.discrete_code(x)
     return means if discrete is None else torch.cat([means, discrete.to(means)], dim=1)
 
 
 def shares_of_entropy(codes: Tensor, factors: Factors) -> Tensor:
-    """I(z_i; v_k) / H(v_k), (d, factors), of all codes (n, d): 0 for a factor with one value, and for a dimension that
-    is not in use."""
+    """I(z_i; v_k) / H(v_k), (d, factors), from all codes (n, d).
+
+    It is 0 for a factor with a single value, and for a dimension that is not active.
+    """
     z, which = codes.double().cpu().numpy(), factors.values.numpy()
     entropy = entropies(which)
     shares = mutual_information(z, which) / np.where(entropy > 0, entropy, np.inf)

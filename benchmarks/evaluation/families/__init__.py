@@ -1,6 +1,6 @@
-"""One file a family of metrics: what each metric means and needs, and how it is computed.
+"""Families of metrics, one per file: what each metric means and needs, and how it is computed.
 
-A file registers its :class:`benchmarks.records.catalogue.Family` when it is imported; being in this folder is enough to
-be found. Reports read labels from these files on machines without torch, so that a file imports nothing heavy at its
-top: torch and the mathematics, pure functions in the folder above, are imported inside ``compute``.
+A file registers its :class:`benchmarks.records.catalogue.Family` when it is imported. All files in this folder are
+discovered automatically. Reports read labels from these files on machines without torch, so a file imports nothing
+heavy at the top: torch, and the functions of the folder above that do the mathematics, are imported inside ``compute``.
 """

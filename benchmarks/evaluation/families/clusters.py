@@ -1,4 +1,4 @@
-"""How well k-means on codes finds the classes."""
+"""Agreement of k-means clusters of codes with the classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well an image is remembered by a few numbers of its code, beside a PCA of the images with as many."""
+"""Reconstruction from a few principal components of the code, compared with PCA of the images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from benchmarks.records.record import COMPRESSION_FILE
 if TYPE_CHECKING:
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
-# The first test images; the first probe images, on which principal components are fitted.
+# Number of test images, and number of probe images on which principal components are fitted; the first ones are used.
 IMAGES, FITTED = 2000, 5000
-# Numbers an image that have a column.
+# Numbers of components that have a column in the table.
 SIZES = (2, 8, 32)
 NEEDS = ("continuous_latent", "no_condition", "training_images")
 

@@ -1,4 +1,4 @@
-"""How much probability a conditional model gives to test images by its prior alone."""
+"""Log-likelihood of test images under a conditional model, estimated with draws from its prior."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from benchmarks.records.catalogue import TASKS, Family, Metric, register
 if TYPE_CHECKING:
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
-# The first test images.
+# The number of test images; the first ones are used.
 IMAGES = 2000
 NEEDS = ("no_condition",)
 

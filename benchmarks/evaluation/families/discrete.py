@@ -1,4 +1,4 @@
-"""What discrete latent variables do; columns of the table of representations."""
+"""Metrics of discrete latent variables, shown as columns of the representation table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the dimensions of a code are the factors of variation of the images, where these are known."""
+"""Disentanglement: whether the dimensions of a code match the factors of variation, if these are known."""
 
 from __future__ import annotations
 

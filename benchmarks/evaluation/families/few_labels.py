@@ -1,4 +1,4 @@
-"""How well classes are told from codes where few images have a label."""
+"""Accuracy of classifiers on codes when only few images have labels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from benchmarks.records.catalogue import TASKS, Family, Metric, register
 if TYPE_CHECKING:
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
-# Number of labels -> how many nearest neighbours vote. With 10 images a class, more of them would outvote the right
-# ones.
+# Number of labels -> number of nearest neighbours that vote. With only 10 images per class, more neighbours
+# would outvote those of the right class.
 NEIGHBOURS = {100: 1, 1000: 5}
 NEEDS = ("classes", "no_condition")
 

@@ -1,4 +1,4 @@
-"""What latent vectors know of the image; columns of the table of representations."""
+"""Information of latent vectors about the image, shown as columns of the representation table."""
 
 from __future__ import annotations
 

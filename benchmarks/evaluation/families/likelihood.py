@@ -1,4 +1,4 @@
-"""How much probability a model gives to test images, in nats, and in bits per dimension where pixels have 8 bits."""
+"""Likelihoods of test images, in nats and, if pixels have 8 bits, in bits per dimension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a variant's training minimises, measured on test images."""
+"""The training objective of a variant, measured on test images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compute(context: Context, result: Evaluation) -> None:
         return
     result.add("objective", objective)
     result.details[TERMS] = {name: value for name, value in terms.items() if math.isfinite(value)}
-    # What some sources divide it by.
+    # Some sources report the objective divided by this number.
     result.details[PIXELS] = scored(data.x, data.condition)
 
 

@@ -1,4 +1,4 @@
-"""How well a model's scores tell images that it was not made for from test images."""
+"""How well a model's scores separate outliers from test images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
-# At most so many test images, and as many outliers: the standard error of an AUROC is at most 0.013 then.
+# Maximum number of test images, and of outliers. With 1,000 of each, the standard error of an AUROC is at most 0.013.
 IMAGES = 1000
 BOUND = ("prior", "posterior_density")
-# Score -> its label, its meaning, and what of the model it needs.
+# Score -> its label, its meaning, and its needs.
 SCORES = {
     "mse": ("squared error", "the squared reconstruction error", ("reconstructions",)),
     "elbo": ("-ELBO", "the negative ELBO", BOUND),
     "log_likelihood": ("-log p(x)", "the negative log p(x) by importance sampling", BOUND),
 }
-# Setting -> its label, and which images are outliers.
+# Setting -> its label, and a description of the outliers.
 SETTINGS = {
     "dataset": ("other data", "of another data set, resized and preprocessed like test images"),
     "class": ("left-out class", "of the class, or the classes, left out of training"),
@@ -38,13 +38,13 @@ def compute(context: Context, result: Evaluation) -> None:
     for setting, found in context.outliers.items():
         if setting not in SETTINGS:
             continue
-        # No more than test images: an evaluation of few is meant to be short.
+        # No more outliers than test images: an evaluation of few test images is meant to be short.
         x = found.x[:count]
         outliers = _of_outliers(context, x, scores)
         for score in scores:
             area = auroc(inside[score], outliers[score])
             result.add(f"outliers_{setting}_auroc_{score}", area)
-            # Not where it is not finite.
+            # There is no curve if a score is NaN, and the AUROC with it.
             if area >= 0:
                 curves.append((setting, score, roc(inside[score], outliers[score])))
         result.details[f"outliers_{setting}"] = {**found.facts, "test_images": count, "outliers": len(x)}
@@ -52,7 +52,7 @@ def compute(context: Context, result: Evaluation) -> None:
 
 
 def _of_test_images(context: Context, scores: list[str]) -> dict[str, Tensor]:
-    """Scores of the first test images (n,), from what other families compute of them."""
+    """Scores of the first test images (n,), from quantities that other families share."""
     from benchmarks.evaluation.tasks.outliers import squared_errors
 
     found = {}
@@ -65,7 +65,7 @@ def _of_test_images(context: Context, scores: list[str]) -> dict[str, Tensor]:
 
 
 def _of_outliers(context: Context, x: Tensor, scores: list[str]) -> dict[str, Tensor]:
-    """The same scores of outliers ``x`` (m, channels, height, width)."""
+    """The same scores for the outliers ``x`` (m, channels, height, width)."""
     from benchmarks.evaluation.evaluate import batched
     from benchmarks.evaluation.likelihood import per_image
     from benchmarks.evaluation.tasks.outliers import squared_errors

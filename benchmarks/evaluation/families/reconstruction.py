@@ -1,4 +1,4 @@
-"""How close test images are to their reconstructions, in pixels and in features."""
+"""Differences between test images and their reconstructions, in pixels and in features."""
 
 from __future__ import annotations
 

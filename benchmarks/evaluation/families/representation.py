@@ -1,4 +1,4 @@
-"""What posterior means are good for."""
+"""Quality of posterior means as representations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images drawn from the prior beside test images, in every feature space; the samples are the same in all of them."""
+"""Samples from the prior compared with test images in every feature space. All spaces use the same samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.records.catalogue import Family, Metric, register
 if TYPE_CHECKING:
     from benchmarks.evaluation.evaluate import Context, Evaluation
 
-# Nearest neighbours among this many images of each kind: the cost grows with the square.
+# Maximum number of images of each kind for nearest neighbours, whose cost grows with the square of this number.
 MANIFOLD_IMAGES = 2000
 MANIFOLD = ("precision", "recall", "density", "coverage")
 OWN, INCEPTION = ("features", "generated_images"), ("inception", "generated_images")

@@ -1,4 +1,4 @@
-"""Sample quality with latent vectors from another density than the prior."""
+"""Sample quality with latent vectors from a density other than the prior."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIXTURE_COMPONENTS = 10
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    """A mixture of Gaussians, fitted to training codes, in place of the prior."""
+    """Use a mixture of Gaussians, fitted to the codes of training images, in place of the prior."""
     import torch
 
     from benchmarks.evaluation.evaluate import batched

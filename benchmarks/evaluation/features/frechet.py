@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of features, as normal distributions."""
+"""The Fréchet distance between normal distributions fitted to two sets of features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Statistics:
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Statistics of ``features`` (n, d), the covariance with n - 1. Raises ``ValueError`` below two of them."""
+    """Mean and unbiased covariance (divisor n - 1) of ``features`` (n, d). Raises ``ValueError`` if n < 2."""
     if len(features) < 2:
         raise ValueError(f"a covariance needs two features or more, got {len(features)}")
     values = features.double()
@@ -30,8 +30,9 @@ def statistics(features: Tensor) -> Statistics:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Dowson & Landau 1982; Heusel et al. 2017, eq. 6).
 
-    The trace of the root is the sum of the roots of the eigenvalues of the symmetric C_a^(1/2) C_b C_a^(1/2): real and
-    non-negative by construction, where a general matrix root is neither near singular covariances.
+    The trace of the matrix root is computed as the sum of the roots of the eigenvalues of the symmetric
+    C_a^(1/2) C_b C_a^(1/2). It is real and non-negative by construction. A general matrix root need not be either if a
+    covariance is nearly singular.
     """
     root_a = _symmetric_root(a.covariance)
     eigenvalues = torch.linalg.eigvalsh(root_a @ b.covariance @ root_a)

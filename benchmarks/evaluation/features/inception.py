@@ -1,4 +1,4 @@
-"""pytorch-fid's Inception-v3: the network and weights of published FID values."""
+"""pytorch-fid's Inception-v3: the network and weights that published FID values use."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ WEIGHTS_VARIABLE = "VAE_INCEPTION_WEIGHTS"
 
 
 class WeightsUnavailableError(RuntimeError):
-    """The weights are neither on this machine nor to be downloaded; the log says what was tried."""
+    """The weights are not on this machine, or unreadable, and cannot be downloaded. The log says what was tried."""
 
 
 def weights_path() -> Path:
-    """The weights' file: the one that ``VAE_INCEPTION_WEIGHTS`` names, else torch's cache, downloaded where it is not.
+    """The file of the weights.
 
-    Raises :class:`WeightsUnavailableError`.
+    It is the file that ``VAE_INCEPTION_WEIGHTS`` names, or else the file in torch's cache, which is downloaded if it is
+    missing. Raises :class:`WeightsUnavailableError`.
     """
     given = file(WEIGHTS_VARIABLE)
     if given is not None:
         if not given.is_file():
             raise WeightsUnavailableError(f"weights unavailable: {WEIGHTS_VARIABLE}={given} is not a file")
         return given
-    # Here and below, because pytorch-fid imports torchvision, which takes more than a second.
+    # Imported here and below because pytorch-fid imports torchvision, which takes more than a second.
     from pytorch_fid.inception import FID_WEIGHTS_URL
 
     path = Path(get_dir()) / "checkpoints" / FID_WEIGHTS_URL.rpartition("/")[2]
@@ -45,7 +46,7 @@ def weights_path() -> Path:
             with doing("downloading the weights of Inception"):
                 download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
         except Exception as error:
-            # The record, and so the reports, have the reason alone.
+            # The record and the reports only have the short reason below.
             log.info("Inception's weights could not be downloaded from %s to %s: %s", FID_WEIGHTS_URL, path, error)
             raise WeightsUnavailableError(
                 f"Inception's weights could not be downloaded; {WEIGHTS_VARIABLE} names a local file"
@@ -54,10 +55,11 @@ def weights_path() -> Path:
 
 
 class Inception(nn.Module):
-    """Images (n, 1 or 3 channels, height, width) in [0, 1] to 2048 features, as pytorch-fid computes them: grey
-    repeated to three channels, bilinear resize to 299, no further normalisation than its own.
+    """Maps images (n, 1 or 3 channels, height, width) in [0, 1] to 2048 features, as pytorch-fid computes them.
 
-    ``precision`` "bf16" runs the network, not the resize, under autocast.
+    Grey images are repeated to three channels, and images are resized to 299 pixels (bilinear). There is no
+    normalisation besides that of pytorch-fid. With ``precision`` "bf16", the network runs under autocast; the resize
+    stays in fp32.
     """
 
     def __init__(self, path: Path, precision: str = "fp32") -> None:
@@ -69,10 +71,10 @@ class Inception(nn.Module):
         self.digest = hashlib.sha256(data).hexdigest()
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a file of another kind, or a part of one, makes of it
+        except Exception as error:  # a file of another kind, or an incomplete one, can raise anything
             log.info("%s cannot be read as weights: %s", path, " ".join(str(error).split())[:200])
             raise WeightsUnavailableError(f"weights unavailable: {path} cannot be read as weights") from None
-        # The package's own loader would download, and unpickle freely.
+        # The package's own loader would download the weights and unpickle arbitrary objects.
         with mock.patch("pytorch_fid.inception.load_state_dict_from_url", return_value=state):
             self.network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]]).eval().requires_grad_(False)
 

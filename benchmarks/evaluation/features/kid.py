@@ -1,4 +1,4 @@
-"""Kernel inception distance: an unbiased estimate, with its standard error."""
+"""Kernel inception distance: an unbiased estimate and its standard error."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ BLOCK = 500
 
 
 def polynomial_kernel(a: Tensor, b: Tensor) -> Tensor:
-    """(a b / d + 1)^3, for features (n, d) and (m, d): (n, m) (Binkowski et al. 2018, section 4)."""
+    """The kernel (a b / d + 1)^3 (n, m) of features (n, d) and (m, d) (Binkowski et al. 2018, section 4)."""
     return (a @ b.T / a.shape[1] + 1) ** 3
 
 
 def unbiased_mmd(a: Tensor, b: Tensor) -> Tensor:
-    """The unbiased MMD^2 of two samples (n, d) and (m, d), which may fall below zero."""
+    """Unbiased estimate of MMD^2 from two samples (n, d) and (m, d). It can be negative."""
     n, m = len(a), len(b)
     within_a, within_b = polynomial_kernel(a, a), polynomial_kernel(b, b)
     return (
@@ -27,8 +27,11 @@ def unbiased_mmd(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kid(a: Tensor, b: Tensor, block: int = BLOCK) -> tuple[float, float]:
-    """KID of features (n, d) and (m, d), and its standard error: the mean over disjoint blocks of ``block`` features of
-    each set. With fewer than two blocks the error is infinite."""
+    """KID of features (n, d) and (m, d), and its standard error.
+
+    The KID is the mean over disjoint blocks of ``block`` features of each set. With fewer than two blocks, the standard
+    error is infinite.
+    """
     count = max(1, min(len(a), len(b)) // block)
     size = min(block, len(a), len(b))
     values = torch.stack(

@@ -1,4 +1,4 @@
-"""Fidelity and diversity apart: precision and recall, density and coverage, by nearest neighbours in features."""
+"""Separate measures of fidelity and diversity from nearest neighbours: precision, recall, density and coverage."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ class Manifold(NamedTuple):
 
 
 def manifold(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> Manifold:
-    """All four for features (n, d) and (m, d). A set's manifold is the union of balls around its points, each reaching
-    to the point's ``neighbours``-th nearest in its own set. Raises ``ValueError`` for sets that are too small."""
+    """All four measures of features (n, d) and (m, d).
+
+    The manifold of a set is the union of balls around its points. The radius of a ball is the distance to the
+    ``neighbours``-th nearest neighbour of the point in the same set. Raises ``ValueError`` for sets that are too small.
+    """
     if min(len(real), len(fake)) <= neighbours:
         raise ValueError(f"{neighbours} nearest neighbours need more images than that, got {len(real)} and {len(fake)}")
     across = torch.cdist(real, fake)
@@ -38,5 +41,5 @@ def manifold(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> Manifo
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
-    # The nearest is the point itself.
+    # The nearest neighbour of a point is the point itself, hence + 1.
     return torch.cdist(points, points).kthvalue(neighbours + 1, dim=1).values

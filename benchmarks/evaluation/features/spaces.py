@@ -1,4 +1,4 @@
-"""Sample quality: generated and reconstructed images beside test images, in the features of a fixed network."""
+"""Feature spaces, in which generated and reconstructed images are compared with test images."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.record import configuration_hash
 from benchmarks.sealed import read_cached, seal, write_cached
 
-# Small enough for the processor's cache: half the time of 500 images of 28x28 at once.
+# Small enough for the processor's cache: takes half the time of batches of 500 images of 28x28.
 BATCH = 100
 LIMITS_SEED = 0
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Features in which images are compared, and those of the test split (m, d), computed once.
+    """A network whose features are used to compare images, and the features of the test split.
 
-    ``name`` is the suffix of the metrics ("features": the data set's own judge; "inception"). ``facts`` go into the
-    record: which network, how good, and the distances that show what a number means.
+    ``name``: the suffix of the metrics, "features" (the data set's own judge) or "inception". ``reference``: the
+    features of the test split (m, d), computed once. ``facts``: entries for the record, such as the network, its
+    accuracy, and distances of training images and of noise for comparison.
     """
 
     name: str
@@ -42,23 +43,27 @@ class FeatureSpace:
         return torch.cat([self.network((part.clamp(0, 1) * 255).round() / 255).cpu() for part in parts])
 
     def distance(self, features: Tensor) -> float:
-        """Fréchet distance of features (n, d) to those of the test split."""
+        """Fréchet distance between features (n, d) and those of the test split."""
         return frechet_distance(statistics(features), self.statistics)
 
 
 def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) -> FeatureSpace:
-    """The data set's own classifier as a judge, of images without the zeros that were put around them. Raises
-    ``ValueError`` for data without labels, and :class:`UserError` where its shipped file is damaged."""
+    """The feature space of the data set's own judge.
+
+    The judge sees images without zero padding. Raises ``ValueError`` for data without labels, and :class:`UserError`
+    for a damaged or missing shipped judge.
+    """
     inside = data.unpadded or data
     found = feature_network(inside, "judge", cache, device)
     facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
-    # Under its weights, too: one that was trained again on other threads must not meet its predecessor's features.
+    # The cache key includes the digest of the weights. Retraining with another number of threads gives other weights,
+    # and features of the earlier network must not be reused for them.
     identity = f"{found.key}, {found.digest[:16]}"
     return _space("features", _inside(found, inside.shape), identity, facts, data, cache, device, count)
 
 
 def _inside(found: FeatureNetwork, shape: tuple[int, int, int]) -> Callable[[Tensor], Tensor]:
-    """A judge's features of the middle of images, of the ``shape`` that it takes."""
+    """A function for a judge's features of images, which are cropped at the centre to the ``shape`` that it takes."""
     judge = found.network
     assert isinstance(judge, Judge)
 
@@ -71,7 +76,10 @@ def _inside(found: FeatureNetwork, shape: tuple[int, int, int]) -> Callable[[Ten
 def inception_space(
     data: Dataset, cache: Path, device: torch.device, count: int, precision: str = "fp32"
 ) -> FeatureSpace:
-    """pytorch-fid's Inception, "fp32" or "bf16". Raises ``WeightsUnavailableError`` where its weights cannot be had."""
+    """The feature space of pytorch-fid's Inception; ``precision`` is "fp32" or "bf16".
+
+    Raises ``WeightsUnavailableError`` if there are no weights.
+    """
     network = Inception(weights_path(), precision).to(device)
     facts: dict[str, object] = {"inception_weights_sha256": network.digest}
     return _space("inception", network, f"{network.digest[:16]}, {precision}", facts, data, cache, device, count)
@@ -87,7 +95,10 @@ def _space(
     device: torch.device,
     count: int,
 ) -> FeatureSpace:
-    """Features of the test split, from ``cache`` or computed now, under data, split, preprocessing and network."""
+    """A feature space with the features of the test split, which are computed once and kept in ``cache``.
+
+    The cache key depends on the data, the split, the preprocessing and the network.
+    """
 
     on_device = _on_device(network, device)
     identity = {"data": data.sha256, "split": "test", "pixels": "byte / 255", "network": key}
@@ -109,14 +120,16 @@ def _space(
 def judge_space_of(
     images: Tensor, found: FeatureNetwork, shape: tuple[int, int, int], device: torch.device
 ) -> FeatureSpace:
-    """A judge's features, and those of other ``images`` than a data set's test split: bytes (m, channels, height,
-    width), of which the judge sees the middle, of its own ``shape``. Nothing is cached."""
+    """A judge's feature space with ``images`` in place of a data set's test split. Nothing is cached.
+
+    ``images``: uint8 (m, channels, height, width). The judge sees them cropped at the centre to its input ``shape``.
+    """
     facts: dict[str, object] = {"judge": found.key, "judge_digest": found.digest, "judge_accuracy": found.accuracy}
     return _space_of(images, "features", _inside(found, shape), facts, device)
 
 
 def inception_space_of(images: Tensor, device: torch.device, precision: str = "fp32") -> FeatureSpace:
-    """As :func:`judge_space_of`, by pytorch-fid's Inception. Raises ``WeightsUnavailableError``."""
+    """Like :func:`judge_space_of`, with pytorch-fid's Inception. Raises ``WeightsUnavailableError``."""
     network = Inception(weights_path(), precision).to(device)
     return _space_of(images, "inception", network, {"inception_weights_sha256": network.digest}, device)
 
@@ -138,14 +151,17 @@ def _on_device(network: Callable[[Tensor], Tensor], device: torch.device) -> Cal
 
 
 def _features(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Features (n, d), on the CPU, of bytes (n, channels, height, width)."""
+    """Features (n, d), on the CPU, of uint8 images (n, channels, height, width)."""
     parts = counted_off(images.split(BATCH), len(images), "images", len)
     return torch.cat([network(part.float() / 255).cpu() for part in parts])
 
 
 def _limits(space: FeatureSpace, data: Dataset, path: Path, count: int) -> dict[str, float]:
-    """What a distance means on this data set: ``train``, as many training images (the floor); ``noise``, uniform pixels
-    (the ceiling); ``pca``, test images projected on as many principal components as tell most models apart, 32."""
+    """Reference distances that show what a distance means on this data set, each from ``count`` images.
+
+    ``train``: training images (the floor). ``noise``: uniform random pixels (the ceiling). ``pca_32_reconstruction``:
+    test images projected onto 32 principal components of training images, a number that separates most models.
+    """
     cached = read_cached(path)
     if cached is not None:
         return dict(cached.facts)
@@ -162,10 +178,10 @@ def _limits(space: FeatureSpace, data: Dataset, path: Path, count: int) -> dict[
 
 
 def _projected(train: Tensor, test: Tensor, components: int) -> Tensor:
-    """Test images on the first principal components of training images: the best linear autoencoder of that size."""
+    """Project test images onto the first principal components of training images, the best linear autoencoder."""
     flat = train.flatten(1)
     mean = flat.mean(0)
-    # A randomised SVD: the covariance of a 64x64 colour image has 12,288 rows, and its eigenvectors take minutes.
+    # The SVD is randomised: for 64x64 colour images, the covariance has 12,288 rows, and its eigenvectors take minutes.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(LIMITS_SEED)
         _, _, vectors = torch.svd_lowrank(flat - mean, q=min(components + 16, *flat.shape), niter=6)

@@ -1,4 +1,4 @@
-"""Make the shipped judges and teachers again."""
+"""Train the shipped judges and teachers again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def make_shipped(sources: Sequence[str], data_root: Path) -> list[Path]:
-    """Train the networks of data sets and write their files, which are returned."""
+    """Train the judge and the teacher of each data set and write their files. Returns the paths."""
     written = []
     for source in sources:
         data = load(DatasetConfig(name=source, source=source, title=source, binarise="dynamic"), data_root)
@@ -34,8 +34,11 @@ def make_shipped(sources: Sequence[str], data_root: Path) -> list[Path]:
 
 
 def made(data: Dataset, role: Role) -> Content:
-    """A network of ``data`` as it is shipped: trained on one thread of a CPU, which gives the same weights for any
-    number of cores, and rounded to half precision before its accuracy is measured."""
+    """Train a network on ``data`` in the way that shipped networks are trained.
+
+    Training uses one CPU thread, so the weights do not depend on the number of cores. The weights are rounded to half
+    precision before the accuracy is measured.
+    """
     device, threads = torch.device("cpu"), torch.get_num_threads()
     torch.set_num_threads(1)
     try:

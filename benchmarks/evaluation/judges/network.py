@@ -1,7 +1,8 @@
-"""The data set's own feature networks: small classifiers of its labels, shipped or else trained once and cached.
+"""The feature networks of a data set: small classifiers of its labels, either shipped or trained once and cached.
 
-The *judge* gives the features in which samples are compared with test images. The *teacher*, of another architecture
-and another seed, gives those that a feature-consistent variant trains against: the judge is never the teacher.
+The *judge* provides the features in which samples are compared with test images. The *teacher* provides the features
+that a feature-consistent variant uses in its training loss. It has another architecture and another seed, so that no
+variant is trained on the judge's features.
 """
 
 from __future__ import annotations
@@ -29,18 +30,19 @@ log = logging.getLogger(__name__)
 
 FEATURES = 128
 BATCH = 128
-# The images seen in training: for the judge 6 passes over MNIST's training split, and no more than 40 over a small one.
+# Number of images seen in training: for the judge, 6 epochs of MNIST's training split. PASSES limits the number of
+# epochs on small data sets.
 BUDGET = {"judge": 300_000, "teacher": 150_000}
 PASSES = 40
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
 SEEDS = {"judge": 1, "teacher": 2}
-# A change of what is trained below must change this number, which is part of the cache's key.
+# Part of the cache key. Change it whenever the training below changes.
 VERSION = 3
 
 
 class Judge(nn.Module):
-    """Convolutions with max-pooling, each stage at twice the width; ``features`` (batch, 128) before the classifier."""
+    """A convolutional classifier with max-pooling; ``features`` (batch, 128) are the input of its last layer."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -48,7 +50,7 @@ class Judge(nn.Module):
         stages: list[nn.Module] = []
         out = 32
         while min(height, width) > 7:
-            # The first convolution of a large image strides, so that its cost stays that of a small one.
+            # For large images, the first convolution has stride 2, so that the cost is similar to that of small images.
             stride = 2 if not stages and min(height, width) > 32 else 1
             stages += [nn.Conv2d(channels, out, 3, stride, 1), nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
             channels, out = out, min(2 * out, 128)
@@ -64,8 +66,10 @@ class Judge(nn.Module):
 
 
 class Teacher(nn.Module):
-    """Strided convolutions, averaged to a 4x4 grid for the classifier; :meth:`layers` are the maps after each
-    rectifier."""
+    """A classifier with strided convolutions, whose last feature map is averaged to a 4x4 grid.
+
+    :meth:`layers` returns the feature map after each ReLU.
+    """
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -88,7 +92,7 @@ class Teacher(nn.Module):
 
 
 class LayerMaps(nn.Module):
-    """A teacher as a function from images to its list of feature maps."""
+    """A module that maps images to the list of a teacher's feature maps."""
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
@@ -100,8 +104,11 @@ class LayerMaps(nn.Module):
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A trained network, its accuracy on the test split (the mean over attributes where an image has several labels),
-    the name of its file, and the digest of that file's content: equal digests are equal networks."""
+    """A trained feature network.
+
+    ``accuracy``: on the test split, averaged over attributes if images have several labels. ``key``: the name of its
+    file. ``digest``: the digest of the file's content; networks with equal digests are equal.
+    """
 
     network: Judge | Teacher
     accuracy: float
@@ -110,10 +117,10 @@ class FeatureNetwork:
 
 
 def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device) -> FeatureNetwork:
-    """The network of ``role`` for ``data``: the shipped one, else one from ``cache`` or trained now. It sees 8-bit
-    pixels / 255.
+    """The network of ``role`` for ``data``: the shipped one, or one from ``cache``, or one that is trained now.
 
-    Raises ``ValueError`` for a data set without labels, and :class:`UserError` for a damaged shipped network.
+    Its input is 8-bit pixels / 255. Raises ``ValueError`` for a data set without labels or with a single class, and
+    :class:`UserError` for a damaged or missing shipped network.
     """
     if data.train.labels is None or data.test.labels is None or data.classes == 0:
         raise ValueError(f"{data.name} has no labels to train a feature network on")
@@ -124,28 +131,30 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
 
 
 def shipped_judge(source: str, device: torch.device) -> FeatureNetwork:
-    """The judge that comes with the suite for the data set ``source``, one of ``SOURCES``, whose images are grey and
-    ``SIDES[source]`` pixels a side. Raises :class:`UserError` for a damaged file."""
+    """The judge that comes with the suite for the data set ``source``, one of ``SOURCES``.
+
+    Its images are grey, with ``SIDES[source]`` pixels a side. Raises :class:`UserError` for a damaged or missing file.
+    """
     key, content = shipped_file("judge", source)
     side, classes = SIDES[source], len(content.tensors["classifier.bias"])
     return _network(key, content, Judge((1, side, side), classes), device)
 
 
 def _network(key: str, content: Content, network: Judge | Teacher, device: torch.device) -> FeatureNetwork:
-    """The trained network in a file, ready to be asked for features."""
+    """Load the weights of a file into ``network``, in evaluation mode and without gradients."""
     network.load_state_dict(dict(content.tensors))
     network = network.to(device).eval().requires_grad_(False)
     if isinstance(network, Judge):
-        # Convolutions of a frozen network take two thirds of the time with channels last, to the same seven digits.
+        # With channels last, convolutions take two thirds of the time, and results agree to seven digits.
         network = network.to(memory_format=torch.channels_last)
     return FeatureNetwork(network, float(content.facts["accuracy"]), key, content.digest)
 
 
 def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tuple[str, Content]:
-    """The name and the content of a network from ``cache``, where it is trained if it is not there."""
+    """The name and the content of a network from ``cache``. It is trained first if it is not there."""
     key = f"{role}-{configuration_hash({'data': data.sha256, 'n': len(data.train), 'version': VERSION})}"
     path = feature_cache(cache) / f"{key}.safetensors"
-    # Cells side by side need the same network at the same time: one trains it, the others wait.
+    # Concurrent cells may need the same network: one trains it, the others wait.
     with locked(path.with_suffix(".lock")):
         content = read_cached(path)
         if content is None:
@@ -172,7 +181,7 @@ def untrained(data: Dataset, role: Role) -> Judge | Teacher:
 
 
 def recipe(data: Dataset, role: Role) -> dict[str, Any]:
-    """How :func:`train` trains, for the facts of a file."""
+    """A description of :func:`train`, for the facts of a file."""
     return {
         "version": VERSION,
         "seed": SEEDS[role],
@@ -187,7 +196,7 @@ def _steps(data: Dataset, role: Role) -> int:
 
 
 def train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.device) -> None:
-    """Draw the weights anew and train them on the training split."""
+    """Reinitialise the weights and train them on the training split."""
     assert data.train.labels is not None
     seed_everything(SEEDS[role], "feature network")
     for module in network.modules():
@@ -215,7 +224,7 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, data: Dataset, device: torch.device) -> float:
-    """The share of test labels that ``network`` predicts."""
+    """The fraction of test labels that ``network`` predicts correctly."""
     network.eval()
     assert data.test.labels is not None
     right = 0.0

@@ -1,4 +1,4 @@
-"""The judges and teachers that come with the suite, so that distances on every machine are in the same features."""
+"""The judges and teachers that come with the suite, so that all machines measure distances in the same features."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from benchmarks.errors import UserError
 from benchmarks.sealed import Content, DamagedError, read_sealed
 
 WEIGHTS = Path(__file__).parent / "weights"
-# Those whose terms allow to pass on what was learned from them.
+# Data sets whose terms permit distributing networks that were trained on them.
 SOURCES = ("mnist", "fashion_mnist", "digits")
 Role = Literal["judge", "teacher"]
 ROLES: tuple[Role, ...] = ("judge", "teacher")
 
 
 def shipped_path(role: Role, source: str) -> Path:
-    """The file of a network: weights in half precision; facts: ``data`` (the SHA-256 of the data set), ``accuracy`` on
-    its test split and ``recipe``."""
+    """The file of a network.
+
+    It has weights in half precision and the facts ``data`` (the SHA-256 of the data set), ``accuracy`` (on the test
+    split) and ``recipe``.
+    """
     return WEIGHTS / f"{role}-{source}.safetensors"
 
 
 def shipped(role: Role, data_sha256: str) -> tuple[str, Content] | None:
-    """The name and the content of the network that was trained on these data; None where none is shipped.
+    """The name and the content of the network that was trained on these data, or None if none is shipped.
 
-    Every board of one data set finds the same one: how pixels are binarised is not part of the data's digest.
+    All boards of a data set use the same network, because the digest of the data does not depend on the binarisation.
     Raises :class:`UserError` for a damaged or missing file.
     """
     for source in SOURCES:
@@ -41,7 +44,7 @@ def shipped_file(role: Role, source: str) -> tuple[str, Content]:
 
 
 def check_shipped() -> None:
-    """Raises :class:`UserError` that names the first shipped network that is damaged or missing."""
+    """Raise :class:`UserError`, naming the first one, if a shipped network is damaged or missing."""
     for source in SOURCES:
         for role in ROLES:
             _read(role, source)

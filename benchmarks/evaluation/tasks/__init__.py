@@ -1,1 +1,1 @@
-"""What codes and reconstructions are good for: few labels, outliers, denoising, compression."""
+"""Tasks for codes and reconstructions: few labels, clusters, outliers, denoising, compression."""

@@ -1,4 +1,4 @@
-"""Images from a few numbers: codes cut down to their first principal components, and the same for pixels."""
+"""Images decoded from the first principal components of their codes, compared with PCA of the pixels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from torch import Tensor
 
 from benchmarks.evaluation.reconstruction import mse
 
-# Of the randomised axes.
+# Seed of the randomised SVD.
 AXES_SEED = 0
-# Up to so many dimensions the covariance's eigenvectors take a second or less; of a 64x64 colour image's 12,288 pixel
-# channels they would take minutes.
+# Largest number of dimensions for the exact eigenvectors of the covariance, which take a second or less up to here. For
+# the 12,288 pixel channels of 64x64 colour images, they would take minutes.
 MOST_EXACT = 1024
 
 
 @dataclass(frozen=True)
 class PrincipalComponents:
-    """The ``mean`` (d,) of vectors and, in the order of the variance along them, axes (components, d) of length one,
-    both float64 on the CPU."""
+    """The ``mean`` (d,) of vectors and the principal ``axes`` (components, d), both float64 on the CPU.
+
+    The axes have unit length and are in decreasing order of the variance along them.
+    """
 
     mean: Tensor
     axes: Tensor
@@ -30,18 +32,20 @@ class PrincipalComponents:
         return (x.cpu().double() - self.mean) @ self.axes.T
 
     def cut(self, x: Tensor, count: int) -> Tensor:
-        """``x`` (n, d) projected on the first ``count`` axes: what so many numbers an image tell of it."""
+        """``x`` (n, d) projected onto the first ``count`` axes: the reconstruction from ``count`` numbers per image."""
         return (self.scores(x)[:, :count] @ self.axes[:count] + self.mean).to(x)
 
 
 def principal_components(x: Tensor, count: int) -> PrincipalComponents:
-    """The first ``count`` principal components of ``x`` (n, d), n > count and d >= count: exact up to 1,024 dimensions,
-    beyond that by a randomised SVD with a fixed seed."""
+    """The first ``count`` principal components of ``x`` (n, d), with n > count and d >= count.
+
+    They are exact up to 1,024 dimensions, and computed by a randomised SVD with a fixed seed above that.
+    """
     x = x.cpu()
     mean = x.double().mean(0)
     if x.shape[1] <= MOST_EXACT:
         centred = x.double() - mean
-        # In ascending order of the eigenvalues.
+        # eigh sorts the eigenvalues in ascending order.
         axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :count]
     else:
         with torch.random.fork_rng(devices=[]):
@@ -52,7 +56,7 @@ def principal_components(x: Tensor, count: int) -> PrincipalComponents:
 
 
 def dimensions(count: int) -> list[int]:
-    """1, 2, 4, ... and ``count`` itself."""
+    """The powers of two below ``count``, and ``count`` itself."""
     powers = [2**power for power in range(count.bit_length()) if 2**power < count]
     return [*powers, count]
 
@@ -60,9 +64,11 @@ def dimensions(count: int) -> list[int]:
 def code_errors(
     decode: Callable[[Tensor], Tensor], codes: Tensor, x: Tensor, fitted_on: Tensor, counts: Sequence[int]
 ) -> dict[int, float]:
-    """Squared error per pixel channel of ``x`` (n, ...) decoded from the first k principal components of its ``codes``
-    (n, d), by k, for those of ``counts`` that there are. The components are those of ``fitted_on`` (m, d); all d
-    numbers are the codes as they are, whatever m."""
+    """Squared error per pixel channel of ``x`` (n, ...) decoded from k principal components of its ``codes``, by k.
+
+    The components are fitted on the codes ``fitted_on`` (m, d). Each k in ``counts`` below both d and m is included. If
+    d is in ``counts``, its error is that of the unchanged ``codes`` (n, d), for any m.
+    """
     size = codes.shape[1]
     cut = [k for k in counts if k < min(size, len(fitted_on))]
     components = principal_components(fitted_on, max(cut)) if cut else None
@@ -71,20 +77,22 @@ def code_errors(
 
 
 def pca_errors(x: Tensor, fitted_on: Tensor, counts: Sequence[int]) -> dict[int, float]:
-    """Squared error per pixel channel of images ``x`` (n, ...) projected on the first k principal components of the
-    images ``fitted_on`` (m, ...), by k, for those of ``counts`` below m and below the number of pixel channels, with
-    which nothing is lost."""
+    """Squared error per pixel channel of images ``x`` (n, ...) projected onto k principal components, by k.
+
+    The components are fitted on the images ``fitted_on`` (m, ...). Each k in ``counts`` below both m and the number of
+    pixel channels is included; with all pixel channels, the error would be 0.
+    """
     x, fitted_on = x.flatten(1), fitted_on.flatten(1)
     counts = [k for k in counts if k < min(fitted_on.shape)]
     if not counts:
         return {}
     components = principal_components(fitted_on, max(counts))
-    # The axes are orthogonal: each takes its own part of the squared distance to the mean away.
+    # The axes are orthonormal, so each one reduces the squared distance to the mean by the square of its score.
     left = (x.cpu().double() - components.mean).square().sum() - components.scores(x).square().sum(0).cumsum(0)
     return {k: max(0.0, float(left[k - 1])) / x.numel() for k in counts}
 
 
 def curve_table(errors: Mapping[int, float], pca: Mapping[int, float]) -> str:
-    """CSV, a line a number of dimensions: the squared error of codes and that of a PCA, empty where there is none."""
+    """CSV with a row per number of dimensions: the squared errors of codes and of PCA (empty if PCA has none)."""
     lines = [f"{k},{error:.6g},{f'{pca[k]:.6g}' if k in pca else ''}" for k, error in errors.items()]
     return "\n".join(["dimensions,mse,pca_mse", *lines]) + "\n"

@@ -1,4 +1,4 @@
-"""Accuracy of classifiers on codes that are given few labels."""
+"""Accuracy of classifiers that are fitted on the codes of few labelled images."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from torch import Tensor
 from benchmarks.evaluation.representation import linear_probe_accuracy
 
 DRAWS = 10
-# Test images whose distances to all labelled ones are in memory at once.
+# Number of test images whose distances to all labelled images are in memory at once.
 BATCH = 2000
 
 
 def balanced_draws(labels: Tensor, count: int) -> list[Tensor]:
-    """Ten draws of ``count`` images, each as indices (count,) into ``labels`` (n,), with the seeds 0 to 9. A draw has
-    equally many images of every class; what does not divide evenly goes to classes drawn at random.
+    """Ten draws of ``count`` images, with seeds 0 to 9, each as indices (count,) into ``labels`` (n,).
 
-    Raises ``ValueError`` where there are too few images, in all or of one class.
+    A draw has the same number of images of every class. If ``count`` is not divisible by the number of classes, the
+    remaining images are of classes drawn at random, one image each. Raises ``ValueError`` if there are too few images,
+    in total or of one class, or if ``count`` is smaller than the number of classes.
     """
     of_class = [np.flatnonzero(labels.numpy() == name) for name in labels.unique().tolist()]
     each, rest = divmod(count, len(of_class))
@@ -43,9 +44,11 @@ def balanced_draws(labels: Tensor, count: int) -> list[Tensor]:
 
 
 def nearest_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, neighbours: int) -> float:
-    """Accuracy on ``test`` (m, d) of the vote of the ``neighbours`` nearest of ``train`` (n, d), with labels (n,) and
-    (m,); the lower class where votes are equal."""
-    # Squared distances less a constant of each test image. Centred, so that the difference loses few digits.
+    """Accuracy on ``test`` (m, d), labels (m,), of a nearest-neighbour classifier on ``train`` (n, d), labels (n,).
+
+    The ``neighbours`` nearest images vote. In a tie, the lower class wins.
+    """
+    # ``distances`` are squared distances minus a constant per test image. Centring the codes limits rounding errors.
     centre = train.mean(0)
     train = train - centre
     votes_of = F.one_hot(train_labels).float()
@@ -60,8 +63,10 @@ def nearest_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_lab
 def few_labels_accuracy(
     train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, draws: Sequence[Tensor], neighbours: int
 ) -> tuple[float, float]:
-    """Accuracies on ``test`` (m, d) of a logistic regression and of the vote of the nearest neighbours, fitted on the
-    images of ``train`` (n, d) in one of the ``draws`` with their labels and nothing else; the means over draws."""
+    """Accuracies on ``test`` (m, d) of a logistic regression and a nearest-neighbour classifier, averaged over draws.
+
+    For each of the ``draws``, both are fitted only on its images of ``train`` (n, d) and their labels.
+    """
     linear, nearest = [], []
     for rows in draws:
         labelled = train[rows], train_labels[rows], test, test_labels

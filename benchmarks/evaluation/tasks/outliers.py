@@ -1,4 +1,4 @@
-"""How well a score tells outliers from images of the data set. Every score is higher for what is more of an outlier."""
+"""How well a score separates outliers from test images. Every score is higher for what looks more like an outlier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-# Of a curve that is kept.
+# Maximum number of points of an ROC curve that is written to a file.
 POINTS = 100
 
 
@@ -18,23 +18,28 @@ def squared_errors(x: Tensor, reconstructions: Tensor) -> Tensor:
 
 
 def auroc(inside: Tensor, outliers: Tensor) -> float:
-    """The area under the curve of :func:`roc`: the share of pairs of an image and an outlier, with scores ``inside``
-    (n,) and ``outliers`` (m,), in which the outlier has the higher score; a tie counts one half. NaN where a score
-    is."""
+    """Area under the ROC curve (see :func:`roc`), from the scores ``inside`` (n,) of images and ``outliers`` (m,).
+
+    It equals the fraction of pairs of an image and an outlier in which the outlier has the higher score. A tie counts
+    one half. The result is NaN if any score is NaN.
+    """
     n, m = len(inside), len(outliers)
-    # Mann and Whitney's U from ranks, of which equal scores share the mean.
+    # The Mann-Whitney U statistic from ranks. Equal scores have their mean rank.
     ranks = rankdata(torch.cat([inside, outliers]).cpu().double().numpy())[n:]
     return float((ranks.sum() - m * (m + 1) / 2) / (n * m))
 
 
 def roc(inside: Tensor, outliers: Tensor) -> Tensor:
-    """The curve (k, 2) of false-positive and true-positive rates at falling thresholds, from (0, 0) to (1, 1): its
-    corners, and evenly chosen ones where there are more than :data:`POINTS`. Scores are finite or infinite."""
+    """ROC curve (k, 2) of false-positive and true-positive rates at decreasing thresholds, from (0, 0) to (1, 1).
+
+    The points are the corners of the curve, or an evenly spaced subset if there are more than :data:`POINTS`. Scores
+    may be infinite, but not NaN.
+    """
     scores = torch.cat([inside, outliers]).cpu().double()
     is_outlier = torch.cat([torch.zeros(len(inside)), torch.ones(len(outliers))]).double()
     order = scores.argsort(descending=True, stable=True)
     scores, is_outlier = scores[order], is_outlier[order]
-    # What has one score is above or below a threshold together.
+    # Images with equal scores pass a threshold together.
     last = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])
     true, false = is_outlier.cumsum(0)[last], (1 - is_outlier).cumsum(0)[last]
     start = torch.zeros(1, dtype=torch.double)
@@ -49,7 +54,7 @@ def roc(inside: Tensor, outliers: Tensor) -> Tensor:
 
 
 def curve_table(curves: Sequence[tuple[str, str, Tensor]]) -> str:
-    """Curves of :func:`roc`, each of a setting and a score, as the text of a CSV file."""
+    """CSV text of curves from :func:`roc`, each given as (setting, score, curve)."""
     lines = ["setting,score,false_positive_rate,true_positive_rate"]
     for setting, score, points in curves:
         lines += [f"{setting},{score},{false:.4f},{true:.4f}" for false, true in points.tolist()]

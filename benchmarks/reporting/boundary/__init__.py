@@ -1,1 +1,1 @@
-"""Where reports meet what they do not control: records and files beside them, the user's settings and folder."""
+"""Modules that handle what reports do not control: files in run folders, matplotlib settings, the output folder."""

@@ -1,4 +1,4 @@
-"""The folder of reports: only files that the suite wrote are replaced or removed, whatever else lies there."""
+"""The folder of reports. Only files that the suite wrote are replaced or removed; all others are left alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANIFEST = "manifest.json"
 _ABOUT = (
     "What `make report` wrote here, with the SHA-256 of each file; nothing else in this folder is replaced or removed."
 )
-# How files of ours begin, in this version and in earlier ones.
+# How files written by this version and by earlier versions of the suite begin.
 _PAGE_START = GENERATED.partition(" from ")[0].encode()
 _HTML_MARKS = (b'content="vae-bench-suite reports">', b"<title>VAE benchmark reports</title>")
 _MANIFEST_START = _ABOUT.partition(",")[0].encode()
@@ -27,11 +27,13 @@ _Arguments = ParamSpec("_Arguments")
 
 
 class Output:
-    """Pages and pictures to be written below a folder of reports. They are collected first: a refusal comes before the
-    first byte is written."""
+    """Pages and pictures to be written to a folder of reports.
+
+    They are collected first, so that errors about the user's files are raised before anything is written.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Raises :class:`UserError` where ``folder`` cannot be a folder of reports."""
+        """Raises :class:`UserError` if reports cannot be written to ``folder``."""
         self.folder = folder
         self.pages: dict[str, str] = {}
         self.pictures: dict[str, bytes] = {}
@@ -41,15 +43,17 @@ class Output:
         self._look()
 
     def page(self, name: str, text: str) -> None:
-        """Add the page ``name``, a path below the folder."""
+        """Add the page ``name``, a path relative to the folder."""
         self.pages[name] = text
 
     def picture(self, name: str, data: bytes) -> str:
-        """Add a picture called ``name`` or, where another one has that name, the next free one; the file's name below
-        figures/."""
+        """Add a picture and return its file name in ``figures/``.
+
+        The file name is derived from ``name``, with a number if another picture already has that name.
+        """
         stem = unique = file_name(name, 120)
         number = 2
-        # Two names that differ in case are one file on some systems.
+        # On some systems, two names that differ only in case are the same file.
         while unique.lower() in self._taken:
             unique, number = f"{stem}-{number}", number + 1
         self._taken.add(unique.lower())
@@ -59,7 +63,7 @@ class Output:
     def drawn(
         self, what: str, draw: Callable[_Arguments, bytes | None], *args: _Arguments.args, **kwargs: _Arguments.kwargs
     ) -> bytes | None:
-        """What ``draw`` gives; None, and a message, where it fails: a figure that cannot be drawn costs no other."""
+        """The result of ``draw``; if it fails, None and a message, so that all other figures are still drawn."""
         try:
             return draw(*args, **kwargs)
         except Exception as error:
@@ -67,7 +71,7 @@ class Output:
             return None
 
     def check(self, names: Iterable[str]) -> None:
-        """Raises :class:`UserError` where one of ``names`` is a file that the suite did not write."""
+        """Raises :class:`UserError` if one of ``names`` is a file that the suite did not write."""
         foreign = [name for name in names if not self._is_free_or_ours(name)]
         if foreign:
             more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
@@ -77,15 +81,18 @@ class Output:
             )
 
     def write(self, in_html: Mapping[str, str] | None = None) -> None:
-        """Write everything, and the HTML files ``in_html`` (path -> text) where they are given; remove what the suite
-        wrote earlier and no record supports any more, and earlier HTML files where new ones are given. Raises
-        :class:`UserError` for a file of the user's, and where writing fails."""
-        # Pages come before their pictures: what one of our pages shows is ours, even where a kill left no manifest.
+        """Write all pages and pictures, and the HTML files ``in_html`` (path -> text).
+
+        Files that the suite wrote earlier and that are no longer generated are removed; HTML files only if new ones are
+        written. Raises :class:`UserError` if a file of the user would be overwritten, or if writing fails.
+        """
+        # Pages are written before pictures. If the process is killed before the manifest is written, the next call
+        # still recognises the pictures as the suite's own, because its pages show them.
         files = {name: text.encode() for name, text in self.pages.items()} | self.pictures
         extra = {name: text.encode() for name, text in (in_html or {}).items()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Another sweep may be writing its reports here.
+            # Another sweep may be writing its reports to the same folder.
             with locked(self.folder):
                 self._look()
                 self.check([*files, *extra, MANIFEST])
@@ -102,7 +109,7 @@ class Output:
             raise UserError(f"cannot write {error.filename or self.folder}: {error.strerror}") from None
 
     def _look(self) -> None:
-        """Read what there is of ours in the folder."""
+        """Read which files in the folder were written by the suite."""
         self._manifest = self._read_manifest()
         self._shown = self._pictures_of_our_pages()
 
@@ -116,8 +123,10 @@ class Output:
         return not os.path.lexists(path) or self._is_ours(name)
 
     def _is_ours(self, name: str) -> bool:
-        """Whether the suite wrote the file that is there: by its digest, by how it begins, or because a page of ours
-        shows it."""
+        """Whether the suite wrote this file.
+
+        A file is recognised by its digest in the manifest, by its first bytes, or because a page of the suite shows it.
+        """
         data = _read(self.folder / name)
         if data is None:
             return False
@@ -137,7 +146,7 @@ class Output:
             return {}
 
     def _our_pages(self) -> dict[str, bytes]:
-        """The pages that are there and begin with the suite's first line."""
+        """The Markdown pages in the folder that begin with the suite's first line."""
         found = {
             path.relative_to(self.folder).as_posix(): _read(path)
             for pattern in ("*.md", "variants/*.md", "pictures/*.md")
@@ -160,7 +169,7 @@ class Output:
         return sorted(name for name in earlier - set(files) if self._is_ours(name))
 
     def _remove_abandoned(self) -> None:
-        """Remove what killed runs left half written: hidden files that atomic writing makes."""
+        """Remove the temporary files of atomic writes that were killed: old hidden files that end with ``.tmp``."""
         for part in ("", "figures", "variants", "pictures"):
             for path in (self.folder / part).glob(".*.tmp"):
                 is_ours = re.fullmatch(r"\..+\.(?:md|png|json|html)\.\w{8}\.tmp", path.name)
@@ -169,7 +178,7 @@ class Output:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises :class:`UserError` where reports cannot be written below ``folder``."""
+    """Raises :class:`UserError` if reports cannot be written to ``folder``."""
     for path in (folder, folder / "figures", folder / "variants", folder / "pictures"):
         try:
             existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
@@ -186,7 +195,7 @@ def _is_inside(name: str) -> bool:
 
 
 def _read(path: Path) -> bytes | None:
-    """The bytes of a plain file; None for anything else, a link too."""
+    """The bytes of a regular file; None for anything else, including symbolic links."""
     try:
         return path.read_bytes() if path.is_file() and not path.is_symlink() else None
     except OSError:

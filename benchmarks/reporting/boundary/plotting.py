@@ -1,5 +1,8 @@
-"""The first import of matplotlib, which reads the environment: a backend named there for a notebook, or one that does
-not exist, is no concern of a report. Figures are drawn by Agg, without pyplot."""
+"""Import matplotlib without the environment variable ``MPLBACKEND``.
+
+matplotlib reads this variable when it is first imported, and fails if it names a backend that does not exist. Reports
+do not need it: they draw with Agg, without pyplot.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ finally:
     if _named is not None:
         os.environ["MPLBACKEND"] = _named
 if _named:
-    # For whoever imports us in a notebook: their own figures are drawn as ever.
+    # If a notebook imports this package, its own figures keep the backend that the variable names.
     with contextlib.suppress(ValueError):
         matplotlib.rcParams["backend"] = _named
 

@@ -1,4 +1,4 @@
-"""Files beside a record, for pictures: each is read with care, and one that cannot be read is left out and named."""
+"""Read the pictures and tables beside a record. A file that cannot be used is left out, with a message."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
 class _UnusableError(Exception):
-    """Why a file is left out."""
+    """The reason why a file is left out."""
 
 
 class SideFiles:
-    """The files beside the records of a results folder. ``messages``: a line for each that was left out."""
+    """The files beside the records of a results folder. ``messages`` has one line for each file that was left out."""
 
     def __init__(self, results: Path) -> None:
         self.results = results
         self.messages: list[str] = []
 
     def picture(self, run_id: str, name: str) -> np.ndarray | None:
-        """A picture as (height, width) or (height, width, channels); None where there is none that can be shown."""
+        """A picture as (height, width) or (height, width, channels); None if it is missing or cannot be used."""
         data = self._bytes(run_id, name)
         if data is None:
             return None
@@ -49,9 +49,12 @@ class SideFiles:
         needed: int = 1,
         words: Mapping[str, Collection[str]] | None = None,
     ) -> pd.DataFrame | None:
-        """Those of ``columns`` that a CSV file has, as numbers; what is not finite is missing. Every file has the first
-        ``needed`` of them. ``words``: columns of text, which every file has too, and what may stand in each. None where
-        there is no such file or it cannot be used."""
+        """A CSV file as a table; None if the file is missing or cannot be used.
+
+        The table has those of ``columns`` that the file has, as numbers. Numbers that are not finite or exceed
+        ``LARGEST`` become missing values. The first ``needed`` of ``columns`` are required. ``words`` maps columns of
+        text, which are also required, to the values that they may contain.
+        """
         data = self._bytes(run_id, name)
         if data is None:
             return None
@@ -95,12 +98,12 @@ def _pixels(data: bytes) -> np.ndarray:
         raise _UnusableError("cut: its end is missing")
     try:
         with warnings.catch_warnings():
-            # A picture of too many pixels is an error below, not a warning.
+            # Pillow warns about pictures with many pixels. The check below raises an error for them.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-                # The checksums; a picture cannot be read after that.
+                # Verify the checksums. After this call, the picture must be opened again to be read.
                 image.verify()
-            # By content, other formats would start other programs.
+            # Only PNG is allowed: for some other formats, Pillow starts external programs.
             with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise _UnusableError(f"more than {MOST_PIXELS // 1_000_000} million pixels")
@@ -112,7 +115,7 @@ def _pixels(data: bytes) -> np.ndarray:
 def _numbers(data: bytes, columns: Sequence[str], needed: int, words: Mapping[str, Collection[str]]) -> pd.DataFrame:
     if not data.strip():
         raise _UnusableError("empty")
-    # Every line that the suite writes ends; one that does not may have lost digits.
+    # The suite ends every line with a line break. A last line without one may have lost digits.
     if not data.endswith(b"\n"):
         raise _UnusableError("cut: its last line does not end")
     try:

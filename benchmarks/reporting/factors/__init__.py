@@ -1,1 +1,1 @@
-"""What a board shows of disentanglement beside the table of scores: where scores spread, and two pictures."""
+"""What a board shows of disentanglement in addition to the table of scores: their spread, and two pictures."""

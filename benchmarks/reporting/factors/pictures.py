@@ -1,4 +1,4 @@
-"""Pictures of disentanglement, as PNG bytes: scores against reconstruction, and lines along dimensions by factor."""
+"""Pictures of disentanglement, as PNG bytes: scores against squared error, and latent traversals by factor."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from benchmarks.reporting.figures import FRONT_COLUMNS, MOST_ROWS, blank, png, r
 from benchmarks.reporting.rows import Row, Section
 from benchmarks.reporting.style import in_figure, new_figure
 
-# Of scores, and of rows with their lines.
+# Maximum number of columns of the figure of scores, and of the figure of traversals.
 PANELS, COLUMNS = 4, 3
 RECONSTRUCTION = "mse"
 
 
 def scores(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> bytes | None:
-    """A panel a score: every run a mark at its squared error and its score, joined to the mean of its row; the means of
-    a variant that has rows for several values of an option, in the order of these, along a thick line."""
+    """Scores against the squared error of reconstructions, one panel per score; None if no row has both.
+
+    Each run is a marker, joined to the mean of its row. If the rows of a variant differ in one numeric option, a thick
+    line joins their means in the order of this option.
+    """
     shown = rows[:MOST_ROWS]
     drawn = [metric for metric in metrics if any(_points(row, metric) for row in shown)]
     if not drawn:
@@ -55,20 +58,20 @@ def scores(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byt
         axis.set_xlabel(f"{section.label(RECONSTRUCTION)} ({CATALOGUE[RECONSTRUCTION].unit})", fontsize=9)
         axis.set_ylabel(f"{section.label(metric)}, higher is better", fontsize=9)
         axis.tick_params(labelsize=8)
-        # Errors have four decimals: more numbers would run into one another.
+        # Tick labels have up to four decimals, so more than four ticks would overlap.
         axis.locator_params(axis="x", nbins=4)
     figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=FRONT_COLUMNS, fontsize=9)
     return png(figure, 110)
 
 
 def _points(row: Row, metric: str) -> list[tuple[float, float]]:
-    """Squared error and score of every seed that has both."""
+    """Pairs of squared error and score, for each seed that has both."""
     errors, found = row.by_seed(RECONSTRUCTION), row.by_seed(metric)
     return [(errors[seed], found[seed]) for seed in sorted(errors.keys() & found.keys())]
 
 
 def _sweeps(means: dict[Row, tuple[float, float]]) -> list[tuple[str, list[Row]]]:
-    """The rows of each variant that has several values of one option."""
+    """For each variant whose rows differ in one numeric option: the option and the rows, see :func:`swept`."""
     of_variant: dict[str, list[Row]] = defaultdict(list)
     for row in means:
         of_variant[row.variant].append(row)
@@ -76,8 +79,11 @@ def _sweeps(means: dict[Row, tuple[float, float]]) -> list[tuple[str, list[Row]]
 
 
 def factor_lines(rows: Sequence[Row], files: SideFiles) -> bytes | None:
-    """A row's decoded lines along the dimensions that know most of a factor, each line under the name of its factor and
-    the share of that factor's entropy; the lowest seed of each row."""
+    """Latent traversals of the lowest seed of each row, along the dimensions with the most information on a factor.
+
+    Each line is labelled with its factor and with the mutual information as a share of the factor's entropy. None if no
+    row has traversals.
+    """
     found = []
     for row in rows[:MOST_ROWS]:
         pixels = files.picture(row.first.run_id, FACTOR_LINES_FILE)

@@ -1,4 +1,4 @@
-"""How far scores spread: over restarts of one model, over seeds, over settings of one variant, and over variants."""
+"""The spread of scores over restarts of one model, over seeds, over settings of one variant, and over variants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXPLANATION = (
 
 
 def facts(section: Section) -> str:
-    """Of how many images, and of which factors, the scores are, by the records' details."""
+    """A sentence with the number of images and the factors of the scores, from the details of the records."""
     found = [d for record in section.records if isinstance(d := record.details.get(DISENTANGLEMENT), dict)]
     images = sorted({entry["images"] for entry in found if isinstance(entry.get("images"), int)})
     factors = {tuple(names) for entry in found if isinstance(names := entry.get("factors"), list)}
@@ -32,7 +32,7 @@ def facts(section: Section) -> str:
 
 
 def spread_table(section: Section, metrics: Sequence[str]) -> str:
-    """A line a score with its spreads; "" where there is neither a second seed nor a second row."""
+    """A table with the spreads of each score; "" if there is neither a second seed nor a second row."""
     lines = []
     for metric in metrics:
         found = [over_restarts(section, metric), *over_runs(section, metric)]
@@ -43,7 +43,7 @@ def spread_table(section: Section, metrics: Sequence[str]) -> str:
 
 
 def over_restarts(section: Section, metric: str) -> float | None:
-    """The root mean square over records of the standard deviation over restarts; None where no record has one."""
+    """The standard deviation over restarts, as the root mean square over records; None if no record has one."""
     found = [value for record in section.records if (value := _restarts(record).get(metric)) is not None]
     return None if not found else math.sqrt(statistics.fmean(value**2 for value in found))
 
@@ -56,8 +56,10 @@ def _restarts(record: Record) -> Mapping[str, float]:
 
 
 def over_runs(section: Section, metric: str) -> tuple[float | None, float | None, float | None]:
-    """Standard deviations over seeds within a row and over rows within a variant, both pooled, and over variants; None
-    where there are not two of anything."""
+    """Standard deviations over seeds within a row, over rows within a variant, and over variants.
+
+    The first two are pooled. A standard deviation is None if there are not two values in any group.
+    """
     of_variant: dict[str, list[float]] = defaultdict(list)
     seeds = []
     for row in section.rows:
@@ -69,7 +71,7 @@ def over_runs(section: Section, metric: str) -> tuple[float | None, float | None
 
 
 def _pooled(groups: Sequence[Sequence[float]]) -> float | None:
-    """The standard deviation within groups, each about its own mean."""
+    """The pooled standard deviation within groups; None if every group has fewer than two values."""
     freedom = sum(len(group) - 1 for group in groups if group)
     if not freedom:
         return None
@@ -78,8 +80,10 @@ def _pooled(groups: Sequence[Sequence[float]]) -> float | None:
 
 
 def swept(rows: Sequence[Row]) -> tuple[str, list[Row]] | None:
-    """The one option of numbers in which the rows of a variant differ, and these rows in its order; None where there is
-    no such option, or more than one."""
+    """The only option in which the rows of a variant differ, and the rows sorted by its value.
+
+    None if the rows differ in no option or in several, or if the option is not numeric.
+    """
     options = [row.first.config.get("variant", {}) for row in rows]
     names = [name for name in options[0] if len({repr(one.get(name)) for one in options}) > 1]
     if len(rows) < 2 or len(names) != 1:

@@ -1,1 +1,1 @@
-"""What helps to read the boards: which variant for what, what the metrics mean, where defaults come from."""
+"""Help for readers of the boards: the guide, the glossary, the sources of defaults, and published numbers."""

@@ -1,7 +1,8 @@
-"""The section "Defaults:" of a variant's docstring: the value of each option, and where it comes from.
+"""Parse the section "Defaults:" of a variant's docstring: the value of each option, and where it comes from.
 
-An entry is ``option = value: source``, or ``option = value (celeba 50.0, digits 64.0): source`` where data sets have
-values of their own; further lines of an entry are indented. Values are written as in an override (``null``, ``true``).
+An entry has the form ``option = value: source``, or ``option = value (celeba 50.0, digits 64.0): source`` if some data
+sets have other values. Continuation lines of an entry are indented. Values are written as in an override (``null``,
+``true``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _ENTRY = re.compile(r"(\w+) = ([^:()]+?)(?: \(([^:()]+)\))?: (.+)")
 
 
 class Default(NamedTuple):
-    """``value`` of an ``option``, on some data sets another one (``on``, by their names), and its ``source``."""
+    """The default ``value`` of an ``option``, other defaults by data set (``on``), and their ``source``."""
 
     option: str
     value: str
@@ -28,8 +29,10 @@ class Default(NamedTuple):
 
 
 def split_defaults(documentation: str) -> tuple[str, list[Default]]:
-    """A docstring without its section of defaults, and the entries of that. A section that is not of this form, or that
-    names an option twice, stays where it is."""
+    """Split a docstring into the text without its section of defaults, and the entries of this section.
+
+    A section that is malformed, or that contains an option twice, remains in the text.
+    """
     section = _SECTION.search(documentation)
     if section is None:
         return documentation, []
@@ -58,15 +61,17 @@ def _default(entry: str) -> Default | None:
 
 
 def as_written(value: Any) -> str:
-    """The value of an option as it is written in an override."""
+    """The value of an option in the syntax of an override."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def defaults_section(
     defaults: Sequence[Default], searched: Mapping[str, Sequence[Any]], searches: Sequence[Search]
 ) -> list[str]:
-    """A page's blocks of Markdown: a table of defaults, with the values that ``make tune`` tries and what its searches
-    found."""
+    """The blocks with the table of defaults.
+
+    The table also has the values that ``make tune`` tries for each option, and the results of its searches.
+    """
     if not defaults:
         return []
     lines = [
@@ -87,7 +92,7 @@ def _values(default: Default) -> str:
 
 
 def _tried(default: Default, values: Sequence[Any], searches: Sequence[Search]) -> list[str]:
-    """The values that are tried, and what each search that tried this option found."""
+    """The values that ``make tune`` tries, and the best value of each search that tried this option."""
     found = [f"tries {', '.join(code(as_written(value)) for value in values)}"] if values else []
     for search in searches:
         if default.option not in search.best:

@@ -1,4 +1,4 @@
-"""The glossary: what every metric on the boards means."""
+"""The glossary: the meaning of all metrics on the boards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DIRECTIONS = {"higher": "higher", "lower": "lower", None: "neither"}
 
 
 def page(sections: Sequence[Section]) -> str:
-    """A table for each family of metrics that a board shows."""
+    """The page: a table for each family of metrics that the records contain."""
     measured = {name for section in sections for record in section.records for name in record.metrics}
     blocks = [
         GENERATED,

@@ -1,4 +1,4 @@
-"""The guide: which variant for what. The best rows of each board for every question, and how they differ."""
+"""The guide: the best rows of each board for every question, and how they differ."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
 from benchmarks.reporting.rows import Row, Section, once
 
 FILE = "guide.md"
-# Rows that are named for each question and board.
+# Number of rows that are listed for each question and board.
 NAMED = 3
-# The AUROC of a score that knows nothing.
+# The AUROC of a random score.
 CHANCE = 0.5
 SPEED, RATE = "training speed", "train_images_per_second"
 
 
 def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> str:
-    """A part for each question: the best rows of each data set, of models without a condition."""
+    """The page: for each question, the best rows of each data set among unconditional models."""
     shown = [section for section in leading(sections) if not section.given]
     headings = {section: board.heading(sections, section) for section in shown}
     blocks = [
@@ -43,13 +43,16 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
 
 
 def leading(sections: Sequence[Section]) -> list[Section]:
-    """Of each data set and condition, the section to read first: that of the largest budget, or where its seeds are too
-    few to tell variants apart, of the largest that has winners."""
+    """The section to read first of each data set and condition.
+
+    This is the section with winners that has the largest budget or, if no section has winners, the one with the largest
+    budget.
+    """
     found: dict[tuple[str, str], Section] = {}
     tells: dict[tuple[str, str], bool] = {}
     for section in sections:
         key = section.dataset, section.condition
-        # Winners take tests over seeds: only of sections that may still lead.
+        # Winners need tests over seeds, so they are computed only for sections that may still be chosen.
         if section.rows and not tells.get(key) and ((told := bool(winners(section))) or key not in found):
             found[key], tells[key] = section, told
     return list(found.values())
@@ -81,13 +84,13 @@ def _below_chance(section: Section, question: str, rows: Sequence[Row]) -> list[
 
 @once
 def answering_metric(section: Section, question: str) -> str | None:
-    """The metric that answers a question on this board; None where no row has one."""
+    """The metric that answers a question on this board; None if no row has such a metric."""
     return next(iter(board.measured(section, board.all_questions().get(question, ()))), None)
 
 
 @once
 def answering(section: Section, question: str) -> list[Row]:
-    """The rows that have an answer to a question, best first."""
+    """The rows with a result for a question, best first."""
     if question == SPEED:
         rates = {row: rate for row in section.rows if (rate := row.timing(RATE))}
         return sorted(rates, key=lambda row: (-rates[row], row.label))
@@ -113,13 +116,15 @@ def _number(section: Section, row: Row, question: str) -> str:
 
 @once
 def _order(section: Section, question: str) -> dict[Row, int]:
-    """The place by the mean alone of every row that has an answer."""
+    """Map each row with a result for a question to its rank by the mean alone."""
     return {row: number for number, row in enumerate(answering(section, question), 1)}
 
 
 def place(section: Section, row: Row, question: str) -> str | None:
-    """ "2 of 12": the rank among the rows that have an answer; "~2 of 12" by the mean alone, where seeds are too few.
-    None where the row has no answer."""
+    """The rank among the rows with a result, such as "2 of 12"; None if the row has no result.
+
+    "~2 of 12" is a rank by the mean alone, if the rows cannot be tested, for example with too few seeds.
+    """
     order = _order(section, question)
     if row not in order:
         return None
@@ -129,7 +134,7 @@ def place(section: Section, row: Row, question: str) -> str | None:
 
 
 def elsewhere(section: Section, row: Row, question: str) -> str:
-    """The row's place for every other question that it has an answer to; tasks are in the guide."""
+    """The row's rank for every other question of families without a group, and for training speed."""
     found = [
         f"{escape(other)} {rank}"
         for other in [*board.questions(), SPEED]
@@ -139,14 +144,17 @@ def elsewhere(section: Section, row: Row, question: str) -> str:
 
 
 def _difference(section: Section, row: Row, question: str, describe: Callable[[str], str | None]) -> str:
-    """What the variant is, and its place elsewhere."""
+    """The summary of the variant's docstring, and the row's ranks for other questions."""
     what = (describe(row.variant) or "").strip().partition("\n")[0].replace("``", "").rstrip(".")
     return f"{escape(what)}. Ranks: {elsewhere(section, row, question)}" if what else elsewhere(section, row, question)
 
 
 def winners(section: Section) -> list[list[str]]:
-    """A line a question: the best of the rows with seeds enough, its result, those that seeds cannot tell from it, what
-    its training takes, rows of fewer seeds with a better mean, and its place elsewhere."""
+    """The lines of the table of winners, one per question.
+
+    A line contains the best row among those with enough seeds, its result, the rows that do not differ significantly
+    from it, its training time, rows with a better mean but too few seeds, and its ranks for other questions.
+    """
     lines = []
     for question in board.all_questions():
         metric = answering_metric(section, question)
@@ -154,7 +162,7 @@ def winners(section: Section) -> list[list[str]]:
             continue
         rows = answering(section, question)
         having = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
-        # One variant by itself wins nothing.
+        # A single row has no competitors.
         if not having or len(rows) < 2:
             continue
         best = having[0]

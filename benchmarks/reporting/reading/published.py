@@ -1,4 +1,4 @@
-"""What papers report, for reading beside a board's own rows: for the same images under the same observation model."""
+"""Published numbers on a board, for the same images and the same observation model as the board's own rows."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from benchmarks.reporting.markdown import escape, file_name, table
 from benchmarks.reporting.rows import Section, data_title
 from benchmarks.reproduction.targets import Published, Reported
 
-# Data set -> what papers report of it.
+# Data set -> what papers report on it.
 Find = Callable[[str], Sequence[Published]]
 
-# Options of a data set that leave the meaning of a number as it is: what is tested, and under which observation model,
-# is the same. How training pixels are drawn and which images are trained on belongs to the recipe, and is shown.
+# Options of a data set that do not change the meaning of a number, because the test images and the observation model
+# stay the same. Options that concern training, such as the binarisation and the training images, are shown as a part of
+# the recipe.
 _BESIDE_THE_POINT = {"title", "path", "labels", "show_originals", "outliers", "train_on_validation", "binarise"}
-# Test pixels are one draw from the same distribution in both.
+# Kinds of binarisation in words. In both, the test pixels are drawn once from the same distribution.
 _DRAWN = {"dynamic": "training pixels drawn for every batch", "fixed": "training pixels drawn once"}
 
 
 def blocks(section: Section, found: Sequence[Published], recipes: str | None) -> list[str | Table]:
-    """A heading, what stands below it, and the table, collapsed in Markdown; nothing where no number is comparable.
-    ``recipes``: the page that has the recipes in full, None for none."""
+    """The heading, a sentence and the table of published numbers; empty if no number is comparable.
+
+    The table is collapsed in Markdown. ``recipes`` is the page with the full recipes, or None.
+    """
     shown = [(one, numbers) for one in found if (numbers := comparable(section, one))]
     if not shown:
         return []
@@ -53,17 +56,20 @@ def blocks(section: Section, found: Sequence[Published], recipes: str | None) ->
 
 
 def comparable(section: Section, one: Published) -> dict[str, Reported]:
-    """The published numbers that are of the same quantity as a board's: metrics that it has, of the whole data set."""
+    """The published numbers that can be compared with the section, for the metrics that it has.
+
+    Empty if the section and the publication differ in the data set or in an option that changes the meaning of numbers.
+    """
     record = section.any_record
     ours, theirs = record.config.get("dataset", {}), one.config["dataset"]
-    # A sample of a data set has another title.
+    # A subset of a data set has a different title.
     if data_title(record) != theirs["title"] or _quantity(ours) != _quantity(theirs):
         return {}
     return {metric: number for metric, number in one.numbers.items() if board.measured(section, [metric])}
 
 
 def _quantity(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """What two data sets must share for their numbers to be of one quantity."""
+    """The options that two data sets must have in common for their numbers to be comparable."""
     binarise = dataset.get("binarise")
     same = {key: value for key, value in dataset.items() if key not in _BESIDE_THE_POINT}
     return same | {"test pixels": "drawn" if binarise in _DRAWN else binarise}
@@ -76,7 +82,7 @@ def _number(reported: Reported | None) -> str:
 
 
 def _own(section: Section) -> str:
-    """The recipe of a board's rows, the network of most of them."""
+    """The most frequent recipe among the section's records, in words."""
     recipes = Counter(_recipe(record.config, True) for record in section.records)
     most, count = recipes.most_common(1)[0]
     return f"have {'mostly ' if count < len(section.records) else ''}this recipe: {most}"

@@ -1,6 +1,7 @@
-"""An epoch of pythae's own trainer on a file of images, in pythae's own environment: prints the seconds of each.
+"""Times epochs of pythae's trainer on a file of images and prints the seconds of each epoch.
 
-Run by ``make speed`` with the interpreter of that environment (``make peers``); nothing of the suite imports this.
+``make speed`` runs this file with the interpreter of pythae's environment (``make peers``). The suite does not import
+it.
 """
 
 import logging
@@ -17,12 +18,14 @@ BATCH, LATENT = 100, 16
 
 
 def main(path: str, threads: int) -> None:
-    """Train on the uint8 images of ``path`` (n, 1, 28, 28), scaled to [0, 1], in memory; all else is pythae's default:
-    a 784-512-16 MLP, Adam, fp32."""
+    """Train on the uint8 images (n, 1, 28, 28) in the file ``path``, scaled to [0, 1], in memory.
+
+    Everything else is pythae's default: a 784-512-16 MLP, Adam, fp32.
+    """
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(threads)
     images = torch.from_numpy(np.load(path)).float() / 255
-    # The suite's loops run in turn with this one, which is asked for each of its epochs.
+    # All loops are timed in turn. Each line of stdin requests one epoch of this loop.
     for _ in sys.stdin:
         torch.manual_seed(0)
         model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT, reconstruction_loss="bce"))
@@ -33,7 +36,7 @@ def main(path: str, threads: int) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             started = time.perf_counter()
-            # One epoch of training steps, without the checkpoints and the logging of a whole run.
+            # One epoch of training steps, without the checkpoints and the logging of a complete run.
             trainer.train_step(epoch=1)
             if torch.cuda.is_available():
                 torch.cuda.synchronize()

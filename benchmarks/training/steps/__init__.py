@@ -1,4 +1,4 @@
-"""One step of training: eager, compiled, or captured as a CUDA graph."""
+"""One training step: eager, compiled, or captured as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def make_step(
     device: torch.device,
     labels: Tensor | None = None,
 ) -> Step:
-    """The step of a budget on this device. Compiled where ``training.compile`` says so. Else captured on a GPU, where
-    the images are there, too, and the optimisers can be recorded; unless ``VAE_CAPTURE=0`` says no."""
+    """Make the training step for a budget and a device. It is compiled if ``training.compile`` asks for it. Otherwise
+    it is captured if the images are on a GPU and all optimisers support it, unless ``VAE_CAPTURE=0`` is set."""
     kind = kind_of_step(variant, images, config, budget, device)
     return kind(variant, images, dataset, config, device, labels)
 
@@ -34,10 +34,10 @@ def make_step(
 def kind_of_step(
     variant: Variant, images: Tensor, config: TrainingConfig, budget: Budget, device: torch.device
 ) -> type[Step]:
-    """Which of the steps :func:`make_step` makes."""
+    """The class of the step that :func:`make_step` makes."""
     compiled = config.compile == "on"
     if config.compile == "auto":
-        # On a GPU it has not been measured.
+        # "auto" never compiles on a GPU, where the gain has not been measured.
         parameters = sum(parameter.numel() for parameter in variant.parameters())
         compiled = device.type == "cpu" and worth_compiling(budget, config.batch_size, parameters)
     if compiled:

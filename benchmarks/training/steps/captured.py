@@ -1,4 +1,4 @@
-"""A step that is recorded once as a CUDA graph, and replayed."""
+"""A training step that is captured once as a CUDA graph and then replayed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from variants import Variant
 
 log = logging.getLogger(__name__)
 
-# Steps before a capture, which make the optimiser's state and let libraries choose their kernels.
+# Number of eager steps before the capture. They create the optimiser's state and let libraries choose their kernels.
 WARM_UP = 3
-# What torch's warning about an operation that waits for the device says, and the one that watching begins with.
+# Parts of torch's warnings: about an operation that waits for the device, and about the debug mode that detects it.
 _WAITS, _WATCHING = "called a synchronizing CUDA operation", "Synchronization debug mode is a prototype feature"
 
 
 class Graph(Protocol):
-    """What records a function's work on the device, and does it again."""
+    """Captures the work of a function on the device and replays it."""
 
     def capture(self, work: Callable[[], None]) -> None: ...
 
@@ -33,13 +33,13 @@ class Graph(Protocol):
 
 
 class CUDAGraph:
-    """A graph of CUDA kernels. Random numbers go on from where the generator is at every replay."""
+    """A CUDA graph. Every replay draws new random numbers from the current state of the generator."""
 
     def __init__(self, stream: torch.cuda.Stream | None) -> None:
         self.graph, self.stream = torch.cuda.CUDAGraph(), stream
 
     def capture(self, work: Callable[[], None]) -> None:
-        # By default it is a stream of the process's first GPU.
+        # The default stream of torch.cuda.graph belongs to the first GPU of the process.
         with torch.cuda.graph(self.graph, stream=self.stream):
             work()
 
@@ -48,11 +48,11 @@ class CUDAGraph:
 
 
 class CapturedStep(Step):
-    """The same step, optimisers and all, recorded once and replayed: one launch instead of a few hundred.
+    """The eager step including the optimisers, captured once and replayed: one launch instead of a few hundred.
 
-    What changes from step to step is copied into tensors that stay where they are: rows, progress and learning rates.
-    Batches of another size, the last of an epoch, run eagerly. So do all steps of a variant that reads a value from
-    the device, which no graph can hold: ``refusal`` then says so.
+    The inputs that change with every step (rows, progress and learning rates) are copied into tensors with fixed
+    addresses. A smaller last batch of an epoch runs eagerly. All steps are eager if the variant reads a value from the
+    device, which cannot be captured; ``refusal`` then says why.
     """
 
     captured = True
@@ -77,7 +77,8 @@ class CapturedStep(Step):
         self._learning: dict[str, Tensor] = {}
         self._sums = torch.empty(0)
         self._replayed = 0
-        # Away from the default stream, where a capture's warm-up may not be. One for all: memory belongs to a stream.
+        # The warm-up for a capture must not run on the default stream. Eager steps and the capture share one stream,
+        # because the memory allocator has a pool for each stream.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float) -> None:
@@ -86,7 +87,7 @@ class CapturedStep(Step):
         for name, rate in rates.items():
             self._device_rates[name].fill_(rate)
         if rates.keys() != self._learning.keys():
-            # The graph updates others, too.
+            # The old graph also updates groups that no longer learn.
             self._learning, self._graph = {name: self._device_rates[name] for name in rates}, None
         whole = len(rows) == len(self._rows)
         if whole and self._warm == WARM_UP and not self.refusal:
@@ -105,7 +106,7 @@ class CapturedStep(Step):
             self._refuse("its step waits for the GPU")
 
     def _capture(self) -> None:
-        """Record the step, or say why that cannot be."""
+        """Capture the step, or store the reason for a failure in ``refusal``."""
         if not self._replayed:
             self._sums = self._values.new_zeros(len(self._names))
         graph = self._new_graph(self._stream)
@@ -138,7 +139,8 @@ class CapturedStep(Step):
 
 @contextlib.contextmanager
 def _waits(device: torch.device, watched: bool) -> Iterator[list[str]]:
-    """Where something in the block waits for the device, what torch says of it; known when the block has ended."""
+    """Yield a list that, once the block has ended, contains torch's warnings about operations that waited for the
+    device."""
     found: list[str] = []
     if device.type != "cuda" or not watched:
         yield found
@@ -162,7 +164,7 @@ def _waits(device: torch.device, watched: bool) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _on(stream: torch.cuda.Stream | None) -> Iterator[None]:
-    """What the block does, on ``stream``, after what was begun before and before what is begun later."""
+    """Run the block on ``stream``, ordered after earlier and before later work of the current stream."""
     if stream is None:
         yield
         return

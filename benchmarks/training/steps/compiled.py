@@ -1,4 +1,4 @@
-"""A step whose loss and gradients are one compiled function."""
+"""A training step that computes the loss and its gradients in one compiled function."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from variants import Batch, Loss, ParameterGroup, Variant
 log = logging.getLogger(__name__)
 
 OPTIONS: dict[str, Any] = {
-    # The random numbers of the eager step, in its order.
+    # Draw the same random numbers as the eager step, in the same order.
     "fallback_random": True,
-    # Compiled in this process: a sweep has one for every core.
+    # Compile in this process: a sweep already runs one process per core.
     "compile_threads": 1,
-    # Called from C++, and without checks before every call, for it is always called with tensors of the same kind: a
-    # small step is 8% shorter.
+    # Call the kernels from C++ and skip the guards, because every call has tensors of the same types and shapes. This
+    # makes a small step 8% shorter.
     "cpp_wrapper": True,
     "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
 }
-# How far compiled and eager numbers of one batch may be apart, relative: sums are taken in another order, and products
-# in bf16 are rounded at other places.
+# Largest relative difference between the compiled and the eager results on a batch. Compiled code sums in another order
+# and rounds bf16 products at other places.
 TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 1e-1}
 
 Function = Callable[..., list[Tensor]]
 Objective = Callable[[Batch, Tensor], Loss]
-# A module, and what an attribute of it is called.
+# A module and the name of one of its attributes.
 Place = tuple[nn.Module, str]
 
 
 class NotCompiledError(RuntimeError):
-    """Why a loss cannot be compiled, in one line."""
+    """The loss cannot be compiled; the message says why, in one line."""
 
 
 def compiled_by_torch(recorded: nn.Module) -> Function:
-    """``recorded`` operations as one function of compiled code."""
+    """Compile the ``recorded`` operations into one function."""
     function: Function = torch.compile(recorded, fullgraph=True, dynamic=False, options=OPTIONS)
     return function
 
 
 class CompiledStep(Step):
-    """The same step, with everything from the batch's loss to its gradients compiled.
+    """The eager step with a compiled forward and backward pass.
 
-    The operations of one batch are recorded and compiled, backward pass included. What the loss decides in Python is
-    thereby decided for all steps; the contract of a variant wants it so, because schedules follow ``progress``, a
-    tensor. Compiled numbers are compared with eager ones before they are used. Where they differ, or nothing can be
-    compiled, all steps are eager and ``refusal`` says why. Batches of another size, the last of an epoch, are eager.
+    The operations of the first full batch are recorded, including the backward pass, and compiled. Control flow of the
+    loss in Python is therefore fixed for all steps. Variants allow this, because their schedules depend on
+    ``progress``, which is a tensor. The compiled results are compared with eager ones before they are used. If they
+    differ, or if compilation fails, all steps are eager and ``refusal`` says why. A smaller last batch of an epoch is
+    always eager.
     """
 
     _function: Differentiated | None = None
@@ -71,12 +72,13 @@ class CompiledStep(Step):
         return self._function(batch, progress)
 
     def _compile(self, batch: Batch, progress: Tensor) -> None:
-        """Compile on a batch, or note why not. The random stream and the model stay as they are."""
+        """Compile the step on a batch, or store the reason for a failure in ``refusal``. The random state and the model
+        do not change."""
         devices = [self.device] if self.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices):
                 function = Differentiated(self.variant, self.groups, self._loss, batch, progress)
-            # What was recorded at one point of training must hold at others.
+            # The compiled function must also be correct at another point of training than where it was recorded.
             for point in (progress, torch.full_like(progress, 0.5)):
                 self._compare(function, batch, point, devices)
         except Exception as error:
@@ -88,7 +90,7 @@ class CompiledStep(Step):
             self._function = function
 
     def _compare(self, function: Differentiated, batch: Batch, progress: Tensor, devices: list[torch.device]) -> None:
-        """Raise :class:`NotCompiledError` unless ``function`` gives the eager step's terms, gradients and buffers."""
+        """Raise :class:`NotCompiledError` if terms, gradients or buffers differ from those of the eager step."""
         buffers = {name: buffer.clone() for name, buffer in self.variant.named_buffers()}
         attributes = _attributes(self.variant)
         found = []
@@ -110,17 +112,17 @@ class CompiledStep(Step):
         eager, compiled = found
         for name, wanted in eager.items():
             difference = (compiled[name].double() - wanted.double()).norm()
-            # Not "above": a NaN is refused, too.
+            # Written as `not <=` so that a NaN is refused too.
             if not difference <= TOLERANCES[self.config.precision] * wanted.double().norm() + 1e-6:
                 raise NotCompiledError(f"compiled and eager numbers differ ({name}, by {difference:.2g})")
 
 
 class Differentiated:
-    """What :meth:`Step._differentiate` does, as one compiled function of the model's tensors and a batch, for batches
-    of the size of the one that it is recorded on.
+    """A compiled version of :meth:`Step._differentiate`: a function of the model's tensors, a batch and progress. All
+    batches must have the size of the batch that it is recorded on.
 
-    ``loss``: of an objective, a batch and progress. Raises :class:`NotCompiledError`, or what torch raises, where it
-    cannot be compiled.
+    ``loss`` is called with an objective, a batch and progress. If compilation fails, :class:`NotCompiledError` or an
+    exception of torch is raised.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class Differentiated:
         batch: Batch,
         progress: Tensor,
     ) -> None:
-        # Late, for it imports SymPy.
+        # Imported here because it imports SymPy, which is slow.
         from torch.fx.experimental.proxy_tensor import make_fx
 
         self._variant, self._groups, self._loss = variant, groups, loss
@@ -139,14 +141,14 @@ class Differentiated:
         parameters = list(variant.parameters())
         self._number = {id(parameter): number for number, parameter in enumerate(parameters)}
         self._trained = [parameter.requires_grad for parameter in parameters]
-        # They share their memory with the parameters, which optimisers change in place.
+        # Detached tensors share memory with the parameters, so they follow the in-place updates of the optimisers.
         self._parameters = [parameter.detach() for parameter in parameters]
         self._buffers = [_place(variant, name) for name, _ in variant.named_buffers()]
-        # What the results are, in their order: known once they are recorded.
+        # Description of the results, in their order. Filled by `_results` during recording.
         self._names: tuple[str, ...] = ()
         self._with_gradient: list[nn.Parameter] = []
         self._left: list[Left] = []
-        # What is recorded is also done: on copies.
+        # Recording also executes the operations, so it works on copies.
         own = [tensor.clone() for tensor in self._tensors()]
         given = own, batch.images, batch.condition, batch.labels, progress
         self._compiled = compiled_by_torch(make_fx(lambda *tensors: self._results(*tensors))(*given))
@@ -165,13 +167,14 @@ class Differentiated:
         return terms
 
     def _tensors(self) -> list[Tensor]:
-        # Buffers anew: after a step, one may have been replaced.
+        # Buffers are looked up on every call, because a step may have replaced one.
         return [*self._parameters, *(getattr(module, name) for module, name in self._buffers)]
 
     def _results(
         self, tensors: list[Tensor], images: Tensor, condition: Tensor | None, labels: Tensor | None, progress: Tensor
     ) -> list[Tensor]:
-        """Terms, gradients, and what the loss leaves on the model for ``after_step``: a function of its arguments."""
+        """Return terms, gradients and the attributes that the loss sets on the model for ``after_step``, as a function
+        of the arguments."""
         count = len(self._parameters)
         parameters = [
             tensor.detach().requires_grad_(trained)
@@ -198,8 +201,8 @@ class Differentiated:
         return [terms.values, *(gradient for _, gradient in gradients), *(t for left in self._left for t in left)]
 
     def _named(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> dict[str, Tensor]:
-        """What stands in place of the variant's own tensors, by their names in :class:`_Objective`. Every place once,
-        where a module has two names; a parameter in two places twice."""
+        """Map the names of the variant's tensors in :class:`_Objective` to the given ``parameters`` and ``buffers``. A
+        module with two names appears once. A parameter that two modules share appears under both names."""
         numbers = {id(getattr(*at)): number for number, at in enumerate(self._buffers)}
         found = {}
         for path, module in self._variant.named_modules(prefix="variant"):
@@ -210,7 +213,8 @@ class Differentiated:
         return found
 
     def _gradients(self, loss: Loss, tensors: Sequence[Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
-        """As :func:`benchmarks.training.steps.eager.backward`: of every group's loss, for its own parameters."""
+        """The gradient of every group's loss with respect to the parameters of that group, as in
+        :func:`benchmarks.training.steps.eager.backward`."""
         values, found = loss.by_group, []
         for number, (name, value) in enumerate(values.items()):
             parameters = self._groups[name].parameters
@@ -221,7 +225,7 @@ class Differentiated:
                 allow_unused=True,
             )
             found += [
-                # As backward() leaves it: optimisers take a gradient to lie in memory as its parameter does.
+                # Use the memory layout of the parameter, as backward() does: optimisers expect it.
                 (parameter, torch.empty_like(parameter).copy_(gradient))
                 if gradient.stride() != parameter.stride()
                 else (parameter, gradient)
@@ -232,7 +236,7 @@ class Differentiated:
 
 
 class _Objective(nn.Module):
-    """A variant's objective as a module's forward, so that its tensors can be arguments."""
+    """A module whose forward is the variant's objective, so that ``functional_call`` can replace its tensors."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -243,7 +247,7 @@ class _Objective(nn.Module):
 
 
 class Left:
-    """An attribute that the loss sets on a module: a tensor, or a list or tuple of them."""
+    """An attribute that the loss sets on a module: a tensor, or a list or tuple of tensors."""
 
     def __init__(self, at: Place, value: Any) -> None:
         self.module, self.name = at
@@ -256,13 +260,13 @@ class Left:
         return iter(self.tensors)
 
     def set(self, results: Iterator[Tensor]) -> None:
-        """Set it to the next of the ``results``."""
+        """Set the attribute to the next tensors of ``results``."""
         tensors = [next(results) for _ in self.tensors]
         setattr(self.module, self.name, self.kind(tensors) if self.kind in (tuple, list) else tensors[0])
 
 
 def _attributes(variant: Variant) -> dict[Place, Any]:
-    """What is set on a variant's modules."""
+    """All attributes of a variant's modules, with their values."""
     return {(module, name): value for module in variant.modules() for name, value in vars(module).items()}
 
 
@@ -275,14 +279,14 @@ def _restore(variant: Variant, attributes: Mapping[Place, Any]) -> None:
 
 
 def _place(variant: Variant, name: str) -> Place:
-    """Where a buffer of that name is."""
+    """The module that holds the buffer ``name``, and the buffer's name in that module."""
     path, _, own = name.rpartition(".")
     return variant.get_submodule(path), own
 
 
 def _one_line(error: Exception) -> str:
     text = str(error)
-    # torch's words for it are several lines.
+    # torch's own message has several lines.
     if "_local_scalar_dense" in text:
         return "its loss reads the value of a tensor, as `if` and `.item()` do"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""One step of training, operation by operation."""
+"""One eager training step, the base of the other kinds of steps."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from variants import Batch, Loss, ParameterGroup, Variant
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast, or nothing."""
+    """A context with bf16 autocast for "bf16", without effect for other precisions."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 
 class Terms(NamedTuple):
-    """What of a loss is gathered for the epoch's end, the value of every group and the terms: ``values``
-    (names, batch)."""
+    """The parts of a loss that are averaged over an epoch: the loss of every group, and the terms. ``values`` has the
+    shape (names, batch)."""
 
     names: tuple[str, ...]
     values: Tensor
 
 
 class Step:
-    """A batch through the model, every group of parameters through its optimiser, and the terms of the loss gathered
-    for the epoch's end.
+    """A training step: computes the loss of a batch and its gradients, updates every group of parameters with its
+    optimiser, and stores the terms of the loss until the end of the epoch.
 
-    ``images``: all training images, uint8, and their ``labels``; ``device``: where the variant lies.
+    ``images`` (uint8) and ``labels`` are those of the whole training set. ``device`` is the device of the variant.
     """
 
     captured = False
-    # Why a step that should be compiled or captured is not, in one line.
+    # One line that says why a step is not compiled or captured although it should be.
     refusal = ""
 
     def __init__(
@@ -58,8 +58,8 @@ class Step:
             name: make_optimiser(self.settings[name], group.parameters, self.captured)
             for name, group in self.groups.items()
         }
-        # One value an image, kept on the device until the epoch ends. In one array, made once: small tensors kept from
-        # every step would pin the heap between large ones, 1.4 MB a step on 64x64 images.
+        # Values of every term and image, kept on the device until the epoch ends. One preallocated tensor is used,
+        # because small tensors kept from every step would fragment the heap: 1.4 MB per step on 64x64 images.
         self._names: tuple[str, ...] = ()
         self._values = torch.empty(0)
         self._seen = 0
@@ -70,17 +70,18 @@ class Step:
         return False
 
     def __call__(self, rows: Tensor, progress: Tensor, factor: float, done: float) -> None:
-        """Train on images ``rows`` (batch,), at ``progress`` (), a fraction of the budget, with ``factor`` times every
-        group's learning rate. ``done``: the fraction of steps before this one; it decides which groups still learn."""
+        """Train on the images with indices ``rows`` (batch,). ``progress`` () is a fraction of the budget, and
+        ``factor`` multiplies the learning rate of every group. ``done`` is the fraction of the steps before this one,
+        which decides which groups still learn."""
         self._gather(self._run(rows, progress, self._rates(factor, done)), len(rows))
 
     def means(self) -> dict[str, float]:
-        """The mean of every term over the images of this epoch so far: where the host waits for the device."""
+        """The mean of every term over the images of this epoch so far. This synchronises with the device."""
         means = self._values[:, : self._seen].mean(1).tolist()
         return dict(zip(self._names, means, strict=True))
 
     def begin(self) -> None:
-        """Forget the terms: another epoch begins."""
+        """Begin a new epoch: discard the stored terms."""
         self._seen = 0
 
     def _rates(self, factor: float, done: float) -> dict[str, float]:
@@ -101,7 +102,7 @@ class Step:
         self._seen += count
 
     def _run(self, rows: Tensor, progress: Tensor, rates: Mapping[str, float | Tensor]) -> Terms:
-        """The step itself, for the groups that have ``rates``: nothing here asks the device for a value."""
+        """Run the step for the groups in ``rates``, without reading a value from the device."""
         terms = self._differentiate(self._batch(rows), progress)
         for name, rate in rates.items():
             optimiser = self.optimisers[name]
@@ -115,7 +116,7 @@ class Step:
         return terms
 
     def _differentiate(self, batch: Batch, progress: Tensor) -> Terms:
-        """Leave the gradient of a batch's loss on the parameters; what of the loss is gathered."""
+        """Set the gradients of the parameters to those of a batch's loss, and return the terms to store."""
         loss = self._loss(self.variant.objective, batch, progress)
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
@@ -123,7 +124,7 @@ class Step:
         return gathered(loss, len(batch.images))
 
     def _loss(self, objective: Callable[[Batch, Tensor], Loss], batch: Batch, progress: Tensor) -> Loss:
-        """The ``objective`` of a batch. Raises ``ValueError`` for one that has other values than there are groups of
+        """The ``objective`` of a batch. Raises ``ValueError`` if it does not have one value for each group of
         parameters."""
         with autocast(self.config.precision, self.device):
             loss = objective(batch, progress)
@@ -134,7 +135,7 @@ class Step:
         return loss
 
     def _batch(self, rows: Tensor) -> Batch:
-        # A quarter of the time that indexing takes.
+        # index_select takes a quarter of the time of indexing with [].
         images = self.images.index_select(0, rows).to(self.device)
         labels = None if self.labels is None else self.labels.index_select(0, rows).to(self.device)
         x = observe_training(images, self.dataset)
@@ -143,19 +144,19 @@ class Step:
 
 
 def name_of(variant: Variant) -> str:
-    """Its registered name; a class that is not registered has its own."""
+    """The registered name of a variant, or the name of its class if it is not registered."""
     return getattr(variant, "name", type(variant).__name__)
 
 
 def gathered(loss: Loss, count: int) -> Terms:
-    """What is gathered of a loss on ``count`` images; what is one number for all of them, once for each."""
+    """The terms of a loss on ``count`` images. A scalar is repeated for every image."""
     found = {f"loss_{name}": value for name, value in loss.by_group.items()} | dict(loss.terms)
     return Terms(tuple(found), torch.stack([value.detach().expand(count) for value in found.values()]))
 
 
 def backward(values: Mapping[str, Tensor], groups: Mapping[str, ParameterGroup]) -> None:
-    """Add to the parameters of every group the gradient of that group's loss, and of no other's: what leads from one
-    loss to another group's parameters stays out of their gradient."""
+    """Add to the gradients of every group's parameters the gradient of that group's own loss. Gradients of a loss with
+    respect to the parameters of other groups are not computed."""
     if len(values) == 1:
         for value in values.values():
             value.backward()

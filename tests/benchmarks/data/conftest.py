@@ -1,4 +1,4 @@
-"""Decoded images go to the test's own folder."""
+"""Decoded images are cached in the test's own folder."""
 
 import pytest
 

@@ -39,7 +39,7 @@ def jpeg(image):
 
 
 def write_celeba(root, scale=1.0, images=None, split=SPLIT, unpacked=False):
-    """A set in CelebA's layout: image i has a flat colour of its own, and attribute k set where k divides i + 1."""
+    """Write a set in CelebA's layout: image i has its own flat colour, and attribute k if k divides i + 1."""
     folder = root / "celeba"
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{i + 1:06d}.jpg" for i in range(len(split))]
@@ -60,7 +60,7 @@ def write_celeba(root, scale=1.0, images=None, split=SPLIT, unpacked=False):
 
 
 def close(image, expected):
-    """Whether an image (3, height, width) has one colour, within what JPEG does to it."""
+    """Whether an image (3, height, width) has the colour ``expected``, up to the error of JPEG."""
     return (image.float() - torch.tensor(expected).float().reshape(3, 1, 1)).abs().max() <= 3
 
 
@@ -87,7 +87,7 @@ def test_an_interleaved_partition_is_sorted_into_its_splits(tmp_path):
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("crop", [140, 148])
 def test_the_crop_is_centred_and_scales_with_the_image(tmp_path, scale, crop):
-    # Horizontal and vertical ramps in red and green say where in the image a pixel of the crop was.
+    # Red is a horizontal ramp and green a vertical one, so a pixel's colour gives its position in the image.
     width, height = round(178 * scale), round(218 * scale)
     ramp = np.zeros((height, width, 3), np.uint8)
     ramp[..., 0] = np.linspace(0, 255, width)[None, :]
@@ -160,7 +160,7 @@ DAMAGES = {
 def test_a_decoded_array_that_is_not_what_was_written_is_made_again_and_named(tmp_path, damage, caplog):
     write_celeba(tmp_path)
     before = load(config_of(), tmp_path)
-    # A copy: the tensor is a map of the file that is damaged next.
+    # Clone the images, because the tensor is a memory map of the file that is damaged next.
     images = before.train.images.clone()
     (array,) = (tmp_path / "cache" / "arrays").glob("celeba-*.npy")
     DAMAGES[damage](array, array.with_suffix(".json"))
@@ -283,7 +283,7 @@ def test_a_real_copy_decodes(tmp_path):
     data = load(config_of(), Path(root))
     assert data.shape == (3, 64, 64)
     assert data.classes == 40
-    # Faces are brighter in the middle than black, and no two of the first differ in nothing.
+    # The mean brightness is plausible for faces, and the first 100 images are all different.
     assert 60 < data.train.images[:100].float().mean() < 200
     assert len({image.numpy().tobytes() for image in data.train.images[:100]}) == 100
 
@@ -295,7 +295,7 @@ def test_a_bench_without_celeba_runs_the_rest_and_lists_it_as_missing_until_it_i
         raise OSError("connection refused")
 
     monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", refused)
-    # A set without labels beside it: nothing is trained to judge its samples.
+    # A second data set, without labels, so that no judge is trained for its samples.
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8))
     (tmp_path / "conf" / "dataset").mkdir(parents=True)
     mine = f"name: mine\nsource: array\npath: {tmp_path / 'images.npy'}\nobservation: discretised_logistic\n"

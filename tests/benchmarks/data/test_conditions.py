@@ -1,4 +1,4 @@
-"""What conditional models are given beside an image, and when that is refused."""
+"""The conditions of conditional models, and when they are refused."""
 
 import pytest
 import torch

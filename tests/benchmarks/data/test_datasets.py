@@ -1,4 +1,4 @@
-"""The data sets themselves: splits, shapes, and refusals at configuration."""
+"""Data sets: splits, shapes, and configurations that are refused."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_digits_are_split_once_and_for_all_without_overlap():
     assert (len(data.train), len(data.validation), len(data.test)) == (1297, 200, 300)
     assert data.shape == (1, 8, 8)
     everything = torch.cat([split.images for split in (data.train, data.validation, data.test)])
-    # Half a byte is less than half of one of the 17 levels: rounding gives each level back.
+    # Rounding recovers each of the 17 levels: a byte is off by at most 0.5, which is less than half a level.
     levels = (everything.reshape(1797, 64).double() * 16 / 255).round().int().tolist()
     assert sorted(levels) == sorted(load_digits().data.astype(int).tolist())
     assert load(config_of("digits"), Path("unused")).sha256 == data.sha256
@@ -82,7 +82,7 @@ def test_a_damaged_mnist_file_is_refused_by_name_and_never_loaded(tmp_path, monk
     raw.mkdir(parents=True)
     for name in MNIST_SHA256:
         (raw / name).write_bytes(b"\0\0\x08\x01\0\0\0\x01\x07")
-    # Nothing beyond the data root: the test must not reach for the network.
+    # Only the data root is searched: the test must not use the network.
     monkeypatch.setattr("benchmarks.data.readers.idx_images.torchvision_download", lambda name: dict)
     monkeypatch.setattr("benchmarks.data.readers.idx_images.mnist_wheel", dict)
     with pytest.raises(UserError, match=r"train-images-idx3-ubyte.* damaged") as caught:

@@ -1,4 +1,4 @@
-"""Factors of variation beside a user's own images: read as they are meant, or refused in one line."""
+"""Factors of variation of a user's own images: read as intended, or refused in one line."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ COLOURS = ("red", "green", "blue")
 
 
 def pictures(tmp_path, rows=None, header="file,colour,size", name="about.csv", count=30):
-    """A folder of images whose grey level is their number, and a CSV file of their colours and sizes."""
+    """Make a folder of images, of which image i has grey level 8 i, and a CSV file of their colours and sizes."""
     for i in range(count):
         draw(tmp_path / "pictures" / f"{i}.png", 8 * i, mode="L")
     lines = [f"{i}.png,{COLOURS[i % 3]},{[10, 2.5][i % 2]}" for i in range(count)] if rows is None else rows

@@ -1,4 +1,4 @@
-"""The IDX format: what is written is read back, and what is not IDX is refused by name."""
+"""The IDX format: written files are read back, and other files are refused by name."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Image files as a viewer shows them, and the array that they are decoded into."""
+"""Image files, decoded as a viewer shows them, and the array that holds the decoded images."""
 
 import io
 import json
@@ -98,7 +98,7 @@ def test_what_lies_under_transparent_pixels_is_white_in_every_mode(data, seen):
 
 def test_half_transparent_pixels_are_blended_with_white():
     data = encoded(Image.new("RGBA", (1, 1), (0, 100, 200, 51)), "PNG")
-    # 51 / 255 is a fifth: a fifth of the colour, and four fifths of white.
+    # The opacity is 51 / 255 = 1/5: the result is a fifth of the colour and four fifths of white.
     assert decode(data, "a", 3, (1, 1), whole)[:, 0, 0].tolist() == [204, 224, 244]
 
 
@@ -112,7 +112,7 @@ def test_postscript_is_not_opened_whatever_its_name(tmp_path):
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 6\n%%EndComments\nshowpage\n%%EOF\n"
     (tmp_path / "evil.png").write_bytes(script)
     with Image.open(tmp_path / "evil.png") as image:
-        assert image.format == "EPS"  # What Pillow makes of it, left to itself.
+        assert image.format == "EPS"  # what Pillow detects without restrictions
     with pytest.raises(UserError, match=r"evil\.png \(UnidentifiedImageError\)"):
         loaded(tmp_path)
     with pytest.raises(UserError, match="cannot be read as an image"):
@@ -136,7 +136,7 @@ def test_masks_of_zero_and_one_are_what_the_same_masks_of_0_and_255_are(tmp_path
     masks = loaded(tmp_path / "masks", image_size=size)
     assert torch.equal(masks.train.images, loaded(tmp_path / "images", image_size=size).train.images)
     assert masks.train.images.max() > 1
-    # And the same from the array that is there already, with the same warning.
+    # Loading the cached array gives the same images and the same warning.
     again = loaded(tmp_path / "masks", image_size=size)
     assert torch.equal(again.train.images, masks.train.images)
     assert sum("treated as masks and multiplied by 255" in message for message in caplog.messages) == 2
@@ -241,6 +241,6 @@ def test_decoding_reports_how_far_it_is(tmp_path, monkeypatch, capfd):
     with report.listening(heard.append):
         loaded(tmp_path / "pictures")
     assert "decoding mine, 4/19 images" in [status.text for status in heard]
-    # Where nobody listens and the output is a file, there is no bar either.
+    # Without a listener, and with a file as output, no progress bar is shown.
     loaded(tmp_path / "pictures", image_size=4)
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""A class left out of training, images of another data set in the shape of this one, and which options are refused."""
+"""A class left out of training, images of another data set in this one's shape, and options that are refused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ def digits(*overrides):
 
 
 def flowers(train, test=None, classes=3):
-    """A data set with these labels; every image is of its label's colour."""
+    """A data set with these labels, in which all pixels of an image equal its (first) label."""
 
     def split(labels):
         values = torch.tensor(labels)
@@ -175,7 +175,7 @@ def test_images_take_the_shape_of_another_data_set():
     assert small.shape == (5, 3, 8, 8)
     assert small.dtype == torch.uint8
     assert torch.equal(small[:, 0], small[:, 2])
-    # Antialiased: a fine grid becomes its mean, and does not lose every other line.
+    # Resizing is antialiased: a fine grid becomes its mean and does not lose every other line.
     grid = (torch.arange(32) % 2 * 200).to(torch.uint8).expand(1, 1, 32, 32)
     assert (in_shape(grid, (1, 8, 8)).int() - 100).abs()[..., 1:-1].max() <= 1
     flat = torch.full((1, 1, 28, 28), 77, dtype=torch.uint8)
@@ -195,6 +195,6 @@ def test_without_download_nothing_is_fetched_and_no_folder_made(name, tmp_path, 
     with pytest.raises(UserError, match="Could not obtain"):
         load(config, tmp_path, download=False)
     assert not list(tmp_path.iterdir())
-    # The same by default asks every source.
+    # By default, the same call tries every source.
     with pytest.raises(UserError, match="fetched"):
         load(config, tmp_path)

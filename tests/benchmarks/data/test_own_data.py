@@ -96,7 +96,7 @@ def test_unreadable_files_are_refused_by_name(tmp_path, monkeypatch):
     (tmp_path / "pictures" / "broken.jpg").write_bytes(b"not an image")
     with pytest.raises(UserError, match=r"cannot be read as images: .*broken\.jpg"):
         own(tmp_path, monkeypatch, "source: folder", "path: pictures")
-    # A header alone is not an image either.
+    # A file that ends after its header is not an image either.
     data = (tmp_path / "pictures" / "0.png").read_bytes()
     (tmp_path / "pictures" / "broken.jpg").unlink()
     (tmp_path / "pictures" / "0.png").write_bytes(data[:50])

@@ -1,4 +1,4 @@
-"""Zeros around images: where they are, what counts them and what does not see them."""
+"""Zero padding of images: its position, what includes it and what excludes it."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def test_likelihoods_and_bits_per_dimension_count_padded_pixels():
     assert scored(x, None) == 100
     z = torch.zeros(5, 4)
     before = model.likelihood(z).log_prob(x)
-    # A corner that is zero in every image, now shown white.
+    # The model now shows white in a corner that is zero in every image.
     model.decoder[-2].bias.data[0] += 20
     assert (model.likelihood(z).log_prob(x) < before - 1).all()
 
@@ -97,7 +97,7 @@ def test_images_that_are_larger_are_refused():
 
 
 def test_cells_of_one_data_set_with_other_images_each_get_their_own(tmp_path, monkeypatch):
-    """In one process, where images are loaded once for all cells that share them."""
+    """The runs share a process, which loads images once for all runs with the same images."""
     seen = {}
 
     def look(config, setting, load, retry):

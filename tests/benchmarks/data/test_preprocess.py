@@ -24,7 +24,7 @@ def test_training_pixels_are_drawn_anew_with_probability_byte_over_255():
     assert not torch.equal(first, second)
     assert set(first.unique().tolist()) == {0.0, 1.0}
     probability = ramp(1)[0].double() / 255
-    # Five standard errors of a mean of 4,000 draws.
+    # The tolerance is five standard errors of a mean of 4,000 draws.
     assert (first.double().mean(0) - probability).abs().max() < 5 * 0.5 / 4000**0.5
     assert (first[:, 0, 0, 0] == 0).all()
     assert (first[:, 0, 15, 15] == 1).all()

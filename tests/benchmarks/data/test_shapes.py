@@ -1,4 +1,4 @@
-"""Images that the suite draws, and dSprites from its file under the same name."""
+"""Images that the suite draws, and dSprites, which is read from a file under the same name."""
 
 import hashlib
 import logging
@@ -33,7 +33,7 @@ def test_the_images_are_the_same_to_the_bit(side):
 
 
 def test_sines_and_cosines_are_rounded_far_from_a_tie():
-    """Their last digits, which differ between mathematical libraries, move no whole number."""
+    """Their last digits differ between mathematical libraries, but do not change the rounded integers."""
     for turn in range(shapes.TURNS):
         angle = 2 * math.pi * turn / shapes.TURNS
         for value in (math.cos(angle), math.sin(angle)):
@@ -52,7 +52,7 @@ def test_every_combination_of_factors_is_there_once_and_no_two_images_are_equal(
 
 
 def at(factors, **values):
-    """The rows with these values of some factors."""
+    """The rows in which some factors have these values."""
     names = [factor.name for factor in shapes.FACTORS]
     kept = np.ones(len(factors), bool)
     for name, value in values.items():
@@ -62,12 +62,12 @@ def at(factors, **values):
 
 def test_shapes_have_the_areas_and_places_that_their_factors_say(drawn):
     images, factors = drawn
-    unit = {0: 2.0, 1: math.pi / 2, 2: 3.66197 * 0.8**2}  # of the circle's radius squared; the heart's by quadrature
+    unit = {0: 2.0, 1: math.pi / 2, 2: 3.66197 * 0.8**2}  # over the circle's squared radius; the heart's by quadrature
     for shape, area in unit.items():
         for scale, radius in enumerate(shapes.RADII):
             rows = at(factors, shape=shape, scale=scale)
             assert images[rows].sum((1, 2)).mean() == pytest.approx(area * radius**2, rel=0.01)
-    # The middle of squares and ellipses, of all turns alike, is at the position; y runs down the image.
+    # The centre of an ellipse is at its position, whatever its orientation; y points down.
     rows = at(factors, shape=1)
     centres, mass = np.arange(32) + 0.5, images[rows].sum((1, 2))
     x, y = images[rows].sum(1) @ centres / mass, images[rows].sum(2) @ centres / mass
@@ -80,12 +80,12 @@ def test_a_turn_is_counter_clockwise_and_the_heart_stands_on_its_tip(drawn):
     middle = {"x": 7, "y": 7, "scale": 4}
     (upright,) = images[at(factors, shape=2, orientation=0, **middle)]
     rows = np.flatnonzero(upright.any(1))
-    # A tip below, two lobes above.
+    # The tip is at the bottom and the two lobes are at the top.
     assert upright[rows[-1]].sum() <= 2 < upright[rows[0]].sum()
     assert (np.diff(upright[rows[0]].astype(int)) == 1).sum() == 2
     (turned,) = images[at(factors, shape=1, orientation=1, **middle)]
     ys, xs = np.nonzero(turned)
-    # Lying along the axis to the right and up: y runs down the image.
+    # The ellipse runs from bottom left to top right; y points down.
     assert np.cov(xs, -ys)[0, 1] > 0
 
 
@@ -108,7 +108,7 @@ def test_64_pixels_are_twice_as_fine_and_cover_as_much(drawn):
     images, _ = drawn
     fine = np.unpackbits(shapes.draw(64)[::97], axis=1).reshape(-1, 64, 64)
     coarse = fine.reshape(-1, 32, 2, 32, 2).mean((2, 4))
-    # Only pixels on an edge differ from the mean of the four that they are made of.
+    # Only pixels on an edge differ from the mean of their four fine pixels.
     assert np.abs(coarse - images[::97]).mean() < 0.02
 
 
@@ -126,7 +126,7 @@ def test_the_splits_are_fixed_disjoint_and_have_factors_and_classes(tmp_path):
     for split in (data.train, data.validation, data.test):
         assert torch.equal(split.labels, split.factors[:, 0])
         assert set(split.images.unique().tolist()) == {0, 255}
-    # The image of a row is that of its factors.
+    # The image of a row matches the factors of the row.
     bits = np.unpackbits(shapes.draw(32), axis=1).reshape(-1, 32, 32)
     row = np.ravel_multi_index(tuple(data.test.factors[5].tolist()), shapes.SIZES)
     assert np.array_equal(data.test.images[5, 0].numpy(), bits[row] * 255)
@@ -163,7 +163,7 @@ def test_what_the_images_cannot_be_is_refused(override, message):
 
 
 def dsprites(path, **other):
-    """A file laid out as dSprites', of 72 images."""
+    """Write a file of 72 images in the layout of dSprites."""
     sizes = (1, 3, 2, 3, 2, 2)
     which = np.indices(sizes).reshape(6, -1).T
     values = which * np.array([1.0, 1.0, 0.5, 2.0, 1.0, 1.0]) + np.array([1.0, 1.0, 0.5, 0.0, 0.0, 0.0])
@@ -188,7 +188,7 @@ def test_dsprites_loads_by_the_same_name_with_its_own_factors(tmp_path):
     assert data.factors[0].values == ("square", "ellipse", "heart")
     assert data.factors[2].values == (0.0, 2.0, 4.0)
     for image, factors, label in zip(data.test.images, data.test.factors, data.test.labels, strict=True):
-        # The one pixel of an image says which it is.
+        # The only white pixel of an image identifies it.
         row = int(image.flatten().argmax())
         assert image.sum() == 255
         assert factors.tolist() == arrays["latents_classes"][row, 1:].tolist()

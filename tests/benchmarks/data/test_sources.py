@@ -1,4 +1,4 @@
-"""The chain of sources: its order, the refusal of damaged files, and what a user is told at its end."""
+"""The chain of sources: its order, the refusal of damaged files, and the error if all sources fail."""
 
 import gzip
 import hashlib

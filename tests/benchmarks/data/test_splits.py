@@ -1,4 +1,4 @@
-"""A data set whose every image is trained on and tested on."""
+"""A data set without splits: every image is used for training and for testing."""
 
 from pathlib import Path
 

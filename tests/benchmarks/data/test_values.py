@@ -1,4 +1,4 @@
-"""Values and shapes of images and labels: read as they are meant, or refused with the mend."""
+"""Values and shapes of images and labels: read as intended, or refused with the remedy."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_every_lossless_form_of_the_same_images_is_read_as_the_same_bytes(array)
 def test_masks_of_zero_and_one_are_black_and_white_whatever_their_type(kind, caplog):
     found = as_images(MASKS.astype(kind), "x")
     assert torch.equal(found, torch.from_numpy(MASKS) * 255)
-    # Whole numbers say nothing of their range: the reading is a guess, and named.
+    # Integers do not show their range, so the interpretation is a guess, and a message says so.
     assert ("treated as masks" in caplog.text) == (kind in (np.uint8, np.int32))
 
 

@@ -1,4 +1,4 @@
-"""k-means on codes, and how clusters are compared with classes."""
+"""k-means on codes, and the comparison of clusters with classes."""
 
 import pytest
 import torch
@@ -33,6 +33,6 @@ def test_names_of_clusters_do_not_matter_and_a_split_class_costs_its_smaller_par
 
 
 def test_mutual_information_is_over_the_mean_of_both_entropies():
-    """Two classes of two images in four clusters of one: I = log 2, entropies log 2 and log 4."""
+    """Two classes of two images each, four clusters of one image: I = log 2, and the entropies are log 2 and log 4."""
     found = agreement(torch.tensor([0, 1, 2, 3]), torch.tensor([0, 0, 1, 1]))
     assert found["nmi"] == pytest.approx(2 / 3)

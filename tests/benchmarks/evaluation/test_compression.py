@@ -1,4 +1,4 @@
-"""Images from k numbers, where the error of k numbers is known: that of scikit-learn's PCA, or the whole code's."""
+"""Images from k numbers, with known errors: that of scikit-learn's PCA, or that of the whole code."""
 
 import csv
 
@@ -38,7 +38,7 @@ def compressed(variant, x, probe, condition=None):
 
 
 def curve(found):
-    """The columns of the table: numbers, None where it has none."""
+    """The columns of the table, as numbers; an empty entry is None."""
     rows = list(csv.DictReader(found.tables["compression.csv"].splitlines()))
     return {name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0]}
 
@@ -101,7 +101,7 @@ def test_a_code_larger_than_the_image_has_a_curve_to_its_end():
     table = curve(compressed(variant, x, probe))
     assert table["dimensions"] == [1, 2, 4, 8, 16, 32, 64, 100]
     assert table["mse"][-1] == pytest.approx(mse(x, variant.reconstruct(x)), rel=1e-5)
-    # A PCA with as many components as pixels loses nothing, and says nothing.
+    # A PCA with as many components as pixels has no error, so its error is not reported.
     assert table["pca_mse"][-2:] == [None, None]
     assert all(value > 0 for value in table["pca_mse"][:-2])
 
@@ -173,7 +173,7 @@ def test_a_run_leaves_its_curve_beside_its_record_and_the_whole_code_is_its_reco
     record = run(tmp_path)
     rows = list(csv.DictReader((tmp_path / "runs" / record.run_id / "compression.csv").read_text().splitlines()))
     assert [row["dimensions"] for row in rows] == ["1", "2", "4"]
-    # All 200 test images of a smoke run are among the first ones.
+    # The family uses the first 2,000 test images, so it uses all 200 of a smoke run.
     assert float(rows[-1]["mse"]) == pytest.approx(record.metrics["mse"], rel=1e-5)
     assert float(rows[1]["mse"]) == pytest.approx(record.metrics["compression_mse_2"], rel=1e-5)
     assert float(rows[1]["pca_mse"]) == pytest.approx(

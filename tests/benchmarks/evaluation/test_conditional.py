@@ -1,4 +1,4 @@
-"""Conditional models: the likelihood by the prior alone, and pictures that show what they may."""
+"""Conditional models: the likelihood by draws of the prior, and pictures that show only permitted pixels."""
 
 import math
 
@@ -29,7 +29,7 @@ def completing(condition="quadrants-2", observation=()):
 
 
 def test_the_likelihood_by_the_prior_is_the_mean_likelihood_of_its_draws():
-    """The same draws as one array, and as many parts as they do not fit into at once."""
+    """Seven draws decoded at once agree with the formula, and 3,000 draws agree with the same estimate in parts."""
     model, x, condition = completing()
     model.eval()
     torch.manual_seed(5)
@@ -116,7 +116,7 @@ def test_where_originals_may_not_be_shown_no_given_pixel_is(tmp_path, condition)
 
 @pytest.mark.parametrize(("condition", "share"), [("quadrants-1", 0.75), ("quadrants-2", 0.5), ("quadrants-3", 0.25)])
 def test_squared_errors_are_those_of_the_predicted_pixels(condition, share):
-    """Given pixels have no error: averaged over all pixels, an error would be ``share`` of what it is."""
+    """Given pixels have no error: a mean over all pixels is ``share`` times the mean over predicted pixels."""
     model, x, given = completing(condition)
     metrics = evaluate(model, EvaluationData(x, None, x[:0], None, {}, given), OPTIONS, seed=0).metrics
     errors = (model.reconstruct(x, given) - x).double().square()
@@ -132,7 +132,7 @@ def test_a_scale_is_fitted_on_the_predicted_pixels_alone(condition):
     hidden = (given[:, 1:] < 0.5).float()
 
     def fitted(error_of_given):
-        """The scale for outputs that are off by 0.1 at predicted pixels."""
+        """The fitted scale for outputs that are off by 0.1 at predicted pixels, and by ``error_of_given`` at others."""
         off = torch.logit(x * 0.8 + 0.1 + hidden * 0.1 * (0.5 - x).sign() + (1 - hidden) * error_of_given, eps=1e-4)
         model.decode = lambda z, condition=None: off[: len(z)]
         fit_observation(model, x * 0.8 + 0.1, given)

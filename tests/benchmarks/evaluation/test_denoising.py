@@ -1,4 +1,4 @@
-"""Noise as strong as stated, the same for every model, and gains whose values are known."""
+"""Noise has the stated strength and is the same for every model, and gains match known values."""
 
 import math
 from statistics import NormalDist
@@ -26,7 +26,7 @@ GREY = torch.full((300, 3, 16, 16), 0.5)
 
 @torch.no_grad()
 def gains(variant, x, condition=None):
-    """What the family enters for test images ``x``."""
+    """The metrics of the family for test images ``x``."""
     data = EvaluationData(x, None, x, None, {}, condition, condition)
     result = Evaluation()
     denoising.compute(Context(variant, data, EvaluationConfig(), 0), result)
@@ -34,14 +34,14 @@ def gains(variant, x, condition=None):
 
 
 class Oracle:
-    """Knows that all images are grey."""
+    """A model that returns grey images, whatever its input."""
 
     def reconstruct(self, x, condition):
         return torch.full_like(x, 0.5)
 
 
 def identity(side):
-    """An autoencoder whose two affine maps leave the image as it is."""
+    """A linear autoencoder that returns its input unchanged."""
     model = variants.build("ae", (1, side, side), Linear(latent_size=side * side))
     for body in (model.encoder, model.decoder):
         layer = next(module for module in body if isinstance(module, torch.nn.Linear))
@@ -57,7 +57,7 @@ def test_gaussian_noise_has_its_standard_deviation_before_it_is_clipped_and_a_dr
     assert torch.corrcoef(noise.transpose(0, 1).flatten(1)).fill_diagonal_(0).abs().max() < 0.02
     for std in (0.2, 0.5):
         noisy = gaussian(GREY, std)
-        # 0.5 is 0.5 / std standard deviations from both ends.
+        # Pixels of 0.5 are 0.5 / std standard deviations away from 0 and from 1.
         expected = 2 * NormalDist().cdf(-0.5 / std)
         assert ((noisy == 0) | (noisy == 1)).double().mean().item() == pytest.approx(expected, abs=0.005)
 
@@ -84,7 +84,7 @@ def test_an_images_noise_is_its_own_whatever_was_drawn_before_and_however_many_t
     assert torch.equal(torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(1)))
     torch.manual_seed(2)
     assert torch.equal(corrupted(x[:137], metric), noisy[:137])
-    # Each image has another noise.
+    # The noise differs between images.
     assert len((noisy - x).flatten(1).unique(dim=0)) == 250
 
 
@@ -98,12 +98,12 @@ def test_who_knows_the_image_gains_what_the_noise_cost():
     best = -10 * math.log10(SMALLEST_ERROR)
     for metric, (noise, strength) in NOISES.items():
         if noise is salt_and_pepper:
-            # A changed pixel of a grey image has an error of 1/4.
+            # A changed pixel of a grey image has a squared error of 1/4.
             changed = (corrupted(GREY, metric) != GREY).double().flatten(1).mean(1)
             assert changed.mean().item() == pytest.approx(strength, abs=0.005)
             cost = (10 * (changed / 4).log10()).mean().item()
             assert found[metric] == pytest.approx(best + cost, rel=1e-9)
-    # Hardly any noise is clipped here: the error is its variance.
+    # Hardly any noise is clipped here, so the squared error is the variance of the noise.
     x = GREY[:, :, :1].expand(-1, -1, 32, -1)
     noisy = gaussian(x, 0.1)
     assert psnr_gain(x, noisy, x) == pytest.approx(best + 20 * math.log10(0.1), abs=0.02)
@@ -113,7 +113,7 @@ def test_an_image_that_the_noise_left_as_it_is_counts_half_a_grey_level_on_both_
     x = torch.rand(5, 1, 8, 8)
     assert psnr_gain(x, x, x) == 0
     assert psnr_gain(x, x, x + 0.1) == pytest.approx(20 + 10 * math.log10(SMALLEST_ERROR))
-    # Below half a grey level nothing is gained.
+    # Errors below half a grey level count as half a grey level, so nothing is gained.
     assert psnr_gain(x, x + 0.4 / 255, x) == 0
     assert psnr_gain(x, x + 1 / 255, x) == pytest.approx(20 * math.log10(2), abs=1e-3)
 

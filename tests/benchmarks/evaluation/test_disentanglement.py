@@ -1,4 +1,4 @@
-"""Scores of codes whose answers are known: the factors themselves, a rotation of them, noise."""
+"""Scores of codes with known answers: the factors themselves, a rotation of them, and noise."""
 
 import itertools
 import math
@@ -26,14 +26,14 @@ from benchmarks.evaluation.evaluate import EvaluationData, evaluate
 from variants.parts.networks import MLP
 from variants.parts.observations import observation_model
 
-# Shape, scale and place: the first one has no order.
+# Three factors with 3, 4 and 5 values. The values of the first one, shape, are unordered.
 SIZES = (3, 4, 5)
 ORDERED = (False, True, True)
 KINDS = (
     Factor("shape", ("square", "ellipse", "heart")),
     *(Factor(f"factor {size}", tuple(map(float, range(size)))) for size in SIZES[1:]),
 )
-# Every combination equally often: factors that are independent to the last digit.
+# Every combination occurs equally often, so the factors are exactly independent.
 GRID = np.array(list(itertools.product(*map(range, SIZES))) * 10)
 NAMES = ("mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness", "modularity")
 RANDOM = ("beta_vae_score", "factor_vae_score")
@@ -45,7 +45,7 @@ def fewer_sets(monkeypatch):
 
 
 def perfect(values=GRID):
-    """The factors themselves, each standardised, and a dimension of nothing."""
+    """The factors themselves, each standardised, and a dimension that is always 0."""
     codes = (values - values.mean(0)) / values.std(0)
     return np.concatenate([codes, np.zeros((len(values), 1))], 1)
 
@@ -90,7 +90,7 @@ def test_a_rotation_of_them_scores_less_and_says_as_much():
     for name in ("mig", "sap", "dci_disentanglement", "dci_completeness", "modularity"):
         assert found[name] < 0.8, name
     assert found["factor_vae_score"] < 0.95
-    # On the images that they are fitted on, trees know the factors all the same.
+    # Trees nevertheless predict the factors of the images that they are fitted on.
     assert found["dci_informativeness"] > 0.95
 
 
@@ -110,7 +110,7 @@ def test_permuted_dimensions_and_flipped_signs_change_nothing(make):
     order = [2, 0, 1, *range(3, codes.shape[1])]
     signs = np.array([-1, 1, -1, 1][: codes.shape[1]])
     before, after = all_scores(codes), all_scores(codes[:, order] * signs)
-    # Trees break ties by the order of dimensions; a logistic regression ends a digit later.
+    # Trees break ties by the order of dimensions, and a logistic regression stops at a slightly different point.
     tolerance = {"beta_vae_score": 2e-3} | dict.fromkeys(
         ("dci_disentanglement", "dci_completeness", "dci_informativeness"), 0.02
     )
@@ -128,7 +128,7 @@ def test_a_code_of_another_scale_scores_the_same():
 def test_mutual_information_is_that_of_the_table_of_counts():
     z = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 1.0])[:, None]
     v = np.array([0, 0, 1, 1, 1, 0])[:, None]
-    # Two cells of 2 / 6 and two of 1 / 6, and margins of one half.
+    # The table has two cells of 2 / 6 and two of 1 / 6, and its margins are one half.
     expected = 2 * (2 / 6) * math.log((2 / 6) / 0.25) + 2 * (1 / 6) * math.log((1 / 6) / 0.25)
     assert mutual_information(z, v)[0, 0] == pytest.approx(expected, rel=1e-12)
     assert entropies(v)[0] == pytest.approx(math.log(2), rel=1e-12)
@@ -150,19 +150,24 @@ def test_the_gap_is_to_the_second_best_dimension_over_the_factors_entropy():
 
 def test_modularity_is_one_minus_the_mean_deviation_from_a_template():
     information = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
-    # (1/2)^2 / 2 of the first, nothing of the second, all of the third; the fourth knows of nothing.
+    # Deviations: (1/2)^2 / 2 in the first dimension, 0 in the second, 1 in the third. The fourth has no
+    # information and does not count.
     assert modularity(information) == pytest.approx(1 - (0.25 / 2 + 0 + 1) / 3)
     assert modularity(information[3:]) == 0
     assert modularity(information[:, :1]) == 1
 
 
 def test_dci_weighs_dimensions_by_importance_and_takes_entropies_to_the_right_base():
-    """Of two dimensions and three factors, so that the bases differ: one knows the first factor, the other the rest."""
+    """Two dimensions and three factors, so that the bases of the logarithms differ.
+
+    One dimension encodes the first factor, the other the second and third.
+    """
     values = GRID
     codes = np.stack([values[:, 0], values[:, 1] * 5 + values[:, 2]], 1).astype(float)
     found = dci(Part(codes, values), Part(codes, values), ORDERED, 0)
     assert found.importance == pytest.approx(np.array([[1, 0, 0], [0, 1, 1]]), abs=1e-6)
-    # The second holds two factors alike: relative entropy log 2 / log 3, with two thirds of the importance.
+    # The second dimension encodes two factors equally: its entropy to base 3 is log 2 / log 3, and it has two
+    # thirds of the importance.
     assert found.disentanglement == pytest.approx(1 / 3 + 2 / 3 * (1 - math.log(2) / math.log(3)), abs=1e-5)
     assert found.completeness == pytest.approx(1, abs=1e-6)
 
@@ -185,7 +190,7 @@ def test_sap_of_an_ordered_factor_is_a_gap_of_squared_correlations():
 
 def test_sap_of_classes_is_from_chance():
     v = np.repeat([0, 1, 2], 100)
-    z = np.where(v == 2, 1.0, 0.0)  # tells the third class alone: balanced accuracy 2/3, from chance 1/2
+    z = np.where(v == 2, 1.0, 0.0)  # finds only the third class: balanced accuracy 2/3, half way from chance to 1
     alone = Part(z[:, None], v[:, None])
     assert separated_attribute_predictability(alone, alone, [False]) == pytest.approx(0.5)
     twice = Part(np.stack([z, z], 1), v[:, None])
@@ -206,7 +211,7 @@ def test_sets_hold_one_value_and_let_the_others_vary():
 
 
 def test_dimensions_out_of_use_change_no_score():
-    """The mean of a posterior that has collapsed still follows the image by a hair, and scaled up it would score."""
+    """The mean of a collapsed posterior still depends slightly on the image, and would score if it were scaled up."""
     codes = rotated()
     collapsed = np.concatenate([1e-3 * perfect(), codes], 1)
     assert active(collapsed).tolist() == [False] * 4 + [True] * 3
@@ -214,7 +219,7 @@ def test_dimensions_out_of_use_change_no_score():
     found = scores(torch.from_numpy(collapsed), factors(), 1)
     assert found.dimensions == 3
     assert found.values == scores(torch.from_numpy(codes), factors(), 1).values
-    # Codes of another scale, all of whose dimensions vary alike, are in use.
+    # All dimensions of small codes are in use if they vary equally.
     assert active(1e-3 * codes).all()
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: one encoder pass, no remainder dropped, and reasons in place of numbers."""
+"""Evaluation: one encoder pass, no incomplete batch dropped, and reasons in place of missing numbers."""
 
 import math
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_log_weights_cover_every_image_and_sample_whatever_the_memory_bound(deco
     parts = list(log_weights(vae, x, 10, decodes))
     whole = torch.cat([part.value for part in parts], 1)
     assert whole.shape == (10, 23)
-    # With a posterior of no width every draw is the mean: the numbers cannot depend on the batches.
+    # The posterior has almost no variance and every draw is its mean, so the numbers cannot depend on the batches.
     vae.encoder[-1].weight.data[4:] = 0
     vae.encoder[-1].bias.data[4:] = -40
     value = torch.cat([part.log_likelihood for part in log_weights(vae, x, 10, decodes)], 1)
@@ -141,7 +141,7 @@ def test_mixture_samples_need_a_continuous_code(space):
 @pytest.mark.parametrize("count", [7, 100, 230])
 def test_the_objective_is_the_loss_per_image_whatever_the_batches(count, space):
     vae, x = model(), images(count)
-    # With a posterior of no width no draw moves the loss.
+    # The posterior has almost no variance, so the loss does not depend on the draws.
     vae.encoder[-1].weight.data[4:] = 0
     vae.encoder[-1].bias.data[4:] = -40
     data = EvaluationData(x, None, x, None, {"features": space}, training_images=count)

@@ -1,4 +1,4 @@
-"""A metric is one entry in one file: found, computed, recorded and shown from there alone."""
+"""A metric is one entry in one file, which is enough to find, compute, record and show it."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ register(Family(
 
 @pytest.fixture
 def registry(monkeypatch):
-    """A registry to which a test may add."""
+    """A copy of the registry, to which a test may add families; returns ``monkeypatch``."""
     families()
     monkeypatch.setattr(catalogue, "_families", dict(catalogue._families))
     monkeypatch.setattr(catalogue, "_discovered", set(catalogue._discovered))
@@ -55,7 +55,7 @@ def test_a_users_metric_in_one_file_outside_is_computed_recorded_and_on_the_boar
     registry.setenv("VAE_METRICS_PATH", str(folder))
     after = evaluate(*measured(), seed=0).metrics
     assert 0 < after.pop("brightness") < 1
-    # It drew nothing that another family would have drawn.
+    # The new family does not change the random numbers of the others.
     assert after == before
     record = run(tmp_path / "results")
     assert 0 < record.metrics["brightness"] < 1
@@ -100,7 +100,7 @@ CONFIG = EvaluationConfig(importance_samples=2, generated_images=8, information_
 
 
 def measured(name="vae", images=20, spaces=SPACES, config=CONFIG, **options):
-    """The first arguments of evaluate(): a small untrained variant on binary digits."""
+    """The first arguments of evaluate(), with a small untrained variant and binary digits."""
     torch.manual_seed(0)
     data = digits()
     x = (data.test.images[:images].float() / 255).round()

@@ -1,4 +1,4 @@
-"""Classifiers with few labels: fair draws, known answers, and nothing that has seen other labels."""
+"""Classifiers with few labels: balanced draws, known answers, and codes that have seen no other labels."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def test_codes_that_are_the_class_need_few_labels_and_noise_stays_at_chance():
 @pytest.mark.parametrize("neighbours", [1, 5, 10])
 def test_the_vote_is_scikit_learns_over_one_batch_and_over_many_with_a_ragged_tail(neighbours, monkeypatch):
     labels, test_labels = torch.randint(4, (80,)), torch.randint(4, (333,))
-    # Far from the origin, where differences of large squares would lose the digits that order the neighbours.
+    # Far from the origin, differences of large squares would lose the digits that order the neighbours.
     train, test = torch.randn(80, 3) + 300, torch.randn(333, 3) + 300
     expected = KNeighborsClassifier(neighbours).fit(train.numpy(), labels.numpy()).score(test.numpy(), test_labels)
     for size in (1000, 100, 7):
@@ -112,7 +112,7 @@ def of_the_suite(name):
 
 @pytest.mark.parametrize("name", filter(of_the_suite, variants.names()))
 def test_no_unconditional_variant_of_the_suite_trains_on_labels(name):
-    """Codes of a variant that had seen the other labels would not be those of few."""
+    """A classifier with few labels must not use codes of a variant that has seen the other labels."""
     model, first = small(name), batch(binary_images(12))
     assert first.labels is not None
     losses = []
@@ -144,6 +144,6 @@ def test_codes_are_computed_once_for_all_families_and_are_those_of_represent():
         assert torch.equal(context.test_codes, variant.represent(data.x))
         assert torch.equal(context.probe_codes, variant.represent(data.probe))
     assert len(counted) == 2 + 4
-    # As accurate as measured apart.
+    # The accuracy equals that of a separate computation.
     found = evaluate(variant, data, config, 0).metrics["knn_accuracy"]
     assert found == knn_accuracy(context.probe_codes, data.probe_labels, context.test_codes, data.labels)

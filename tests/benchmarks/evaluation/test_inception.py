@@ -1,4 +1,4 @@
-"""pytorch-fid's Inception: the whole path with a stand-in for its weights, and what happens without any."""
+"""pytorch-fid's Inception: the whole computation with substitute weights, and the behaviour without weights."""
 
 import re
 
@@ -38,7 +38,7 @@ def test_without_weights_the_reason_is_plain_and_the_log_names_what_was_tried(tm
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Random weights of the right architecture, where torch's cache would have the real ones."""
+    """Save random weights of the right architecture where torch's cache would hold the real ones."""
     from pytorch_fid import inception as theirs
     from torchvision.models import inception_v3
 

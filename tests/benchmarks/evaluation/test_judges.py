@@ -1,4 +1,4 @@
-"""Judges and teachers: shipped for some data sets, trained and cached for others, and never used damaged."""
+"""Judges and teachers: shipped for some data sets, trained and cached for others, and never used if damaged."""
 
 import dataclasses
 import hashlib
@@ -35,7 +35,7 @@ def never(*arguments):
 
 @pytest.fixture
 def own(monkeypatch):
-    """Labelled data for which nothing is shipped, with networks that are trained in a moment."""
+    """Labelled data for which no network is shipped, with networks that train in a moment."""
     monkeypatch.setattr(networks, "PASSES", 1)
     return dataclasses.replace(digits(), sha256="own")
 
@@ -79,7 +79,7 @@ def test_shipped_networks_are_those_of_the_data_that_the_suite_reads():
 @pytest.mark.parametrize("role", ROLES)
 def test_the_accuracy_of_a_shipped_network_of_digits_is_what_it_says(role, tmp_path):
     found = feature_network(digits(), role, tmp_path, CPU)
-    # One image of 300 may fall on the other side on another processor.
+    # On another processor, one image of 300 may be classified differently.
     assert accuracy(found.network, digits(), CPU) == pytest.approx(found.accuracy, abs=1.01 / 300)
 
 
@@ -222,7 +222,7 @@ def test_a_cache_that_cannot_be_written_costs_time_and_changes_nothing(tmp_path,
 
 @pytest.fixture(params=["a flipped bit of a weight", "a flipped bit of a fact", "missing"])
 def damaged(request, tmp_path, monkeypatch):
-    """The judge of digits, spoiled, in a copy of the shipped files."""
+    """The path of the judge of digits, damaged or missing in a copy of the shipped files."""
     weights = shutil.copytree(shipping.WEIGHTS, tmp_path / "weights")
     monkeypatch.setattr(shipping, "WEIGHTS", weights)
     path = shipped_path("judge", "digits")
@@ -244,7 +244,7 @@ def test_a_damaged_shipped_judge_is_refused_in_one_line_before_anything_is_train
     assert str(damaged) in line
     assert "reinstall" in line
     assert "make judges DATASETS=digits" in line
-    # So is it by a job that a launcher started elsewhere.
+    # A job that a launcher started elsewhere reports the same error.
     record = run(tmp_path)
     assert record.status == "failed"
     assert record.error["message"] == line.removeprefix("error: ")

@@ -1,4 +1,4 @@
-"""Every metric against a case whose answer is known, and over one batch as over many with a ragged tail."""
+"""Every metric in a case with a known answer, and over one batch as over many with a smaller last one."""
 
 import math
 import re
@@ -211,7 +211,7 @@ def standard_posteriors(means, size):
 @pytest.mark.parametrize("size", [64, 10])
 def test_information_of_separate_and_of_equal_posteriors(size):
     n, d = 64, 2
-    # Posteriors far apart: each code names its image.
+    # The posteriors are far apart, so each code identifies its image.
     centres = 100 * torch.arange(n, dtype=torch.double)[:, None].expand(n, d)
     for spread_out in (True, False):
         mean = centres if spread_out else torch.zeros(n, d, dtype=torch.double)
@@ -227,7 +227,7 @@ def test_information_of_separate_and_of_equal_posteriors(size):
 
 
 class Rotated(Distribution):
-    """A distribution that has no matrix of pairs, as a flow has none."""
+    """A distribution that does not compute all pairs at once, such as a flow."""
 
     def __init__(self, base):
         self.base = base

@@ -1,4 +1,4 @@
-"""Outliers: the area under the curve against enumerations, scores of the right sign, and nothing fitted on outliers."""
+"""Outliers: the area under the curve against enumerations, the sign of scores, and nothing fitted on outliers."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ OF_DATASET = NAMES[:3]
 
 
 def scores(n, m, levels=None):
-    """Overlapping scores of ``n`` images and ``m`` outliers, of so many ``levels`` if they are to have ties."""
+    """Overlapping scores of ``n`` images and ``m`` outliers; with ``levels``, they are rounded so that ties occur."""
     inside, outside = torch.randn(n).double(), torch.randn(m).double() + 0.7
     return (inside, outside) if levels is None else ((inside * levels).round(), (outside * levels).round())
 
@@ -66,7 +66,7 @@ def test_the_curve_is_scikit_learns_at_its_corners_and_its_area_the_area(levels)
     curve, points = roc(inside, outside), torch.from_numpy(np.stack([false, true], axis=1))
     assert len(curve) < len(points)
     assert (curve[:, None] - points).abs().sum(2).min(1).values.max() < 1e-12
-    # No three of its points are on a line.
+    # No three consecutive points of the curve are on a line.
     a, b = curve.diff(dim=0)[:-1], curve.diff(dim=0)[1:]
     assert (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs().min() > 1e-6
     assert torch.trapezoid(curve[:, 1], curve[:, 0]).item() == pytest.approx(auroc(inside, outside), abs=1e-12)
@@ -95,17 +95,19 @@ def test_the_table_names_setting_and_score_on_every_line():
 
 
 def dark_and_bright(count):
-    """Binary images with fewer than a quarter of their pixels set, and with more than three quarters."""
+    """Binary images with about a tenth of their pixels set, and others with about nine tenths."""
     dark = (torch.rand(count, 1, 8, 8) < 0.1).float()
     return dark, 1 - (torch.rand(count + 7, 1, 8, 8) < 0.1).float()
 
 
 def of_dark_images(samples=3):
-    """A model whose every reconstruction and every p(x|z) is one dark image, whatever z, and whose posterior is its
-    prior; the first arguments of evaluate()."""
+    """The first arguments of evaluate(), with a model of one dark image.
+
+    Its posterior is its prior, and every reconstruction and every p(x|z) is the dark image, whatever z.
+    """
     variant, data, _ = measured()
     variant.decoder[-2].weight.data.zero_()
-    # No two images have equal scores.
+    # The biases are random so that no two images have equal scores.
     variant.decoder[-2].bias.data = -1 - 2 * torch.rand(64)
     variant.encoder[-1].weight.data.zero_()
     variant.encoder[-1].bias.data.zero_()
@@ -141,7 +143,7 @@ def test_no_other_number_sees_the_outliers_and_no_score_those_beside_it():
     rest = [{k: v for k, v in found.metrics.items() if k not in NAMES} for found in (one, other, none)]
     assert rest[0] == rest[1] == rest[2]
     assert one.metrics[OF_DATASET[0]] > other.metrics[OF_DATASET[0]]
-    # The area for two sets of outliers together is the mean of those for each, weighted by their sizes.
+    # The area for two sets of outliers together is the mean of their areas, weighted by their sizes.
     together = found_with(mixed, torch.cat([bright, usual]))
     share = len(bright) / (len(bright) + len(usual))
     for name in OF_DATASET:
@@ -168,7 +170,7 @@ def test_only_the_first_of_each_are_looked_at(monkeypatch):
     found = found_with(torch.cat([dark[:20], bright[:10]]), torch.cat([bright[:20], dark[20:]]))
     assert [found.metrics[name] for name in OF_DATASET] == [1, 1, 1]
     assert found.details["outliers_dataset"] == {"dataset": "bright", "test_images": 20, "outliers": 20}
-    # No more outliers than test images.
+    # At most as many outliers as test images are used.
     assert found_with(dark[:5], bright).details["outliers_dataset"]["outliers"] == 5
 
 
@@ -177,7 +179,7 @@ def test_areas_of_images_and_their_own_copies_are_one_half():
     x = torch.cat([dark, bright])
     found = found_with(x, x.flip(0)).metrics
     assert found[OF_DATASET[0]] == 0.5
-    # The same image in another batch may differ in its last digit.
+    # The score of an image may differ in its last digit between batches.
     for name in OF_DATASET[1:]:
         assert found[name] == pytest.approx(0.5, abs=0.5 / len(x))
 
@@ -217,7 +219,7 @@ def test_likelihoods_are_computed_once_for_both_families_from_the_stream_of_the_
     before = len(encoded)
     encoded.clear()
     found = found_with(dark, bright, (variant, data, config))
-    # Outliers are encoded for their reconstructions and for their likelihoods, test images no more than before.
+    # Outliers are encoded once for reconstructions and once for likelihoods; test images as often as before.
     assert len(encoded) == before + 2
     assert found.metrics["log_likelihood"] == without.metrics["log_likelihood"]
     assert found.metrics["elbo"] == without.metrics["elbo"]

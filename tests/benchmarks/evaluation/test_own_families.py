@@ -1,4 +1,4 @@
-"""A family of a user's own may enter anything: it costs its own metrics, never the record of a trained run."""
+"""A user's own family may enter anything: this can lose its own metrics, never the record of a trained run."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ def measured(compute):
     context = SimpleNamespace(variant=SimpleNamespace(observation=SimpleNamespace(binary=True)), seed=0)
     result = Evaluation()
     _measure(Family("own", "Own", 90, metrics, compute), context, result, short_of_memory=False)
-    # As a run writes it: one field that is refused would lose all others.
+    # Make a record, as a run does: one refused field would lose all others.
     record("vae", 0, result.metrics, not_applicable=result.not_applicable, warnings=result.warnings)
     return result
 

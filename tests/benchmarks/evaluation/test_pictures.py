@@ -1,4 +1,4 @@
-"""Sheets of images, and lines and planes through a latent space that is known."""
+"""Sheets of images, and lines and planes through a known latent space."""
 
 import csv
 
@@ -70,7 +70,7 @@ def test_noise_is_shown_over_what_is_left_of_it_and_no_image_where_none_may_be(t
     left = [variant.reconstruct(x) for x in noisy]
 
     def lines(sheet):
-        """Its lines as images, the white between them left out."""
+        """The rows of images on a sheet, without the white lines between them."""
         assert sheet.shape[1] == 6 * 9 + 1
         rows = sheet[1:].reshape(-1, 9, 55)[:, :8, 1:].reshape(-1, 8, 6, 9)[..., :8]
         return [torch.from_numpy(row.copy()).permute(1, 0, 2) for row in rows]
@@ -106,7 +106,7 @@ def test_the_principal_plane_finds_the_axes_along_which_codes_were_spread():
     assert (plane.axes @ basis[:2].T).abs().diagonal().allclose(torch.ones(2), atol=1e-3)
     assert plane.spread.allclose(scales[:2], rtol=0.02)
     assert plane.coordinates(codes).mean(0).allclose(torch.zeros(2), atol=1e-3)
-    # Either sign of the data gives the same axes.
+    # Codes of the opposite sign have the same axes.
     assert principal_plane(-codes).axes.allclose(plane.axes, atol=1e-5)
 
 
@@ -136,7 +136,7 @@ def test_a_traversal_changes_one_dimension_the_one_that_varies_most_first():
 def test_lines_along_factors_begin_with_the_dimension_that_knows_most_of_one():
     values = torch.cartesian_prod(torch.arange(4), torch.arange(5)).repeat(10, 1)
     factors = Factors((Factor("x", tuple(map(float, range(4)))), Factor("y", tuple(map(float, range(5))))), values)
-    # Noise that varies most, half of x, y whole.
+    # The dimensions: noise with the largest variance, part of the information on x, and all of y.
     codes = torch.stack([9 * torch.randn(200), (values[:, 0] // 2).float(), values[:, 1].float()], 1)
     found = most_informed(codes, factors)
     assert [(line.dimension, line.factor) for line in found[:2]] == [(2, "y"), (1, "x")]
@@ -155,7 +155,7 @@ def test_lines_along_factors_are_drawn_where_the_factors_of_all_images_are_known
     shares = [float(row["share"]) for row in rows]
     assert shares == sorted(shares, reverse=True)
     assert len(rows) == len({row["dimension"] for row in rows}) == 8
-    # A line a row of the table.
+    # The sheet has one line for each row of the table.
     assert pixels(tmp_path / "factor_lines.png").shape[0] == 8 * (8 + 1) + 1
 
 
@@ -175,7 +175,7 @@ def test_latent_pictures_of_a_continuous_latent_space(tmp_path, images, variant)
     rows = list(csv.DictReader((tmp_path / "codes.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == [str(label) for label in labels.tolist()]
     assert np.isfinite([[float(row["axis_1"]), float(row["axis_2"])] for row in rows]).all()
-    # No image of the data set is on any sheet: the first line of interpolations starts with a decoded one.
+    # No sheet shows an image of the data set: the first interpolation starts with a decoded image.
     assert not (pixels(tmp_path / "interpolations.png")[1:9, 1:9] == images[0, 0].mul(255).numpy()).all()
 
 

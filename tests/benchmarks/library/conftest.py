@@ -27,7 +27,7 @@ def labels(digits):
 
 @pytest.fixture(scope="session")
 def trained(images, labels):
-    """A function that trains a variant on the images, once for all tests; not to be changed in place."""
+    """A function that trains a variant on the images, once for given options. Tests must not modify its result."""
     made = {}
 
     def train(variant="vae", **options):

@@ -1,4 +1,4 @@
-"""Factors of variation from Python: of data sets, of a user's own images, and scores of codes against them."""
+"""Factors of variation in Python: of data sets, of a user's own images, and scores of codes against them."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def test_factors_are_in_the_order_of_the_images():
     found = load_factors("shapes", "validation")
     assert len(found) == len(images)
     assert torch.equal(found.values[:, 0], labels)
-    # The middle of an image's white pixels moves with x, the fourth factor.
+    # The horizontal centre of the white pixels moves with x, the fourth factor.
     right = (images[:, 0].double().sum(1) * torch.arange(32)).sum(1) / images.double().sum((1, 2, 3))
     assert torch.corrcoef(torch.stack([right, found.values[:, 3].double()]))[0, 1] > 0.98
 

@@ -1,4 +1,4 @@
-"""Training from Python is the training of the benchmark: the same loop, options and checks."""
+"""Training from Python uses the loop, options and checks of the benchmark."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_data_set_by_its_name_gives_the_weights_of_its_cell(tmp_path):
     run_cell(configuration("wae_mmd"), digits(), setting(tmp_path))
     run = fit("wae_mmd", dataset="digits", profile="smoke", overrides=SMALL, progress=False)
     assert run.config == configuration("wae_mmd")
-    # The autoencoder's observation model is fitted after training, by both.
+    # Both fit the autoencoder's observation model after training.
     assert equal(run.model, load_run(run.config.run_id, tmp_path).model)
 
 

@@ -1,4 +1,4 @@
-"""Images and labels mean the same however a user holds them."""
+"""Images and labels have the same meaning in every form in which a user may pass them."""
 
 import logging
 
@@ -29,7 +29,7 @@ def test_one_image_is_the_same_bytes_in_every_form(same):
 def test_half_precision_floats_are_rounded_to_the_nearest_level():
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     assert torch.equal(image_bytes((levels.float() / 255).half()), levels)
-    # Eight bits of mantissa: half a level near white.
+    # bfloat16 has 8 significant bits: near white, its rounding error is half a level.
     found = image_bytes((levels.float() / 255).bfloat16()).int() - levels.int()
     assert found.abs().max() <= 1
 

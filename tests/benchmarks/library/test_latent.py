@@ -1,4 +1,4 @@
-"""Encode, decode, sample, interpolate and map: what the calls promise of one another."""
+"""Encode, decode, sample, interpolate and map: the consistency of the calls."""
 
 import numpy as np
 import pytest
@@ -130,7 +130,7 @@ def test_a_map_of_two_dimensions_shows_these_and_of_more_the_plane_of_largest_sp
     positions = latent_map(wide, images).positions.double()
     spread = torch.linalg.eigvalsh(torch.cov(encode(wide, images).double().T)).flip(0)[:2]
     torch.testing.assert_close(positions.var(0), spread, rtol=1e-4, atol=0)
-    # The middle of an odd grid is the mean code.
+    # The centre of a grid with an odd side is the mean code.
     middle = found.decoded(3).unflatten(0, (3, 3))[1, 1]
     torch.testing.assert_close(middle, decode(run, codes.mean(0, keepdim=True))[0])
 

@@ -65,7 +65,7 @@ def test_classifiers_are_fitted_on_the_training_images_of_the_run_or_on_those_gi
 def test_the_judge_of_a_runs_own_data_set_is_used_unless_another_is_named(tmp_path, images):
     run = fit("vae", dataset="digits", profile="smoke", epochs=1, progress=False, **{"network.hidden": [8]})
     assert evaluate(run, images, **FEW).details["judge"] == "judge-digits"
-    # Without images: the whole test split, as on the board.
+    # Without images, evaluate() uses the whole test split, as the board does.
     assert evaluate(run, **FEW).details["judge"] == "judge-digits"
 
 

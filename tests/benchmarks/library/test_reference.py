@@ -1,4 +1,4 @@
-"""The API reference says what the docstrings say, of every public name."""
+"""The API reference contains the signature and docstring of every public name."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_the_committed_reference_is_that_of_the_docstrings():
 
 def test_every_public_name_has_an_entry_with_its_signature_and_its_text():
     missing = {f"benchmarks.{name}" for name in benchmarks.__all__} - public_names()
-    # Names and constants, which the contract's docstrings explain.
+    # These are constants, which the docstrings of the contract explain.
     missing |= {f"variants.{name}" for name in variants.__all__} - public_names() - {
         "variants.FAMILIES", "variants.PROPERTIES",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A trained model comes back from the disk as it was, with the record of how it was made."""
+"""A trained model is loaded from the disk unchanged, with the record of its run."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from ..cells import configuration, digits, setting
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """A results folder with the run of a cell."""
+    """A results folder with one run of the benchmark."""
     folder = tmp_path_factory.mktemp("results")
     run_cell(configuration(), digits(), setting(folder))
     return folder
@@ -28,7 +28,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch):
-    """No other data set is there, as for the run of a cell: no outliers."""
+    """No other data set is available, as during the run in ``results``, so there are no outliers."""
     monkeypatch.setenv("VAE_DATA_ROOT", "unused")
 
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_loaded_is_one_line_that_names_it(results, run_id, tmp_pa
     shutil.copy(results / "runs" / run_id / RECORD_FILE, reference)
     with pytest.raises(UserError, match=f"has a record and no weights.*make verify RUN={run_id}"):
         load_run(run_id, tmp_path)
-    # Where a verification has trained it, it is found.
+    # Weights that a verification has trained are found.
     shutil.copytree(results / "runs" / run_id, tmp_path / "verification" / "runs" / run_id)
     assert load_run(run_id, tmp_path).record.run_id == run_id
     with pytest.raises(UserError, match="device must be auto, cpu or cuda, got 'gpu'"):

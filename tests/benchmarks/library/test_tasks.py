@@ -1,4 +1,4 @@
-"""Few labels, outliers, denoising and compression by a call: the numbers of the boards."""
+"""Calls for few labels, outliers, denoising and compression give the numbers of the boards."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_boards_evaluation_and_the_calls_give_the_same_numbers(trained, imag
     assert found.metrics["outliers_dataset_auroc_mse"] == by_error
     noisy = corrupt(test, "gaussian", NOISES["denoising_gaussian_20"][1])
     gain = denoising_gain(test, noisy, denoise(run, noisy))
-    # Rounded to 8 bits here.
+    # denoise() and denoising_gain() round images to 8 bits, the evaluation does not.
     assert found.metrics["denoising_gaussian_20"] == pytest.approx(gain, abs=0.05)
 
 
@@ -80,7 +80,7 @@ def test_a_model_of_binary_pixels_sees_noise_as_it_is(run, images):
     noisy = corrupt(binary)
     levels = (noisy * 255).round() / 255
     torch.testing.assert_close(denoise(run, noisy), run.model.reconstruct(levels))
-    # Unlike an image, which is drawn binary.
+    # reconstruct() draws grey pixels as binary ones first.
     assert not torch.equal(denoise(run, noisy), reconstruct(run, noisy))
 
 

@@ -1,4 +1,4 @@
-"""Reports of what a process is doing."""
+"""Reports of the current activity of a process."""
 
 import pytest
 

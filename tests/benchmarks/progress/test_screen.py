@@ -1,4 +1,4 @@
-"""What is shown of a command's progress, on a terminal and in a file."""
+"""How a command's progress is shown, on a terminal and in a file."""
 
 import contextlib
 import fcntl
@@ -79,7 +79,7 @@ def test_a_reader_that_is_gone_ends_no_command(monkeypatch):
 
 
 def everything(descriptor):
-    """What was written to a terminal whose other end is closed."""
+    """Return everything that was written to a terminal whose other end is closed."""
     text = b""
     with contextlib.suppress(OSError):
         while part := os.read(descriptor, 4096):
@@ -109,7 +109,7 @@ def test_on_a_terminal_lines_are_redrawn_and_gone_at_the_end(monkeypatch):
     assert "\rstep 1" in text
     assert "0 of 2 runs ended, about 2 h…" in text
     assert "not here" not in text
-    # What is printed stands on a line of its own, above the lines that are redrawn.
+    # Printed text is on a line of its own, above the lines that are redrawn.
     assert "run: ended\r\n" in text
-    # The last thing on the terminal's line is not a rest of what was shown.
+    # No part of the progress display remains on the last line.
     assert text.rpartition("\r")[2].strip() == "after"

@@ -1,4 +1,4 @@
-"""The committed records: readable, and their run ids those that today's code gives their configurations."""
+"""The committed records are readable, and have the run ids that the current code gives their configurations."""
 
 from pathlib import Path
 

@@ -13,12 +13,12 @@ from ..reporting.test_reports import record
 @pytest.mark.parametrize(
     ("start", "end", "own", "busy"),
     [
-        # Two threads on two cores, and what a run does beside computing.
+        # The run uses two threads on two cores, and other work of the run adds a little.
         (0.1, 1.1, 1.0, False),
         (0.1, 1.6, 1.0, True),
-        # Busy before it began, with processes that may have gone on.
+        # The machine was busy before the run began, and its processes may have continued.
         (1.6, 1.0, 1.0, True),
-        # One thread of two cores, alone.
+        # The run uses one thread on two cores, and nothing else computes.
         (0.0, 0.5, 0.5, False),
         (0.0, 1.0, 0.5, True),
         (None, None, 0.5, False),

@@ -1,4 +1,4 @@
-"""Records: written whole or not at all, read only if they can be trusted."""
+"""Records are written completely or not at all, and read only if they are valid."""
 
 import dataclasses
 import json
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_record_is_left_out_with_a_message_and_the_others_are_
     assert len(messages) == 1
     assert "bad" in messages[0]
     assert "\n" not in messages[0]
-    # Whoever's folder it is, reading changes nothing in it.
+    # Reading changes nothing in the folder.
     assert bad.read_text() == text
     assert list(bad.parent.iterdir()) == [bad]
 
@@ -140,7 +140,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
 
 def test_a_kill_during_a_write_leaves_the_old_file_or_the_new_one(tmp_path):
-    """The process dies inside os.replace, the last moment at which the old file stands."""
+    """The process dies inside os.replace, the last moment at which the old file exists."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
     program = (

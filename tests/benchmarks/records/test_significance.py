@@ -1,4 +1,4 @@
-"""Intervals against their definitions, and ranks that noise cannot make."""
+"""Intervals against their definitions, and ranks that do not depend on noise."""
 
 import math
 import statistics as plain
@@ -16,7 +16,7 @@ def of(values):
 
 def test_students_interval_of_three_values():
     low, high = interval([1.0, 2.0, 4.0])
-    # t of the 97.5% point with 2 degrees of freedom has the closed form sqrt(2) (2p - 1) / sqrt(1 - (2p - 1)^2).
+    # With 2 degrees of freedom, the quantile at p = 0.975 is sqrt(2) (2p - 1) / sqrt(1 - (2p - 1)^2).
     t = math.sqrt(2) * 0.95 / math.sqrt(1 - 0.95**2)
     half = t * plain.stdev([1, 2, 4]) / math.sqrt(3)
     assert (low, high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
@@ -39,7 +39,7 @@ def test_two_differ_where_the_paired_t_test_rejects_at_five_percent_in_either_or
         rejected = bool(stats.ttest_rel(a, b).pvalue < 0.05)
         assert differ(of(a), of(b)) is differ(of(b), of(a)) is rejected
         decisions.append(rejected)
-    # Neither decision is rare, so that both are tested.
+    # Both decisions occur often enough to be tested.
     assert 0.2 < np.mean(decisions) < 0.8
 
 
@@ -52,7 +52,7 @@ def test_equal_values_and_fewer_than_three_common_seeds_never_differ():
         common = dict(list(others.items())[:2])
         assert not differ(values, common)
         assert not differ(values, common | {100: 0.0, 101: 0.0})
-        # Three are enough for a shift that is the same for every seed.
+        # Three common seeds are enough for a shift that is the same for every seed.
         assert differ(values, others) is (n >= 3)
 
 
@@ -63,7 +63,7 @@ def test_equals_are_seldom_called_different_even_over_three_seeds():
 
 
 def test_a_difference_is_paired_over_seeds():
-    # The seeds move both by far more than the variants differ.
+    # The values vary much more between seeds than between variants.
     seeds = [-95.0, -97.0, -93.0]
     assert differ(of(seeds), of([value - 0.5 + 0.01 * i for i, value in enumerate(seeds)]))
     assert not differ(of(seeds), of(seeds))
@@ -83,7 +83,7 @@ def test_too_few_seeds_give_no_ranks():
 
 
 def test_ranks_are_competition_ranks_of_groups_that_differ_from_their_best():
-    """1, 2, 2, 4: no rank is left out but for those that are shared, in whatever order the variants come."""
+    """1, 2, 2, 4: only a shared rank leaves a gap, and the order of the variants does not matter."""
     generator = np.random.default_rng(0)
     shared = 0
     for better, sign in (("higher", 1), ("lower", -1)):

@@ -1,4 +1,4 @@
-"""Records are somebody else's input: one that cannot be trusted costs its own row, and nothing else."""
+"""Records are untrusted input: an invalid record loses its own row and affects nothing else."""
 
 import copy
 import dataclasses
@@ -38,13 +38,13 @@ HOSTILE = [
 
 
 def published(variant):
-    """A real record of MNIST as plain data."""
+    """A committed record of MNIST, as plain data."""
     path = next((RESULTS / "reference").glob(f"mnist-{variant}-quick-s0-*/record.json"))
     return json.loads(path.read_text())
 
 
 def of_seed(data, seed):
-    """The same record as if it were of another seed."""
+    """The same record with another seed and the run id that belongs to it."""
     data = copy.deepcopy(data)
     data["seed"] = data["config"]["seed"] = seed
     data["run_id"] = identity.run_id(data["config"])
@@ -52,7 +52,7 @@ def of_seed(data, seed):
 
 
 def sealed(data):
-    """As :func:`write_record` writes it, for content that it would refuse."""
+    """The content with the digest that :func:`write_record` would add, even if it would refuse the content."""
     rest = {key: value for key, value in data.items() if key != "digest"}
     canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return rest | {"digest": identity.hashlib.sha256(canonical.encode()).hexdigest()}
@@ -66,7 +66,7 @@ def store(results, folder, data):
 
 
 def mutate(data, draw):
-    """Replace, remove, add or shorten something at a random place of plain data."""
+    """Replace, remove or add a value at a random place of plain data."""
     node = data
     while True:
         keys = list(node) if isinstance(node, dict) else list(range(len(node)))
@@ -115,7 +115,7 @@ def test_no_mutated_record_costs_more_than_its_own_row(tmp_path):
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):
-    """Each flip is accepted only where the content is what was written."""
+    """A file with a flipped bit is accepted only if its content is still what was written."""
     data = published("vae")
     written = read_record(RESULTS / "reference" / data["run_id"] / "record.json")
     path = write_record(tmp_path / data["run_id"], written)
@@ -231,7 +231,7 @@ def test_publish_and_verify_refuse_in_one_line(tmp_path, capsys):
     assert captured.err.startswith(f"left out: {stolen}: its run id is '../../stolen'")
     assert main(["verify", "stolen", "--results", str(tmp_path)]) == 2
     assert "its run id is '../../stolen'" in capsys.readouterr().err
-    # Folders that take no files, whoever runs the tests: files in their place.
+    # Files in the place of folders: no user, not even root, can write into them.
     (tmp_path / "verification").write_text("")
     assert main(["verify", data["run_id"], "--results", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -257,12 +257,12 @@ def test_neither_title_nor_path_is_in_the_run_id_and_an_earlier_id_is_found(tmp_
     moved = mine | {"dataset": mine["dataset"] | {"path": "b/images.npz", "title": "My images"}}
     assert from_plain(mine).run_id == from_plain(moved).run_id
     assert identity.earlier_run_id(mine) != identity.earlier_run_id(moved)
-    # What does affect the result is.
+    # Options that affect the result are in the run id.
     binary = mine | {"dataset": mine["dataset"] | {"binarise": "threshold"}}
     assert from_plain(mine).run_id != from_plain(binary).run_id
     retitled = configuration("vae", 0, "dataset.title=another")
     assert retitled.run_id == configuration().run_id
-    # A record of the id that was made with both in it is the run's.
+    # A record under the earlier run id, which included title and path, counts as a record of the run.
     data = published("vae") | {"config": mine, "dataset": "mine", "run_id": identity.earlier_run_id(mine)}
     store(tmp_path, data["run_id"], data)
     cell = from_plain(mine)

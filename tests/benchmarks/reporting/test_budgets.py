@@ -1,4 +1,4 @@
-"""A budget in steps is called so on every page, and never taken for epochs."""
+"""Pages show a budget in steps as steps, and never as epochs."""
 
 import dataclasses
 
@@ -65,6 +65,6 @@ def test_a_larger_budget_leads_where_its_seeds_can_tell_variants_apart(tmp_path)
 
     alone = [record("vae", seed, **long) for seed in range(3)]
     assert "quick" in leading(alone[0])
-    # One variant by itself wins nothing, with however many seeds.
+    # A single variant has no winners, no matter how many seeds it has.
     assert "quick" in leading(*alone)
     assert "standard" in leading(*alone, *(record("iwae", seed, **long) for seed in range(3)))

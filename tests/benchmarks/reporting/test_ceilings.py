@@ -1,4 +1,4 @@
-"""An estimate at its ceiling is a bound, is shown as one, and is never the best."""
+"""An estimate at its ceiling is a bound: it is marked as one, and never marked as the best."""
 
 import math
 from dataclasses import replace
@@ -15,12 +15,12 @@ METRICS = ("mutual_information", "aggregate_kl", "mse")
 
 
 def informed(variant, mutual, rest, images=200, seeds=3, noted=None):
-    """Records that were estimated from ``images`` images, or that note another number themselves."""
+    """Records whose mutual information was estimated from ``images`` images; ``noted`` in their details replaces it."""
     config = record().config | {"variant": {"name": variant}, "evaluation": {"information_images": images}}
     details = {"overrides": []} | ({} if noted is None else {"information_images": noted})
     metrics = NATS | {"mse": 0.03 + len(variant) / 1000, "mutual_information": mutual, "aggregate_kl": rest}
     made = [record(variant, seed, metrics, config=config, details=details) for seed in range(seeds)]
-    # Seeds that differ a little, so that paired tests have something to decide.
+    # Seeds differ slightly, so that paired tests can find significant differences.
     return [replace(r, metrics=r.metrics | {"aggregate_kl": rest + 0.01 * r.seed}) for r in made]
 
 
@@ -38,7 +38,7 @@ def test_the_ceiling_is_the_log_of_the_images_that_were_used():
     (old, *_), (new, *_) = informed("vae", 5.0, 2.0), informed("vae", 5.0, 2.0, noted=5000)
     assert ceiling(old, "mutual_information") == math.log(200)
     assert ceiling(new, "mutual_information") == math.log(5000)
-    # Fewer test images than were asked for: as many as there were.
+    # There are fewer test images than requested, so all of them were used.
     assert ceiling(replace(old, evaluated_images=50), "mutual_information") == math.log(50)
     assert ceiling(old, "mse") is None
     assert ceiling(record(), "mutual_information") is None
@@ -62,7 +62,7 @@ def test_next_to_a_bound_no_other_value_is_called_the_best():
     )
     assert board.best_labels(section, "mutual_information") == board.best_labels(section, "aggregate_kl") == set()
     assert not board.ranks_of(section, "mutual_information")
-    # A column without a ceiling keeps its best, whatever stands beside it.
+    # In a column without a ceiling, the best value is still marked.
     assert [cells(page, name)[2].startswith("**") for name in ("vae", "iwae")] == [True, False]
     assert [cells(page, name)[0].endswith("‡") for name in ("vae", "iwae")] == [True, False]
 

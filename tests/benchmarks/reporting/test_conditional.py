@@ -1,4 +1,4 @@
-"""Boards of conditional models, and variants by family."""
+"""Boards of conditional models, and lists of variants by family."""
 
 import dataclasses
 
@@ -69,7 +69,7 @@ def test_the_index_has_winners_among_conditional_models_apart(results, tmp_path)
     winners, among_conditional = page.partition("## Winners among conditional models")[::2]
     assert "cvae" not in winners.partition("## Winners")[2]
     assert "[cvae](variants/cvae.md) | log p(x\\|condition): -20.00 " in " ".join(among_conditional.split())
-    # A variant by itself wins nothing.
+    # A single variant has no winners.
     assert "given the left half" in among_conditional
     assert "given the class" not in among_conditional
 

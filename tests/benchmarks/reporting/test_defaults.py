@@ -1,4 +1,4 @@
-"""Defaults on a variant's page: what its docstring says is what its configuration has."""
+"""The defaults on a variant's page, which come from its docstring, agree with its configuration."""
 
 import dataclasses
 import inspect
@@ -23,7 +23,7 @@ ENTRIES = [
     Default("beta", "4.0", {"celeba": "2.0", "digits": "1.0"}, "the paper, eq. 2: where ``x`` | y."),
     Default("form", "one two", {}, "chosen here."),
 ]
-# How a source begins: where one can look, or that there is nothing to look at.
+# How the source of a default begins: it names where the value can be found, or says that it is the suite's own choice.
 SOURCES = (
     "the paper",
     "the author's code",
@@ -33,7 +33,7 @@ SOURCES = (
     "a search of ours",
 )
 
-# Variants of users need no section.
+# Only the suite's own variants need a section of defaults, not those of users.
 OWN = [name for name in variants.names() if variants.lookup(name).__module__.startswith("variants.")]
 
 

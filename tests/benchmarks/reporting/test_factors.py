@@ -1,4 +1,4 @@
-"""What a board shows of disentanglement: a section of its own, where scores spread, and two pictures."""
+"""What a board shows of disentanglement: a section with the scores, their spread, and two pictures."""
 
 import math
 
@@ -22,7 +22,7 @@ LINES = "dimension,factor,share\n3,x,0.9100\n0,y,0.5\n1,shape,0.02\n"
 
 
 def scored(variant, seed, mig, spread=0.01, **changes):
-    """A record with the MIG ``mig`` and other scores near it."""
+    """A record with the MIG ``mig`` and similar other scores."""
     details = {
         "overrides": changes.pop("overrides", []),
         "family": "disentangling",
@@ -42,7 +42,7 @@ def beta(value, seed, mig, **changes):
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    """Figures are laid out and not drawn, which takes seconds."""
+    """Figures are not rendered, because that takes seconds."""
     monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"")
 
 
@@ -81,7 +81,7 @@ def test_the_board_has_a_section_with_scores_their_spread_and_pictures(results, 
     assert "| score | restarts | seeds | settings | variants |" in words
     assert "(variant.beta=16.0)](variants/beta_vae.md) | **0.600 ± 0.000** |" in words
     assert part.count("![") == 2
-    # Nothing of it where nothing was measured.
+    # A board without such scores has no such section.
     plain = tmp_path / "plain"
     store(plain, record())
     write_reports(plain, tmp_path / "other")
@@ -90,14 +90,14 @@ def test_the_board_has_a_section_with_scores_their_spread_and_pictures(results, 
 
 def test_spreads_are_pooled_over_seeds_settings_and_variants(results):
     section = section_of(results)
-    # Six of 0.01, three of 0.03.
+    # Six records have a standard deviation of 0.01, three of 0.03.
     assert over_restarts(section, "mig") == pytest.approx(math.sqrt((6 * 0.01**2 + 3 * 0.03**2) / 9))
     seeds, settings, variants = over_runs(section, "mig")
-    # Variances of the three rows: 0.01, 0.01 and 0.
+    # The variances of the three rows are 0.01, 0.01 and 0.
     assert seeds == pytest.approx(math.sqrt(0.02 / 3))
-    # The means of beta_vae's rows: 0.4 and 0.6.
+    # The means of the two rows of beta_vae are 0.4 and 0.6.
     assert settings == pytest.approx(math.sqrt(0.02))
-    # The means of variants: 0.2 and 0.5.
+    # The means of the two variants are 0.2 and 0.5.
     assert variants == pytest.approx(math.sqrt(0.045))
     assert "| MIG | 0.019 | 0.082 | 0.141 | 0.212 |" in " ".join(spread_table(section, ["mig"]).split())
 
@@ -119,7 +119,7 @@ def test_rows_of_one_variant_are_in_the_order_of_the_option_that_was_varied(tmp_
 
 
 def axes_of(monkeypatch, draw):
-    """The axes of a picture, in place of its bytes."""
+    """The axes of the picture that ``draw`` draws."""
     kept = []
     monkeypatch.setattr(figures, "_packed", lambda figure, dpi: kept.append(figure) or b"")
     assert draw() is not None

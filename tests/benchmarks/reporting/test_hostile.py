@@ -1,4 +1,4 @@
-"""Records are other people's input: nothing in one becomes markup, runs, or costs more than its own row."""
+"""Records are untrusted input: their content never becomes markup, is never executed, and breaks only its own row."""
 
 import contextlib
 import copy
@@ -25,7 +25,7 @@ from .test_reports import pages, record, store
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SET = "document.documentElement.setAttribute('data-ran',1)"
-# What opens in one field and what closes it in another.
+# Pairs of texts for two fields: markup begins in one field and ends in the other.
 PAIRS = [
     ("<script>`", f"`;{SET}</script>"),
     (f"`<script>{SET}</script>", "`"),
@@ -45,18 +45,18 @@ ATTRIBUTES = {"lang", "charset", "http-equiv", "name", "content", "id", "class",
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    """What a figure shows is of no matter here."""
+    """Figures are not rendered, because these tests do not depend on their content."""
     with monkeypatch.context() as patch:
         patch.setattr(figures, "_packed", lambda figure, dpi: PNG)
         yield
 
 
-# Given for every record by the suite, and checked when it is read: nothing else can stand there.
+# Fields that are checked when a record is read, so that they cannot contain arbitrary text.
 CHECKED = ("run_id", "status", "variant", "dataset", "profile", "seed", "finished", "schema", "digest")
 
 
 def texts_replaced(value, texts):
-    """Plain data with every string but keys replaced by the next of ``texts``."""
+    """Plain data in which every string, except for keys, is replaced by the next of ``texts``."""
     if isinstance(value, str):
         return next(texts)
     if isinstance(value, dict):
@@ -65,7 +65,7 @@ def texts_replaced(value, texts):
 
 
 def free_texts(variant, one, other, **changes):
-    """A record that can be read, with every text that may be any replaced by ``one`` and ``other`` in turn."""
+    """A readable record in which all fields of free text are replaced by ``one`` and ``other`` in turn."""
     texts = itertools.cycle([without_surrogates(one), without_surrogates(other)])
     network = {"name": "mlp", "activation": "relu"}
     details = {"overrides": ["a", "b"], "teacher": "t", "data_title": "d", "family": "f", "judge": "j", "notes": ["n"]}
@@ -86,12 +86,12 @@ def free_texts(variant, one, other, **changes):
 
 
 def without_surrogates(text):
-    """No record can be made with one."""
+    """Remove the surrogate, which records must not contain."""
     return text.replace("\ud800", "")
 
 
 def read_reports(folder, one, other):
-    """Reports of records that hold the two texts wherever any may stand, in both orders, one of them failed."""
+    """Write reports of readable records with the two texts in all fields of free text, in both orders; one failed."""
     failed = {"status": "failed", "metrics": {}, "error": {"type": "E", "message": "m", "traceback": "t"}}
     made = [
         free_texts("vae", one, other),
@@ -110,8 +110,10 @@ def read_reports(folder, one, other):
 
 
 def past_reading(folder, monkeypatch, one, other):
-    """Reports of records that hold the two texts in every field, names and ids too, as if reading had checked nothing
-    of it."""
+    """Write reports of records with the two texts in every field, including names and run ids.
+
+    The records are passed directly to the reports, without the checks on reading.
+    """
     one, other = without_surrogates(one), without_surrogates(other)
     error = {"type": other, "message": one, "traceback": one}
     made = []
@@ -132,12 +134,12 @@ def past_reading(folder, monkeypatch, one, other):
 
 
 def hostile_reports(folder, monkeypatch, one, other):
-    """Both reports: of texts that reading lets through, and of everything."""
+    """The folders of both reports: those of readable records, and those written without the checks on reading."""
     return [read_reports(folder, one, other), past_reading(folder, monkeypatch, one, other)]
 
 
 class Seen(html.parser.HTMLParser):
-    """Every element of a page, and the text of its scripts."""
+    """Collects every element of a page, and the text of its scripts."""
 
     def __init__(self):
         super().__init__()
@@ -193,7 +195,7 @@ def test_nothing_of_a_record_runs_in_a_browser_even_without_the_policy(tmp_path,
     shown = [page for both in folders for reports in both for page in sorted(reports.rglob("*.html"))]
     bodies = [re.sub(r"<meta http-equiv[^>]*>", "", page.read_text()) for page in shown]
     assert "data-ran" not in opened(tmp_path, "\n".join(bodies)).partition(">")[0]
-    # The same browser runs what is not escaped, unless the page has its policy.
+    # Without escaping, the browser runs the script, unless the page has its content security policy.
     stolen = f"<script>{SET}</script><img src=x onerror={SET}></main>"
     assert "data-ran" in opened(tmp_path, bodies[0].replace("</main>", stolen)).partition("<head>")[0]
     guarded = shown[0].read_text().replace("</main>", stolen)
@@ -201,7 +203,7 @@ def test_nothing_of_a_record_runs_in_a_browser_even_without_the_policy(tmp_path,
 
 
 def opened(folder, text):
-    """What a browser makes of a page."""
+    """The DOM of a page after a browser has loaded it."""
     (folder / "probe.html").write_text(text)
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                f"--user-data-dir={folder / 'profile'}", "--dump-dom", (folder / "probe.html").as_uri()]  # fmt: skip
@@ -230,7 +232,7 @@ VALUES = [None, [], {}, "", "x" * 5000, 0, -1, True, 10**400, -(10**40), 1e308, 
 
 
 def paths(value, prefix=()):
-    """Where the values of a nested record stand."""
+    """The paths of all values in a nested record, as tuples of keys."""
     yield prefix
     if isinstance(value, dict):
         for name, entry in value.items():
@@ -238,7 +240,7 @@ def paths(value, prefix=()):
 
 
 def write_unchecked(results, data, folder=None):
-    """Write plain data as a record with a digest that is right, whatever it is."""
+    """Write any plain data as a record with a correct digest."""
     rest = {name: value for name, value in data.items() if name != "digest"}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     path = results / "runs" / (folder or data["run_id"]) / "record.json"
@@ -247,8 +249,10 @@ def write_unchecked(results, data, folder=None):
 
 
 def mutated_records():
-    """Folder and content of records with every field given every value, one at a time, each of its own seed and, as far
-    as can be, with the run id of its configuration."""
+    """Yield folders and contents of records in which one field has one of ``VALUES``, for all fields and values.
+
+    Each record has its own seed and, if possible, the run id that matches its configuration.
+    """
     details = {"overrides": [], "limits_features": {"train": 1.0}, "judge_accuracy": 0.9, "peak_memory_bytes": 5,
                "information_images": 100, "teacher": "t", "judge_digest": "d"}  # fmt: skip
     metrics = {"elbo": -1.0, "mutual_information": 2.0}
@@ -271,7 +275,7 @@ def mutated_records():
 
 
 def test_a_mutated_record_costs_its_own_row_and_no_page(tmp_path):
-    """What reading lets through breaks no report, and what it refuses is named."""
+    """Records that can be read break no report, and a message names each record that is refused."""
     store(tmp_path / "r", record("iwae"))
     mutated = list(mutated_records())
     for folder, data in mutated:
@@ -329,7 +333,7 @@ def test_a_hostile_name_is_refused_on_reading_and_costs_its_own_row_alone(tmp_pa
         assert message.startswith(f"left out: {tmp_path / 'r' / 'runs' / str(seed) / 'record.json'}: ")
         assert reason in message or "is not Unicode" in message
         assert "\n" not in message
-    # To the byte, the reports are those without these records.
+    # The reports are the same, byte for byte, as without these records.
     assert pages(tmp_path / "after") == pages(tmp_path / "before")
 
 
@@ -339,7 +343,7 @@ def test_a_hostile_name_is_refused_on_reading_and_costs_its_own_row_alone(tmp_pa
 )  # fmt: skip
 def test_a_command_that_people_copy_runs_nothing_of_a_record(tmp_path, text):
     shown = code(f"make VARIANTS={argument(text)} OVERRIDES={quoted([text])}", 2000).strip("`")
-    # As in the suite's own Makefile: what was given reaches a shell in single quotes.
+    # As in the suite's Makefile, the values are passed to the shell in single quotes.
     (tmp_path / "Makefile").write_text("all:\n\t@: '$(subst ','\\'',$(VARIANTS))' '$(subst ','\\'',$(OVERRIDES))'\n")
     words = shlex.split(shown)
     assert len(words) == 3

@@ -1,4 +1,4 @@
-"""The page in a browser: it opens without an error or a request, sorts, filters, and fits a telephone."""
+"""The page in a browser: it opens without errors or requests, sorts and filters its tables, and fits narrow screens."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def test_pages_need_no_network_and_their_links_lead_to_each_other(page):
     reports = page.parent
     for path in sorted(reports.rglob("*.html")):
         text = path.read_text()
-        # Links to papers are for people; nothing is loaded from anywhere but the pictures of the reports.
+        # Pages may link to papers, but the only files that they load are the pictures of the reports.
         for source in re.findall(r'(?:src|srcset)="([^"]*)"', text):
             assert (path.parent / source).resolve().parent == (reports / "figures").resolve()
         assert "<link" not in text
@@ -46,10 +46,13 @@ def test_pages_need_no_network_and_their_links_lead_to_each_other(page):
 
 
 def in_browser(page, script, width=1440):
-    """The JSON that ``script`` (an expression) gives at the end of the page, and what the console said."""
+    """Evaluate ``script``, a JavaScript expression, at the end of the page.
+
+    Returns its value, passed on as JSON, and the messages of the console.
+    """
     probe = page.with_name("probe.html")
     program = f"document.body.dataset.found = JSON.stringify({script});"
-    # The page's policy runs no other script than its own, and this one.
+    # The content security policy allows only the page's own script, so the hash of this one is added.
     allowed = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
     text = page.read_text().replace("script-src ", f"script-src &#x27;sha256-{allowed}&#x27; ")
     probe.write_text(text.replace("</body>", f"<script>{program}</script></body>"))
@@ -80,7 +83,7 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_the_order(page):
       return [up, order(), heads[column].getAttribute("aria-sort")];
     })()"""
     (first, second, state), console = in_browser(page, script)
-    # Higher is better: the first click puts the highest at the top.
+    # Higher is better, so the first click sorts the highest value to the top.
     assert first == ["iwae", "vae", "beta_vae", "logcosh_vae", "wae_mmd"]
     assert second == ["logcosh_vae", "beta_vae", "vae", "iwae", "wae_mmd"]
     assert state == "ascending"
@@ -145,7 +148,7 @@ def test_sections_of_one_budget_can_be_shown_alone(page):
 @needs_browser
 @pytest.mark.parametrize("width", [375, 1280])
 def test_the_page_is_no_wider_than_the_screen(page, width):
-    # A headless window has a least width of its own: the page is put into a frame of the width in question.
+    # Headless windows have a minimum width, so the page is put into an element of the tested width.
     script = """(() => {
       const frame = document.createElement("div");
       frame.style.width = "WIDTHpx";

@@ -1,4 +1,4 @@
-"""The ROC curves of a board: whose are named, and that they are those of the records' numbers."""
+"""The ROC curves of a board: which rows are labelled, and that the curves belong to the AUROCs in the records."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from benchmarks.reporting.style import own_settings
 from .test_reports import NATS, record, store
 
 MSE, ELBO, OF_CLASS = "outliers_dataset_auroc_mse", "outliers_dataset_auroc_elbo", "outliers_class_auroc_mse"
-# Three areas: of a corner, of a half, of the diagonal.
+# AUROC -> points of a ROC curve: close to the corner, in between, and on the diagonal.
 CURVES = {0.9: ((0, 0), (0.1, 0.9), (1, 1)), 0.7: ((0, 0), (0.3, 0.7), (1, 1)), 0.5: ((0, 0), (1, 1))}
 
 
@@ -34,7 +34,7 @@ def stored(results, *records, settings=(("dataset", "mse"),)):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that are made, in place of their bytes."""
+    """The list of figures that are drawn; they are not rendered."""
     made = []
     monkeypatch.setattr(figures, "png", lambda figure, dpi: made.append(figure) or b"")
     with own_settings():

@@ -1,4 +1,4 @@
-"""Reports replace and remove what the suite wrote, and nothing else."""
+"""Reports replace and remove only files that the suite wrote."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from .test_reports import pages, record, store
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    """What a figure shows is of no matter here: each is its own few bytes."""
+    """Figures are not rendered, because these tests do not depend on their content; each gives a few bytes."""
     monkeypatch.setattr(figures, "_packed", lambda figure, dpi: f"{len(figure.axes)}".encode())
 
 
@@ -51,7 +51,7 @@ def test_files_of_the_user_beside_ours_are_left_alone(results, tmp_path):
     write_reports(results, reports)
     for name in ("notes.md", "figures/holiday.png", "variants/mine.md"):
         (reports / name).write_text("mine")
-    # A picture of ours that the user took over: its page is still ours, and so is its place.
+    # Without its run, the page of iwae and its picture are removed; the files of the user are not.
     shutil.rmtree(results / "runs" / record("iwae").run_id)
     write_reports(results, reports)
     for name in ("notes.md", "figures/holiday.png", "variants/mine.md"):
@@ -122,9 +122,9 @@ def test_a_data_set_named_as_a_page_of_ours_gets_a_page_of_its_own(tmp_path, nam
 def test_no_two_names_share_a_page_or_a_picture_and_long_ones_keep_their_ending(tmp_path):
     names = ["a+b", "a_b", "é", "è", "x" * 64]
     store(tmp_path / "r", *(record("vae", dataset=name) for name in names))
-    # Pictures of two long names that differ at their ends.
+    # Pictures of two long names that differ only in the last character.
     store(tmp_path / "r", *(record("y" * 63 + end, dataset="x" * 64) for end in "ab"))
-    # As many pictures as a board "samples" and a variant "samples" would both like to call the same.
+    # The picture of the variant "samples" would have the same name as the board's picture of samples.
     store(tmp_path / "r", record("samples"), record("vae"))
     store(tmp_path / "r", record("vae", config={"training": {"epochs": 300}}))
     assert write_reports(tmp_path / "r", tmp_path / "reports") == []
@@ -137,12 +137,12 @@ def test_no_two_names_share_a_page_or_a_picture_and_long_ones_keep_their_ending(
         for line in path.read_text().splitlines()
         if line.startswith("![")
     ]
-    # The page of all pictures shows again what a board shows of all rows.
+    # Some pictures are shown twice: on a board and on its page with the pictures of all rows.
     shown = sorted(set(shown))
     assert len(shown) == len({name.lower() for name in shown})
     assert shown == sorted(path.name for path in (tmp_path / "reports" / "figures").iterdir())
     assert all(name.endswith(".png") for name in shown)
-    # Nor do names that reading a record refuses.
+    # Names that are refused when records are read also have distinct file names.
     refused = [*names, "a/b", "a b", "../a", "", ".", "x" * 90, "x" * 91]
     assert len({file_name(name) for name in refused}) == len(refused)
     assert all(re.fullmatch(r"[\w-][\w.-]*", file_name(name), re.ASCII) for name in refused)
@@ -191,7 +191,7 @@ def test_half_written_files_of_killed_runs_are_removed_once_they_are_old(results
 
 
 def test_two_that_write_the_same_reports_at_once_do_not_take_each_others_files_for_the_users(tmp_path):
-    """Both look before either writes, as two sweeps that end together do."""
+    """Both read the folder before either of them writes, as when two sweeps end at the same time."""
     outputs = [Output(tmp_path / "reports") for _ in range(2)]
     for output in outputs:
         output.page("README.md", f"{GENERATED}\n\n![x](figures/x.png)\n")

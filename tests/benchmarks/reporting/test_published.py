@@ -1,4 +1,4 @@
-"""Published numbers beside a board's rows: only what is of the same quantity, by its recipe, and never ranked."""
+"""Published numbers on a board: only comparable ones are shown, with their recipe, and they are never ranked."""
 
 import copy
 import re
@@ -24,7 +24,7 @@ RECIPE = {
     "evaluation": {"importance_samples": 5000},
     "variant": {"name": "vae"},
 }
-# Better than any row of the board.
+# These numbers are better than those of any row of the board.
 NUMBERS = {"log_likelihood": Reported(-80.25, 0.5), "fid_inception": Reported(7.5, None)}
 
 
@@ -65,9 +65,9 @@ def test_a_published_number_stands_below_the_leaderboard_with_its_source_and_rec
     assert re.match(r"\| vae +\| -80.25 ± 0.5 +\| mlp 200-100 ", line)
     assert "mlp 200-100 tanh, latent size 50; 3,280 epochs, batches of 20, adam at 0.001 (burda)" in line
     assert "training pixels drawn once; K = 5,000" in line
-    # Of metrics that the board has.
+    # Only metrics that the board has are shown, so the FID is not.
     assert "7.5" not in line
-    # What the rows have in their place, in the same words.
+    # The recipe of the board's own rows is described in the same way.
     assert "this recipe: 3 epochs, batches of 100, adam at 0.001 (None); training pixels drawn for every" in page
 
 

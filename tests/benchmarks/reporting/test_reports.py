@@ -1,4 +1,4 @@
-"""Pages: a pure function of records, true to them, unbroken by their content."""
+"""Pages depend only on the records, agree with them, and are not broken by their content."""
 
 import hashlib
 import json
@@ -50,7 +50,7 @@ def record(variant="vae", seed=0, metrics=None, **changes):
         "details": {"overrides": []},
     }
     fields |= changes
-    # Whole, and of the same run as the fields beside it, as a record must be to be read.
+    # A record can only be read if its configuration is complete and agrees with its other fields.
     config = {
         "dataset": {"title": "MNIST", "binarise": "dynamic", "observation": "bernoulli"},
         "training": {"epochs": 3, "batch_size": 100, "optimiser": "adam", "learning_rate": 0.001},
@@ -137,7 +137,7 @@ def test_the_leaderboard_shows_mean_and_deviation_the_best_in_bold_and_reasons(r
     page = (tmp_path / "mnist.md").read_text()
     assert "-101.0 ± 1.0" in row(page, "vae")
     assert "**-93.00 ± 0.00**" in row(page, "iwae")
-    # One seed: the smallest squared error, and no winner.
+    # It has the smallest squared error, but only one seed, so it is not marked as the best.
     assert "**0.0100**" not in row(page, "wae\\_mmd")
     assert "0.0100" in row(page, "wae\\_mmd")
     assert row(page, "vae").rstrip(" |").endswith("3")
@@ -202,7 +202,7 @@ def test_hostile_text_in_a_record_stays_text(tmp_path):
             assert "javascript:" not in re.sub(r"<code>.*?</code>", "", page).replace("x](javascript:alert(1))", "")
             continue
         assert "<script" not in page
-        # Inside code spans, markup is text.
+        # Code spans are removed, because markup is not interpreted inside them.
         assert not re.search(r"(?<!\\)\]\(javascript", re.sub(r"`[^`]*`", "", page))
         assert "\n# heading" not in page
         assert "z" * 2000 not in page
@@ -248,7 +248,7 @@ def test_escaping_leaves_no_markup(text):
 
 
 def test_a_name_from_a_record_cannot_leave_the_reports_folder(tmp_path):
-    # Such a run id cannot be a folder's name, so the records lie in others.
+    # The run ids of these records cannot be folder names, so other folders are used.
     for number, entry in enumerate([record("../../up", 0, dataset="../out"), record("<b>", 0)]):
         write_record(tmp_path / "r" / "runs" / str(number), entry)
     store(tmp_path / "r", record("mine"))
@@ -277,10 +277,10 @@ def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_pat
     assert "**-9" not in row(page, "beta\\_vae")
     own = (tmp_path / "variants" / "vae.md").read_text()
     assert "1 of 3" in own
-    # Of what nothing has, there is no column of ranks.
+    # Metrics that no row has do not have a column of ranks.
     assert "| likelihood" in own
     assert "few labels" not in own
-    # The page names the one test that decided.
+    # The page names the test that was used, and no other.
     assert "paired t-test over seeds, 5% level" in page
     assert "bootstrap" not in page
 
@@ -321,7 +321,7 @@ def test_a_number_that_the_evaluation_warned_of_is_marked(tmp_path):
 
 
 def test_a_board_shows_no_address_and_no_python_error_of_a_download(tmp_path):
-    """As records had them before the log took the details."""
+    """Earlier records contain such details, which are now written to the log only."""
     tried = "https://example.org/weights.pth"
     teacher = (
         f"a classifier (t, SHA-256 00), since weights are unavailable from {tried} (<urlopen error [Errno -2] x (y)>)"
@@ -355,7 +355,8 @@ def test_distances_by_two_judges_never_share_a_table(tmp_path):
 
     few = [judged("vae", 1740.0), judged("iwae", 1740.00001), judged("dip_vae", 1947.0)]
     assert fids(*few) == {"vae": 1740 / 7, "iwae": 1740.00001 / 7, "dip_vae": None}
-    # As many of one as of the other: the later ones, for who runs half a board again sees his own numbers.
+    # If both judges have the same number of records, the judge of the latest record is used, so that a user who repeats
+    # half of a board sees the new numbers.
     later = judged("info_vae", 1947.0, "2026-03-02T10:00:00+00:00")
     assert fids(*few, later) == {"vae": None, "iwae": None, "dip_vae": 1947 / 7, "info_vae": 1947 / 7}
     store(tmp_path / "now", *few)
@@ -366,7 +367,7 @@ def test_distances_by_two_judges_never_share_a_table(tmp_path):
     assert "248.57" in row(quality, "vae")
     assert "278.14" not in quality
     assert "judged by another network than the rest" in quality
-    # The judge that is described is the one whose numbers are shown.
+    # The description is that of the judge whose numbers are shown.
     assert "accuracy of 17.40%." in quality
     assert "1947" not in quality
     assert re.search(r"same .*different classifier .*same", row(against, "vae"))
@@ -381,13 +382,13 @@ def test_records_of_one_judge_are_known_by_its_digest_and_older_ones_by_what_it_
         (section,) = sections(records)
         return {row.variant for row in section.rows if row.mean("fid_features") is not None}
 
-    # The shipped judge, on machines that round otherwise.
+    # The same judge on machines with different rounding.
     assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1750.0, "a")) == {"vae", "iwae"}
-    # Two judges whose limits happen to agree.
+    # Two different judges whose reference distances happen to agree.
     assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1740.0, "a"), judged("vq_vae", 1740.0, "b")) == {
         "vae", "iwae"
     }  # fmt: skip
-    # An older record had the same judge, or another.
+    # An older record without a digest: with the same judge, then with another one.
     assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1740.0)) == {"vae", "iwae"}
     assert shown(judged("vae", 1740.0, "a"), judged("iwae", 1740.0, "a"), judged("vq_vae", 1947.0)) == {"vae", "iwae"}
 
@@ -407,7 +408,7 @@ def test_a_baseline_marks_what_is_better_worse_or_noise(tmp_path):
     page = (tmp_path / "reports" / "mnist.md").read_text().partition("### Against the baseline")[2]
     assert "+1.93 (**better**)" in row(page, "vae")
     assert "-0.03 (within noise)" in row(page, "iwae")
-    # One seed: three nats are far more than twice the standard error over images.
+    # With one seed, a difference of three nats is far more than twice the standard error over images.
     assert "-3.00 (**worse**)" in row(page, "beta\\_vae")
     assert "dip" not in page
     write_reports(tmp_path / "now", tmp_path / "reports")
@@ -458,8 +459,10 @@ def test_a_docstring_becomes_markdown():
 
 
 def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monkeypatch):
-    """Nobody edits a report by hand: the same records give the committed pages. Figures, which follow the version of
-    matplotlib, are not compared and not drawn."""
+    """The committed pages are generated from the committed records, and not edited by hand.
+
+    Figures depend on the version of matplotlib, so they are neither rendered nor compared.
+    """
     monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"")
     root = Path(__file__).resolve().parents[3]
     if any(list((root / "results" / part).glob("runs/*/record.json")) for part in (".", REPRODUCTION)):
@@ -467,7 +470,7 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
     shutil.copytree(root / "results", tmp_path / "results", ignore=shutil.ignore_patterns("verification"))
     assert read_records(tmp_path / "results")[1] == []
     manifest = json.loads((root / "reports" / "manifest.json").read_text())["files"]
-    # Measured, not made from records; the index names it where it is.
+    # These pages are measured, not generated from records. The index links them if they exist.
     (tmp_path / "reports").mkdir()
     for name in SPEED:
         shutil.copy(root / "reports" / name, tmp_path / "reports")
@@ -478,7 +481,7 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
     for path in (tmp_path / "reports").rglob("*.md"):
         name = path.relative_to(tmp_path / "reports").as_posix()
         assert (root / "reports" / name).read_text() == path.read_text(), name
-        # Measured, not written by this command.
+        # The pages of SPEED are not written by this command, so the manifest does not contain them.
         assert name in SPEED or manifest[name] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert manifest.keys() == json.loads((tmp_path / "reports" / "manifest.json").read_text())["files"].keys()
 

@@ -1,4 +1,4 @@
-"""A file beside a record that cannot be read costs its picture and nothing else."""
+"""If a file beside a record cannot be read, only its picture is left out."""
 
 import io
 import subprocess
@@ -137,7 +137,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_other(tmp_path, monkeypatch):
 
 def test_names_are_drawn_as_they_are_whatever_is_in_them(tmp_path):
     store(tmp_path / "r", *(record(name) for name in ("_hidden", "名前", "m" * 64)))
-    # A label holds what was set otherwise, too, which may be any text.
+    # Labels contain overrides, which can be any text.
     for text in ("$x_y_z$", "$\\frac{", "m" * 190):
         set_to = {"config": {"variant": {"a": text}}, "details": {"overrides": [f"variant.a={text}"]}}
         store(tmp_path / "r", record("vae", **set_to))

@@ -1,4 +1,4 @@
-"""A variant looks the same on every board, and on each like no other."""
+"""A variant has the same look on every board, and no two variants on a board share a look."""
 
 import random
 
@@ -24,7 +24,7 @@ def triples(found):
 
 
 def random_names(generator, count):
-    """Names such as people give, each with a family, some of them built-in ones."""
+    """Random plausible names of variants with their families; some of the names are built-in variants."""
     names = {name: BUILT_IN[name] for name in generator.sample(sorted(BUILT_IN), generator.randint(0, min(12, count)))}
     while len(names) < count:
         name = "_".join(generator.choices(WORDS, k=generator.randint(1, 4))) + generator.choice(["", "2", "_v3"])

@@ -1,4 +1,4 @@
-"""Tasks on a board: one section, as in a file that was read by a person, and none where nothing was measured."""
+"""The section of tasks on a board equals a manually checked file; it is missing if nothing was measured."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ DETAILS = {
 
 
 def measured(variant, seed, gain, errors, family="bounds", **changes):
-    """A record with the same gain for every noise and the given errors of 2, 8 and 32 numbers."""
+    """A record with the same PSNR gain for every noise, and the ``errors`` of compression to 2, 8 and 32 numbers."""
     metrics = NATS | {"mse": 0.03} | {f"denoising_{noise}": gain + seed / 10 for noise in NOISES}
     reason = "discrete latent variables: see code perplexity"
     lacking = {} if errors else {f"compression_{kind}_{k}": reason for k in PCA for kind in ("mse", "of_pca")}
@@ -53,7 +53,7 @@ def keep(results, *records):
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    """Figures are laid out and not drawn, which takes seconds."""
+    """Figures are not rendered, because that takes seconds."""
     monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"")
 
 
@@ -102,7 +102,7 @@ def test_a_family_alone_has_its_table_and_no_empty_ones_beside_it(tmp_path):
     found = section_of((tmp_path / "reports" / "mnist.md").read_text())
     assert "#### Denoising" in found
     assert "ompression" not in found
-    # No picture was left beside its record.
+    # The record has no pictures.
     assert "figures/" not in found
 
 
@@ -150,7 +150,10 @@ def test_images_that_may_not_be_shown_have_numbers_and_no_picture_of_their_denoi
 
 @pytest.fixture
 def lines_drawn(results, monkeypatch):
-    """A function that draws the curves: label -> points and style, and messages about files that were left out."""
+    """A function that draws the curves.
+
+    It returns a dictionary label -> (points, line style), and the messages about files that were left out.
+    """
     captured = []
     monkeypatch.setattr(figures, "png", lambda figure, dpi: captured.append(figure) or b"")
 
@@ -172,7 +175,7 @@ def test_curves_are_those_of_the_files_and_the_pca_is_dashed(lines_drawn):
         {
             "vae": (curve, "-"),
             "iwae": (curve, "-"),
-            # As far as there is one.
+            # The last point of the PCA is missing in the file.
             "PCA of the images": ([[1, 0.07], [2, 0.06], [4, 0.05]], "--"),
         },
         [],

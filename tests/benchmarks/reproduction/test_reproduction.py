@@ -1,4 +1,4 @@
-"""Paper targets: what is refused, what is run, and verdicts with known answers."""
+"""Paper targets: what is refused, what is run, and verdicts in cases with known answers."""
 
 import dataclasses
 import math
@@ -128,7 +128,7 @@ def test_unknown_targets_and_budgets_are_refused_in_one_line(tmp_path, capsys, a
 
 @pytest.fixture(scope="module")
 def plans():
-    """Of every target of the suite: Hydra composes some 50 configurations for them."""
+    """The plans of all targets of the suite, for which Hydra composes about 50 configurations."""
     return recipes.plans()
 
 
@@ -142,7 +142,7 @@ def test_every_target_of_the_suite_can_be_composed_and_reduced_ones_are_shorter(
         ]
         assert len(set(ids)) == len(ids), plan.target.id
         for runs in list(plan.runs.get("ablation", {}).values())[1:]:
-            # A change that changes nothing would be compared with itself.
+            # A change without an effect would be compared with itself.
             assert runs[0].run_id != plan.runs["ablation"][recipes.UNCHANGED][0].run_id
 
 
@@ -163,7 +163,7 @@ def plan_of(tmp_path, **changes):
 
 
 def records_of(**values):
-    """Run id (with _ for -) -> (log-likelihood, ELBO)."""
+    """Records by run id. Each argument is a run id, with _ for -, and its pair (log-likelihood, ELBO)."""
     made = [
         dataclasses.replace(
             record(seed=int(name[-1]), metrics={"log_likelihood": likelihood, "log_likelihood_se": 0.3, "elbo": elbo,
@@ -186,7 +186,7 @@ def test_a_full_recipe_inside_the_interval_is_reproduced_and_one_outside_is_not(
     assert nll.difference == pytest.approx(0.2)
     assert nll.error == pytest.approx(statistics.stdev([40.5, 39.9]) / math.sqrt(2))
     assert nll.over_seeds
-    # 3 and 2.8 nats: two standard errors of 0.1 above zero.
+    # The gaps of the seeds are 3 and 2.8 nats: their mean is more than two standard errors of 0.1 above zero.
     assert (gap.verdict, gap.mean, gap.error) == ("reproduced", pytest.approx(2.9), pytest.approx(0.1))
     assert verdict_of([nll, gap]) == "reproduced"
     outside = records_of(full_vae_0=(-42, -50), full_vae_1=(-41, -51), full_iwae_0=(-38, -47), full_iwae_1=(-38, -48.2))
@@ -222,7 +222,7 @@ def test_less_than_a_tenth_of_the_recipe_is_too_short_to_judge_wherever_it_ends(
         assert (nll.verdict, nll.mean) == ("too short to judge", -likelihood)
         assert nll.reason == f"9% of the recipe; {where}, the interval expected for this budget"
         assert verdict_of([nll, gap]) == "1 of 2 quantities too short to judge, 1 not run"
-    # The full recipe, however short, is judged.
+    # A run of the full recipe is judged, however short it is.
     plan.runs["full"]["vae"] = [Run(run.run_id, run.seed, 1) for run in plan.runs["full"]["vae"]]
     full = records_of(full_vae_0=(-40, -50), full_vae_1=(-40, -50))
     assert judge(plan, full, {}, {})[0].verdict == "reproduced"
@@ -244,7 +244,7 @@ def test_an_order_is_measured_from_the_end_of_its_interval_not_from_the_publishe
     nll, order = judge(plan, found, {}, {})
     assert order.difference == pytest.approx(2.9 - 30)
     assert order.distance == Distance(pytest.approx(29.0), "s.e. over seeds", 0.0)
-    assert nll.distance is None  # two equal seeds have no standard error
+    assert nll.distance is None  # equal values of both seeds give no standard error
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_quantity_is_a_metric_a_term_of_the_objective_or_one_measured_on_the_w
     one = record(metrics={"objective": 78.4}, details=details)
     assert number(one, name) == (None if expected is None else pytest.approx(expected))
     assert number(dataclasses.replace(one, details={}), "objective_per_pixel") is None
-    # Of a number on the way, the standard error is that of the same weights.
+    # The standard error of a quantity measured during training is that of the same weights.
     noted = dataclasses.replace(
         one, metrics={"elbo_se": 0.5}, details={"pixels": 784, "measured": {"elbo_se@5": 0.784}}
     )
@@ -337,14 +337,14 @@ def test_a_target_costs_what_records_of_its_recipe_or_of_the_same_model_took_els
     asked = costs.Asked(target, "full", recipes.cells(target, "full", {}))
     first, second = asked.cells
     ids = [first.run_id, second.run_id]
-    # Nothing is known but the file's estimate: three minutes for both.
+    # Only the estimate in the target's file is known: three minutes for both runs.
     assert costs.cost(asked, [], "CPU").seconds == dict.fromkeys(ids, 90)
-    # Half as many epochs of the same model took 10 s to train and 5 to evaluate.
+    # With half as many epochs, the same model took 10 s to train and 5 s to evaluate.
     (shorter,) = compose_seeds("vae", "digits", "smoke", [7], [*arms["vae"]["options"], "training.epochs=1"])
     alike = timed(shorter, 15, 10)
     found = costs.cost(asked, [alike], "CPU")
     assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 25), "records of the same model")
-    # A record of the recipe itself, of whatever seed, says it better.
+    # A record of the recipe itself takes precedence, whatever its seed.
     found = costs.cost(asked, [alike, timed(first, 40, 30)], "CPU")
     assert (found.seconds, found.known_from) == (dict.fromkeys(ids, 40), "records of the same recipe")
     assert (found.wall(ids, 1), found.wall(ids, 2), found.wall(ids[:1], 2), found.wall([], 2)) == (80, 40, 40, 0)
@@ -362,7 +362,7 @@ def test_what_another_device_took_counts_where_nothing_else_is_known(tmp_path):
         asked = costs.Asked(target, "full", recipes.cells(target, "full", {}))
         found = costs.cost(asked, [timed(asked.cells[0], 4, 3)], "GPU")
         assert (list(found.seconds.values()), found.known_from) == expected
-        # Four seconds elsewhere are no promise.
+        # Four seconds on other hardware do not make a target quick.
         records = [timed(asked.cells[0], 4, 3)]
         assert costs.is_quick(asked, records, torch.device("cpu"), 1) == bool(minutes)
 
@@ -385,7 +385,7 @@ def test_quick_stands_for_what_ends_within_ten_minutes_by_itself(tmp_path, monke
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^untold +full +1 +1 +\? +\? +no record$", shown, re.MULTILINE)
-    # The three share their one cell, whose length two of them know.
+    # The three targets share one run. Two of them state its duration, and the longer one counts.
     assert "1 run: 0 done, 1 to do, about 11 min with 1 at a time" in shown
     for path in (tmp_path / "conf" / "paper").glob("brief.yaml"):
         path.unlink()
@@ -420,7 +420,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "reduced, 1 of 2 epochs (50%)" in page
     assert "reduced budget: one epoch" in page
-    # The command that the page gives makes the very runs that it shows.
+    # The command on the page starts exactly the runs that the page shows.
     by_hand = re.findall(r"VARIANTS=(\w+) DATASETS=(\w+) SEEDS=(\S+) PROFILE=(\w+) OVERRIDES=\"(.*)\"", page)
     assert sorted(variant for variant, *_ in by_hand) == ["iwae", "vae"]
     for variant, dataset, seeds, profile, overrides in by_hand:
@@ -434,11 +434,11 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     assert "0 runs finished, 4 already done" in capsys.readouterr().out
     page = (tmp_path / "reports" / "reproduction.md").read_text()
     assert "| wider " in page
-    assert (tmp_path / "reports" / "figures" / "reproduction-toy.png").exists() is False  # one epoch is no curve
+    assert (tmp_path / "reports" / "figures" / "reproduction-toy.png").exists() is False  # one epoch makes no curve
     assert "(reproduction.md)" in (tmp_path / "reports" / "README.md").read_text()
     assert not (tmp_path / "reports" / "digits.md").exists()  # no board shows a target's records
     assert set(read_made_for(tmp_path / "results" / "reproduction")["toy"]) == {"reduced", "ablation"}
-    # Publishing takes them along, and then they are run no more: the same page comes out of the published ones alone.
+    # Publishing includes these records. Published runs are not repeated, and give the same page.
     assert main(["publish", "--results", str(tmp_path / "results")]) == 0
     made = tmp_path / "results" / "reproduction"
     shutil.rmtree(made / "runs")
@@ -446,7 +446,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     assert main([*command, "--budget", "reduced"]) == 0
     assert "0 runs finished, 4 already done" in capsys.readouterr().out
     assert (tmp_path / "reports" / "reproduction.md").read_text() == page
-    # By hand they can be run again, and one that cannot be read has to be.
+    # `bench` can repeat published runs, and a run whose record cannot be read must be repeated.
     assert main(["bench", *cells, *results, *overrides.split(), "--dry"]) == 0
     assert "2 runs: 0 done, 2 to do" in capsys.readouterr().out
     spoilt = next((made / "reference").glob("*-iwae-*-s1-*"))
@@ -455,7 +455,7 @@ def test_a_target_of_ones_own_runs_reports_resumes_and_goes_stale(tmp_path, monk
     assert main([*command, "--budget", "reduced", "--dry"]) == 0
     assert "4 runs: 3 done, 1 to do" in capsys.readouterr().out
     shutil.copytree(tmp_path / "kept", spoilt, dirs_exist_ok=True)
-    # Four and the ablation's change; what it is compared with is the reduced budget's own first seed.
+    # Four runs of the reduced budget and one of the ablation, whose baseline is the first seed of the reduced budget.
     assert len(read_records(tmp_path / "results" / "reproduction")[0]) == 5
     written(tmp_path / "conf", reduced={"seeds": [0, 1], "options": ["training.epochs=1", "network.hidden=[7]"]})
     assert main(["report", *folders[:4]]) == 0
@@ -473,7 +473,7 @@ def test_a_record_is_verified_to_the_digit_and_a_forged_one_is_found_out(tmp_pat
     assert "0 differs" in out
     assert "0 within the range of seeds" in out
     assert "no digest" not in out
-    # By hand it is refused for its digest; written as a record, its content is found out.
+    # An edited file is refused for its digest. Written with a valid digest, it is found to differ.
     path = results / "runs" / first.run_id / "record.json"
     whole = path.read_text()
     path.write_text(whole.replace(f'"elbo": {first.metrics["elbo"]}', f'"elbo": {first.metrics["elbo"] + 100}'))

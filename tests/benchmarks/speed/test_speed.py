@@ -1,4 +1,4 @@
-"""What `make speed` compares is the same work, and its tables say what was measured. No time is asserted."""
+"""``make speed`` compares equal work, and its tables state what was measured. No test asserts a time."""
 
 import itertools
 import multiprocessing
@@ -126,7 +126,7 @@ print(everything - own, own)
 
 
 def test_what_a_group_of_processes_waited_for_is_its_own_work_and_counted_once():
-    """Two processes compute for half a second each, one of them in a group of its own."""
+    """Two processes compute for half a second each, one of them in its own process group."""
     done = subprocess.run(
         [sys.executable, "-c", COMPUTING], start_new_session=True, capture_output=True, text=True, check=True
     )

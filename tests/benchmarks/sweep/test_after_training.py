@@ -1,5 +1,7 @@
-"""Whatever raises after training, the trained run is not lost: the record has everything else, and a retry evaluates
-the saved weights."""
+"""An error after training does not lose the trained model.
+
+The record contains everything else, and a retry evaluates the saved weights.
+"""
 
 import sys
 from dataclasses import replace
@@ -15,8 +17,8 @@ from benchmarks.training.checkpoint import WEIGHTS_FILE, Checkpoints
 
 from ..cells import SMALL, configuration, digits, setting
 
-# One of the bounds, one of the discrete, an autoencoder, one with a teacher; the last two are calibrated. The
-# autoencoder has every step, and stands for the others where it must be quick.
+# A variant with a bound, one with discrete codes, one with a teacher, and an autoencoder. The observation models of the
+# last two are fitted after training. The fast tests only run the autoencoder, which has every step after training.
 VARIANTS = [
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae", "vq_vae", "dfc_vae")), "wae_mmd",
 ]  # fmt: skip
@@ -32,7 +34,7 @@ def full(*arguments, **options):
 
 
 def put_in(patch, step):
-    """Let one step after training raise."""
+    """Make one step after training raise an error."""
     if step in BOARD:
         put = {family.name: family for family in families()}
         put[step] = replace(put[step], compute=raises)
@@ -60,7 +62,7 @@ def put_in(patch, step):
 
 
 def raises_after_training():
-    """Observing images is part of training, too, for its validation."""
+    """Raise from the second call on, because training also observes images, for its validation."""
     original, calls = cell.observe_evaluation, []
 
     def observe(*arguments):
@@ -72,7 +74,7 @@ def raises_after_training():
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The records of the four without a fault, made where one asks."""
+    """A function that returns the record of a variant without an error, computed once."""
     made = {}
 
     def record(name):
@@ -85,7 +87,8 @@ def undisturbed(tmp_path_factory):
 
 
 def configuration_of(name):
-    # Bytes under a model with a scale, so that there is something to calibrate; little of everything else.
+    # 8-bit pixels with an observation model that has a scale, so that there is something to fit; small numbers of
+    # images and samples.
     few = {"importance_samples": 2, "images": 40, "generated_images": 40, "probe_images": 60, "information_images": 10}
     return configuration(
         name, 0, "dataset.observation=discretised_logistic", "dataset.binarise=none", "training.epochs=1",
@@ -98,14 +101,14 @@ def never(*arguments, **options):
 
 
 def retried(results, name, monkeypatch):
-    """The same again with RETRY=1, which must not train."""
+    """The record of the same run with RETRY=1, which must not train again."""
     monkeypatch.setattr(cell, "train", never)
     return cell.run_once(configuration_of(name), setting(results), digits, retry=True)
 
 
-# A part of a run that fails alone, and the metrics that go with it.
+# Steps whose failure only loses their own results.
 ALONE = [*BOARD, "history", "pictures", "latent pictures", "feature space", "weights"]
-# Without it nothing can be measured, or kept.
+# Steps without which nothing can be measured or stored.
 WHOLE = ["calibration", "data", "all metrics", "record"]
 
 
@@ -196,7 +199,7 @@ def test_a_retry_that_goes_worse_leaves_the_record_that_has_numbers(tmp_path, mo
         put_in(patch, "all metrics")
         assert cell.run_once(config, setting(tmp_path), digits, retry=True).status == "failed"
     assert cell.finished(config, setting(tmp_path)) == record
-    # It is done unless a retry is asked for, and the plan says what failed.
+    # The run counts as done unless a retry is requested, and the plan says which step failed.
     assert plan.to_do([config], setting(tmp_path), False) == {config.run_id: "done (ok, failed: pictures)"}
     assert plan.to_do([config], setting(tmp_path), True) == {config.run_id: "run again (ok, failed: pictures)"}
     assert sweep.outcome(record).endswith(f"but pictures failed, {record.timing['total_seconds']:.0f} s")
@@ -215,7 +218,7 @@ def test_what_a_kill_after_the_record_left_is_removed_at_the_next_start(tmp_path
 
 
 def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path, monkeypatch):
-    """Whatever number this process has now."""
+    """The number of threads of the process that continues the run does not matter."""
     config = configuration("vae", 0, "training.epochs=2")
     monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
     seen = []

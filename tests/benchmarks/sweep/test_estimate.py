@@ -1,4 +1,4 @@
-"""Times that are estimated from records."""
+"""Estimates of the time of runs from records."""
 
 from dataclasses import replace
 
@@ -39,9 +39,9 @@ def test_more_epochs_are_more_training_and_no_more_evaluation():
 @pytest.mark.parametrize(
     ("records", "total"),
     [
-        # Two records of other variants are enough: there is no need of one of the variant itself.
+        # Records of other variants are enough if there is none of the variant itself.
         ([record("iwae"), record("beta_vae", rest=50.0)], 140.0),
-        # The same profile before the same variant, and that before anything else on the data set.
+        # The same profile has priority over the same variant, and both over other records of the data set.
         ([record(profile="quick", train=7.0), record("iwae", train=70.0)], 100.0),
         ([record(profile="quick", train=7.0, rest=0.0), record("iwae", profile="paper", train=70.0)], 7.0),
         ([record("iwae", profile="paper", train=70.0, rest=0.0)], 70.0),

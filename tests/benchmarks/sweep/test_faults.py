@@ -1,4 +1,4 @@
-"""Faults put in: whatever dies, no cell is lost or counted twice, and the next start goes on to the same metrics."""
+"""Injected faults: no run is lost or counted twice, and after the next start, the runs end with the same metrics."""
 
 import csv
 import errno
@@ -24,9 +24,9 @@ from benchmarks.training.checkpoint import WEIGHTS_FILE
 from ..cells import configuration, digits, run, setting, threads_of_two_workers
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# After which a process hangs, on the busiest machine.
+# A process that takes longer is considered to hang, even on a busy machine.
 SECONDS = 300
-# Long enough to be met in the middle, a checkpoint an epoch.
+# Runs that are long enough to be interrupted while they train.
 LONG = ["network.hidden=[16]", "network.latent_size=4", "training.epochs=200", "training.validate_every=200"]
 
 
@@ -39,7 +39,7 @@ def start(folder, jobs=2, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks", *bench(folder, jobs)], cwd=REPOSITORY,
         env=os.environ | {"VAE_CHECKPOINT_SECONDS": "0"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run under nohup
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # children of nohup ignore SIGINT
         **options,
     )  # fmt: skip
 
@@ -53,12 +53,12 @@ def wait_for(condition, seconds=SECONDS):
 
 
 def checkpoints(folder):
-    """Those of runs that have trained for an epoch or more."""
+    """The checkpoints written after at least one epoch."""
     return list((folder / "runs").glob("*/checkpoint-*[1-9]*.safetensors"))
 
 
 def workers_of(process):
-    """The processes that run its cells (multiprocessing's resource tracker is none of them)."""
+    """The ids of the worker processes of a sweep (without the resource tracker of multiprocessing)."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -72,7 +72,7 @@ def workers_of(process):
 
 
 def metrics_when_finished_here(folder, *arguments):
-    """The same command again, in this process: it saves the start of four others."""
+    """The metrics after the same command was run again, in this process, which saves the start of new ones."""
     with threads_of_two_workers():
         assert main(bench(folder, 1, *arguments)) == 0
     return metrics_by_variant(folder)
@@ -116,7 +116,7 @@ def test_a_sweep_that_is_stopped_leaves_no_worker_and_goes_on_when_started_again
     process.wait(timeout=SECONDS)
     process.stdout.close()
     assert process.returncode == status
-    # Orphans would hold their cells against the next sweep.
+    # Workers that survive would keep the locks of their runs, and the next sweep could not run them.
     wait_for(lambda: not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers))
     assert checkpoints(tmp_path)
     assert metrics_when_finished_here(tmp_path) == undisturbed
@@ -124,7 +124,7 @@ def test_a_sweep_that_is_stopped_leaves_no_worker_and_goes_on_when_started_again
 
 @needs_proc
 def test_five_interrupts_in_a_row_end_it_once_and_quietly(tmp_path):
-    """From a terminal, which sends them to every process of the sweep, to workers that are still importing too."""
+    """As from a terminal: each interrupt is sent to all processes of the sweep, including workers that still import."""
     process = start(tmp_path, start_new_session=True)
     workers = wait_for(lambda: workers_of(process))
     for _ in range(5):
@@ -140,8 +140,10 @@ def test_five_interrupts_in_a_row_end_it_once_and_quietly(tmp_path):
 @needs_proc
 @pytest.mark.slow
 def test_runs_killed_at_random_moments_end_bit_for_bit_as_undisturbed_ones(tmp_path):
-    """All at once, whatever they are doing; resumed beside as many runs as there are left, in their own process at the
-    end. Weights, histories and metrics are those of a sweep that nobody disturbed."""
+    """Kill all processes of a sweep at random moments, up to ten times, and start the sweep again after each kill.
+
+    Weights, histories and metrics are those of an undisturbed sweep.
+    """
     names = "vae,vq_vae,wae_mmd,iwae"
     small = ["training.epochs=30", "training.select=validation", "network.hidden=[16]", "network.latent_size=4"]
 
@@ -151,7 +153,7 @@ def test_runs_killed_at_random_moments_end_bit_for_bit_as_undisturbed_ones(tmp_p
 
     def started(folder):
         environment = os.environ | {"VAE_CHECKPOINT_SECONDS": "0"}
-        # As many threads as the machine has, so that another number of them would show.
+        # The default number of threads, so that a change of this number would change the results.
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment.pop(name, None)
         return subprocess.Popen(
@@ -166,7 +168,7 @@ def test_runs_killed_at_random_moments_end_bit_for_bit_as_undisturbed_ones(tmp_p
     while True:
         process = started(tmp_path / "killed")
         if kills < 10:
-            # Counted from when something happens: before, every moment is the same.
+            # The random delay begins when the sweep writes a file. Before that, there is nothing to interrupt.
             before = written(tmp_path / "killed")
             wait_for(lambda p=process, b=before: p.poll() is not None or written(tmp_path / "killed") != b)
             time.sleep(chance.uniform(0, 3))
@@ -194,7 +196,7 @@ def test_runs_killed_at_random_moments_end_bit_for_bit_as_undisturbed_ones(tmp_p
 
 
 def written(folder):
-    """Every file of every run, with when it was written."""
+    """The files of all runs, with their modification times."""
     return {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/[!.]*")}
 
 
@@ -213,7 +215,7 @@ def test_two_sweeps_over_one_folder_share_the_cells(tmp_path, undisturbed):
     outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert metrics_by_variant(tmp_path) == undisturbed
-    # Each ended with one line a cell, whoever ran it; nothing failed.
+    # Both sweeps report that nothing failed.
     assert all(", 0 failed" in output for output in outputs)
 
 
@@ -246,7 +248,7 @@ def test_a_full_disk_at_any_write_loses_no_cell(tmp_path, monkeypatch):
         assert [record.status for record in summary.ran] == ["failed"]
         assert "No space left" in summary.ran[0].error["message"]
         assert not list(folder.rglob("*.tmp"))
-        # Space again: the same command goes on (a failed record that could be written wants a retry).
+        # Once there is space again, the same command continues. It needs retry, as the failed record may be written.
         full_now, full_from = full_from, 10**9
         (record,) = sweep.run([configuration()], setting(folder), retry=True, jobs=1).ran
         assert record.metrics == expected, full_now

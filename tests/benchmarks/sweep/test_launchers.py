@@ -1,4 +1,4 @@
-"""Cells through Hydra's launchers: the same records, whoever runs them."""
+"""Runs started by Hydra's launchers give the same records as runs without a launcher."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def metrics(folder):
 @pytest.mark.parametrize(("launcher", "plugin"), [("processes", "joblib"), ("slurm_local", "submitit")])
 def test_a_launcher_runs_cells_to_the_records_they_have_without_one(tmp_path, capfd, launcher, plugin, monkeypatch):
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
-    # As the runs in this process have it: no data for outliers.
+    # As for the runs in this process, no data set for outliers is available.
     monkeypatch.setenv("VAE_DATA_ROOT", "unused")
     expected = {}
     for variant in ("vae", "joint_vae"):
@@ -35,7 +35,7 @@ def test_a_launcher_runs_cells_to_the_records_they_have_without_one(tmp_path, ca
     for run_id, values in metrics(tmp_path / "r").items():
         assert values == pytest.approx(expected[run_id], rel=1e-4)
     capfd.readouterr()
-    # Started again, nothing is handed over.
+    # If the sweep is started again, no run is given to the launcher.
     assert main([*arguments, *SMALL, "variant.samples=2", *own]) == 0
     assert "0 runs finished, 2 already done, 0 failed" in capfd.readouterr().out
 

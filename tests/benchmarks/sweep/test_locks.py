@@ -1,4 +1,4 @@
-"""A cell is one process's: while it holds the lock, on file systems that have locks, and no file is left behind."""
+"""A run is locked by one process at a time, on file systems with locks, and lock files are removed."""
 
 import errno
 import fcntl
@@ -23,7 +23,7 @@ def test_one_holds_it_and_the_other_is_told_who(tmp_path):
 
 
 def test_a_lock_whose_file_was_removed_meanwhile_is_taken_on_the_new_one(tmp_path, monkeypatch):
-    """The holder before removed it, between this one's opening and locking of it."""
+    """The previous holder removes the lock file after this process has opened it, and before it locks it."""
     flock, calls = fcntl.flock, []
 
     def late(file, how):

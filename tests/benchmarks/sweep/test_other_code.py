@@ -1,4 +1,4 @@
-"""The file of a user's own variant may be edited between seeds: no number is ever of both versions."""
+"""If the file of a user's own variant is edited between seeds, results of the versions are never averaged."""
 
 import sys
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ class Mine(Variant):
 
 
 def code(folder, monkeypatch, factor):
-    """As in a new process: nothing of the folder is imported yet."""
+    """The code digest of the variant with ``factor``, as in a new process, in which it is not yet imported."""
     (folder / "variant_of_the_code_test.py").write_text(MINE.format(factor))
     monkeypatch.setattr(registry, "_variants", {})
     monkeypatch.setattr(registry, "_discovered", set())

@@ -1,4 +1,4 @@
-"""A user's images may become others under the same name: no number is ever of both."""
+"""If a user's images are replaced under the same name, results of old and new images are never averaged."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from tests.benchmarks.reporting.test_reports import record
 
 
 def instead_of_training(config, data, where):
-    """A record of what was trained on, in no time."""
+    """Write a record with the digest of the data, without training."""
     outcome = {"status": "ok", "metrics": {"elbo": -1.0, "mse": 0.1}}
     details = {"overrides": [], "data_title": data.title}
     made = cell._record(config, where.device, data.sha256, {"total_seconds": 1.0}, details, outcome)
@@ -26,7 +26,7 @@ def instead_of_training(config, data, where):
 
 @pytest.fixture
 def cells(tmp_path, monkeypatch):
-    """Three seeds on an array of images."""
+    """Runs with three seeds on an array of images."""
     monkeypatch.setattr(cell, "run_cell", instead_of_training)
     replace_images(tmp_path, 0)
     config = configuration().resolved()
@@ -83,7 +83,7 @@ def test_records_of_different_images_never_share_a_row(tmp_path):
     found = {section.data: section for section in sections([*made, failed])}
     seeds = {data[0]: [r.seed for r in section.records] for data, section in found.items()}
     assert seeds == {"a": [0, 1], "b": [2]}
-    # A failure before any data were loaded is shown beside the most.
+    # A run that failed before its data were loaded belongs to the section with the most records.
     assert [r.seed for r in found["a" * 64].failed] == [3]
     for entry in (*made, failed):
         write_record(tmp_path / "r" / "runs" / entry.run_id, entry)

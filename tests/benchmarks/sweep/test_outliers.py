@@ -1,4 +1,4 @@
-"""Outliers of a run: where they come from, what they are told from, and what they may cost."""
+"""The outliers of a run: their sources, their AUROCs, and that their errors do not affect other metrics."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ OF_CLASS = [name.replace("dataset", "class") for name in OF_DATASET]
 
 @pytest.fixture
 def noise(tmp_path, monkeypatch):
-    """A data set of the user's own, "noise": 30 RGB images, of which 10 are test images."""
+    """A user's own data set, "noise", with 30 RGB images, 10 of which are test images."""
     np.save(tmp_path / "noise.npy", np.random.RandomState(0).randint(0, 256, (30, 12, 12, 3)).astype(np.uint8))
     folder = tmp_path / "conf" / "dataset"
     folder.mkdir(parents=True)
@@ -33,7 +33,7 @@ def noise(tmp_path, monkeypatch):
 
 @pytest.fixture
 def unjudged(monkeypatch):
-    """Data without a class have no shipped judge, and training one takes a while."""
+    """Skip the judge: none is shipped for data with a left-out class, and training one takes a while."""
 
     def none(*args):
         raise ValueError("no judge")
@@ -44,7 +44,7 @@ def unjudged(monkeypatch):
 def test_a_run_tells_its_test_images_from_those_of_another_data_set(tmp_path, noise):
     config = configuration("vae", 0, "dataset.outliers=noise")
     record = run_cell(config, digits(), setting(tmp_path / "r"))
-    # Uniform noise has other statistics than digits, even to a model of two epochs.
+    # Uniform noise is so different from digits that even a model trained for a few epochs detects it.
     assert all(record.metrics[name] > 0.9 for name in OF_DATASET)
     details = record.details["outliers_dataset"]
     assert details.pop("sha256")

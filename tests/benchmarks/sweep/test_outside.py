@@ -1,4 +1,4 @@
-"""Variants as a user writes them, outside the tree, with no other edit: trained, evaluated and on a board."""
+"""Variants in a user's own folder are trained, evaluated and shown on a board without any change to the suite."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ SMALL = ("network.hidden=[16]", "network.latent_size=4", "training.epochs=1", "e
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """The records by variant, and the folder of reports."""
+    """The records by variant, and the folder of reports, after a sweep over all these variants."""
     folder = tmp_path_factory.mktemp("outside")
     results, reports = folder / "results", folder / "reports"
     environment = os.environ | {"VAE_VARIANTS_PATH": str(FOLDER)}

@@ -1,4 +1,4 @@
-"""How a sweep stands, in lines: times are those that the test gives."""
+"""The lines that show the state of a sweep; the tests pass all times."""
 
 import pytest
 
@@ -24,7 +24,8 @@ def test_a_run_is_one_line_and_so_is_the_sweep():
     assert overview.lines(10) == [
         f"{VAE.run_id}   epoch 1/3, 6/12 steps, training ends in about 1 min 30 s, 5,230 images/s",
         f"{IWAE.run_id}  training the judge of digits, 300/2,343 steps",
-        # 90 s are left of the one, 90 s of the other if it is as long, and 100 s of the third: 280 s for two at a time.
+        # The first run has 90 s left, the second also, if it takes as long, and the third takes 100 s: 280 s for two at
+        # a time.
         "0 of 3 runs finished, 2 running, at least 2 min 20 s left",
     ]
 
@@ -48,14 +49,14 @@ def test_with_records_the_time_of_evaluation_is_known_and_the_estimate_whole():
     assert overview.started(VAE.run_id, 0) == f"[1/2] {VAE.run_id}: started, about 2 min 10 s"
     assert overview.left(0) == Left(260.0, True)
     overview.hear(VAE.run_id, training(200.0), 10)
-    # 200 s of training, 30 s of evaluation, and the other run.
+    # 200 s of training and 30 s of evaluation are left, and the other run takes 130 s.
     assert overview.left(10) == Left(360.0, True)
     assert "about 3 min 50 s left" in overview.lines(10)[0]
     assert overview.left(60) == Left(310.0, True)
     overview.hear(VAE.run_id, Status("evaluating"), 210)
     assert overview.left(220) == Left(150.0, True)
     assert overview.lines(220)[0] == f"{VAE.run_id}  evaluating, for 10 s, about 20 s left"
-    # It takes longer than expected: what is left is the other run.
+    # The first run takes longer than expected, so only the time of the other run is counted.
     assert overview.left(500) == Left(130.0, True)
 
 

@@ -1,4 +1,4 @@
-"""Plans, exports and trackers: what a sweep says before and after."""
+"""Sweeps: plans, messages, exports, trackers, and runs shared between processes."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def test_a_failed_run_names_the_line_that_raised(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(lookup("vae"), "build", build)
     assert bench(tmp_path, "--variants", "vae") == 1
-    # Torch raises it, and the line is the one that called torch.
+    # torch raises the error; the reported line is the one that called torch.
     printed = capsys.readouterr().out
     assert f"(test_sweeps.py, line {build.__code__.co_firstlineno + 1})\n" in printed
     assert "full tracebacks are in record.json" in printed
@@ -68,7 +68,7 @@ def test_a_sweep_into_a_file_says_when_each_run_begins_and_ends(tmp_path):
     ended = [line.partition(" elbo")[0] for line in lines if " elbo" in line]
     assert began == [f"[1/2] {first}: started", f"[2/2] {second}: started"]
     assert ended == [f"[1/2] {first}:", f"[2/2] {second}:"]
-    # The second has an estimate, by the first.
+    # The second run has an estimate from the record of the first.
     assert ", about" in next(line for line in lines if line.startswith(began[1]))
     assert not any("\r" in line for line in lines)
 
@@ -91,7 +91,7 @@ def test_a_folder_without_records_takes_those_of_the_suite_and_says_so(tmp_path,
     assert all(": run, about " in line for line in lines[:2])
     assert last.startswith("about ")
     assert last.endswith(f" similar runs; 2 runs estimated from records that come with the suite, made on {device}")
-    # The folder's own come first.
+    # The folder's own records have priority.
     run(tmp_path / "mine", "vae", 0)
     assert bench(tmp_path / "mine", "--variants", "iwae,dip_vae", "--dry") == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("estimated from records of similar runs")
@@ -127,7 +127,7 @@ def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_eval
     longer = configuration("vae", 0, f"training.epochs={4 * configuration('vae', 0).training.epochs}")
     text = plan.describe_plan([longer], setting(tmp_path), retry=False, jobs=1)
     assert text.startswith(f"{longer.run_id}: run, about 7 min 10 s")
-    # Steps are not compared with epochs, and with steps by their number.
+    # Budgets in steps are not compared with budgets in epochs; budgets in steps are compared by their number.
     steps = configuration("vae", 1, "training.steps=40")
     assert ", about" not in plan.describe_plan([steps], setting(tmp_path), retry=False, jobs=1)
     timed = replace(slow, config=configuration("vae", 0, "training.steps=10").resolved())
@@ -169,7 +169,7 @@ def test_memory_that_does_not_suffice_is_met_with_half_the_decodes_once(tmp_path
     record = run(tmp_path)
     assert record.status == "ok"
     assert asked == [10_000, 5_000]
-    # The second evaluation, too, keeps no graph: that alone would need more memory than the first had.
+    # The second evaluation also runs without gradients. A graph alone would need more memory than the first one had.
     assert set(with_gradients) == {False}
     assert "evaluation.decodes=5000" in record.warnings[0]
     assert record.config["training"]["batch_size"] == 100
@@ -191,7 +191,7 @@ def test_records_become_a_tidy_table(tmp_path, capsys):
     assert [row["run_id"] for row in rows] == sorted([first.run_id, second.run_id])
     by_variant = {row["variant"]: row for row in rows}
     assert float(by_variant["vae"]["metrics.elbo"]) == first.metrics["elbo"]
-    # A number that a cell does not have is missing.
+    # A metric that a run does not have is an empty cell.
     assert by_variant["wae_mmd"]["metrics.elbo"] == ""
     assert by_variant["vae"]["config.network.hidden"] == "[16]"
     assert main(["results", "--results", str(tmp_path), "--parquet", str(tmp_path / "all.parquet")]) == 0
@@ -234,14 +234,14 @@ def test_a_record_of_another_schema_is_refused_with_a_message_and_kept(tmp_path)
 
 
 def test_tensorboard_is_written_when_asked_for_and_not_otherwise(tmp_path, monkeypatch):
-    # Both runs have the same data for outliers: none.
+    # No data set for outliers is available to any of these runs.
     monkeypatch.setenv("VAE_DATA_ROOT", str(setting(tmp_path).data_root))
     assert bench(tmp_path, "--variants", "vae", "--seeds", "0") == 0
     assert bench(tmp_path, "--variants", "vae", "--seeds", "1", "--tracker", "tensorboard") == 0
     without, with_events = (setting(tmp_path).run_folder(configuration("vae", seed)) for seed in (0, 1))
     assert not (without / "tensorboard").exists()
     assert list((with_events / "tensorboard").glob("events.out.tfevents.*"))
-    # It is not part of a cell: the run id and the metrics are those of the cell without it.
+    # The tracker is not a part of the configuration: run id and metrics are the same as without it.
     assert read_record(with_events / "record.json").metrics == run(tmp_path / "plain", "vae", 1).metrics
 
 

@@ -1,4 +1,4 @@
-"""Runs whose data set trains a loss of grey pixels in the likelihood's place."""
+"""Runs that train a loss on grey pixels instead of the likelihood (``dataset.loss``)."""
 
 import csv
 
@@ -24,9 +24,10 @@ def record(tmp_path_factory):
 
 def test_its_objective_is_the_cross_entropy_and_its_likelihood_that_of_the_fitted_model(record):
     assert record.status == "ok", record.error
-    # Digits of 64 grey pixels: the cross-entropy cannot be below their entropy, and log 2 a pixel is no knowledge.
+    # Digits have 64 grey pixels. The cross-entropy is at least the entropy of the pixels, and a model that has learned
+    # nothing has log 2 nats per pixel.
     assert 15 < record.metrics["objective"] < 64 * 0.6931
-    # 8 bits a pixel is the uniform distribution: a scale that was not fitted would be above it.
+    # The uniform distribution has 8 bits per pixel. With a scale that is not fitted, the result would be above 8.
     assert 3 < record.metrics["elbo_bits_per_dim"] < 8
     assert record.config["dataset"]["loss"] == "cross_entropy"
 
@@ -38,7 +39,7 @@ def test_epochs_are_compared_by_the_negative_objective(record, tmp_path):
     scores = [float(row["validation_negative_objective"]) for row in rows]
     assert len(scores) == 3
     assert all(score < 0 for score in scores)
-    # The sum of squares and the KL, of other images and draws.
+    # Both are the sum of squared errors and KL, but for different images and draws.
     assert record.metrics["objective"] == pytest.approx(-max(scores), rel=0.2)
 
 
@@ -62,11 +63,11 @@ def test_an_autoencoder_of_cross_entropy_is_refused_linear_outputs():
 
 
 def test_validation_scores_are_those_of_the_observation_model_that_the_run_would_end_with(tmp_path):
-    """log-cosh does not train the scale of its likelihood: as it begins, its ELBO would be far below the fitted one."""
+    """log-cosh does not train the scale of its likelihood. With the initial scale, the ELBO would be far too low."""
     overrides = ("training.validation_samples=4", "training.measure_at=[3]", *FEW)
     record = run(tmp_path, "logcosh_vae", 0, *overrides)
     folder = setting(tmp_path).results / "runs" / record.run_id
     (*_, last) = csv.DictReader((folder / HISTORY_FILE).read_text().splitlines())
     assert float(last["validation_elbo"]) == pytest.approx(record.metrics["elbo"], rel=0.05)
-    # As after training: with the fitted scale, which training itself goes on without.
+    # Measurements during training also use a fitted scale, which training itself does not use.
     assert record.details["measured"]["elbo@3"] == pytest.approx(record.metrics["elbo"], rel=0.02)

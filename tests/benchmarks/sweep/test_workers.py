@@ -1,4 +1,4 @@
-"""Cells side by side: the same metrics as alone, and a worker that dies leaves a failed record, no more."""
+"""Parallel runs have the same metrics as single ones, and a worker that dies only causes a failed record."""
 
 import os
 
@@ -13,7 +13,7 @@ from ..cells import SMALL, configuration, run, setting, threads_of_two_workers
 
 def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(screen, "MINUTE", 0.2)
-    # The same folder without data as that of the runs alone: outliers are looked for there.
+    # Outliers are loaded from this folder. It is the empty one that the single runs use.
     monkeypatch.setenv("VAE_DATA_ROOT", str(setting(tmp_path).data_root))
     with threads_of_two_workers():
         alone = [run(tmp_path / "alone", name).metrics for name in ("vae", "iwae")]
@@ -22,7 +22,7 @@ def test_cells_side_by_side_have_the_metrics_they_have_alone(tmp_path, monkeypat
     assert main(["bench", *cells, *options, *SMALL]) == 0
     records = {record.variant: record for record in read_records(tmp_path / "both")[0]}
     assert [records[name].metrics for name in ("vae", "iwae")] == alone
-    # What they did meanwhile came from the workers: a line a run, and one for the sweep.
+    # The workers reported the state of their runs: the output has lines for each run and for the sweep.
     lines = capsys.readouterr().out.splitlines()
     ids = [record.run_id for record in records.values()]
     assert sorted(line for line in lines if line.endswith(": started")) == [
@@ -42,7 +42,7 @@ def test_a_killed_worker_leaves_a_failed_record_and_the_others_go_on(tmp_path, m
     cells = [configuration("vae"), configuration("iwae")]
 
     class Context:
-        """Starts a worker that kills itself in place of the first."""
+        """Replaces the first worker by one that kills itself."""
 
         def __init__(self, context):
             self.context, self.started = context, 0
@@ -59,6 +59,6 @@ def test_a_killed_worker_leaves_a_failed_record_and_the_others_go_on(tmp_path, m
     assert status == {"vae": "failed", "iwae": "ok"}
     (failed,) = summary.failed
     assert failed.error["message"].startswith("the worker process ended with exit code -9 (killed")
-    # Started again, only the one that failed is run, and from where it was.
+    # If the sweep is started again with ``retry``, only the failed run is repeated.
     assert {r.variant for r in sweep.run(cells, setting(tmp_path), retry=True, jobs=1).ran} == {"vae"}
     assert {record.status for record in read_records(tmp_path)[0]} == {"ok"}

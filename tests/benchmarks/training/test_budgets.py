@@ -1,4 +1,4 @@
-"""Budgets in steps, rates at milestones, numbers on the way and early stopping, by the loop itself."""
+"""Tests of the training loop: budgets in steps, milestones, measurements during training, and early stopping."""
 
 import itertools
 
@@ -14,12 +14,12 @@ from benchmarks.training.loop import train
 
 from ..cells import checkpoints, configuration, digits, run
 
-# 1297 training images: five steps an epoch of 300, the last of 97 images.
+# With 1297 training images, an epoch has five steps: four batches of 300 images and one of 97.
 BATCH = 300
 
 
 def trained(config, validate=None, measure=None, folder=None, watched=None):
-    """A small model after training, and what training has done."""
+    """The weights of a small model after training, and the progress that training returns."""
     model = build(configuration(), (1, 8, 8))
     if watched is not None:
         loss = model.loss
@@ -40,7 +40,7 @@ def equal(first, second):
 
 
 def noisy(model):
-    """A number of the model's weights, and of draws that training must not miss."""
+    """The sum of the model's weights, and a random draw, which must not change the random numbers of training."""
     total = sum(float(tensor.double().sum()) for tensor in model.state_dict().values())
     return {"drawn": float(torch.rand(())), "weights": total}
 
@@ -70,7 +70,7 @@ def test_the_rate_falls_at_the_first_step_after_each_milestone():
     _, done = trained(config)
     rates = [row["learning_rate"] / config.learning_rate for row in done.history]
     assert rates == [1, 1, 0.5, 0.25, 0.25, 0.25, 0.125]
-    # Divided by every budget, a milestone is the progress of its very step.
+    # For every budget, the milestone as a fraction of the budget is exactly the progress of its step.
     for epochs, batch in itertools.product((7, 49, 500, 3280), (20, 37, 300)):
         budget = budget_of(TrainingConfig(epochs=epochs, batch_size=batch, milestones=[3], schedule="multi_step"), 1297)
         step = 3 * budget.steps_per_epoch
@@ -121,7 +121,7 @@ def test_measuring_and_validating_within_an_epoch_change_no_weight():
     config = TrainingConfig(steps=12, batch_size=BATCH, measure_at=[0, 2, 5, 7], validate_every_steps=3)
     looked_at, done = trained(config, noisy, noisy)
     assert equal(plain, looked_at)
-    # Five steps an epoch: after step 3; after 6 and 9; after 12.
+    # An epoch has five steps. Validations: after step 3 in epoch 1, steps 6 and 9 in epoch 2, step 12 in epoch 3.
     assert ["weights" in row for row in done.history] == [True, True, True]
 
 
@@ -140,7 +140,7 @@ def test_numbers_at_an_epochs_end_have_the_means_of_its_training_and_the_validat
     assert done.measured["training_reconstruction@2"] == done.history[1]["reconstruction"]
     assert done.measured["validation_elbo@2"] == -1
     assert "training_reconstruction@0" not in done.measured
-    # Looked at, but not validated: that is every third epoch.
+    # Measuring at epoch 2 does not add a validation to the history, which has one every third epoch.
     assert ["validation_elbo" in row for row in done.history] == [False, False, True]
 
 
@@ -153,7 +153,7 @@ def test_what_is_measured_at_a_point_is_what_a_run_that_ends_there_records(tmp_p
         assert measured[f"{metric}@2"] == shorter.metrics[metric], metric
         assert measured[f"{metric}@3"] == longer.metrics[metric] != measured[f"{metric}@0"], metric
     assert measured["validation_elbo@2"] != measured["elbo@2"]
-    # In steps: as many as two epochs have.
+    # With a budget in steps: 26 steps are two epochs.
     steps = run(tmp_path / "c", "vae", 0, *small, "training.steps=30", "training.measure_at=[26]")
     assert steps.details["measured"]["objective@26"] == shorter.metrics["objective"]
     assert shorter.details.keys() == longer.details.keys() - {"measured"}
@@ -175,7 +175,7 @@ def scored(*scores):
 @pytest.mark.parametrize(
     ("every", "scores", "stops_after", "best"),
     [
-        # Every epoch, of five steps; every second one; every three steps, in the middle of epochs.
+        # Validation after every epoch (of five steps), after every second epoch, and every three steps, within epochs.
         ({}, [1, 3, 2, 2.5], 4, 2),
         ({"validate_every": 2}, [1, 3, 2, 2.5], 8, 4),
         ({"validate_every_steps": 3}, [1, 3, 2, 2.5], 12, 6),
@@ -210,7 +210,7 @@ def test_selection_by_the_objective_takes_the_epoch_of_the_lowest_loss(tmp_path)
     header, *rows = [line.split(",") for line in history.read_text().splitlines()]
     losses = [-float(row[header.index("validation_negative_objective")]) for row in rows]
     assert record.details["selected_step"] == 13 * (losses.index(min(losses)) + 1)
-    # r + 30 KL is far above -ELBO, which stands beside it.
+    # The validation loss r + 30 KL is larger than -ELBO, which the history also contains.
     elbos = [float(row[header.index("validation_elbo")]) for row in rows]
     assert all(loss > -elbo for loss, elbo in zip(losses, elbos, strict=True))
     assert config.training.select_by == "objective"

@@ -1,4 +1,4 @@
-"""Observation models of decoders that another loss trained: fitted by maximum likelihood, to the right values."""
+"""Observation models of decoders trained with another loss are fitted by maximum likelihood."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ SHAPE = (1, 8, 8)
 
 
 class Constant(torch.nn.Module):
-    """A decoder that says the same of every image."""
+    """A decoder with the same output for every image."""
 
     def __init__(self, logits):
         super().__init__()
@@ -24,7 +24,7 @@ class Constant(torch.nn.Module):
 
 
 def badly_scaled(slope, offset):
-    """A model whose decoder shows ``slope * logits + offset`` where the pixels have ``logits``; and its images."""
+    """A model whose decoder outputs ``slope * logits + offset``, and images drawn with the true ``logits``."""
     logits = torch.linspace(-2, 2, 64).reshape(SHAPE)
     observation = observation_model("bernoulli", SHAPE, trained=False)
     model = LogCoshVAE(LogCoshConfig(), SHAPE, MLP(latent_size=2, hidden=[4]), observation)
@@ -73,6 +73,6 @@ def test_calibration_leaves_the_stream_of_random_numbers_alone():
     fit_observation(model, x[:50])
     first = torch.rand(3)
     torch.manual_seed(4)
-    # The posterior's draws, and nothing else.
+    # The fit only draws samples of the posterior.
     model.posterior(x[:50]).sample()
     assert torch.equal(torch.rand(3), first)

@@ -1,4 +1,4 @@
-"""What is on the disk of a run: whole or passed over, of this run or of none, every tensor once."""
+"""Files of a run: damaged files and files of other runs are not used, and each tensor is stored once."""
 
 import json
 import pickle
@@ -37,7 +37,7 @@ def save(folder, epoch, identity=OWN):
 
 
 def restored(folder, identity=OWN):
-    """The epoch that is gone on from, which the weights must be of, too."""
+    """The epoch from which training continues, or None; also asserts that the weights are those of this epoch."""
     found = model(-1.0)
     done = kept(folder, identity).restore(found, {}, {})
     assert (found.weight == (-1.0 if done is None else done.epoch)).all()
@@ -49,7 +49,7 @@ def newest(folder):
 
 
 def changed(path, **facts):
-    """The file with other facts, sealed again, as another version of this suite may have written it."""
+    """Change facts in a file and seal it again, as if another version of the suite had written it."""
     content = read_sealed(path)
     write_sealed(path, seal(content.tensors, {**content.facts, **facts}))
 
@@ -80,7 +80,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(tmp_path, caplog, 
     newest(tmp_path).write_bytes(damage(newest(tmp_path).read_bytes()))
     assert restored(tmp_path) == 11
     assert "using the previous one" in caplog.text
-    # The damaged one is no longer the newest: what is written now is what is gone on from.
+    # The damaged checkpoint was removed, so training continues from the one that is written now.
     save(tmp_path, 12)
     assert restored(tmp_path) == 12
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from_and_the_log_says_in_one
     assert restored(tmp_path, other) is None
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.endswith(f"the {what} changed since it was written: training restarts from the beginning")
-    # The new start's epochs have lower numbers, and are what the next start goes on from.
+    # The checkpoints of the restarted training have lower numbers, and the next start continues from them.
     save(tmp_path, 1, other)
     assert restored(tmp_path, other) == 1
 
@@ -158,7 +158,7 @@ def test_trained_weights_come_back_with_what_evaluating_them_takes(tmp_path):
 
 
 class Tied(nn.Module):
-    """One layer under two names, one tensor under two, and two parts of one tensor."""
+    """A module with a layer under two names, a tensor under two names, and two views of one tensor."""
 
     def __init__(self):
         super().__init__()
@@ -215,12 +215,12 @@ class Mine(Variant):
 
 
 def digest(folder, monkeypatch):
-    """As in a new process: nothing of the folder is imported yet."""
+    """The code digest of the variant in ``folder``, as in a new process, in which the folder is not yet imported."""
     monkeypatch.setattr(registry, "_variants", {})
     monkeypatch.setattr(registry, "_discovered", set())
     for name in ("factor", "variant"):
         monkeypatch.delitem(sys.modules, f"{name}_of_the_digest_test", raising=False)
-    # A file of the same size and second would be taken from the cache of compiled ones.
+    # Without bytecode caches: they would hide a change of a file that keeps its size and its time in seconds.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(folder)
     registry.load_folder(folder)

@@ -1,7 +1,7 @@
-"""A compiled step does what an eager one does, for every variant in every form.
+"""A compiled training step gives the same results as an eager one, for every variant in every form.
 
-Recording a step's operations is what can go wrong for a variant, and takes no compiler: most tests run the recorded
-operations as they are. The slow ones compile.
+Recording the operations of a step is the part that can fail for a variant, and it needs no compiler. Most tests
+therefore run the recorded operations without compiling them. The slow tests compile.
 """
 
 import random
@@ -36,24 +36,24 @@ FORMS = [
         cls,
         options,
         id="-".join([cls.name, *(f"{key}={value}" for key, value in options.items())]),
-        # Of the ordinary tests, one form of each is enough.
+        # The ordinary tests run one form of each variant.
         marks=pytest.mark.slow if options else (),
     )
     for cls in [*map(variants.lookup, variants.names()), *OUTSIDE]
     for options in ({}, *cls.forms)
-    # torch's mixture checks the values of its arguments, and so is trained eagerly.
+    # mixture_prior is left out: it trains eagerly, as torch's mixture distribution checks the values of its arguments.
     if cls.name != "mixture_prior"
 ]
 
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """The recorded operations in place of compiled code."""
+    """Run the recorded operations instead of compiled code."""
     monkeypatch.setattr(compiled, "compiled_by_torch", lambda operations: operations)
 
 
 def losses(make, model, data=BINARY, steps=STEPS, **settings):
-    """The loss of every one of so many steps, the last batch of an epoch smaller than the others; and the step."""
+    """The losses of ``steps`` training steps, and the step object. The last batch of each epoch is smaller."""
     generator = torch.Generator().manual_seed(0)
     count = 5 * BATCH + 7
     images = torch.randint(0, 256, (count, *model.image_shape), generator=generator, dtype=torch.uint8)
@@ -74,7 +74,7 @@ def losses(make, model, data=BINARY, steps=STEPS, **settings):
 
 
 def assert_equal_losses(new, **settings):
-    """That the compiled step has the losses of the eager one, to 1e-5 of each, and its weights, of equal models."""
+    """Assert that for equal models, the compiled step gives the losses (rtol 1e-5) and the weights of the eager one."""
     found = []
     for kind in (CompiledStep, Step):
         torch.manual_seed(0)
@@ -83,7 +83,7 @@ def assert_equal_losses(new, **settings):
         assert step.compiled == (kind is not Step), step.refusal
         found.append((values, model.state_dict()))
     (values, weights), (wanted, wanted_weights) = found
-    # An MMD is a difference of sums of up to 14, of which fp32 rounds each to 2e-7 of it.
+    # An MMD is a difference of sums of up to 14, and fp32 rounds each sum with a relative error of 2e-7.
     rounding = 2e-7 * 14 * getattr(model.config, "mmd_weight", 0)
     assert values == pytest.approx(wanted, rel=1e-5, abs=rounding)
     for name, weight in wanted_weights.items():
@@ -199,7 +199,7 @@ def test_on_and_off_in_a_yaml_file_are_what_they_say():
 
 
 class Uneven(Variant):
-    """A loss that its own Python decides at every step."""
+    """A variant whose loss depends on a random number of Python, different in each step."""
 
     name = "uneven"
 

@@ -1,4 +1,4 @@
-"""Several losses from one forward pass, each with its own parameters and optimiser settings."""
+"""Parameter groups: several losses from one forward pass, each with its own parameters and optimiser settings."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ DATA = DatasetConfig(binarise="dynamic")
 
 
 class TwoLosses(Variant):
-    """The second loss leads to the encoder, too, and must not train it."""
+    """A variant whose second loss also depends on the encoder, but must not train it."""
 
     passes = 0
 
@@ -51,7 +51,7 @@ class HeadRests(TwoLosses):
 
 @pytest.mark.parametrize("captured", [False, True])
 def test_a_group_whose_time_is_over_stays_as_it_is(captured):
-    """Adam would go on by the gradients that it remembers, and weight decay by the weights."""
+    """After ``until``, the optimiser must not step: Adam's moments and weight decay would still change the weights."""
     images = torch.randint(256, (50, 1, 4, 4), dtype=torch.uint8)
     config = TrainingConfig(batch_size=4, weight_decay=0.1)
 
@@ -59,7 +59,7 @@ def test_a_group_whose_time_is_over_stays_as_it_is(captured):
         torch.manual_seed(0)
         variant = small(HeadRests)
         step, weights = make(variant, images, DATA, config, torch.device("cpu")), []
-        # Twelve whole batches, and one that is none.
+        # Twelve full batches, and a smaller last one.
         for number, rows in enumerate(torch.arange(50).split(4)):
             step(rows, torch.tensor(0.0), 1.0, number / 13)
             weights.append((variant.head.weight.clone(), next(variant.decoder.parameters()).clone()))
@@ -69,7 +69,7 @@ def test_a_group_whose_time_is_over_stays_as_it_is(captured):
     for number, ((head, decoder), (later_head, later_decoder)) in enumerate(pairwise(weights), start=1):
         assert torch.equal(head, later_head) == (number >= 7)
         assert not torch.equal(decoder, later_decoder)
-    # Of all steps of the epoch, before and after.
+    # Means include all steps of the epoch, before and after the group ends.
     _, expected = trained(Step)
     assert means == pytest.approx(expected, rel=1e-5)
 
@@ -114,7 +114,7 @@ def test_every_group_has_its_own_optimiser_rate_and_clip():
     assert step.optimisers["head"].param_groups[0]["lr"] == 0.5 * 0.5
     assert step.optimisers["model"].param_groups[0]["lr"] == 0.01 * 0.5
     moved = torch.cat([(now - then).flatten() for now, then in zip(model.head.parameters(), before, strict=True)])
-    # SGD moves by the rate times the gradient, whose norm is at most the clip.
+    # SGD changes weights by the learning rate times the gradient, whose norm is clipped to 0.25.
     assert 0 < moved.norm() <= 0.25 * 0.25 + 1e-6
 
 

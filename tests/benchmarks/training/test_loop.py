@@ -1,4 +1,4 @@
-"""The loop: the same numbers again, whatever interrupts it; every variant under the same rules."""
+"""The training loop: it is reproducible, also after interruptions, and trains all variants in the same way."""
 
 import math
 
@@ -200,7 +200,7 @@ def test_schedules_are_functions_of_progress():
     assert learning_rate_factor("cosine", 0.0) == 1
     assert learning_rate_factor("cosine", 0.5) == pytest.approx(0.5)
     assert learning_rate_factor("constant", 0.05, warmup=0.1) == pytest.approx(0.5)
-    # Burda et al.: 1, 3, 9, .. 2187 epochs of 3280 at 10^(-i/7).
+    # Burda et al.: 3^i epochs with the factor 10^(-i/7) for i = 0, ..., 7, which are 3280 epochs.
     at = [learning_rate_factor("burda", (epoch + 0.5) / 3280) for epoch in (0, 1, 3, 4, 12, 13, 1092, 1093, 3279)]
     stages = [0, 1, 1, 2, 2, 3, 6, 7, 7]
     assert at == pytest.approx([10 ** (-stage / 7) for stage in stages])
@@ -225,7 +225,7 @@ def test_tf32_is_for_training_alone_and_only_where_it_was_asked_for(tmp_path, mo
     assert seen == {"train": (True, True), "evaluate": (False, False)}
     assert run(tmp_path / "fp32").status == "ok"
     assert seen == {"train": (False, False), "evaluate": (False, False)}
-    # Reference features are shared by all runs of a sweep, and made outside of them.
+    # Reference features are shared by all runs of a sweep, and computed outside of runs.
     monkeypatch.setattr(cell, "evaluation_data", noting("prepare", lambda *arguments: None))
     with tensor_float_32(True):
         cell.prepare(configuration(), None, cell.Setting(tmp_path, tmp_path, tmp_path, torch.device("cpu")))

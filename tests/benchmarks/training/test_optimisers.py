@@ -1,4 +1,4 @@
-"""Optimisers and rates by their formulas, written out in float64; what has no effect on an optimiser is refused."""
+"""Optimisers and learning rates agree with formulas in float64; options without effect on an optimiser are refused."""
 
 import math
 
@@ -15,7 +15,7 @@ START, GRADIENTS = 0.7, (0.5, -0.2, 0.3)
 
 
 def moved(gradients=GRADIENTS, **options):
-    """A weight that begins at START, after a step of each gradient."""
+    """The value of a weight that starts at START, after one step for each gradient."""
     weight = torch.nn.Parameter(torch.tensor([START], dtype=torch.float64))
     optimiser = make_optimiser(TrainingConfig(learning_rate=0.1, **options), [weight])
     for gradient in gradients:
@@ -48,7 +48,7 @@ def test_adagrad_divides_by_the_root_of_the_sum_of_squares():
 
 
 def test_adadelta_steps_by_the_ratio_of_averaged_steps_and_gradients():
-    """Zeiler 2012, Algorithm 1, times the learning rate."""
+    """Zeiler 2012, Algorithm 1, with the step multiplied by the learning rate."""
     smoothing, epsilon = 0.9, 1e-3
     w, square, moves = START, 0.0, 0.0
     for g in GRADIENTS:
@@ -70,7 +70,7 @@ def test_momentum_of_gradient_descent_keeps_a_share_of_the_last_move():
 
 
 def test_weight_decay_is_a_part_of_the_gradient_but_for_adamw():
-    # Of a gradient of 0.01 START alone, Adam's first step is the whole rate.
+    # The gradient consists only of the decay term 0.01 START. Adam's first step has the size of the learning rate.
     assert moved([0.0], optimiser="adam", weight_decay=0.01) == pytest.approx(START - 0.1, rel=1e-5)
     assert moved([0.0], optimiser="adamw", weight_decay=0.01) == pytest.approx(START * (1 - 0.1 * 0.01), rel=1e-12)
     assert moved([0.0], optimiser="sgd", weight_decay=0.01) == pytest.approx(START * (1 - 0.1 * 0.01), rel=1e-12)

@@ -1,4 +1,4 @@
-"""How fast training goes and when it ends, by a clock that the test moves."""
+"""The reported speed of training and time left, with a clock that the tests control."""
 
 import io
 import sys
@@ -31,9 +31,9 @@ def test_steps_images_per_second_and_the_time_left_are_counted_on_the_host(clock
             counting.epoch(epoch, {"loss": 98.314, "images_per_second": 25.0})
         counting.close()
     first, last = heard[0], heard[-3]
-    # One step in 2 s, and 29 are left.
+    # One step took 2 s, and 29 steps are left.
     assert (first.doing, first.done, first.total, first.unit, first.left) == ("epoch 1/3", 1, 10, "steps", 58.0)
-    # 20 steps and a validation in 45 s; ten steps are left.
+    # 20 steps and a validation took 45 s, and ten steps are left.
     assert (last.doing, last.done, last.left) == ("epoch 2/3", 10, 22.5)
     assert last.notes == ("25 images/s", "loss 98.31")
     assert (heard[-2].doing, heard[-1].doing, heard[-1].left) == ("epoch 2/3, validation", "trained", None)

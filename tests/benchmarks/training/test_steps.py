@@ -1,5 +1,8 @@
-"""A captured step does what an eager one does. On a CPU, a stand-in for the graph runs the recorded function again: it
-proves that all which changes between steps goes through tensors that stay; the GPU's own graphs need a GPU."""
+"""A captured training step gives the same results as an eager one.
+
+On a CPU, a stand-in for the CUDA graph runs the recorded function again. It shows that everything that changes between
+steps is passed through static tensors. Tests of real CUDA graphs need a GPU.
+"""
 
 import contextlib
 import types
@@ -24,12 +27,12 @@ from ...variants.models import CLASSES, Layers, small
 BINARY = DatasetConfig(observation="bernoulli", binarise="dynamic")
 CPU = torch.device("cpu")
 STEPS = 100
-# Every kind of thing that a step does: schedules of progress, several samples, two optimisers, a codebook's averages.
+# These variants cover what steps do: schedules, several samples, two optimisers, and moving averages of a codebook.
 NAMES = ("vae", "iwae", "gumbel_vae", "joint_vae", "vq_vae", "iaf_vae", "cvae", "dfc_vae")
 
 
 class Rerun:
-    """Runs the recorded function at every replay; a capture itself computes nothing."""
+    """A stand-in for a CUDA graph: it runs the recorded function at every replay. Capturing computes nothing."""
 
     captures = 0
 
@@ -50,7 +53,7 @@ def images(count=230, device=CPU):
 
 
 def trained(make, name, config, device=CPU):
-    """Weights and epoch means after a hundred steps of 50, the last of every epoch of 30."""
+    """Weights and epoch means after 100 steps of 50 images each; the last batch of every epoch has 30 images."""
     torch.manual_seed(0)
     variant = small(name, (1, 8, 8), network=MLP(latent_size=4, hidden=[16], grid_size=2)).to(device)
     if variant.needs_teacher:
@@ -163,7 +166,7 @@ def test_means_are_of_the_epoch_so_far_and_another_epoch_begins_without_them(cap
         for rows in torch.arange(230).split(50):
             step(rows, torch.tensor(0.5), 1.0, 0.0)
             expected = sum(count * value for count, value in noted) / sum(count for count, _ in noted)
-            # Twice: reading takes nothing away.
+            # Read twice, because reading must not reset the means.
             assert [step.means()["loss_model"] for _ in range(2)] == pytest.approx([expected] * 2, rel=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""make tune: few runs, the default first, validation data alone, and what it found can be read back."""
+"""``make tune`` starts few runs, the default first, uses validation data only, and its result can be read back."""
 
 import csv
 import json
