@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from benchmarks.errors import UserError
 
-# Maximum number of seeds in a range; a longer range is probably a typing error.
+# Maximum number of seeds; more are probably a typing error.
 MOST_SEEDS = 1000
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 
@@ -100,9 +100,11 @@ def seeds(text: str) -> list[int]:
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
         if first > last:
             raise _no_seeds(text)
-        if last - first >= MOST_SEEDS:
+        # The range is not made before its length is known.
+        if last - first < MOST_SEEDS:
+            found.update(dict.fromkeys(range(first, last + 1)))
+        if last - first >= MOST_SEEDS or len(found) > MOST_SEEDS:
             raise argparse.ArgumentTypeError(f"must be at most {MOST_SEEDS} seeds, got {text!r}")
-        found.update(dict.fromkeys(range(first, last + 1)))
     if not found:
         raise _no_seeds(text)
     return list(found)

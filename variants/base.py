@@ -372,7 +372,7 @@ class Variant(nn.Module):
         ``condition`` where there is one. Raises ``ValueError`` for a model without a prior."""
         if reason := self.unavailable().get("prior"):
             raise ValueError(f"{type(self).__name__} has no samples: {reason}")
-        return self.likelihood(self.sample_latent(count, condition=condition), condition=condition).mean
+        return self.image(self.sample_latent(count, condition=condition), condition=condition)
 
     @torch.no_grad()
     def sample_latent(self, count: int, condition: Tensor | None = None) -> Tensor:

@@ -28,7 +28,7 @@ LOADERS: dict[str, Callable[..., Dataset]] = {
     "shapes": load_shapes,
 }
 # The sources whose loaders have the option download: whether to download files that are not below the root.
-DOWNLOADED = ("mnist", "fashion_mnist")
+DOWNLOADED = ("mnist", "fashion_mnist", "celeba")
 
 
 def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:

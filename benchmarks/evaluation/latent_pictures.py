@@ -87,7 +87,7 @@ def write(
         """Mean images of continuous latent vectors (n, d). The rest of the code is that of the first test image."""
         rest = codes[:1, means.shape[1] :].expand(len(z), -1)
         whole = torch.cat([z, rest], dim=1)
-        images = torch.cat([variant.likelihood(part, condition=first).mean for part in whole.split(BATCH)])
+        images = torch.cat([variant.image(part, condition=first) for part in whole.split(BATCH)])
         return hide_given(images, None if first is None else first.expand(len(images), *first.shape[1:]))
 
     steps = torch.linspace(-REACH, REACH, columns, device=x.device)

@@ -36,9 +36,9 @@ def publish(results: Path, source: Path) -> tuple[list[str], list[str]]:
     Pictures are copied only for the lowest seed of each configuration. Returns the run ids that were copied, and a
     message for each file that is left out. Raises :class:`UserError` if a file cannot be copied.
     """
-    records, messages = read_records(source)
-    # Only runs with a local record: read_records also returns reference records.
-    records = [r for r in records if r.status == "ok" and (source / "runs" / r.run_id / RECORD_FILE).exists()]
+    # Of the local records alone: a damaged one must not be copied because a reference record has the same run id.
+    records, messages = read_records(source, ("runs",))
+    records = [record for record in records if record.status == "ok"]
     lowest: dict[str, Record] = {}
     for record in sorted(records, key=lambda r: r.seed):
         lowest.setdefault(seedless(record), record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ from benchmarks.records.identity import configuration_hash as configuration_hash
 from benchmarks.records.identity import earlier_run_id, run_id
 
 SCHEMA = 1
+# Folders of records below a results folder: the committed reference records, and the local ones.
+PARTS = ("reference", "runs")
 STATUSES = ("ok", "failed", "diverged")
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
@@ -306,14 +308,14 @@ def _check_identity(record: Record, folder: str) -> None:
         raise RecordError(f"it is the record of {record.run_id!r:.300}, but is in the folder of another run")
 
 
-def record_paths(results: Path) -> Iterator[Path]:
-    """Paths of all records below a results folder: first the committed reference records, then the local ones."""
-    for part in ("reference", "runs"):
+def record_paths(results: Path, parts: Sequence[str] = PARTS) -> Iterator[Path]:
+    """Paths of all records in these ``parts`` of a results folder."""
+    for part in parts:
         yield from sorted((results / part).glob(f"*/{RECORD_FILE}"))
 
 
-def read_records(results: Path) -> tuple[list[Record], list[str]]:
-    """All records below ``results`` in the order of run ids, and a message for each record that is left out.
+def read_records(results: Path, parts: Sequence[str] = PARTS) -> tuple[list[Record], list[str]]:
+    """All records in these ``parts`` of ``results`` in the order of run ids, and a message for each record that is left out.
 
     A local record replaces a reference record with the same id. A record is left out if it cannot be trusted or opened.
     Nothing is changed, because the folder may belong to somebody else. A sweep renames such a file when it runs its
@@ -321,7 +323,7 @@ def read_records(results: Path) -> tuple[list[Record], list[str]]:
     """
     records: dict[str, Record] = {}
     messages: list[str] = []
-    for path in record_paths(results):
+    for path in record_paths(results, parts):
         try:
             record = read_record(path)
         except RecordError as error:

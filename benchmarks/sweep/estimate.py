@@ -95,7 +95,8 @@ def _scaled(config: Config, record: Record) -> tuple[float, float]:
     rest is their difference."""
     length, unit = config.training.length
     longer = length / record.config.get("training", {}).get(unit, length)
-    samples = config.evaluation.importance_samples / max(1, record.importance_samples)
+    measured = record.importance_samples
+    samples = config.evaluation.importance_samples / measured if measured else 1.0
     train = record.timing["train_seconds"]
     rest = max(0.0, record.timing["total_seconds"] - train)
-    return train * longer, rest * (1.0 if record.profile == config.profile else samples)
+    return train * longer, rest * samples

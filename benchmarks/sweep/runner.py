@@ -133,6 +133,7 @@ def run_on(
     check_ready(setting)
     summary = Summary()
     states = to_do(cells, setting, retry)
+    cells = list({cell.run_id: cell for cell in cells}.values())
     wanted = [cell for cell in cells if states[cell.run_id].startswith("run")]
     for cell in cells:
         if states[cell.run_id].startswith("done"):

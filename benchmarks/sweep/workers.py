@@ -124,6 +124,7 @@ def side_by_side(
         while first.process.sentinel not in wait([first.process.sentinel, first.reports]):
             if not first.receive():
                 first.process.join()
+        first.close()
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, cell = waiting.pop(0)

@@ -33,14 +33,14 @@ ARCHIVE, PARTITION, ATTRIBUTES = "img_align_celeba.zip", "list_eval_partition.tx
 HOME_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
-def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
+def load_celeba(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
     """The official training, validation and test images, centre-cropped and resized, on a memory map.
 
     ``labels`` are the 40 attributes (n, 40) in {0, 1}. If a copy has another number of images, its title says that it
     is a sample. Raises :class:`UserError` if files are missing or do not match each other.
     """
     folder = root / "celeba"
-    _find_files(folder)
+    _find_files(folder, download)
     size, crop = config.image_size or DEFAULT_SIZE, config.crop or DEFAULT_CROP
     splits = _read_partition(folder / PARTITION)
     names = sorted(splits, key=lambda name: (splits[name], name))
@@ -71,13 +71,15 @@ def load_celeba(config: DatasetConfig, root: Path) -> Dataset:
     return replace(data, title=config.title + sample)
 
 
-def _find_files(folder: Path) -> None:
-    """Make sure that all files are in ``folder``, and download those that are missing.
+def _find_files(folder: Path, download: bool) -> None:
+    """Make sure that all files are in ``folder``. Those that are missing are downloaded if ``download`` is true.
 
-    Raises :class:`UserError` that says how to put them there if the download fails.
+    Raises :class:`UserError` if files are missing and could not be downloaded. It says how to put them there.
     """
-    if not _missing(folder):
+    if not (missing := _missing(folder)):
         return
+    if not download:
+        raise UserError(f"CelebA is not in {folder} (missing: {', '.join(missing)})")
     with locked(folder / ".lock"):
         missing = _missing(folder)
         try:

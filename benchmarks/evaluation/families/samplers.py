@@ -30,7 +30,7 @@ def compute(context: Context, result: Evaluation) -> None:
     codes = context.of_probe(lambda x, condition: variant.code(variant.posterior(x)))
     mixture = fit_mixture(codes, MIXTURE_COMPONENTS, context.seed)
     drawn, _ = mixture.sample(context.config.generated_images)
-    images = batched(lambda z, condition: variant.likelihood(z).mean, torch.from_numpy(drawn).to(codes), None)
+    images = batched(lambda z, condition: variant.image(z), torch.from_numpy(drawn).to(codes), None)
     if not images.isfinite().all():
         result.not_applicable["fid_features_gmm"] = "generated images are not finite"
         return
