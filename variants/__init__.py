@@ -1,4 +1,4 @@
-"""What is compared: latent-variable models and the way each is trained.
+"""The models that the suite compares, each with its training objective.
 
 >>> import variants
 >>> "vae" in variants.names()
@@ -42,7 +42,7 @@ __all__ = [
     "register",
 ]
 
-# Where each is defined.
+# Module -> the names that it defines; base.py defines the others.
 _HOMES = {
     "autoencoder": ("Autoencoder", "AutoencoderConfig"),
     "building": ("build",),
@@ -51,7 +51,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because most of it imports torch, and reports and lists of names do without.
+    # Imported on first access: most of these modules import torch, which reports and lists of names do not need.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((module for module, defined in _HOMES.items() if name in defined), "base")

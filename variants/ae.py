@@ -22,7 +22,7 @@ UNITS = ("linear", "sigmoid")
 
 @dataclass
 class AEConfig(AutoencoderConfig):
-    """``loss`` "squared_error" or "cross_entropy"; ``units`` of the code "linear" or "sigmoid"."""
+    """``loss`` is "squared_error" or "cross_entropy"; ``units``, the activation of the code, "linear" or "sigmoid"."""
 
     loss: str = "squared_error"
     units: str = "linear"
@@ -41,9 +41,9 @@ class AE(Autoencoder):
         loss = -sum_pixels [x log G(h) + (1 - x) log(1 - G(h))]       ("cross_entropy")
         h = Q(x), or sigmoid(Q(x)) for sigmoid units
 
-    Both are summed over pixels. With ``network=linear``, squared error and linear units, G is affine, and the optimum
-    is principal component analysis: the decoder spans the first principal components of the centred data and the error
-    is theirs (Baldi & Hornik 1989). A cross-entropy of grey pixels is a loss, not a likelihood.
+    Both losses are summed over pixels. With ``network=linear``, squared error and linear units, G is affine, and the
+    optimum is principal component analysis: the decoder spans the first principal components of the centred data and
+    has their reconstruction error (Baldi & Hornik 1989). The cross-entropy of grey pixels is a loss, not a likelihood.
 
     References:
         Hinton & Salakhutdinov, *Reducing the Dimensionality of Data with Neural Networks*, Science 2006.
@@ -52,7 +52,8 @@ class AE(Autoencoder):
         https://doi.org/10.1016/0893-6080(89)90014-2
 
     Deviations:
-        1. Trained from random weights, not layer by layer as in Hinton & Salakhutdinov, who needed that at the time.
+        1. The network is trained from random weights, not pretrained layer by layer as in Hinton & Salakhutdinov, which
+           was necessary at the time.
 
     Defaults:
         loss = squared_error: chosen here, so that the linear network is principal component analysis; Hinton &
@@ -61,7 +62,7 @@ class AE(Autoencoder):
     """
 
     Config = AEConfig
-    # Of any length in subclasses.
+    # Annotated so that subclasses can have a tuple of any length.
     forms: ClassVar[tuple[dict[str, Any], ...]] = ({"loss": "cross_entropy"}, {"units": "sigmoid"})
 
     def build(self, network: Network) -> None:

@@ -1,4 +1,4 @@
-"""The base of autoencoders without a variational bound: a code, a reconstruction error and a penalty."""
+"""The base class of autoencoders without a variational bound: a code, a reconstruction error and a penalty."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .options import without_effect
 from .parts.distributions import PointMass
 from .parts.networks import Network
 
-# Half a grey level: as close to 0 and 1 as the pixels of an affine decoder come when they are given a likelihood.
+# Half a grey level. Pixels of an affine decoder are clamped to this distance from 0 and 1 for their likelihood.
 HALF_LEVEL = 0.5 / 255
 
 
 @dataclass
 class AutoencoderConfig(VariantConfig):
-    """An autoencoder has one code an image and no KL."""
+    """Options of autoencoders, which have one code per image and no KL."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -30,7 +30,7 @@ class AutoencoderConfig(VariantConfig):
 
     @property
     def has_normal(self) -> bool:
-        """Whether the code is drawn from a normal of the encoder."""
+        """Whether the code is drawn from a normal distribution that the encoder parametrises."""
         return False
 
 
@@ -39,11 +39,11 @@ class Autoencoder(Variant):
 
         loss = |x - G(z)|^2 + penalty(x, z),   z = Q(T(x))
 
-    The squared error is summed over pixels. G(z) is the mean of the observation model, which lies in [0, 1]; with an
-    affine network, or where the data set says that outputs are linear, it is the decoder's output itself. Subclasses
-    override ``corrupt`` (T, by default the image itself), ``regulariser`` (the penalty, by default none; ``step.x``,
-    ``step.z``), ``reconstruction`` and ``image`` (G). There is no prior and q is a point mass, so no ELBO;
-    a subclass that has a prior says in ``unavailable`` what it lacks.
+    The squared error is summed over pixels. G(z) is the mean of the observation model, which is in [0, 1]. With an
+    affine network, or if the data set sets linear outputs, G(z) is the decoder's output itself. Subclasses override
+    ``corrupt`` (T, by default the identity), ``regulariser`` (the penalty, by default 0, a function of ``step.x`` and
+    ``step.z``), ``reconstruction`` and ``image`` (G). There is no prior, and q is a point mass, so there is no ELBO.
+    A subclass with a prior overrides ``unavailable``.
     """
 
     Config = AutoencoderConfig
@@ -61,7 +61,7 @@ class Autoencoder(Variant):
         return PointMass(self.encoder(x).to(x.dtype))
 
     def corrupt(self, x: Tensor) -> Tensor:
-        """T(x), what the encoder sees in training, (batch, channels, height, width)."""
+        """T(x), the encoder's input in training (batch, channels, height, width)."""
         return x
 
     def forward_pass(self, batch: Batch, progress: Tensor) -> TrainingStep:
@@ -76,7 +76,7 @@ class Autoencoder(Variant):
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         output = super().decode(z, condition=condition)
-        # Most observation models take the sigmoid of what they read: this makes it G(z), as far as that is an image.
+        # Most observation models apply a sigmoid to their input. The logit makes the result G(z), clamped to (0, 1).
         return torch.logit(output, eps=HALF_LEVEL) if self.affine and not self.observation.linear else output
 
     def reconstruction(self, step: TrainingStep) -> Tensor:

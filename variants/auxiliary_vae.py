@@ -1,4 +1,4 @@
-"""VAE with an auxiliary variable, which makes its posterior a mixture."""
+"""VAE with an auxiliary latent variable, which makes the posterior a mixture."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .registry import register
 
 @dataclass
 class AuxiliaryConfig(VariantConfig):
-    """``auxiliary`` dimensions of a. Both densities that see the image and a vector take ``context`` numbers of the
-    image, and have a layer of ``hidden`` units."""
+    """``auxiliary`` is the number of dimensions of a. q(z|a, x) and p(a|x, z) each have a hidden layer of ``hidden``
+    units, whose input from the image is ``context`` encoder outputs."""
 
     auxiliary: int = 32
     context: int = 64
@@ -43,7 +43,7 @@ class JointDraw(NamedTuple):
 
 
 class AuxiliaryPosterior(Distribution):
-    """q(z|x), the integral of q(a|x) q(z|a, x) over a: it can be drawn from and has no density in closed form."""
+    """q(z|x), the integral of q(a|x) q(z|a, x) over a. It can be sampled, but its density has no closed form."""
 
     has_rsample = True
 
@@ -57,7 +57,7 @@ class AuxiliaryPosterior(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of q(z|a, x) at the mean of q(a|x): the mean over a has no closed form."""
+        """The mean of q(z|a, x) at the mean of q(a|x), because the mean over a has no closed form."""
         return self.given(self.auxiliary.mean).mean
 
     def joint(self, sample_shape: Shape = ONE_DRAW) -> JointDraw:
@@ -76,9 +76,9 @@ class AuxiliaryVAE(Variant):
         model: p(z) p(x|z) p(a|x, z),   posterior: q(a|x) q(z|a, x)
         loss = -E[log p(x|z) + log p(z) + log p(a|x, z) - log q(a|x) - log q(z|a, x)]
 
-    Integrated over a, the model of x is that of the VAE, and q(z|x) is a mixture of infinitely many normals. The bound
-    is the VAE's where q(z|a, x) does not depend on a and p(a|x, z) is q(a|x). log p(x) is estimated by weights of pairs
-    (a, z): p(x|z) p(z) p(a|x, z) / [q(a|x) q(z|a, x)].
+    Integrated over a, the model of x is that of the VAE, and q(z|x) is a mixture of infinitely many normals. The
+    bound is that of the VAE if q(z|a, x) does not depend on a and p(a|x, z) = q(a|x). log p(x) is estimated with the
+    importance weights of pairs (a, z): p(x|z) p(z) p(a|x, z) / [q(a|x) q(z|a, x)].
 
     References:
         Maaloe, Sonderby, Sonderby & Winther, *Auxiliary Deep Generative Models*, ICML 2016, section 2.2.
@@ -86,19 +86,20 @@ class AuxiliaryVAE(Variant):
         The authors' code. https://github.com/larsmaaloee/auxiliary-deep-generative-models
 
     Deviations:
-        1. The board's network in place of two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
-           encoder of the image, which also gives the mean and variance of z without a; a joins in a hidden layer after
-           it, whose part in them begins at 0, so that training begins at the VAE with a variable a that tells nothing.
-           Likewise p(a|x, z). The authors' code draws what gives means and variances from N(0, 0.001^2), beside batch
-           normalisation, which the board's network does not have: the signal then stayed below the noise of z, and most
-           dimensions of z were given up at once.
-        2. Unlabelled images alone: no class y, which the authors' semi-supervised code has.
+        1. The board's network replaces two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
+           encoder of the image, which also gives a mean and variance of z that do not depend on a. The output of
+           a network with one hidden layer, whose input includes a, is added to these. Its last layer is 0 at first, so
+           that training begins with the VAE and an uninformative a. p(a|x, z) is built in the same way. The authors'
+           code draws the weights for means and variances from N(0, 0.001^2), together with batch normalisation, which
+           the board's network does not have. With these weights the signal stayed below the noise of z here, and most
+           dimensions of z immediately collapsed to the prior.
+        2. Images are unlabelled: there is no class y, which the authors' semi-supervised code has.
         3. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
 
     Defaults:
-        auxiliary = 32: chosen here, as many dimensions as the board's z; the authors' code gives both 100
+        auxiliary = 32: chosen here, the dimensions of the board's z; the authors' code has 100 for both
             (run_mnist.py).
-        context = 64: chosen here, without a search: the authors' code has no such numbers, see deviation 1.
+        context = 64: chosen here, without a search: the authors' code has no such outputs, see deviation 1.
         hidden = 128: chosen here, without a search; the authors' code has two layers of 500 units for every density.
     """
 
@@ -112,7 +113,7 @@ class AuxiliaryVAE(Variant):
         )  # fmt: skip
         self.encoder = network.encoder(self.image_shape, 2 * auxiliary + 2 * d + context)
         self.posterior_of_z = ConditionalNormal([auxiliary, context], hidden, d, self.log_sigma).silent()
-        # p(a|x, z) belongs to the model: it has an encoder of the image of its own.
+        # p(a|x, z) is part of the model, not of the posterior: it has a separate encoder of the image.
         self.auxiliary_encoder = network.encoder(self.image_shape, 2 * auxiliary + context)
         self.auxiliary_model = ConditionalNormal([d, context], hidden, auxiliary, self.log_sigma).silent()
         self.decoder = network.decoder(d, self.image_shape)

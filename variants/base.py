@@ -1,4 +1,4 @@
-"""The contract of a variant: a latent-variable model, and a way to train it."""
+"""The interface of a variant: a latent-variable model and a way to train it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from .parts.networks import Network, batched
 from .parts.observations import CompletedImage, ObservationModel
 from .signatures import accept_condition, check_hooks
 
-# What a model may lack, see Variant.unavailable.
+# Properties that a model may lack; see Variant.unavailable.
 PROPERTIES = ("prior", "posterior_density", "density_elsewhere", "continuous_latent")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training step sees. ``images`` (batch, channels, height, width) in [0, 1]; ``condition`` (batch, ...)
-    where the data set has one; ``labels`` int64 (batch,) or (batch, attributes) where it has labels;
-    ``training_images`` N, the size of the training split."""
+    """The input of a training step.
+
+    ``images`` (batch, channels, height, width) in [0, 1]; ``condition`` (batch, ...) if the data set has one;
+    ``labels`` int64 (batch,) or (batch, attributes) if the data set has labels; ``training_images`` is N, the size of
+    the training split.
+    """
 
     images: Tensor
     condition: Tensor | None = None
@@ -35,23 +38,28 @@ class Batch:
 
 
 class Loss(NamedTuple):
-    """``value``: the scalar to minimise, or one scalar for each group of :meth:`Variant.parameter_groups`. ``terms``:
-    what it is made of, each (batch,) in nats per image or, if named in :attr:`Variant.batch_statistics`, a scalar."""
+    """The value of a loss and its terms.
+
+    ``value`` is the scalar to minimise, or one scalar for each group of :meth:`Variant.parameter_groups`. ``terms`` are
+    the terms of the loss: each is (batch,) in nats per image, or a scalar if :attr:`Variant.batch_statistics` names it.
+    """
 
     value: Tensor | Mapping[str, Tensor]
     terms: Mapping[str, Tensor] = {}
 
     @property
     def by_group(self) -> Mapping[str, Tensor]:
-        """Group of parameters -> the scalar that it minimises."""
+        """Name of each parameter group -> the scalar that its parameters minimise."""
         return {"model": self.value} if isinstance(self.value, Tensor) else self.value
 
 
 @dataclass
 class ParameterGroup:
-    """Parameters that minimise one loss with one optimiser. ``optimiser``: settings in place of the configuration's, by
-    the names of its options: ``{"learning_rate": 1e-4, "beta1": 0.5}``. ``until``: the fraction of training after which
-    they stay as they are. A loss of zero would not keep them: an optimiser goes on by what it remembers of gradients.
+    """Parameters that minimise one loss with one optimiser.
+
+    ``optimiser``: settings that replace those of the configuration, with the same option names:
+    ``{"learning_rate": 1e-4, "beta1": 0.5}``. ``until``: the fraction of training after which the parameters are
+    frozen. A loss of zero would not freeze them, because optimisers keep averages of past gradients.
     """
 
     parameters: list[nn.Parameter]
@@ -66,8 +74,8 @@ class ParameterGroup:
 
 
 class LogWeights(NamedTuple):
-    """The parts of log w = log p(x|z) + log p(z) - log q(z|x), each (samples, batch) in nats, and the draws ``z``
-    (samples, batch, latent) that they belong to."""
+    """The terms of log w = log p(x|z) + log p(z) - log q(z|x), each (samples, batch) in nats, and the draws ``z``
+    (samples, batch, latent) at which they are evaluated."""
 
     log_likelihood: Tensor
     log_prior: Tensor
@@ -81,9 +89,9 @@ class LogWeights(NamedTuple):
 
 @dataclass
 class TrainingStep:
-    """One forward pass, as the hooks of the loss see it.
+    """One forward pass: the argument of the hooks of the loss.
 
-    ``q`` the posterior; ``z`` its draws (samples, batch, latent); ``progress`` a 0-dimensional tensor from 0 to 1.
+    ``q`` is the posterior; ``z`` its draws (samples, batch, latent); ``progress`` a 0-dimensional tensor from 0 to 1.
     """
 
     variant: Variant
@@ -109,7 +117,7 @@ class TrainingStep:
 
     @cached_property
     def likelihood(self) -> Distribution:
-        """p(x|z), with batch (samples, batch)."""
+        """p(x|z), with batch shape (samples, batch)."""
         return self.variant.likelihood(self.z, condition=self.batch.condition)
 
     @property
@@ -118,20 +126,23 @@ class TrainingStep:
         return self.likelihood.log_prob(self.x) if self.weights is None else self.weights.log_likelihood
 
     def log(self, name: str, term: Tensor) -> Tensor:
-        """Have ``term``, (batch,) or a scalar, in the training history under ``name``; returns it."""
+        """Record ``term``, (batch,) or a scalar, under ``name`` in the training history, and return it."""
         self.terms[name] = term
         return term
 
 
 @dataclass
 class VariantConfig:
-    """Options that every variant has. ``samples`` is the number of posterior draws inside the mean of the training
-    objective; ``analytic_kl`` uses the closed form where there is one, else the draws. ``kl_warmup`` is the fraction of
-    the budget over which the weight of the KL rises linearly from 0 to 1, for variants whose loss is r + KL.
+    """Options that every variant has.
 
-    ``deviation``: what a normal's sigma is of the number a that a network returns for it: "exp" (sigma^2 = e^a),
-    "exp_deviation" (sigma = e^a), "softplus" (sigma = log(1 + e^a)) or "softplus_variance" (sigma^2 = log(1 + e^a));
-    ``variance_bounds`` [LOW, HIGH] hold sigma^2 between two values."""
+    ``samples`` is the number of posterior draws over which the training objective is averaged. ``analytic_kl`` computes
+    the KL in closed form if one exists; otherwise the draws estimate it. ``kl_warmup`` is the fraction of the budget
+    over which the weight of the KL rises linearly from 0 to 1, for variants whose loss is r + KL.
+
+    ``deviation`` is the formula for the sigma of a normal, given the output a of a network: "exp" (sigma^2 = e^a),
+    "exp_deviation" (sigma = e^a), "softplus" (sigma = log(1 + e^a)) or "softplus_variance" (sigma^2 = log(1 + e^a)).
+    ``variance_bounds`` [LOW, HIGH] clamps sigma^2 to this interval.
+    """
 
     samples: int = 1
     analytic_kl: bool = True
@@ -145,59 +156,60 @@ class VariantConfig:
         check_deviation(self.deviation, self.variance_bounds)
 
     def check_no_normals(self) -> None:
-        """Raise ``ValueError`` where options of normals are set, for a variant whose networks make none."""
+        """Raise ``ValueError`` if ``deviation`` or ``variance_bounds`` is set: called by variants without a sigma."""
         for name, default in (("deviation", "exp"), ("variance_bounds", None)):
             without_effect(f"variant.{name}", getattr(self, name), default, "no network of it returns a deviation")
 
 
 class Variant(nn.Module):
-    """A variational autoencoder, and the class that every variant subclasses.
+    """A variational autoencoder, and the base class of every variant.
 
-    The model is three distributions, ``prior()``, ``posterior(x)`` and ``likelihood(z)``; evaluation uses these and
-    nothing else. Training minimises ``loss(batch, progress)``, by default the negative ELBO (Kingma & Welling 2014,
+    The model is three distributions: ``prior()``, ``posterior(x)`` and ``likelihood(z)``. Evaluation is based on these,
+    not on the loss. Training minimises ``loss(batch, progress)``, by default the negative ELBO (Kingma & Welling 2014,
     eq. 7):
 
         loss = mean over the batch of  r + KL,     r = -E_q log p(x|z),  KL = KL(q(z|x) || p(z))
 
-    summed over pixels and latent dimensions; without the closed form of the KL it is minus the mean of
-    ``log_weights``. A variant changes the smallest part that its paper changes: ``regulariser`` (what stands in place
-    of KL), ``reconstruction`` (in place of r), ``loss`` (both), or the distributions themselves; ``log_weights`` where
-    the latent variables have more levels; ``build`` where it needs other bodies; ``parameter_groups`` where several
-    losses, each with its own parameters, come from one forward pass.
+    summed over pixels and latent dimensions. If the KL is not computed in closed form, the loss is minus the mean of
+    ``log_weights``. A variant overrides the smallest part that its paper changes: ``regulariser`` (replaces KL),
+    ``reconstruction`` (replaces r), ``loss`` (replaces both), or the distributions themselves. It overrides
+    ``log_weights`` if there are several levels of latent variables, ``build`` if it needs other networks, and
+    ``parameter_groups`` if one forward pass gives several losses, each with its own parameters.
 
-    Images ``x`` are (batch, channels, height, width) in [0, 1]; latent variables end in one dimension of any meaning,
-    (*samples, batch, latent). ``progress`` is a 0-dimensional tensor on the device that runs from 0 at the first step
-    to 1 at the last one and drives every schedule: a model keeps no counters.
+    Images ``x`` are (batch, channels, height, width) in [0, 1]. Latent variables are (*samples, batch, latent).
+    ``progress`` is a 0-dimensional tensor on the model's device: 0 at the first step, 1 at the last. Every schedule is
+    a function of it, so that a model keeps no counters.
 
-    A conditional model sets :attr:`conditional`; its methods are then called with ``condition=`` (batch, ...), shaped
-    ``condition_shape``. Others need not name that argument. A condition of one channel more than the images is a part
-    of the image itself and a mask, see :class:`CompletedImage`.
+    A conditional model sets :attr:`conditional`; its methods are then called with ``condition=``, a tensor
+    (batch, *condition_shape). Other models may omit this argument. A condition with the size of the images and one more
+    channel is a part of the image and a mask; see :class:`CompletedImage`.
     """
 
-    name: ClassVar[str]  # entered by register()
+    name: ClassVar[str]  # set by register()
     Config: ClassVar[type[VariantConfig]] = VariantConfig
-    # What reports group it by, one of FAMILIES.
+    # The group of variants to which it belongs in reports, one of FAMILIES.
     family: ClassVar[str] = "other"
-    # Values that a paper gives for one data set, over the defaults: {"celeba": {"mmd_weight": 100.0}}.
+    # Defaults for single data sets, which replace the general defaults: {"celeba": {"mmd_weight": 100.0}}.
     dataset_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
-    # Options whose values the paper leaves open, and values worth trying: what `make tune` searches.
+    # What `make tune` searches: options whose values the paper leaves open, and the values to try.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
-    # Whether the loss trains the observation model's own parameters (a scale); where it does not, they are fitted
-    # after training, by maximum likelihood on training images. False in models of data sets that train another loss.
+    # Whether the loss trains the observation model's own parameters (a scale). If not, they are fitted after training,
+    # by maximum likelihood on training images. __init__ sets it to False if the data set trains another loss.
     trains_observation: bool = True
-    # Whether the loss compares features of a frozen network, which the suite then hands to use_teacher().
+    # Whether the loss compares features of a frozen network. The suite then passes that network to use_teacher().
     needs_teacher: ClassVar[bool] = False
-    # Whether it models p(x|condition), and so needs a data set with a condition.
+    # Whether the variant models p(x|condition) and therefore needs a data set with a condition.
     conditional: ClassVar[bool] = False
     # Names of the loss's terms that are statistics of a batch, not means over images.
     batch_statistics: ClassVar[tuple[str, ...]] = ()
-    # The smallest batch that its loss is made for; of the last one of an epoch, which may be smaller, it is finite.
+    # The smallest batch size that the configuration may set. The last batch of an epoch may be smaller, so the loss
+    # must be finite for any size.
     smallest_batch: ClassVar[int] = 1
-    # The smallest height and width of images that it takes.
+    # The smallest height and width of images that the variant supports.
     smallest_side: ClassVar[int] = 1
-    # Options that make another model, estimator or loss of it than its defaults do: the contract tests run each.
+    # Options that select another model, estimator or loss than the defaults do. The contract tests run each of them.
     forms: ClassVar[tuple[dict[str, Any], ...]] = ()
-    # Options with which it is small enough for tests.
+    # Options that make the model small enough for tests.
     small: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -224,7 +236,7 @@ class Variant(nn.Module):
         self.condition_shape = condition_shape
         self.latent_size = network.latent_size
         self.observation = observation
-        # log sigma of the numbers that a network returns for it.
+        # Maps the output a of a network to log sigma; see VariantConfig.
         self.log_sigma = Deviation(config.deviation, config.variance_bounds)
         if not observation.is_trained:
             self.trains_observation = False
@@ -234,43 +246,45 @@ class Variant(nn.Module):
 
     @classmethod
     def check(cls, config: VariantConfig, network: Network, side: int | None) -> None:
-        """Raise ``ValueError`` for options that are sound each by itself but not together with this network or these
-        images. ``side``: the smaller of their height and width; None before it is known. A configuration is checked
-        when it is composed, a model when it is made. Override for further checks, and call this one."""
+        """Raise ``ValueError`` for options that are valid alone but not with this network or these images.
+
+        ``side`` is the smaller of the images' height and width, or None before it is known. This method is called when
+        a configuration is composed and when a model is created. Overrides must call ``super().check``.
+        """
         if side is not None and side < cls.smallest_side:
             raise ValueError(f"{cls.__name__} needs images of {cls.smallest_side} pixels a side or more, got {side}")
         if cls.loss is not Variant.loss or cls.regulariser is not Variant.regulariser:
             without_effect("variant.kl_warmup", config.kl_warmup, 0, f"the loss of {cls.__name__} is not r + KL")
 
     def build(self, network: Network) -> None:
-        """Make the bodies. Override for other sizes, or call it and add modules."""
+        """Create the encoder and the decoder. Override it for other sizes, or extend it to add modules."""
         self.encoder = network.encoder(self.image_shape, 2 * self.latent_size)
         self.decoder = network.decoder(self.latent_size, self.image_shape)
 
     # The model
 
     def prior(self, condition: Tensor | None = None) -> Distribution:
-        """p(z), with an event of one dimension; given a condition it may have a batch."""
+        """p(z), with one event dimension. Given a condition, it may have a batch shape."""
         return StandardNormal(self.latent_size, like=next(self.parameters()))
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
-        """q(z|x), with a batch of ``x.shape[0]``: any of torch's distributions with an event of one dimension."""
-        # Back to the input's type: under autocast the bodies return bfloat16, too coarse for densities.
+        """q(z|x): any torch distribution with batch shape (``x.shape[0]``,) and one event dimension."""
+        # Convert to the input's dtype: under autocast the networks return bfloat16, too coarse for densities.
         loc, a = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
         return DiagonalNormal(loc, self.log_sigma(a))
 
     def likelihood(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
-        """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch (*samples, batch). Given a
-        condition that shows a part of the image, it is over the missing pixels."""
+        """p(x|z) for ``z`` (*samples, batch, latent): a distribution over images with batch shape (*samples, batch).
+        If the condition shows a part of the image, the distribution is over the missing pixels."""
         return self.observed(self.decode(z, condition=condition), condition)
 
     def observed(self, output: Tensor, condition: Tensor | None = None) -> Distribution:
-        """p(x|z) of the decoder's ``output`` (*samples, batch, channels, height, width)."""
+        """p(x|z) for the decoder's ``output`` (*samples, batch, channels, height, width)."""
         image = self.observation(output)
         channels, *size = self.image_shape
         if condition is None or self.condition_shape != (channels + 1, *size):
             return image
-        # The given pixels and, last, a mask that is 1 where they are given.
+        # The channels of the condition: the given pixels and, last, a mask that is 1 where pixels are given.
         return CompletedImage(image, condition[..., :-1, :, :], condition[..., -1:, :, :] < 0.5)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -280,27 +294,30 @@ class Variant(nn.Module):
     # Training
 
     def objective(self, batch: Batch, progress: Tensor) -> Loss:
-        """What training minimises: :meth:`loss`, where a data set that trains another loss of its pixels has that in
-        the likelihood's place."""
+        """What training minimises: :meth:`loss`. If the data set sets another training loss for pixels, that loss
+        replaces the likelihood."""
         with self.observation.in_training():
             return self.loss(batch, progress)
 
     def loss(self, batch: Batch, progress: Tensor) -> Loss:
-        """The training objective on a batch; see the class."""
+        """The training objective on a batch; see the class docstring."""
         step = self.forward_pass(batch, progress)
         r = step.log("reconstruction", self.reconstruction(step).mean(0))
         if step.divergence is not None:
             step.log("kl", step.divergence)
         penalty = self.regulariser(step)
-        # A statistic of the batch is added once, not to every image.
+        # A scalar penalty is a statistic of the batch: it is added once, not to every image.
         return Loss((r + penalty).mean() if penalty.dim() else r.mean() + penalty, step.terms)
 
     def forward_pass(self, batch: Batch, progress: Tensor) -> TrainingStep:
-        """Posterior, draws and KL for a batch. The KL is closed where there is a closed form and it is wanted, else it
-        comes from ``log_weights``, of which the loss is then minus the mean."""
+        """Posterior, draws and KL for a batch.
+
+        The KL is computed in closed form if one exists and ``analytic_kl`` is set. Otherwise ``log_weights`` estimates
+        it, and the loss is minus the mean of these weights.
+        """
         x, condition = batch.images, batch.condition
         q, samples = self.posterior(x, condition=condition), self.config.samples
-        # Where a model forms its own log-weights, KL(q || p) is not all that stands beside r.
+        # If a model overrides log_weights, its loss has more terms than r and KL(q || p).
         if self.config.analytic_kl and type(self).log_weights is Variant.log_weights:
             p = self.prior(condition=condition)
             if has_closed_form_kl(q, p):
@@ -311,24 +328,25 @@ class Variant(nn.Module):
         return TrainingStep(self, batch, progress, q, weights.z, kl, weights)
 
     def reconstruction(self, step: TrainingStep) -> Tensor:
-        """r, one value an image in nats (samples, batch). Override to train another reconstruction term, and set
-        :attr:`trains_observation`."""
+        """r, one value per draw and image in nats (samples, batch). Override it to train another reconstruction term,
+        and set ``trains_observation = False``."""
         return -step.log_likelihood
 
     def regulariser(self, step: TrainingStep) -> Tensor:
-        """What is added to r: (batch,), or a scalar. ``step.log(name, term)`` has a further term in the history."""
+        """The term that is added to r: (batch,), or a scalar. ``step.log(name, term)`` records a term in the training
+        history."""
         if not self.config.kl_warmup:
             return step.kl
         return (step.progress / self.config.kl_warmup).clamp(max=1) * step.kl
 
     def parameter_groups(self) -> dict[str, ParameterGroup]:
-        """Which parameters minimise which loss. By default all minimise the one of ``loss``, the group "model"; see
+        """The parameters that minimise each loss. By default there is one group, "model", with all parameters; see
         :meth:`model_and`."""
         return self.model_and()
 
     def model_and(self, **others: ParameterGroup) -> dict[str, ParameterGroup]:
-        """The groups ``others``, and all parameters that are in none of them as the group "model"; without those of an
-        observation model that no loss trains (:attr:`trains_observation`)."""
+        """The groups ``others``, and a group "model" of all parameters that are in none of them. Parameters of the
+        observation model are left out if the loss does not train them (:attr:`trains_observation`)."""
         taken = {id(parameter) for group in others.values() for parameter in group.parameters}
         if not self.trains_observation:
             taken |= {id(parameter) for parameter in self.observation.parameters()}
@@ -336,54 +354,54 @@ class Variant(nn.Module):
         return {"model": ParameterGroup(rest), **others}
 
     def after_step(self) -> None:
-        """Called after every step of all groups, for what is not learned by gradient (a codebook's averages)."""
+        """Called after each training step, for updates without a gradient (such as a codebook's moving averages)."""
 
     def use_teacher(self, network: nn.Module) -> None:
-        """Take the frozen network that :attr:`needs_teacher` asks for: images (batch, channels, height, width) in
-        [0, 1] to a list of feature maps (batch, ...). Called once, before training."""
+        """Receive the frozen network that :attr:`needs_teacher` asks for. It maps images (batch, channels, height,
+        width) in [0, 1] to a list of feature maps (batch, ...). Called once, before training."""
 
     def estimates_gradient(self) -> tuple[str, ...]:
-        """Names of submodules whose gradient is an estimator (straight-through, say), not the derivative of the loss's
-        value: finite differences cannot check them."""
+        """Names of submodules and parameters whose gradient is an estimate (such as straight-through) and not the
+        derivative of the loss. Finite differences cannot check them."""
         return ()
 
     # Evaluation
 
     def log_weights(self, x: Tensor, q: Distribution, samples: int, condition: Tensor | None = None) -> LogWeights:
-        """Importance weights of ``samples`` draws from ``q = posterior(x)``. Override where the joint has more
-        levels. Gradients flow where q is reparameterised."""
+        """Log importance weights of ``samples`` draws from ``q = posterior(x)``. Override it if the model has several
+        levels of latent variables. Gradients flow through the draws if q is reparameterised."""
         z, log_q = draw(q, torch.Size([samples]))
         log_likelihood = self.likelihood(z, condition=condition).log_prob(x)
         return LogWeights(log_likelihood, self.prior(condition=condition).log_prob(z), log_q, z)
 
     def unavailable(self) -> dict[str, str]:
-        """What this model does not define, with the reason, which evaluation prints instead of a number.
+        """Properties that this model lacks -> the reason, which evaluation prints instead of a number.
 
-        Keys: ``prior`` (no p(z): neither ELBO nor samples from a prior); ``posterior_density`` (no log q: neither ELBO
-        nor importance sampling); ``density_elsewhere`` (log q is known at q's own draws alone: no mutual information);
-        ``continuous_latent`` (discrete codes: no active units, no mixture of Gaussians as a sampler). Another key is an
-        error.
+        Keys: ``prior`` (no p(z): no ELBO, no samples from a prior); ``posterior_density`` (no log q: no ELBO, no
+        importance sampling); ``density_elsewhere`` (log q is known only at draws from q: no mutual information);
+        ``continuous_latent`` (discrete codes: no active units, no mixture of Gaussians as a sampler). Any other key
+        raises ``ValueError`` when the model is created.
         """
         return {}
 
     @torch.no_grad()
     def sample(self, count: int, condition: Tensor | None = None) -> Tensor:
         """Mean images of ``count`` draws from the prior (count, channels, height, width), one for each row of
-        ``condition`` where there is one. Raises ``ValueError`` for a model without a prior."""
+        ``condition`` if it is given. Raises ``ValueError`` for a model without a prior."""
         if reason := self.unavailable().get("prior"):
             raise ValueError(f"{type(self).__name__} has no samples: {reason}")
         return self.image(self.sample_latent(count, condition=condition), condition=condition)
 
     @torch.no_grad()
     def sample_latent(self, count: int, condition: Tensor | None = None) -> Tensor:
-        """Latent vectors that :meth:`decode` takes (count, latent), drawn from the prior, one for each row of
-        ``condition`` where there is one. Override where the joint has more levels."""
+        """Latent vectors for :meth:`decode` (count, latent), drawn from the prior, one for each row of ``condition`` if
+        it is given. Override it if the model has several levels of latent variables."""
         prior = self.prior(condition=condition)
         return prior.sample(torch.Size() if prior.batch_shape else torch.Size([count]))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Mean images decoded from the posterior's mean (a discrete one's mode), never from a draw."""
+        """Mean images decoded from the posterior's mean (its mode if it is discrete), never from a draw."""
         return self.image(self.code(self.posterior(x, condition=condition)), condition=condition)
 
     @torch.no_grad()
@@ -392,18 +410,18 @@ class Variant(nn.Module):
         return self.posterior(x, condition=condition).mean.flatten(1)
 
     def latent_means(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Posterior means of the continuous latent dimensions (batch, dimensions), of which active ones are counted."""
+        """Posterior means of the continuous latent dimensions (batch, dimensions), used to count active units."""
         return self.represent(x, condition=condition)
 
     def discrete_code(self, x: Tensor, condition: Tensor | None = None) -> Tensor | None:
-        """The most probable value of every discrete latent variable, int64 (batch, variables); None without any."""
+        """The most probable value of every discrete latent variable, int64 (batch, variables), or None."""
         return None
 
     def image(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The reconstruction (*samples, batch, channels, height, width) that ``z`` (*samples, batch, latent) gives: the
-        mean of p(x|z)."""
+        """The reconstruction (*samples, batch, channels, height, width) for ``z`` (*samples, batch, latent): the mean
+        of p(x|z)."""
         return self.likelihood(z, condition=condition).mean
 
     def code(self, q: Distribution) -> Tensor:
-        """The latent value that stands for q when images are reconstructed: its mean (a discrete one's mode)."""
+        """The latent value from which images are reconstructed: the mean of q (its mode if it is discrete)."""
         return q.mean

@@ -16,8 +16,8 @@ from .registry import register
 
 @dataclass
 class BetaTCVAEConfig(VariantConfig):
-    """Weights ``alpha`` of the mutual information, ``beta`` of the total correlation, ``gamma`` of the KL by dimension;
-    ``sampling`` estimates q(z) by "weighted" or "stratified" minibatches."""
+    """``alpha`` is the weight of the mutual information, ``beta`` of the total correlation and ``gamma`` of the
+    dimension-wise KL. ``sampling`` is the estimator of q(z) from a minibatch, "weighted" or "stratified"."""
 
     alpha: float = 1.0
     beta: float = 6.0
@@ -33,32 +33,33 @@ class BetaTCVAEConfig(VariantConfig):
 
 
 def weighted(batch: int, training_images: int, device: torch.device | None = None) -> Tensor:
-    """Weights of q(z_i|x_j) in an estimate of q(z_i), (batch, batch): 1 / (N B) everywhere, so that a row's sum is
-    1 / N and log q(z) is biased downwards (Chen et al. 2018, section 4.1)."""
+    """Weights of q(z_i|x_j) in the estimate of q(z_i), (batch, batch). All are 1 / (N B), so that a row sums to 1 / N
+    and log q(z) is biased downwards (Chen et al. 2018, section 4.1)."""
     return torch.full((batch, batch), 1 / (training_images * batch), dtype=torch.float64, device=device)
 
 
 def stratified(batch: int, training_images: int, device: torch.device | None = None) -> Tensor:
-    """As :func:`weighted`, without bias (Chen et al. 2018, appendix C.2): with M = B - 1, row i has 1 / N for the image
-    i itself, (N - M) / (N M) for one other, here the next, and 1 / M for the rest; a row sums to 1."""
+    """Weights like :func:`weighted`, but for an unbiased estimate of q(z_i) (Chen et al. 2018, appendix C.2). With
+    M = B - 1, row i has 1 / N for image i itself, (N - M) / (N M) for one other image, here the next, and 1 / M for the
+    others. A row sums to 1."""
     image = torch.eye(batch, dtype=torch.float64, device=device)
     if batch == 1:
         return image
     N, M = training_images, batch - 1
-    # Sums of what is there already: numbers written to places would have to be sent to a GPU, which waits for it.
+    # Sums of tensors on the device. Writing numbers to single entries would copy them to the GPU, which synchronises.
     following = image.roll(1, 1)
     return image / N + following * ((N - M) / (N * M)) + (1 - image - following) / M
 
 
 def pairwise_log_densities(q: DiagonalNormal, z: Tensor) -> Tensor:
-    """log q(z_id|x_j) of every draw ``z`` (samples, batch, latent) under the posterior of every image of the batch:
+    """log q(z_id|x_j) of every draw ``z`` (samples, batch, latent) under the posterior of every image in the batch:
     (samples, batch i, batch j, latent)."""
     standardised = (z[:, :, None] - q.loc) * (-q.log_scale).exp()
     return -0.5 * (standardised.square() + LOG_2PI) - q.log_scale
 
 
 class Decomposition(NamedTuple):
-    """The terms of log q(z|x) - log p(z), each (samples, batch) in nats: they sum to it, on every draw."""
+    """The terms of log q(z|x) - log p(z), each (samples, batch) in nats. For every draw, they sum to it."""
 
     mutual_information: Tensor
     total_correlation: Tensor
@@ -66,10 +67,10 @@ class Decomposition(NamedTuple):
 
 
 def decompose(log_q_given_x: Tensor, log_p: Tensor, pairwise: Tensor, weights: Tensor) -> Decomposition:
-    """MI, TC and KL by dimension from log q(z|x) and log p(z), both (samples, batch), the densities ``pairwise`` of
-    :func:`pairwise_log_densities` and the ``weights`` (batch, batch) of an estimate of q(z)."""
+    """Mutual information, total correlation and dimension-wise KL from log q(z|x) and log p(z), both (samples, batch),
+    ``pairwise`` from :func:`pairwise_log_densities` and the ``weights`` (batch, batch) of the estimate of q(z)."""
     log_weights = weights.log().to(pairwise)
-    # A pair's weight is added once to its joint density, and once to its density in each dimension.
+    # The weight of a pair multiplies its joint density once, and its density in each dimension once.
     log_q = (log_weights + pairwise.sum(-1)).logsumexp(-1)
     log_q_by_dimension = (log_weights[:, :, None] + pairwise).logsumexp(-2).sum(-1)
     return Decomposition(log_q_given_x - log_q, log_q - log_q_by_dimension, log_q_by_dimension - log_p)
@@ -84,10 +85,10 @@ class BetaTCVAE(Variant):
         TC   = E[log q(z) - sum_j log q(z_j)]
         KL_j = E[log q(z_j) - log p(z_j)]
 
-    q(z) and its marginals are estimated within the batch, by "weighted" or "stratified" minibatches of the N training
-    images. alpha = beta = gamma = 1 is the VAE with its KL by Monte Carlo, for the three terms sum to log q(z|x) -
-    log p(z) on every draw. Weighted minibatches shift log q(z) and every log q(z_j) by about -log N: the logged terms
-    carry that constant, the gradients do not.
+    q(z) and its marginals are estimated from the batch, by "weighted" or "stratified" sampling of the N training
+    images. alpha = beta = gamma = 1 gives the VAE with a Monte Carlo KL, because the three terms sum to log q(z|x) -
+    log p(z) for every draw. Weighted sampling shifts log q(z) and every log q(z_j) by about -log N. The logged terms
+    contain this constant; the gradients do not depend on it.
 
     References:
         Chen, Li, Grosse & Duvenaud, *Isolating Sources of Disentanglement in VAEs*, NeurIPS 2018, eqs. 2-4 and appendix
@@ -97,11 +98,11 @@ class BetaTCVAE(Variant):
     Deviations:
         1. The stratified estimator gives 1 / N to each image's own entry and the special weight to the next image of
            the batch (appendix C.2). The authors' code strides over the flattened matrix, so that the first two columns
-           have these weights instead.
-        2. A batch of one image has no other to stand for the rest: its own posterior is then the stratified q(z).
+           get these weights.
+        2. In a batch of one image there are no other images: the stratified q(z) is then the image's own posterior.
 
     Defaults:
-        alpha = 1.0: the authors' code (vae_quant.py), where the mutual information has the weight 1.
+        alpha = 1.0: the authors' code (vae_quant.py), where the mutual information has weight 1.
         beta = 6.0: the authors' code, in the command of its README for dSprites and 3D faces; the paper does not use
             MNIST.
         gamma = 1.0: the authors' code (vae_quant.py, with its default --lambda-anneal off).

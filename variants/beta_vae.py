@@ -1,4 +1,4 @@
-"""beta-VAE, in its first form and with a controlled capacity."""
+"""beta-VAE, in its original form and with a controlled capacity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .registry import register
 
 @dataclass
 class BetaVAEConfig(VariantConfig):
-    """``form`` chooses the objective; ``beta`` belongs to "beta", ``gamma`` and ``capacity`` to "capacity"."""
+    """``form`` selects the objective. Form "beta" uses ``beta``; form "capacity" uses ``gamma`` and ``capacity``."""
 
     form: str = "beta"
     beta: float = 4.0
@@ -36,7 +36,7 @@ class BetaVAE(Variant):
         form "beta":      loss = r + beta KL                            (Higgins et al. 2017, eq. 4)
         form "capacity":  loss = r + gamma |KL - C(progress)|           (Burgess et al. 2018, eq. 8)
 
-    beta = 1 is the VAE. C rises linearly from 0 to ``capacity`` over the whole of training.
+    beta = 1 gives the VAE. C rises linearly from 0 to ``capacity`` over the whole of training.
 
     References:
         Higgins et al., *beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework*, ICLR 2017.
@@ -46,14 +46,15 @@ class BetaVAE(Variant):
         https://github.com/google-research/disentanglement_lib
 
     Deviations:
-        1. |KL - C| is taken image by image, so that the loss of a batch is the mean of its halves.
+        1. |KL - C| is computed for each image and then averaged, so that the loss of a batch is the mean of the losses
+           of its halves.
 
     Defaults:
-        form = beta: the paper (Higgins et al. 2017, eq. 4), the first of the two forms.
+        form = beta: the paper (Higgins et al. 2017, eq. 4), which has the earlier of the two forms.
         beta = 4.0: chosen here, as neither paper trains on MNIST; disentanglement_lib tries 1, 2, 4, 6, 8 and 16
             (config/unsupervised_study_v1/sweep.py).
-        gamma = 30.0: chosen here, without a search; disentanglement_lib runs this form with 1000, the author of
-            ``joint_vae`` his penalty of the same form with 30 on MNIST.
+        gamma = 30.0: chosen here, without a search; disentanglement_lib uses 1000 for this form; the author of
+            ``joint_vae`` uses 30 on MNIST for a penalty of the same form.
         capacity = 25.0: chosen here, as neither paper trains on MNIST; disentanglement_lib tries 5, 10, 25, 50, 75 and
             100.
     """

@@ -22,9 +22,9 @@ def build(
 ) -> Variant:
     """A new variant for images of ``image_shape`` (channels, height, width).
 
-    ``network`` is the name of one with its default sizes, or a configured one; ``options`` are the fields of the
-    variant's ``Config``; ``condition_shape`` is the shape of one image's condition, for conditional models. Raises
-    ``ValueError`` for an unknown name or an impossible value.
+    ``network`` is the name of a network, which then has its default sizes, or a :class:`Network`. ``options`` are
+    fields of the variant's ``Config``. ``condition_shape`` is the shape of one image's condition, for conditional
+    models. Raises ``ValueError`` for an unknown name or an invalid value.
     """
     cls = lookup(name)
     known = {field.name for field in fields(cls.Config)}

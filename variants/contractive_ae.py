@@ -18,7 +18,8 @@ BATCH_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass
 class ContractiveConfig(AEConfig):
-    """``contraction`` is lambda; ``jacobian`` "exact", or an unbiased "estimate" from one random direction an image."""
+    """``contraction`` is lambda. ``jacobian`` is "exact", or "estimate", which is unbiased and needs one random
+    direction per image."""
 
     loss: str = "cross_entropy"
     contraction: float = 0.1
@@ -36,13 +37,14 @@ class ContractiveAE(AE):
 
         loss = L(x, G(h)) + lambda |J|_F^2,   J = dh/dx
 
-    L is the loss of ``ae``; the norm is summed over pixels and units. One layer has a closed form, for sigmoid units
+    L is the loss of ``ae``; the norm is summed over pixels and units. An encoder of one layer has a closed form. For
+    sigmoid units it is
 
         |J|_F^2 = sum_j (h_j (1 - h_j))^2 |W_j|^2
 
-    where W_j is the unit's row of weights. A deeper encoder's norm comes from automatic differentiation, a backward
-    pass for each unit ("exact"), or from one pass as E_v |J^T v|^2 with v of independent random signs ("estimate"),
-    whose mean is |J|_F^2 since Cov(v) = I. lambda = 0 is ``ae``.
+    where W_j is the row of weights of unit j. For a deeper encoder, "exact" uses automatic differentiation with one
+    backward pass per unit. "estimate" uses one backward pass and is |J^T v|^2, where v has independent random signs;
+    its mean is |J|_F^2 because Cov(v) = I. lambda = 0 gives ``ae``.
 
     References:
         Rifai et al., *Contractive Auto-Encoders: Explicit Invariance During Feature Extraction*, ICML 2011.
@@ -52,32 +54,32 @@ class ContractiveAE(AE):
         The tutorial of the authors' laboratory, code/cA.py. https://github.com/lisa-lab/DeepLearningTutorials
 
     Deviations:
-        1. The paper's encoder is one layer of sigmoid units whose weights the decoder shares, and deeper codes are
-           stacked layer by layer, each contracted by itself. Here J is that of the whole encoder, and weights
-           are not shared. ``network=linear`` is one layer.
-        2. Without shared weights a smaller code and a larger decoder evade a part of the penalty.
-        3. Where the encoder has batch normalisation, J is that of the encoder in evaluation, with running statistics:
-           within a batch an image's code depends on the other images.
+        1. The paper's encoder is one layer of sigmoid units that shares its weights with the decoder. Deeper codes are
+           stacked layer by layer, with a penalty for each layer. Here J is the Jacobian of the whole encoder, and
+           weights are not shared. ``network=linear`` has one layer.
+        2. Without shared weights, smaller code values with larger weights in the decoder avoid a part of the penalty.
+        3. If the encoder has batch normalisation, J is the Jacobian of the encoder in evaluation mode, with running
+           statistics, because with batch statistics the code of an image depends on the other images.
 
     Defaults:
         loss = cross_entropy: the authors' code (their laboratory's cA.py), summed over pixels as here.
-        units = linear: chosen here: sigmoid ones on top of the board's deep encoders saturated at its learning rate, at
-            lambda = 0 too, and every image had the same code.
+        units = linear: chosen here: sigmoid units on top of the board's deep encoders saturated at the board's learning
+            rate, even with lambda = 0, and every image had the same code.
         contraction = 0.1: the authors' code (their laboratory's cA.py, on MNIST, for one layer of 500 sigmoid units).
-        jacobian = estimate: chosen here: one backward pass an image instead of one for each unit, without bias.
+        jacobian = estimate: chosen here: it is unbiased and needs one backward pass instead of one for each unit.
     """
 
     Config = ContractiveConfig
     forms = ({"jacobian": "exact"}, {"units": "sigmoid"})
 
     def regulariser(self, step: TrainingStep) -> Tensor:
-        # At weight 0 no draw is made, so that the plain autoencoder's own sequence of draws remains.
+        # At weight 0 nothing is drawn, so that the random numbers are the same as those of ``ae``.
         if self.config.contraction == 0:
             return super().regulariser(step)
         return self.config.contraction * step.log("contraction", self.squared_jacobian(step.x))
 
     def squared_jacobian(self, x: Tensor) -> Tensor:
-        """|dh/dx|_F^2 of each image (batch,), or the estimate of it."""
+        """|dh/dx|_F^2 of each image (batch,), exact or estimated."""
         if self.config.jacobian == "exact" and (layer := self._only_layer()) is not None:
             return self._closed_form(x, layer)
         differentiable = torch.is_grad_enabled()
@@ -95,7 +97,7 @@ class ContractiveAE(AE):
         return norm
 
     def _only_layer(self) -> nn.Linear | None:
-        """The encoder's layer, if it has no other."""
+        """The linear layer of an encoder that has no other layer (apart from ``Flatten``), else None."""
         layers = [module for module in self.encoder.modules() if not list(module.children())]
         linear = [module for module in layers if not isinstance(module, nn.Flatten)]
         return linear[0] if len(linear) == 1 and isinstance(linear[0], nn.Linear) else None

@@ -18,11 +18,15 @@ from .registry import register
 
 @dataclass
 class CVAEConfig(VariantConfig):
-    """``networks`` "shared": one body reads the condition for the prior, the posterior and the decoder, in ``features``
-    numbers, as many as the posterior reads from an image. "separate", for conditions that show pixels: the prior has a
-    network of its own, which reads the given pixels (the missing ones are -1); the posterior reads the whole image, and
-    the decoder z alone. ``guess``: the fraction of training over which a further network learns to predict the missing
-    pixels, which the prior then reads in their place; it is frozen afterwards. 0: there is none."""
+    """``networks`` is "shared" or "separate".
+
+    "shared": one network maps the condition to ``features`` numbers, which the prior, the posterior and the decoder
+    get; another ``features`` numbers come from the image and go to the posterior. "separate", for conditions that show
+    pixels: the prior has a separate network, whose input is the given pixels (missing pixels are -1); the input of the
+    posterior is the whole image, and that of the decoder only z. ``guess`` is the fraction of training over which
+    another network learns to predict the missing pixels; it is frozen afterwards. The input of the prior then contains
+    the predictions in place of the missing pixels. With 0 there is no such network.
+    """
 
     features: int = 64
     networks: str = added("shared")
@@ -45,8 +49,8 @@ class CVAE(Variant):
 
         loss = -E_q log p(x|z, c) + KL(q(z|x, c) || p(z|c))
 
-    c is the condition, the paper's x; x is the image, the paper's y. The prior p(z|c) is a network of its own. Given
-    pixels (``dataset.condition=quadrants-2``, say) are not scored: p(x|z, c) is over the missing ones alone.
+    c is the condition (x in the paper), and x is the image (y in the paper). A network computes the prior p(z|c). Given
+    pixels (such as with ``dataset.condition=quadrants-2``) are not scored: p(x|z, c) is over the missing pixels only.
 
     With separate networks and a guess g(c) of the missing pixels (``networks``, ``guess``):
 
@@ -57,19 +61,21 @@ class CVAE(Variant):
         2015. https://papers.nips.cc/paper/5775
 
     Deviations:
-        1. One body reads the condition for the prior, the posterior and the decoder; the paper has three networks.
-        2. The decoder is not given a deterministic first guess of the missing pixels (the paper's recurrent
-           connection; with a ``guess`` the prior is), and the objective is the CVAE's alone, not its mixture with a
-           prior-sampled one. The guess is learned beside the model until it is frozen, not before it; its
-           error stays in the sum of losses that a run's history calls ``loss``.
+        1. One network encodes the condition for the prior, the posterior and the decoder; the paper has three networks.
+        2. The decoder does not get a deterministic first guess of the missing pixels (the paper's recurrent
+           connection); with ``guess``, the prior gets one. The objective is that of the CVAE alone, not its mixture
+           with an objective whose z is sampled from the prior. The guess is trained together with the model until it
+           is frozen, not before the model. Its error stays in the sum of losses that the history of a run calls
+           ``loss``.
         3. The paper conditions on quadrants of MNIST; a class as the condition is this suite's addition.
-        4. The encoder gives mean and variance of z as the VAE's does, to which a head adds what the condition changes
-           in them, and both heads begin at 0: training begins at the VAE, whose decoder also reads the condition.
+        4. The encoder gives the mean and variance of z as in the VAE, and a head adds the effect of the condition. This
+           head and that of the prior begin at 0, so that training begins with the VAE, apart from its decoder, which
+           also gets the condition.
 
     Defaults:
-        features = 64: chosen here, without a search: the paper has no such numbers, see deviation 1.
-        networks = shared: chosen here: it reads classes and pixels alike; the paper's three networks are "separate".
-        guess = 0.0: chosen here: the model alone, see deviation 2.
+        features = 64: chosen here, without a search: the paper has no such layer, see deviation 1.
+        networks = shared: chosen here: it supports both classes and pixels; the paper's three networks are "separate".
+        guess = 0.0: chosen here: the model without a guess, see deviation 2.
     """
 
     Config = CVAEConfig
@@ -152,13 +158,13 @@ class CVAE(Variant):
         return self.model_and(guess=ParameterGroup(list(self.guess.parameters()), until=self.config.guess))
 
     def _given(self, condition: Tensor | None) -> Tensor:
-        """Where pixels are given, bool (batch, 1, height, width)."""
+        """The mask of given pixels, bool (batch, 1, height, width)."""
         if condition is None:
             raise ValueError("cvae needs the condition of its images")
         return condition[:, -1:] > 0.5
 
     def _shown(self, condition: Tensor | None) -> Tensor:
-        """The given pixels, and -1 in place of the others."""
+        """The given pixels, with -1 in place of the missing ones."""
         given = self._given(condition)
         assert condition is not None
         return condition[:, :-1].masked_fill(~given, -1)
@@ -168,7 +174,7 @@ class CVAE(Variant):
         return DiagonalNormal(loc, self.log_sigma(a))
 
     def read(self, condition: Tensor | None) -> Tensor:
-        """What the condition (*batch, *condition_shape) says, (*batch, features)."""
+        """Features (*batch, features) of the condition (*batch, *condition_shape)."""
         if condition is None or self.condition_shape is None:
             raise ValueError("cvae needs the condition of its images")
         return batched(self.condition_body, condition, len(self.condition_shape)).to(condition.dtype)
@@ -176,7 +182,7 @@ class CVAE(Variant):
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Module:
     last = nn.Linear(hidden, outputs)
-    # It begins at 0: p(z|c) as N(0, I), and q(z|x, c) as the encoder alone has it.
+    # Zero at first: p(z|c) then is N(0, I) (with the default deviation), and q(z|x, c) is the encoder's distribution.
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.SiLU(), nn.Linear(inputs, hidden), nn.SiLU(), last)

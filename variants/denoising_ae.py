@@ -16,8 +16,8 @@ CORRUPTIONS = ("gaussian", "masking", "salt_and_pepper")
 
 @dataclass
 class DenoisingConfig(AEConfig):
-    """``corruption`` "masking" (a pixel becomes 0), "salt_and_pepper" (0 or 1, with equal probability) or "gaussian"
-    noise; ``strength`` the probability that a pixel is corrupted, or the noise's standard deviation."""
+    """``corruption`` is "masking" (a pixel becomes 0), "salt_and_pepper" (0 or 1, with equal probability) or "gaussian"
+    noise. ``strength`` is the probability that a pixel is corrupted, or the standard deviation of the noise."""
 
     loss: str = "cross_entropy"
     corruption: str = "masking"
@@ -38,9 +38,9 @@ class DenoisingAE(AE):
 
         loss = L(x, G(Q(T(x))))
 
-    Q is the encoder, G the decoder, T the corruption and L the loss of ``ae``. T is drawn anew at every step, pixel by
-    pixel and channel by channel, in the loss alone: codes and reconstructions in evaluation are of the images as they
-    are given. Strength 0 is ``ae``.
+    Q is the encoder, G the decoder, T the corruption and L the loss of ``ae``. At every step T is drawn again, for each
+    pixel and channel independently. Only the loss uses T: evaluation encodes and reconstructs uncorrupted images.
+    Strength 0 gives ``ae``.
 
     References:
         Vincent et al., *Extracting and Composing Robust Features with Denoising Autoencoders*, ICML 2008, section 2.3.
@@ -50,8 +50,8 @@ class DenoisingAE(AE):
         The tutorial of the authors' laboratory, code/dA.py. https://github.com/lisa-lab/DeepLearningTutorials
 
     Deviations:
-        1. The papers train one wide layer at a time, of sigmoid units with tied weights, and stack them; here the
-           network is trained as one, and the code is small.
+        1. The papers train one wide layer of sigmoid units with tied weights at a time, and stack these layers. Here
+           the whole network is trained at once, and the code is small.
 
     Defaults:
         loss = cross_entropy: the paper (2008), and the authors' laboratory's dA.py.
@@ -68,7 +68,7 @@ class DenoisingAE(AE):
 
     def corrupt(self, x: Tensor) -> Tensor:
         strength = self.config.strength
-        # At strength 0 no draw is made, so that the plain autoencoder's own sequence of draws remains.
+        # At strength 0 nothing is drawn, so that the random numbers are the same as those of ``ae``.
         if strength == 0:
             return x
         if self.config.corruption == "gaussian":

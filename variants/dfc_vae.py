@@ -14,7 +14,7 @@ from .registry import register
 
 @dataclass
 class DFCConfig(VariantConfig):
-    """``feature_weight`` of the feature loss, ``kl_weight`` of the KL."""
+    """``feature_weight`` is the weight of the feature loss, ``kl_weight`` that of the KL."""
 
     feature_weight: float = 1.0
     kl_weight: float = 1.0
@@ -32,8 +32,9 @@ class DFCVAE(Variant):
         loss = w_f (D / 2) sum_l mean((phi_l(x) - phi_l(x_hat))^2) + w_k KL
 
     phi_l are feature maps of a frozen network: VGG-19's relu1_1, relu2_1 and relu3_1 if images are in colour and its
-    weights can be downloaded, else a classifier of the data set, another one than that which judges samples. The record
-    says which. D is the number of pixel channels of an image, so that a layer weighs like a sum over pixels.
+    weights can be downloaded. Otherwise it is a classifier of the data set, but not the classifier that evaluates
+    samples. The record states which network it is. D is the number of pixel channels of an image: the factor D gives
+    the mean over a layer the weight of a sum over pixels.
 
     References:
         Hou et al., *Deep Feature Consistent Variational Autoencoder*, WACV 2017, eqs. 3-5.
@@ -41,15 +42,15 @@ class DFCVAE(Variant):
         The authors' code. https://github.com/houxianxu/DFC-VAE
 
     Deviations:
-        1. The paper's layer loss is a mean over the layer's features beside a KL summed over dimensions, weighed 0.5 to
-           1; that balance depends on VGG's scale. Here a mean is multiplied by D, so that both terms are sums over an
-           image.
+        1. The paper's loss of a layer is a mean over its features, and the KL is a sum over dimensions, with weights of
+           0.5 and 1. That balance depends on the scale of VGG's features. Here the mean is multiplied by D, so that
+           both terms are sums over an image.
 
     Defaults:
-        feature_weight = 1.0: the paper, and the authors' code (content_weight in main_cvae_content.lua), for the
-            formula has their 0.5; its factor D is chosen here, see deviation 1.
-        kl_weight = 1.0: the paper; the authors' code gives the KL no weight either, but sums it over the batch beside a
-            mean of the features (KLDCriterion.lua).
+        feature_weight = 1.0: the paper, and the authors' code (content_weight in main_cvae_content.lua), because the
+            formula contains their 0.5; its factor D is chosen here, see deviation 1.
+        kl_weight = 1.0: the paper; the authors' code does not weight the KL either, but sums it over the batch, with a
+            mean over the features (KLDCriterion.lua).
     """
 
     Config = DFCConfig
@@ -58,7 +59,7 @@ class DFCVAE(Variant):
     trains_observation = False
     needs_teacher = True
 
-    # Not a submodule: its weights are not this model's, neither saved nor trained with it.
+    # In a tuple, so that it is not a submodule: its weights are neither saved nor trained with this model.
     _teacher: tuple[nn.Module, ...] = ()
 
     def use_teacher(self, network: nn.Module) -> None:
@@ -67,7 +68,7 @@ class DFCVAE(Variant):
     def reconstruction(self, step: TrainingStep) -> Tensor:
         if not self._teacher:
             raise ValueError("the loss needs the network that use_teacher() gives")
-        # Batch normalisation must use its trained statistics, whatever mode this model is in.
+        # Batch normalisation must use its trained statistics, also while this model is in training mode.
         teacher = self._teacher[0].eval()
         x, x_hat = step.x, step.likelihood.mean
         with torch.no_grad():

@@ -14,7 +14,7 @@ from .registry import register
 
 @dataclass
 class DIPVAEConfig(VariantConfig):
-    """``form`` "i" takes the covariance of the posterior means, "ii" that of z itself."""
+    """``form`` "i" penalises the covariance of the posterior means, "ii" that of z."""
 
     form: str = "ii"
     off_diagonal: float = 10.0
@@ -28,9 +28,9 @@ class DIPVAEConfig(VariantConfig):
 
 
 def covariance(means: Tensor) -> Tensor:
-    """Covariance (latent, latent) of posterior means (batch, latent) over the batch, normalised by its size."""
+    """Covariance (latent, latent) of posterior means (batch, latent) over the batch, divided by the batch size."""
     centred = means - means.mean(0, keepdim=True)
-    # Autocast would round it to bfloat16.
+    # Autocast would round the product to bfloat16.
     with torch.autocast(means.device.type, enabled=False):
         return centred.T @ centred / len(means)
 
@@ -50,7 +50,7 @@ class DIPVAE(Variant):
         form "i":   Cov = Cov_batch[mu(x)]
         form "ii":  Cov = Cov_batch[mu(x)] + E_batch[diag sigma^2(x)]
 
-    Both lambdas 0 is the VAE.
+    lambda_od = lambda_d = 0 gives the VAE.
 
     References:
         Kumar, Sattigeri & Balakrishnan, *Variational Inference of Disentangled Latent Concepts from Unlabeled
@@ -60,10 +60,10 @@ class DIPVAE(Variant):
 
     Defaults:
         form = ii: chosen here, without a search; the paper has both forms.
-        off_diagonal = 10.0: chosen here, inside the range that the paper searches, which does not use MNIST;
+        off_diagonal = 10.0: chosen here, within the range that the paper searches; the paper does not use MNIST;
             disentanglement_lib tries 1, 2, 5, 10, 20 and 50 (config/unsupervised_study_v1/sweep.py).
-        diagonal = 10.0: the paper, which recommends lambda_d = lambda_od for form "ii"; for "i", 10 lambda_od, which
-            has to be set.
+        diagonal = 10.0: the paper, which recommends lambda_d = lambda_od for form "ii"; for form "i" it recommends 10
+            lambda_od, which the user has to set.
     """
 
     Config = DIPVAEConfig

@@ -14,14 +14,14 @@ from .options import not_negative, positive
 from .parts.networks import Network
 from .registry import register
 
-# Of the critic's activations below 0.
+# The negative slope of the critic's leaky ReLUs.
 SLOPE = 0.2
 
 
 @dataclass
 class FactorVAEConfig(VariantConfig):
-    """``gamma`` is the weight of the total correlation; ``critic_hidden`` the widths of the critic's layers, and
-    ``critic_learning_rate`` its rate (None: that of the model)."""
+    """``gamma`` is the weight of the total correlation. ``critic_hidden`` are the widths of the critic's hidden layers;
+    ``critic_learning_rate`` is the critic's learning rate (None: that of the model)."""
 
     gamma: float = 10.0
     critic_hidden: list[int] = field(default_factory=lambda: [256, 256, 256])
@@ -39,8 +39,8 @@ class FactorVAEConfig(VariantConfig):
 
 
 def permuted(z: Tensor) -> Tensor:
-    """Draws from the product of the marginals of ``z`` (*samples, batch, latent): every dimension in an order of its
-    own over the batch (Kim & Mnih 2018, Algorithm 1)."""
+    """Draws from the product of the marginals of ``z`` (*samples, batch, latent): each dimension is permuted over the
+    batch independently (Kim & Mnih 2018, Algorithm 1)."""
     return z.gather(-2, torch.rand_like(z).argsort(dim=-2))
 
 
@@ -52,26 +52,26 @@ class FactorVAE(Variant):
         TC     = KL(q(z) || prod_j q(z_j)), about E_q(z) [log D(z) - log(1 - D(z))]
         critic = -1/2 E_q(z) [log D(z)] - 1/2 E_prod_j q(z_j) [log(1 - D(z))]
 
-    D(z) is how probable it is that z comes from q(z), not from the product of its marginals; of these, draws of other
-    images with every dimension permuted by itself are a sample. Both losses come from one forward pass: of its images
-    the first half are the critic's draws from q(z), the other half are permuted, and the critic estimates TC with the
-    weights from before it learns from any of them. gamma = 0 is the VAE.
+    D(z) is the probability that z comes from q(z) and not from the product of its marginals. Samples of that product
+    are draws whose dimensions are permuted over the batch independently. Both losses come from one forward pass. In
+    the critic's loss, the draws of the first half of the batch are its samples of q(z), and those of the second half
+    are permuted. TC uses the critic's weights before the step on this batch. gamma = 0 gives the VAE.
 
     References:
         Kim & Mnih, *Disentangling by Factorising*, ICML 2018, eqs. 2-3 and Algorithms 1-2.
         https://arxiv.org/abs/1802.05983
 
     Deviations:
-        1. One batch, of which the halves stand for the paper's two; TC is the mean over both.
-        2. The critic has one output, the difference of the paper's two.
+        1. The two halves of one batch replace the paper's two batches; TC is the mean over both halves.
+        2. The critic has one output, the difference of the paper's two outputs.
         3. The paper trains much longer than the quick profile, and not on MNIST.
 
     Defaults:
         gamma = 10.0: chosen here; the paper searches it on dSprites.
         critic_hidden = [256, 256, 256]: chosen here; the paper's six layers of 1000 units would take most of a step on
             a CPU.
-        critic_learning_rate = null: the paper on dSprites, where it is that of the model; beta1 = 0.5 and beta2 = 0.9
-            of the critic's Adam are the paper's.
+        critic_learning_rate = null: the paper on dSprites, where it is the model's rate; beta1 = 0.5 and beta2 = 0.9 of
+            the critic's Adam are also from the paper.
     """
 
     Config = FactorVAEConfig
@@ -100,10 +100,10 @@ class FactorVAE(Variant):
         return self.critic(z).squeeze(-1).to(z.dtype)
 
     def critic_loss(self, z: Tensor) -> Tensor:
-        """The cross-entropy of the critic on draws ``z`` (samples, batch, latent), which it does not change: the first
-        half of the batch as they are, the other half permuted."""
+        """The cross-entropy of the critic on draws ``z`` (samples, batch, latent): the first half of the batch is
+        unchanged, the second half permuted. ``z`` is detached and gets no gradient."""
         joint, others = z.detach().tensor_split(2, dim=1)
-        # -log D and -log(1 - D). A batch of one image has no other half.
+        # -log D and -log(1 - D). In a batch of one image the second half is empty.
         of_joint = F.softplus(-self.log_ratio(joint)).mean()
         of_product = F.softplus(self.log_ratio(permuted(others))).sum() / max(1, others.shape[0] * others.shape[1])
         return (of_joint + of_product) / 2

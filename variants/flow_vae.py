@@ -17,8 +17,9 @@ from .registry import register
 
 @dataclass
 class FlowConfig(VariantConfig):
-    """``flow``: "planar" or "radial", of ``steps`` K steps. ``constrained`` = false leaves the planar u free: steps may
-    then not be invertible. ``annealing``: the fraction of training over which the weight of the joint rises to 1."""
+    """``flow`` is "planar" or "radial", and ``steps`` the number of its steps, K. ``constrained`` = false does not
+    constrain the planar u: steps may then not be invertible. ``annealing`` is the fraction of training over which B,
+    the weight of the joint density, rises to 1."""
 
     flow: str = "planar"
     steps: int = 10
@@ -43,8 +44,8 @@ class FlowVAE(Variant):
         planar:  f(z) = z + u^ tanh(w.z + b)              radial:  f(z) = z + beta^ (z - z0) / (alpha + |z - z0|)
         loss = E[log q(z_K|x) - B log p(x, z_K)],   B = min(1, 0.01 + 0.99 progress / annealing)
 
-    Each image has its own (u, w, b) or (z0, alpha, beta) for every step. ``constrained`` keeps planar steps invertible;
-    without it log q is not always a density, and the bound not always a bound. ``steps`` = 0 is the VAE without the
+    Each image has its own (u, w, b) or (z0, alpha, beta) for every step. ``constrained`` keeps planar steps invertible.
+    Without it log q is not always a density, and the loss not always a bound. ``steps`` = 0 gives the VAE without the
     closed-form KL, once B is 1.
 
     References:
@@ -52,17 +53,17 @@ class FlowVAE(Variant):
         https://arxiv.org/abs/1505.05770
 
     Deviations:
-        1. The board's network and optimiser in place of maxout layers and RMSprop; the paper has 40 latent dimensions.
-        2. B follows the fraction of the budget, the paper's B the count of updates.
-        3. alpha = softplus of an output of the encoder; the paper asks for alpha > 0 and leaves open how.
-        4. Reconstructions decode the image of the base's mean: the flow's own mean has no closed form.
+        1. The board's network and optimiser replace maxout layers and RMSprop. The paper has 40 latent dimensions.
+        2. B depends on the fraction of the budget; in the paper it depends on the number of updates.
+        3. alpha is the softplus of an output of the encoder; the paper requires alpha > 0 and does not say how.
+        4. Reconstructions decode the flow's output at the mean of z_0, because the mean of z_K has no closed form.
 
     Defaults:
         flow = planar: chosen here, without a search; the paper has both flows.
-        steps = 10: chosen here, the fewest of the paper's flows on MNIST, which have up to 80.
+        steps = 10: chosen here, the length of the paper's shortest flow on MNIST; its longest has 80.
         constrained = true: the paper, appendix A.1.
-        annealing = 0.02: the paper, eq. 20, whose B = min(1, 0.01 + t / 10,000) ends within 2% of its 500,000 updates;
-            in a budget of n steps 9,900 / n is the same B.
+        annealing = 0.02: the paper, eq. 20, whose B = min(1, 0.01 + t / 10,000) reaches 1 within 2% of its 500,000
+            updates; with a budget of n steps, 9,900 / n gives the same B.
     """
 
     Config = FlowConfig

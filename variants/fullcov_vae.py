@@ -16,8 +16,8 @@ from .registry import register
 
 @dataclass
 class FullCovarianceConfig(VariantConfig):
-    """``features``: how many numbers of the image the entries below the diagonal are a linear map of; 0: they are
-    outputs of the encoder themselves."""
+    """``features`` is the size of h, from which a linear map computes the entries below the diagonal. With 0, the
+    entries are outputs of the encoder."""
 
     features: int = 64
 
@@ -34,30 +34,30 @@ class FullCovarianceVAE(Variant):
         z = mu + L eps,   eps ~ N(0, I),   log q(z|x) = log N(eps; 0, I) - sum_i log sigma_i
         KL(q(z|x) || p(z)) = (|L|_F^2 + |mu|^2 - d) / 2 - sum_i log sigma_i
 
-    The mask is 1 below the diagonal and 0 elsewhere. L' = 0 is the VAE. Where the true posterior is Gaussian, as in a
-    linear-Gaussian model, the bound reaches log p(x).
+    The mask is 1 below the diagonal and 0 elsewhere. L' = 0 gives the VAE. If the true posterior is Gaussian, as in a
+    linear-Gaussian model, the bound can be equal to log p(x).
 
     References:
         Kingma & Welling, *An Introduction to Variational Autoencoders*, 2019, section 2.5 and Algorithm 2.
         https://arxiv.org/abs/1906.02691
 
     Deviations:
-        1. The KL is in closed form; Algorithm 2 estimates it by the draw, as ``analytic_kl`` = false does.
-        2. The reference runs no experiment, so the sizes are the board's.
-        3. L' is a linear map of h, ``features`` numbers, divided by the number d of latent dimensions; Algorithm 2
-           takes it from the encoder, as ``features`` = 0 does, with the d (d - 1) / 2 entries below the diagonal. Where
-           these entries begin as large as the encoder's other outputs, training begins with so much noise in z that
-           the decoder learns to do without most of it.
+        1. The KL is in closed form; Algorithm 2 estimates it from the draw, as ``analytic_kl`` = false does.
+        2. The reference has no experiment, so the sizes are the board's.
+        3. L' is a linear map of h, which has ``features`` numbers, divided by the number d of latent dimensions. In
+           Algorithm 2 the d (d - 1) / 2 entries below the diagonal are outputs of the encoder (``features`` = 0). If
+           these entries are as large as the encoder's other outputs at first, training begins with so much noise in z
+           that the decoder learns to ignore most of z.
 
     Defaults:
-        features = 64: chosen here, without a search: Algorithm 2 has no such numbers, see deviation 3.
+        features = 64: chosen here, without a search: Algorithm 2 has no such layer, see deviation 3.
     """
 
     Config = FullCovarianceConfig
     family = "posteriors and priors"
     forms = ({"analytic_kl": False}, {"features": 0})
     small = {"features": 4}
-    # Where the encoder's own entries go among the d^2 of L', row by row.
+    # The positions of the entries below the diagonal in the flattened (row-major) L'; used if ``features`` is 0.
     below: Tensor
 
     def build(self, network: Network) -> None:

@@ -16,8 +16,8 @@ from .registry import register
 
 @dataclass
 class GumbelConfig(VariantConfig):
-    """``variables`` categorical variables of ``categories`` values; temperature max(``lowest_temperature``,
-    exp(-``rate`` progress)); ``straight_through`` passes hard samples forward."""
+    """``variables`` is the number of categorical variables, ``categories`` the number of values of each. The
+    temperature is max(``lowest_temperature``, exp(-``rate`` progress)). ``straight_through`` decodes hard samples."""
 
     variables: int = 20
     categories: int = 10
@@ -47,8 +47,8 @@ class GumbelVAE(Variant):
 
         loss = -log p(x|y) + KL(q(c|x) || uniform),   y = softmax((log pi + g) / tau),   g ~ Gumbel(0, 1)
 
-    The KL is that of the categorical distributions themselves, in closed form. ``straight_through`` decodes one-hot
-    samples and differentiates the relaxed ones. Evaluation always draws hard one-hot samples.
+    The KL is between the categorical distributions, not the relaxed ones, and has a closed form. ``straight_through``
+    decodes one-hot samples and uses the gradient of the relaxed ones. Evaluation always draws one-hot samples.
 
     References:
         Jang, Gu & Poole, *Categorical Reparameterization with Gumbel-Softmax*, ICLR 2017, sections 2-4.
@@ -57,13 +57,13 @@ class GumbelVAE(Variant):
         The first author's notebooks. https://github.com/ericjang/gumbel-softmax
 
     Deviations:
-        1. The temperature follows the fraction of the budget, not a count of steps.
+        1. The temperature depends on the fraction of the budget, not on the number of steps.
 
     Defaults:
         variables = 20: the authors' code (gumbel_softmax_vae_v2.ipynb; the earlier "Categorical VAE.ipynb" has 30).
         categories = 10: the authors' code (both notebooks).
-        rate = 1.0: chosen here: the temperature reaches 0.5 after 69% of the budget. The earlier notebook lowers it by
-            exp(-0.00003 step) over 50,000 steps, a rate of 1.5, which the target ``jang-gumbel`` has.
+        rate = 1.0: chosen here: the temperature reaches 0.5 after 69% of the budget. The earlier notebook multiplies it
+            by exp(-0.00003 step) over 50,000 steps, a rate of 1.5, which the target ``jang-gumbel`` uses.
         lowest_temperature = 0.5: the paper, section 4, and the authors' code (MIN_TEMP of the earlier notebook).
         straight_through = false: the authors' code (both notebooks).
     """

@@ -17,8 +17,8 @@ from .registry import register
 
 @dataclass
 class IAFConfig(VariantConfig):
-    """``steps`` T of the flow, each with a MADE of two layers of ``hidden`` units and an ``activation``; ``context``
-    numbers per image go from the encoder into every step."""
+    """``steps`` is the number of flow steps, T. Each has a MADE with two layers of ``hidden`` units and an
+    ``activation``. ``context`` is the number of encoder outputs per image that every step gets, h(x)."""
 
     steps: int = 2
     hidden: int = 128
@@ -41,8 +41,8 @@ class IAFVAE(Variant):
         z_0 ~ N(mu, sigma_0^2),   z_t = sigma_t z_{t-1} + (1 - sigma_t) m_t,   sigma_t = sigmoid(s_t)
         (m_t, s_t) = MADE_t(z_{t-1}, h(x)),   log q(z_T|x) = log q(z_0|x) - sum_t sum_i log sigma_{t,i}
 
-    No closed form exists for the KL; it is estimated by the draws of the objective. ``steps`` = 0 is the VAE without
-    the closed-form KL.
+    The KL has no closed form; the draws of the objective estimate it. ``steps`` = 0 gives the VAE without the
+    closed-form KL.
 
     References:
         Kingma et al., *Improving Variational Inference with Inverse Autoregressive Flow*, NeurIPS 2016, eqs. 10-14 and
@@ -53,17 +53,17 @@ class IAFVAE(Variant):
 
     Deviations:
         1. One stochastic layer with the board's network instead of the paper's ResNet with several.
-        2. Reconstructions decode the image of the base's mean: the flow's own mean has no closed form.
-        3. h(x) enters the first hidden layer of a MADE, as in Altosaar's implementation. No hidden unit leads to the
-           first dimension of a step, so that its m and sigma are the same for all images.
+        2. Reconstructions decode the flow's output at the mean of z_0, because the mean of z_T has no closed form.
+        3. h(x) is added in the first hidden layer of a MADE, as in Altosaar's implementation. The first dimension of a
+           step is not connected to any hidden unit, so its m and sigma are the same for all images.
 
     Defaults:
         steps = 2: chosen here, as in Altosaar's implementation; the authors' code has one step in each of many
             stochastic layers (tf_train.py).
         hidden = 128: chosen here, without a search; the authors' code has 160 feature maps (tf_train.py), Altosaar's
             256 units.
-        context = 64: chosen here, without a search; the authors' code has as many as hidden feature maps, Altosaar's
-            128.
+        context = 64: chosen here, without a search; in the authors' code it is the number of hidden feature maps, in
+            Altosaar's it is 128.
         activation = elu: the authors' code (tf_utils/layers.py).
     """
 

@@ -1,4 +1,4 @@
-"""InfoVAE, the family between the VAE and MMD-VAE."""
+"""InfoVAE, a family of models that contains the VAE and MMD-VAE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .registry import register
 
 @dataclass
 class InfoVAEConfig(VariantConfig):
-    """``alpha`` weighs the mutual information of x and z, ``scale`` (lambda) the divergence of q(z) from the prior."""
+    """``alpha`` is the weight of the mutual information of x and z, ``scale`` (lambda) that of the divergence between
+    q(z) and the prior."""
 
     alpha: float = 0.0
     scale: float = 1000.0
@@ -39,8 +40,8 @@ class InfoVAE(Variant):
 
         loss = r + (1 - alpha) KL + (alpha + lambda - 1) MMD(q_z, p_z)
 
-    alpha = 0, lambda = 1 is the VAE; alpha = 1 is MMD-VAE, whose KL term is gone. The MMD is over the batch, against as
-    many draws from the prior; lambda is the field ``scale``.
+    alpha = 0, lambda = 1 gives the VAE. alpha = 1 gives MMD-VAE, which has no KL term. The MMD compares the batch's z
+    with the same number of draws from the prior. lambda is the option ``scale``.
 
     References:
         Zhao, Song & Ermon, *InfoVAE: Balancing Learning and Inference in Variational Autoencoders*, AAAI 2019, eq. 6
@@ -49,15 +50,15 @@ class InfoVAE(Variant):
         Another implementation, which says what the authors ran. https://github.com/trungnt13/odin-ai
 
     Deviations:
-        1. The kernel is WAE's sum of seven inverse multiquadratics (:mod:`variants.parts.discrepancies`), the paper's
-           is Gaussian; it leaves the divergence open.
+        1. The kernel is WAE's sum of seven inverse multiquadratics (:mod:`variants.parts.discrepancies`). The paper
+           leaves the divergence open and has a Gaussian kernel.
 
     Defaults:
-        alpha = 0.0: chosen here: the KL keeps the weight that the VAE gives it. odin-ai says that the authors had 0 on
-            MNIST (odin/bay/vi/autoencoder/info_vae.py); the first author's MMD-VAE has 1, no KL.
-        scale = 1000.0: chosen here: the MMD weighs about as much as the other terms, as the paper asks of lambda
-            (section 6). odin-ai says that the authors had 1000 on MNIST. The first author's MMD-VAE has 1 beside a mean
-            over pixels, 784 beside a sum (mmd_vae.py), with another kernel.
+        alpha = 0.0: chosen here: the KL keeps the weight that it has in the VAE. odin-ai says that the authors used 0
+            on MNIST (odin/bay/vi/autoencoder/info_vae.py); the first author's MMD-VAE has alpha = 1, without a KL.
+        scale = 1000.0: chosen here: the MMD weighs about as much as the other terms, which the paper asks of lambda
+            (section 6). odin-ai says that the authors used 1000 on MNIST. The first author's MMD-VAE has 1 with an
+            error averaged over pixels, equivalent to 784 with a sum (mmd_vae.py), and another kernel.
     """
 
     Config = InfoVAEConfig
@@ -69,7 +70,7 @@ class InfoVAE(Variant):
 
     def regulariser(self, step: TrainingStep) -> Tensor:
         penalty = (1 - self.config.alpha) * step.kl
-        # At weight 0 no draw is made, so that the VAE's own sequence of draws remains.
+        # At weight 0 nothing is drawn, so that the random numbers are the same as those of the VAE.
         if self.config.mmd_weight == 0:
             return penalty
         z = step.z[0]

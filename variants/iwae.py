@@ -15,7 +15,7 @@ from .registry import register
 
 @dataclass
 class IWAEConfig(VariantConfig):
-    """``samples`` is K, the number of importance samples. ``gradient``: "standard" differentiates the bound,
+    """``samples`` is K, the number of importance samples. ``gradient`` "standard" differentiates the bound;
     "doubly_reparameterised" uses the estimator of Tucker et al. (2019) for the encoder."""
 
     samples: int = 5
@@ -33,7 +33,8 @@ class IWAE(Variant):
 
         loss = -[logsumexp_k log w_k - log K],   log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x)
 
-    K = 1 is the VAE without the closed-form KL. The value is always the bound, whichever estimator gives its gradient.
+    K = 1 gives the VAE without the closed-form KL. The value of the loss is minus the bound for both gradient
+    estimators.
 
     References:
         Burda, Grosse & Salakhutdinov, *Importance Weighted Autoencoders*, ICLR 2016, eq. 8.
@@ -42,7 +43,7 @@ class IWAE(Variant):
         https://arxiv.org/abs/1810.04152
 
     Defaults:
-        samples = 5: the paper, Table 1, which has 5 and 50; 50 take ten times the decoder's work.
+        samples = 5: the paper, Table 1, which has 5 and 50; with 50 the decoder does ten times the work.
         gradient = standard: the paper (Burda et al.).
     """
 
@@ -59,7 +60,7 @@ class IWAE(Variant):
         if self.config.gradient == "standard":
             parts = self.log_weights(x, q, K, condition=condition)
         else:
-            # The encoder learns only through z: log q is taken with its own parameters held fixed.
+            # The encoder gets a gradient only through z: the parameters of log q are detached.
             z = q.rsample(torch.Size([K]))
             log_likelihood = self.likelihood(z, condition=condition).log_prob(x)
             log_q = q.detach().log_prob(z)  # type: ignore[attr-defined]
@@ -74,7 +75,7 @@ class IWAE(Variant):
         if self.config.gradient == "standard":
             return Loss(-bound.mean(), terms)
         weights = log_w.detach().softmax(0)
-        # Tucker et al., eq. 8: the decoder's gradient carries the weights once, the path through z carries them twice.
+        # Tucker et al., eq. 8: the weights multiply the decoder's gradient once, and the gradient through z twice.
         if z.requires_grad:
             z.register_hook(lambda gradient: weights.unsqueeze(-1) * gradient)
         surrogate = (weights * log_w).sum(0)

@@ -1,4 +1,4 @@
-"""JointVAE: Gaussian dimensions and a category side by side."""
+"""JointVAE: Gaussian latent dimensions and one categorical variable."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .registry import register
 
 @dataclass
 class JointConfig(VariantConfig):
-    """``continuous`` Gaussian dimensions and one variable of ``categories`` values; ``capacity_z`` and ``capacity_c``
-    in nats, reached linearly over the fraction ``rise`` of training, C_c no further than log(categories);
-    ``temperature`` of the relaxation."""
+    """``continuous`` is the number of Gaussian dimensions, ``categories`` the number of values of the categorical
+    variable. ``capacity_z`` and ``capacity_c`` are in nats; the capacities rise to them linearly over the fraction
+    ``rise`` of training, C_c to log(categories) at most. ``temperature`` is that of the relaxation."""
 
     continuous: int = 10
     categories: int = 10
@@ -47,32 +47,32 @@ class JointVAE(Variant):
 
         loss = r + gamma |KL_z - C_z(progress)| + gamma |KL_c - C_c(progress)|
 
-    z is Gaussian, c one categorical variable, relaxed in training as in ``gumbel_vae`` and drawn hard in evaluation;
-    a latent vector is (z, one-hot c). Both capacities rise linearly over the first ``rise`` of training, C_c up to
-    log(categories), the most that KL_c can be.
+    z is Gaussian, and c is one categorical variable. c is relaxed in training, as in ``gumbel_vae``, and one-hot in
+    evaluation. A latent vector is (z, one-hot c). Both capacities rise linearly over the fraction ``rise`` of training;
+    C_c is at most log(categories), the maximum of KL_c.
 
     References:
         Dupont, *Learning Disentangled Joint Continuous and Discrete Representations*, NeurIPS 2018, eq. 7 and section
         4. https://arxiv.org/abs/1804.00104
         The author's code and trained models. On MNIST's test images their category has an accuracy of 0.887, measured
-        as ``category_accuracy`` is. https://github.com/Schlumberger/joint-vae
+        like the metric ``category_accuracy``. https://github.com/Schlumberger/joint-vae
 
     Deviations:
-        1. ``rise`` is a fraction of the budget, in the author's code a number of iterations.
-        2. |KL - C| is taken of the batch's mean KL, as in the author's code.
-        3. On Fashion-MNIST the options are those of MNIST; the author's model has gamma = 100 and C_c = 10 there, which
-           it reaches after 50,000 iterations.
+        1. ``rise`` is a fraction of the budget; in the author's code it is a number of iterations.
+        2. |KL - C| is computed from the batch's mean KL, as in the author's code.
+        3. On Fashion-MNIST the options are those of MNIST. The author's model has gamma = 100 there, and C_c = 10 after
+           50,000 iterations.
 
     Defaults:
-        continuous = 10 (celeba 32): the author's code (specs.json beside his trained models).
+        continuous = 10 (celeba 32): the author's code (specs.json in the folders of his trained models).
         categories = 10: the author's code (specs.json, for both data sets).
-        gamma = 10.0 (celeba 100.0): chosen here for MNIST: the category agrees with the class more often after a short
-            training. The author's code has 30 (specs.json), for 100 epochs of his convolutional network at a learning
-            rate of 0.0005, on grey images. On CelebA it is his.
+        gamma = 10.0 (celeba 100.0): chosen here for MNIST: with 10 the category agrees with the class more often after
+            a short training. The author's code has 30 (specs.json), for 100 epochs of his convolutional network at a
+            learning rate of 0.0005, on grey images. The value for CelebA is from his code.
         capacity_z = 5.0 (celeba 50.0): the author's code (specs.json).
         capacity_c = 5.0 (celeba 10.0): the author's code (specs.json).
-        rise = 0.27 (celeba 0.32): the author's code (specs.json): 25,000 iterations, on CelebA 100,000, of 100 epochs
-            in batches of 64.
+        rise = 0.27 (celeba 0.32): the author's code (specs.json): 25,000 iterations (100,000 on CelebA), as a fraction
+            of 100 epochs in batches of 64.
         temperature = 0.67: the author's code (jointvae/models.py).
     """
 

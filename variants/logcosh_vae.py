@@ -14,7 +14,8 @@ from .registry import register
 
 @dataclass
 class LogCoshConfig(VariantConfig):
-    """``sharpness`` is a: below 1 / a the loss is quadratic, above it linear."""
+    """``sharpness`` is a: the loss is quadratic for errors below 1 / a and linear above. ``beta`` is the weight of the
+    KL."""
 
     sharpness: float = 10.0
     beta: float = 1.0
@@ -31,17 +32,17 @@ class LogCoshVAE(Variant):
 
         loss = (1/a) sum_pixels log cosh(a (x - x_hat)) + beta KL
 
-    It is evaluated, like every variant, under the board's observation model with x_hat as its mean.
+    Like every variant, it is evaluated with the board's observation model, whose mean is x_hat.
 
     References:
         Chen et al., *Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder*, 2019, eqs. 9-10.
         https://openreview.net/forum?id=rkglvsC9Ym
 
     Deviations:
-        1. The sum over pixels is not divided by their number; beta weighs the KL against it.
+        1. The sum over pixels is not divided by their number; beta is the weight of the KL relative to this sum.
 
     Defaults:
-        sharpness = 10.0: chosen here, since the paper's value could not be seen: the loss turns from quadratic to
+        sharpness = 10.0: chosen here, since the paper's value was not available: the loss changes from quadratic to
             linear at an error of a tenth of a pixel's range.
         beta = 1.0: chosen here: the weight that the VAE gives to the KL.
     """

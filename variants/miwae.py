@@ -1,4 +1,4 @@
-"""Importance-weighted autoencoders whose encoder learns from a looser bound: MIWAE, CIWAE and PIWAE."""
+"""Importance-weighted autoencoders that train the encoder on a looser bound: MIWAE, CIWAE and PIWAE."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .registry import register
 
 @dataclass
 class MIWAEConfig(VariantConfig):
-    """``outer`` M bounds of ``samples`` K importance samples each; ``form`` "miwae", "ciwae" or "piwae"; ``beta``, the
-    weight of the ELBO in "ciwae"."""
+    """``outer`` is M, the number of bounds, and ``samples`` is K, the number of importance samples of each. ``form`` is
+    "miwae", "ciwae" or "piwae". ``beta`` is the weight of the ELBO in "ciwae"."""
 
     samples: int = 5
     outer: int = 2
@@ -42,23 +42,23 @@ class MIWAE(Variant):
         form "ciwae":  loss = -[beta L(M K, 1) + (1 - beta) L(1, M K)]
         form "piwae":  encoder's loss = -L(M, K),   decoder's loss = -L(1, M K)
 
-    L(M K, 1) is the ELBO of all draws and L(1, M K) their IWAE bound: M = 1 is ``iwae``, K = 1 the VAE of M samples
-    without the closed-form KL. A tighter bound (larger K) helps the decoder; the encoder's gradient has more noise in
-    proportion to its mean.
+    L(M K, 1) is the ELBO of all draws and L(1, M K) is their IWAE bound. With form "miwae", M = 1 gives ``iwae``, and
+    K = 1 gives the VAE with M samples and without the closed-form KL. A tighter bound (larger K) helps the decoder, but
+    gives the encoder a gradient with a lower signal-to-noise ratio.
 
     References:
         Rainforth et al., *Tighter Variational Bounds are Not Necessarily Better*, ICML 2018, section 4.
         https://arxiv.org/abs/1802.04537
 
     Deviations:
-        1. Form "ciwae" uses M K draws, so that all forms have one budget.
+        1. Form "ciwae" uses M K draws, so that all forms have the same budget.
 
     Defaults:
         samples = 5: chosen here, the K of ``iwae``.
         outer = 2: chosen here: twice the draws of ``iwae``; with the 64 draws of M = K = 8 a run takes more than ten
-            times as long as one of the VAE.
+            times as long as a run of the VAE.
         form = miwae: chosen here, without a search; the paper has all three.
-        beta = 0.5: chosen here, without a search: the middle between the two bounds.
+        beta = 0.5: chosen here, without a search: the mean of the two bounds.
     """
 
     Config = MIWAEConfig
@@ -93,5 +93,6 @@ class MIWAE(Variant):
 
 
 def mean_bound(log_w: Tensor, M: int, K: int) -> Tensor:
-    """L(M, K) of each image (batch,), in nats, from ``log_w`` (M * K, batch): the mean over M of log-means over K."""
+    """L(M, K) of each image (batch,), in nats, from ``log_w`` (M * K, batch): the mean over M of the log of the mean
+    weight over K."""
     return (log_w.unflatten(0, (M, K)).logsumexp(1) - math.log(K)).mean(0)

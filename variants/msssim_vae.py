@@ -1,4 +1,4 @@
-"""MS-SSIM-VAE."""
+"""MS-SSIM-VAE, a VAE with a reconstruction loss on structural similarity."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ C1, C2 = 0.01**2, 0.03**2
 # Wang et al. (2003), section 3.2: the exponents of five scales, the finest first.
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SMALLEST_SIDE = 3
-# A mean structure below this, most likely a negative one, counts as this: its power would be NaN, or its gradient.
+# The lower bound of a mean structure term: the power of a negative one is NaN, and the gradient at 0 is not finite.
 LEAST = 1e-6
 
 
 @dataclass
 class MSSSIMConfig(VariantConfig):
-    """``weight`` of the MS-SSIM term."""
+    """``weight`` is the weight of the MS-SSIM term."""
 
     weight: float = 1.0
 
@@ -35,12 +35,13 @@ class MSSSIMConfig(VariantConfig):
 
 
 def window_size(side: int) -> int:
-    """The window's width for images of ``side`` pixels: 11, or the largest odd number that fits."""
+    """The width of the window for images of ``side`` pixels: 11, or the largest odd number that fits."""
     return min(WINDOW, side if side % 2 else side - 1)
 
 
 def levels(side: int) -> int:
-    """The scales that images of ``side`` pixels have, at most five: (window - 1) 2^(levels - 1) < side."""
+    """The number of scales for images of ``side`` pixels: the largest with (window - 1) 2^(levels - 1) < side, at most
+    five."""
     count = 1
     while count < len(EXPONENTS) and (window_size(side) - 1) * 2**count < side:
         count += 1
@@ -48,13 +49,14 @@ def levels(side: int) -> int:
 
 
 def exponents_of(count: int) -> list[float]:
-    """The exponents of the first ``count`` scales; of fewer than five, divided by their sum."""
+    """The exponents of the first ``count`` scales; if there are fewer than five, divided by their sum."""
     kept = EXPONENTS[:count]
     return list(kept) if count == len(EXPONENTS) else [exponent / sum(kept) for exponent in kept]
 
 
 def gaussian_window(size: int, device: torch.device | None = None) -> Tensor:
-    """A Gaussian (size,) that sums to 1, float64; a window smaller than 11 pixels is narrower alike."""
+    """A Gaussian window (size,) that sums to 1, float64. Its standard deviation is proportional to ``size``, 1.5 for 11
+    pixels."""
     distance = torch.arange(size, dtype=torch.float64, device=device) - (size - 1) / 2
     window = (-distance.square() / (2 * (SIGMA * size / WINDOW) ** 2)).exp()
     return window / window.sum()
@@ -64,8 +66,8 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """Multi-scale structural similarity of each pair of images in [0, 1], both (n, channels, height, width): (n,), at
     most 1.
 
-    Means are over the positions at which the window lies inside the image, and over channels. There are as many scales
-    as the smaller side allows, see :func:`levels`.
+    Means are over channels and over the positions at which the window is inside the image. The smaller side determines
+    the number of scales; see :func:`levels`.
     """
     side = min(x.shape[-2:])
     window = gaussian_window(window_size(side), x.device).to(x)
@@ -74,17 +76,17 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     for level, exponent in enumerate(exponents):
         luminance, structure = _statistics(x, y, window)
         last = level == len(exponents) - 1
-        # Luminance is compared at the coarsest scale alone.
+        # Luminance is compared only at the coarsest scale.
         factor = (luminance * structure if last else structure).flatten(1).mean(1)
         similarity = similarity * factor.clamp(min=LEAST) ** exponent
-        # An odd side's last pixels stand alone, so that the window still fits where levels() says so.
+        # ceil_mode keeps the last row and column of an odd side, so that the window fits at all levels() scales.
         x, y = F.avg_pool2d(x, 2, ceil_mode=True), F.avg_pool2d(y, 2, ceil_mode=True)
     return similarity
 
 
 def _statistics(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """The luminance term l and the contrast and structure terms cs of SSIM at every position (Wang et al. 2004, eqs. 6
-    and 13)."""
+    """The luminance term l and the contrast-structure term cs of SSIM at every position (Wang et al. 2004, eqs. 6 and
+    13)."""
 
     def blur(image: Tensor) -> Tensor:
         flat = image.flatten(0, 1)[:, None]
@@ -104,9 +106,9 @@ class MSSSIMVAE(Variant):
 
         loss = weight D (1 - MS-SSIM(x, x_hat)) + KL,    MS-SSIM = l_L^w_L prod_{j=1..L} cs_j^w_j
 
-    l_L compares the means inside a Gaussian window of 11 pixels (standard deviation 1.5) at the coarsest of L scales,
-    cs_j the contrast and the structure at scale j, each averaged over an image. D is the number of pixel channels, so
-    that a mean over positions weighs like a sum over pixels. x_hat is the likelihood's mean.
+    l_L compares the means inside a Gaussian window of 11 pixels (standard deviation 1.5) at the coarsest of L scales.
+    cs_j compares the contrast and the structure at scale j. Each is averaged over an image. D is the number of pixel
+    channels: the factor D gives a mean over positions the weight of a sum over pixels. x_hat is the likelihood's mean.
 
     References:
         Snell et al., *Learning to Generate Images with Perceptual Similarity Metrics*, ICIP 2017.
@@ -116,14 +118,15 @@ class MSSSIMVAE(Variant):
 
     Deviations:
         1. L is the number of scales that the image allows, (window - 1) 2^(L - 1) < side: 3 for 64 pixels, 2 for 28.
-           Of the paper's exponents of five scales the first L remain, divided by their sum.
-        2. Images of fewer than 11 pixels a side have the largest odd window that fits, narrower alike.
-        3. A mean structure below 1e-6, as of an image and its negative, counts as 1e-6.
-        4. Colour images are compared channel by channel, and averaged.
+           The exponents are the first L of the paper's five, divided by their sum.
+        2. For images with a side of fewer than 11 pixels, the window is the largest odd one that fits, with a
+           proportional standard deviation.
+        3. A mean structure below 1e-6, such as for an image and its negative, is set to 1e-6.
+        4. The channels of colour images are compared separately, and averaged at each scale.
 
     Defaults:
-        weight = 1.0: chosen here, without a search, in units of D: the balance between MS-SSIM and KL has no natural
-            unit.
+        weight = 1.0: chosen here, without a search, as a multiple of D: there is no natural balance between MS-SSIM and
+            KL.
     """
 
     Config = MSSSIMConfig

@@ -1,5 +1,7 @@
-"""Options: dataclass fields that came later, and checks of values, made where a configuration is made. Each error says
-what was given and what is allowed."""
+"""Fields and checks for options.
+
+The checks run when a configuration is created. Each error states the given value and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +12,23 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-# What reports group variants by.
+# The groups of variants in reports.
 FAMILIES = (
     "bounds", "posteriors and priors", "discrete", "disentangling", "reconstruction losses", "autoencoders",
     "conditional", "other",
 )  # fmt: skip
-# An error lists all names that are allowed, unless there are more.
+# An error lists all allowed names if there are at most this many.
 MOST_NAMED = 60
 
 
 def added(default: Any) -> Any:
-    """A dataclass field for an option that came after records had been made. At its default it is left out of the
-    record and the run id (:func:`plain`), so that earlier runs keep theirs."""
+    """A dataclass field for an option that was added after records existed. At its default it is left out of the record
+    and the run id (see :func:`plain`), so that earlier runs keep their ids."""
     return dataclasses.field(default=default, metadata={"added": True})
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """A dataclass of options as plain data, without those that were :func:`added` and have their default."""
+    """A dataclass of options as a dictionary, without the :func:`added` options that have their default value."""
     values = dataclasses.asdict(options)
     for option in dataclasses.fields(options):
         if option.metadata.get("added") and values[option.name] == option.default:
@@ -35,14 +37,14 @@ def plain(options: Any) -> dict[str, Any]:
 
 
 def positive(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless ``value`` is above zero (a NaN is not) and finite."""
+    """Raise ``ValueError`` unless ``value`` is above zero and finite. A NaN raises, too."""
     if not value > 0:
         raise ValueError(f"{name} must be above 0, got {value}")
     _finite(name, value)
 
 
 def not_negative(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless ``value`` is zero or above (a NaN is not) and finite."""
+    """Raise ``ValueError`` unless ``value`` is zero or above and finite. A NaN raises, too."""
     if not value >= 0:
         raise ValueError(f"{name} must be 0 or above, got {value}")
     _finite(name, value)
@@ -60,27 +62,27 @@ def between(name: str, value: float, low: float, high: float) -> None:
 
 
 def increasing(name: str, values: Sequence[int], least: int) -> None:
-    """Raise ``ValueError`` unless ``values`` are whole numbers from ``least`` up, each above the one before it."""
+    """Raise ``ValueError`` unless ``values`` is not empty, starts at ``least`` or above and is strictly increasing."""
     if not values or values[0] < least or any(second <= first for first, second in pairwise(values)):
         raise ValueError(f"{name} must be increasing whole numbers from {least}, such as [5,10], got {list(values)}")
 
 
 def without_effect(name: str, value: object, default: object, reason: str) -> None:
-    """Raise ``ValueError`` unless ``value`` is ``default``: another one would be ignored, for this ``reason``."""
+    """Raise ``ValueError`` unless ``value`` is ``default``: any other value would be ignored, for this ``reason``."""
     if value != default:
         raise ValueError(f"{name} must stay {default}, got {value}: {reason}")
 
 
 def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Raise ``ValueError`` unless ``value`` is one of ``allowed``; the message names the nearest of them."""
+    """Raise ``ValueError`` unless ``value`` is one of ``allowed``. The message contains the nearest match."""
     known = list(allowed)
     if value not in known:
         raise unknown(name, value, known)
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> ValueError:
-    """The error for a name that does not exist: what was given, the nearest match, what is allowed. Of very many names
-    it gives the nearest ones and the number of the others."""
+    """The error for an unknown name: the given name, the nearest match and the allowed names. If more than
+    ``MOST_NAMED`` names are allowed, it lists the nearest five and the number of the others."""
     known = sorted(allowed)
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

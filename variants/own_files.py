@@ -1,9 +1,8 @@
-"""Python files of the user's, in the folders that an environment variable lists: which of them are ours to import, and
-their import.
+"""Select and import the user's Python files in the folders that an environment variable lists.
 
-A file is imported if it imports ``package`` and mentions ``register``; other files, such as a script or a module that
-several variants share, are only imported by those that ask for them, by name (``import shared``). Nothing here imports
-torch, because reports read such files too.
+A file is imported if it imports ``package`` and mentions ``register``. Other files, such as a script or a module that
+several variants share, are imported only if one of these files imports them by name (``import shared``). This module
+does not import torch, because reports import such files too.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _REGISTER = "register"
 
 
 class OwnFileError(ValueError):
-    """A folder or a file of the user's that cannot be used; the message is one line that names it."""
+    """One of the user's folders or files cannot be used. The message is one line that names it."""
 
 
 def folders(variable: str) -> list[Path]:
@@ -40,8 +39,10 @@ def folders(variable: str) -> list[Path]:
 def import_folder(
     folder: Path, package: str, registry: MutableMapping[str, Any], imported: set[str], variable: str
 ) -> None:
-    """Import every file of ``folder`` that registers something of ``package`` and is not in ``imported`` yet, a set of
-    paths. Where an import fails, ``registry`` is as it was before that file.
+    """Import every file in ``folder`` that registers something with ``package``.
+
+    ``imported`` is the set of paths that are imported already; these are skipped, and new paths are added. If the
+    import of a file fails, ``registry`` is restored to its state before that file.
 
     Raises :class:`OwnFileError` for a folder without such a file and for a file that cannot be imported.
     """
@@ -49,10 +50,10 @@ def import_folder(
     if not paths:
         raise OwnFileError(f"{variable} names {str(folder)!r}, in which no file imports {package} and calls register")
     if str(folder) not in sys.path:
-        # Last, so that no file of the folder takes the place of another module.
+        # Appended at the end, so that no file in the folder shadows another module.
         sys.path.append(str(folder))
         importlib.invalidate_caches()
-    # Of an earlier import whose registrations are gone.
+    # Modules imported earlier, whose registrations may be gone: these are imported again.
     stale = set(sys.modules)
     for path in paths:
         if str(path) in imported:
@@ -72,15 +73,15 @@ def _import(path: Path, stale: set[str]) -> None:
     if _same(_place(path.stem), path):
         name = path.stem
     else:
-        # Its name is that of another module.
+        # Another module has this name.
         name = f"_own_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}_{path.stem}"
     if name in sys.modules and name not in stale:
-        return  # another file of the folder imported it
+        return  # another file in the folder imported it
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while they are being made.
+    # Needed before execution: dataclasses look up their module in sys.modules.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -90,7 +91,7 @@ def _import(path: Path, stale: set[str]) -> None:
 
 
 def _reason(error: BaseException, path: Path) -> str:
-    """The error in one line, with the line of the user's file, or of the one beside it, that it came from."""
+    """The error in one line, with the line number in the user's file, or in another file of its folder."""
     if isinstance(error, SystemExit):
         what = "it ends the program; put what only a script does under if __name__ == '__main__':"
     elif isinstance(error, SyntaxError):
@@ -108,7 +109,7 @@ def _reason(error: BaseException, path: Path) -> str:
 
 
 def _parsed(path: Path) -> ast.Module | None:
-    """None for what is no Python: its import says why."""
+    """The syntax tree of a file, or None if it does not parse: the import then reports the error."""
     try:
         return ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -131,14 +132,14 @@ def _registers(path: Path, package: str) -> bool:
             packages |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             packages.add((node.module or "").partition(".")[0])
-            # As a name of its own: from variants import register as enter
+            # The name before an alias counts: from variants import register as enter
             mentioned |= {alias.name for alias in node.names}
     return _REGISTER in mentioned and package in packages
 
 
 def _check_siblings(path: Path) -> None:
-    """Raises :class:`OwnFileError` where ``path``, or a file beside it that it imports, would get another module than
-    the file beside it of that name."""
+    """Raise :class:`OwnFileError` if another module shadows a file in the folder of ``path`` that ``path`` imports,
+    directly or through other files in that folder."""
     waiting, seen = [path], set()
     while waiting:
         file = waiting.pop()
@@ -177,7 +178,7 @@ def _beside(folder: Path, name: str) -> Path | None:
 
 
 def _place(name: str) -> Path | None:
-    """The file that ``import name`` means."""
+    """The file that ``import name`` would import, or None."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):

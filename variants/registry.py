@@ -1,8 +1,8 @@
-"""The registry of variants: ``register`` a class under a name, look it up, and find variants outside this package.
+"""The registry of variants: register a class under a name, look it up, and find variants outside this package.
 
 Variants come from three places, in this order: the modules of this package, installed packages that declare an
-entry point in the group ``vae_bench.variants``, and the files that register one in the folders that the environment
-variable ``VAE_VARIANTS_PATH`` lists (separated as in ``PATH``; see ``own_files.py``).
+entry point in the group ``vae_bench.variants``, and files in the folders that the environment variable
+``VAE_VARIANTS_PATH`` lists (separated as in ``PATH``; see ``own_files.py``).
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "vae_bench.variants"
 PATH_VARIABLE = "VAE_VARIANTS_PATH"
 
-# Words that stand for other things where a variant's name is expected.
+# Words that mean something else in a configuration or on the command line, so no variant can have them as its name.
 RESERVED = ("all", "null", "true", "false", "nan", "inf")
 
 _variants: dict[str, type[Variant]] = {}
-# Names of modules and paths of files already imported, so that discovery can be repeated at no cost.
+# Entry points and paths of files that are already imported, so that repeated discovery costs nothing.
 _discovered: set[str] = set()
 
 V = TypeVar("V", bound="type[Variant]")
 
 
 def register(name: str) -> Callable[[V], V]:
-    """Class decorator: enter a :class:`Variant` under ``name``.
+    """Class decorator: register a subclass of :class:`Variant` under ``name``.
 
-    Raises ``ValueError`` for a name that is taken or is not an identifier, ``TypeError`` for another kind of class and
-    for options that would have no effect.
+    Raises ``ValueError`` if the name is taken or is not an identifier, and ``TypeError`` if the class is not a
+    :class:`Variant` or its ``Config`` is not valid.
     """
 
     if not isinstance(name, str):
         raise TypeError("register needs a name: write @register('my_vae')")
 
     def enter(cls: V) -> V:
-        # Late, because it imports torch.
+        # Imported here because it imports torch, which is slow.
         from .base import Variant
 
         if not (isinstance(cls, type) and issubclass(cls, Variant)):
@@ -71,7 +71,7 @@ def names() -> list[str]:
 
 
 def lookup(name: str) -> type[Variant]:
-    """The class registered under ``name``; ``ValueError`` names the nearest match where there is none."""
+    """The class registered under ``name``. Raises ``ValueError``, with the nearest match, if there is none."""
     discover()
     if name not in _variants:
         raise unknown("variant", name, _variants)
@@ -79,18 +79,18 @@ def lookup(name: str) -> type[Variant]:
 
 
 def documentation(name: str) -> str | None:
-    """The docstring of the variant registered under ``name``, "" where it has none of its own; None where there is no
-    such variant here."""
+    """The docstring of the variant registered under ``name``: "" if it has no docstring of its own, None if no such
+    variant is registered."""
     if name not in names():
         return None
-    # That of a base class describes another model.
+    # Not inspect.getdoc, which falls back to the docstring of a base class: that describes another model.
     own = vars(lookup(name)).get("__doc__")
     return inspect.cleandoc(own).strip() if isinstance(own, str) else ""
 
 
 def discover() -> None:
-    """Import every module that may register a variant. Raises :class:`OwnFileError`, which names what cannot be
-    imported."""
+    """Import every module that may register a variant. Raises :class:`OwnFileError` with the name of a module that
+    cannot be imported."""
     package = importlib.import_module(__package__ or "variants")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
@@ -105,20 +105,20 @@ def discover() -> None:
                 where = f"{point.value} of package {point.dist.name if point.dist else 'unknown'}"
                 raise OwnFileError(f"entry point {where} cannot be imported: {what}") from error
             _discovered.add(point.value)
-        # Reading all packages' entry points takes milliseconds, and lookups are many.
+        # Reading the entry points of all packages takes milliseconds, too long to repeat at every lookup.
         _discovered.add(ENTRY_POINT_GROUP)
     for folder in folders(PATH_VARIABLE):
         load_folder(folder)
 
 
 def load_folder(folder: Path) -> None:
-    """Import every file of ``folder`` that registers a variant and was not imported before."""
+    """Import every file in ``folder`` that registers a variant and is not imported yet."""
     import_folder(folder.resolve(), "variants", _variants, _discovered, PATH_VARIABLE)
 
 
 def summaries() -> dict[str, tuple[str, str]]:
-    """Family and first line of the docstring of every variant, by name, family after family. Where all are this
-    package's, torch is not imported."""
+    """Name -> family and first docstring line of every variant, ordered by family and name. Does not import torch
+    unless variants outside this package are configured."""
     found = sources.variants()
     if folders(PATH_VARIABLE) or entry_points(group=ENTRY_POINT_GROUP):
         found = {name: (lookup(name).family, documentation(name) or "") for name in names()}
@@ -127,8 +127,8 @@ def summaries() -> dict[str, tuple[str, str]]:
 
 
 def _check_options(cls: type[Variant]) -> None:
-    """Raises ``TypeError`` for what looks like an option in ``cls.Config`` and is none: its value would not be in the
-    run id, and not to be set."""
+    """Raise ``TypeError`` if ``cls.Config`` is not a valid dataclass of options. A class attribute without annotation
+    is an error because it looks like an option, but cannot be set and is not part of the run id."""
     from .base import VariantConfig
 
     options = cls.Config

@@ -1,4 +1,4 @@
-"""What a subclass may leave out of a method's signature, and what it may not: checked when the class is made."""
+"""Checks of the method signatures of a variant, made when its class is created."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-# Hooks whose arguments are fixed, with the line that the error shows.
+# Hooks with fixed arguments -> these arguments, and the signature that the error shows.
 HOOKS = {
     "reconstruction": (("step",), "reconstruction(self, step) -> r, with step.x, step.likelihood and step.z"),
     "regulariser": (
@@ -17,9 +17,9 @@ HOOKS = {
     ),
     "loss": (("batch", "progress"), "loss(self, batch, progress) -> Loss, with batch.images, .condition and .labels"),
 }
-# Names that a subclass may define by mistake, and that nothing would call.
+# Names that a subclass may define by mistake and that nothing calls -> the correct name.
 MISSPELT = {"regularizer": "regulariser", "regularization": "regulariser", "regularisation": "regulariser"}
-# Methods that the suite calls with condition=...; a model without one need not name it.
+# Methods that the suite calls with condition=...; a model that is not conditional may omit this argument.
 CONDITIONED = (
     "prior", "posterior", "likelihood", "decode", "log_weights", "sample", "sample_latent", "reconstruct", "represent",
     "latent_means", "discrete_code", "image",
@@ -27,8 +27,8 @@ CONDITIONED = (
 
 
 def check_hooks(cls: type) -> None:
-    """Raise ``TypeError`` for a hook of ``cls`` with other arguments than the suite calls it with, or in a spelling
-    that the suite does not call."""
+    """Raise ``TypeError`` if a hook of ``cls`` does not take the arguments that the suite passes, or has a misspelt
+    name that the suite never calls."""
     for name, hook in MISSPELT.items():
         if inspect.isfunction(cls.__dict__.get(name)):
             raise TypeError(f"{cls.__name__}.{name} is never called: name it {hook}")
@@ -42,8 +42,8 @@ def check_hooks(cls: type) -> None:
 
 
 def accept_condition(cls: type) -> None:
-    """Let the methods of ``cls`` that take no ``condition`` be called with one, which they ignore: ``posterior(x)`` is
-    enough for a model that has no condition."""
+    """Wrap the methods of ``cls`` that take no ``condition``, so that they accept and ignore one: a model that is not
+    conditional can define ``posterior(x)``."""
     for name in CONDITIONED:
         method = cls.__dict__.get(name)
         if inspect.isfunction(method) and not _takes_condition(method):

@@ -1,4 +1,7 @@
-"""What this package offers by name, read from its source: importing it takes torch, and that takes seconds."""
+"""Names of this package's variants and networks, read from its source.
+
+Importing the package would import torch, which takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def variants() -> dict[str, tuple[str, str]]:
-    """Family and docstring of every variant of this package, by name."""
+    """Name -> family and docstring of every variant of this package."""
     trees = [ast.parse(path.read_bytes()) for path in sorted(_PACKAGE.glob("*.py"))]
     classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     return {
@@ -27,7 +30,7 @@ def variants() -> dict[str, tuple[str, str]]:
 
 
 def _family(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> str:
-    """What the class or the nearest of its bases says of its family."""
+    """The ``family`` of the class, or of the nearest base class that sets one."""
     for statement in node.body:
         target = statement.targets[0] if isinstance(statement, ast.Assign) else None
         target = statement.target if isinstance(statement, ast.AnnAssign) else target

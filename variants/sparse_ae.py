@@ -14,16 +14,16 @@ from .options import not_negative, one_of, positive, without_effect
 from .parts.networks import Network
 from .registry import register
 
-# Options that belong to one form alone.
+# Form -> the options that only this form uses.
 FORMS: dict[str, tuple[str, ...]] = {"k": ("k", "alpha"), "l1": ("l1_weight",), "kl": ("kl_weight", "rho")}
 
 
 @dataclass
 class SparseConfig(AEConfig):
-    """``form`` "k", "l1" or "kl".
+    """``form`` is "k", "l1" or "kl".
 
-    "k": the ``k`` largest units are kept (None: a quarter of them, rounded up), in evaluation ``alpha`` * k. "l1":
-    ``l1_weight`` is lambda. "kl": ``kl_weight`` is lambda and ``rho`` the mean activation that units are held to.
+    "k": the ``k`` largest units are kept (None: a quarter of the units, rounded up), in evaluation ``alpha`` * k units.
+    "l1": ``l1_weight`` is lambda. "kl": ``kl_weight`` is lambda, and ``rho`` is the target mean activation.
     """
 
     form: str = "k"
@@ -56,7 +56,7 @@ class SparseConfig(AEConfig):
             raise ValueError(f"variant.form=kl needs variant.units=sigmoid, got {self.units}")
 
     def kept(self, units: int, training: bool) -> int:
-        """How many of the code's ``units`` are kept in form "k"."""
+        """The number of the code's ``units`` that form "k" keeps."""
         k = math.ceil(units / 4) if self.k is None else self.k
         return k if training else round(self.alpha * k)
 
@@ -69,9 +69,9 @@ class SparseAE(AE):
         loss = L(x, G(h)) + lambda sum_j |h_j|                                            ("l1")
         loss = L(x, G(h)) + lambda sum_j KL(rho || mean over the batch of h_j)            ("kl")
 
-    L is the loss of ``ae``, and KL(rho || a) = rho log(rho / a) + (1 - rho) log((1 - rho) / (1 - a)), for sigmoid
-    units. In form "k" gradients flow through the kept units alone. The code may have more units than the image has
-    pixels: ``network.latent_size=1000``. k = the latent size and lambda = 0 are ``ae``.
+    L is the loss of ``ae``. KL(rho || a) = rho log(rho / a) + (1 - rho) log((1 - rho) / (1 - a)), for sigmoid units. In
+    form "k" gradients flow only through the kept units. The code may have more units than the image has pixels:
+    ``network.latent_size=1000``. k = the latent size and lambda = 0 give ``ae``.
 
     References:
         Makhzani & Frey, *k-Sparse Autoencoders*, ICLR 2014, section 2. https://arxiv.org/abs/1312.5663
@@ -81,24 +81,24 @@ class SparseAE(AE):
 
     Deviations:
         1. Makhzani & Frey have one linear layer with tied weights and 1000 units; the board's code has 32 units.
-        2. "kl": Ng's weight decay is the optimiser's (``training.weight_decay``), by default none.
-        3. The mean activation is the batch's, Ng's is that of all training images.
-        4. "l1": no bound is set on the decoder's weights, so that smaller codes and larger weights can evade a part of
-           the penalty.
+        2. "kl": Ng's weight decay is left to the optimiser (``training.weight_decay``), by default none.
+        3. "kl": the mean activation is over the batch; Ng's is over all training images.
+        4. "l1": the decoder's weights are not bounded, so that smaller code values with larger weights can avoid a
+           part of the penalty.
 
     Defaults:
-        loss = squared_error: chosen here, as in ``ae``; Ng has half of it.
-        units = linear: the paper (Makhzani & Frey); form "kl" needs sigmoid ones.
-        form = k: chosen here, without a search, the first of the three.
+        loss = squared_error: chosen here, as in ``ae``; Ng has half the squared error.
+        units = linear: the paper (Makhzani & Frey); form "kl" needs sigmoid units.
+        form = k: chosen here, without a search, the first of the three forms.
         k = null: chosen here: a quarter of the code's units; Makhzani & Frey keep 10 to 70 of 1000 on MNIST.
-        alpha = 1.0: chosen here: as many units in evaluation as in training; Makhzani & Frey let it be above 1.
+        alpha = 1.0: chosen here: as many units in evaluation as in training; Makhzani & Frey allow values above 1.
         l1_weight = 0.1: open in the paper; chosen here, without a search.
-        kl_weight = 6.0: the paper (Ng), whose weight of 3 stands beside half the squared error.
+        kl_weight = 6.0: the paper (Ng), which has a weight of 3 with half the squared error.
         rho = 0.1: the paper (Ng), in his exercise on MNIST.
     """
 
     Config = SparseConfig
-    # Half of the images to a unit: the three units of tests would not tell eight images apart at a tenth.
+    # rho = 0.5 in tests: with a mean activation of 0.1, the three units there could not distinguish eight images.
     forms = ({"form": "l1"}, {"form": "kl", "units": "sigmoid", "rho": 0.5})
     batch_statistics = ("activation_kl",)
 

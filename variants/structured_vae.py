@@ -20,8 +20,8 @@ from .registry import register
 
 @dataclass
 class StructuredConfig(VariantConfig):
-    """``levels`` L of latent variables, ``hidden`` units in each network from one level to the next; ``rectified``:
-    z = max(0, 1 + u)."""
+    """``levels`` is L, the number of levels of latent variables; ``hidden`` the units of each network from one level to
+    the next. ``rectified`` sets z = max(0, 1 + u), otherwise z = u."""
 
     levels: int = 3
     hidden: int = 128
@@ -35,16 +35,17 @@ class StructuredConfig(VariantConfig):
 
 
 def product(p: DiagonalNormal, message: DiagonalNormal) -> DiagonalNormal:
-    """The normal proportional to the product of two normal densities: precisions add, and weigh the means."""
+    """The normal proportional to the product of two normal densities: the precisions add up, and the mean is the
+    precision-weighted mean."""
     log_precisions = -2 * p.log_scale, -2 * message.log_scale
-    # p's share of the summed precision, from logarithms: neither precision is formed, so that none overflows.
+    # The fraction of the total precision that is p's. It is computed from log-precisions to avoid overflow.
     share = torch.sigmoid(log_precisions[0] - log_precisions[1])
     loc = share * p.loc + (1 - share) * message.loc
     return DiagonalNormal(loc, -0.5 * torch.logaddexp(*log_precisions))
 
 
 class Level(NamedTuple):
-    """q(u_l|z_{l+1}, x), p(u_l|z_{l+1}) and the u_l that the level below is given."""
+    """q(u_l|z_{l+1}, x), p(u_l|z_{l+1}) and the value u_l that the level below depends on."""
 
     q: DiagonalNormal
     p: DiagonalNormal
@@ -52,10 +53,11 @@ class Level(NamedTuple):
 
 
 class TopDownPosterior(Distribution):
-    """q(u_1|x) as it comes from above: u_L from ``top``, then u_l from p(u_l|z_{l+1}) times a message, down to u_1.
+    """q(u_1|x), sampled from the top level down: u_L from ``top``, then each u_l from the normalised product of
+    p(u_l|z_{l+1}) and a message.
 
-    ``messages`` and ``priors`` run from level L - 1 to 1; ``units`` makes z of u. The density of u_1 alone is an
-    integral over the levels above and has no closed form.
+    ``messages`` and ``priors`` are in the order of levels L - 1 to 1; ``units`` maps u to z. The density of u_1 alone
+    is an integral over the levels above and has no closed form.
     """
 
     has_rsample = True
@@ -71,7 +73,7 @@ class TopDownPosterior(Distribution):
         super().__init__(top.batch_shape, top.event_shape)
 
     def descend(self, u: Tensor, choose: Callable[[DiagonalNormal], Tensor]) -> Iterator[Level]:
-        """The levels below the top, from ``u`` = u_L down; ``choose`` picks u_l from its distribution."""
+        """The levels below the top, given ``u`` = u_L; ``choose`` returns u_l, given its distribution."""
         for message, prior in zip(self.messages, self.priors, strict=True):
             p = prior(self.units(u))
             q = product(p, message)
@@ -80,7 +82,7 @@ class TopDownPosterior(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """u_1 where every level takes its mean: its mean over the levels above has no closed form."""
+        """u_1 if every level is set to its conditional mean. It replaces the mean of u_1, which has no closed form."""
         return [self.top.mean, *(level.u for level in self.descend(self.top.mean, lambda q: q.mean))][-1]
 
     def rsample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
@@ -96,32 +98,33 @@ class StructuredVAE(Variant):
         q(u_L|x) = encoder(x),   q(u_l|z_{l+1}, x)  proportional to  p(u_l|z_{l+1}) N(u_l; m_l(x), s_l^2(x))
         loss = r + w sum_l E KL(q(u_l|z_{l+1}, x) || p(u_l|z_{l+1})),   r = -E log p(x|z_1)
 
-    Precisions add: q has 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``kl_warmup``), and 1 without a warm-up. With
-    ``rectified`` = false z_l = u_l. One level without rectified units is the VAE, once w is 1. Evaluation's latent
-    vector is u_1, decoded as z_1; representations are z_1. log p(x) is estimated by weights of all levels together.
+    The precision of q is 1 / sigma_l^2 + 1 / s_l^2. w = min(1, progress / ``kl_warmup``), and 1 without a warm-up. With
+    ``rectified`` = false, z_l = u_l. One level without rectified units is the VAE, once w is 1. In evaluation the
+    latent vector is u_1, which is decoded as z_1; representations are z_1. log p(x) is estimated with importance
+    weights of all levels together.
 
     References:
         Salimans, *A Structured Variational Auto-encoder for Learning Deep Hierarchies of Sparse Features*, 2016.
         https://arxiv.org/abs/1602.08734
 
     Deviations:
-        1. The KL is that of u. A rectified z loses what lies below 0, so that a KL in z would be smaller and the bound
-           tighter; p(x) and its estimate by importance weights are the same.
-        2. q(u_L|x) is the encoder's output itself. As the prior's product with a message it could not be wider than
+        1. The KL is between distributions of u. A rectified z carries no information on values below 0, so a KL in z
+           would be smaller and the bound tighter; p(x) and its estimate by importance weights are the same.
+        2. q(u_L|x) is the encoder's output itself. As the product of the prior and a message it could not be wider than
            the prior, and one level would not be the VAE.
-        3. The paper models natural images. Choices of this suite, not the paper's: the board's network, levels of the
-           board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and messages that all
-           come from the last layer of one encoder.
-        4. Reconstructions and representations take every level's mean given that of the level above.
-        5. z_l = max(0, 1 + u_l) in place of max(0, u_l): below the top the same model, whose mu_l takes up the 1; but
-           at first most units are above 0, where they have a gradient. Without this choice of the suite's, units were
-           given up at the beginning.
+        3. The paper models natural images. These are choices of this suite, not of the paper: the board's network,
+           levels of the board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and
+           messages that are all outputs of one encoder.
+        4. Reconstructions and representations set every level to its mean, given that of the level above.
+        5. z_l = max(0, 1 + u_l) replaces max(0, u_l). Below the top this is the same model, as mu_l can absorb the 1.
+           But at first most units are above 0, where they have a gradient. This is a choice of the suite: without it,
+           units collapsed at the beginning of training.
 
     Defaults:
         levels = 3: chosen here, without a search.
         hidden = 128: chosen here, without a search.
         rectified = true: the paper, whose features are sparse.
-        kl_warmup = 0.1: chosen here: without it levels were given up at the beginning.
+        kl_warmup = 0.1: chosen here: without it levels collapsed to the prior at the beginning of training.
     """
 
     Config = StructuredConfig
@@ -143,11 +146,11 @@ class StructuredVAE(Variant):
         )
 
     def units(self, u: Tensor) -> Tensor:
-        """z of u."""
+        """The z_l for u_l."""
         return (1 + u).relu() if self.config.rectified else u
 
     def prior(self, condition: Tensor | None = None) -> StandardNormal:
-        """p(u_L), the prior of the top level; :meth:`sample_latent` comes down from there."""
+        """p(u_L), the prior of the top level; :meth:`sample_latent` samples all levels."""
         return StandardNormal(self.latent_size, like=next(self.parameters()))
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalNormal | TopDownPosterior:
@@ -174,7 +177,7 @@ class StructuredVAE(Variant):
             return super().forward_pass(batch, progress)
         q = self.posterior(batch.images)
         levels = self.draw_levels(q, self.config.samples)
-        # The top's KL is (batch,), those below it have one value a draw of what is above them.
+        # The KL of the top level is (batch,). The others depend on draws of the level above: (samples, batch).
         divergences = [kl_divergence(level.q, level.p) for level in levels]
         per_level = [divergences[0], *(kl.mean(0) for kl in divergences[1:])]
         step = TrainingStep(self, batch, progress, q, levels[-1].u, torch.stack(per_level).sum(0))
@@ -199,7 +202,7 @@ class StructuredVAE(Variant):
 
     @torch.no_grad()
     def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """z_1 (batch, latent) where every level takes its mean."""
+        """z_1 (batch, latent) if every level is set to its conditional mean."""
         return self.units(self.posterior(x).mean)
 
     def unavailable(self) -> dict[str, str]:

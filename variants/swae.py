@@ -16,7 +16,7 @@ from .registry import register
 
 @dataclass
 class SWAEConfig(AutoencoderConfig):
-    """``sw_weight`` is lambda; ``projections`` L, the number of directions."""
+    """``sw_weight`` is lambda; ``projections`` is L, the number of directions."""
 
     sw_weight: float = 784.0
     projections: int = 50
@@ -34,9 +34,9 @@ class SWAE(Autoencoder):
         loss = |x - G(z)|^2 + lambda SW_2^2(q_z, p_z),   z = Q(x)
         SW_2^2 = (1 / L) sum_l (1 / B) sum_i (<theta_l, z>_(i) - <theta_l, p>_(i))^2
 
-    theta_l are L directions uniform on the sphere and p as many draws from the prior as the batch has images, both
-    fresh at every step; (i) is the i-th in order. The squared error is summed over pixels. A deterministic encoder has
-    no density, so no ELBO. lambda = 0 is ``ae``.
+    theta_l are L directions, uniform on the sphere, and p are B draws from the prior, where B is the batch size. Both
+    are drawn again at every step. The index (i) denotes the i-th smallest value. The squared error is summed over
+    pixels. A deterministic encoder has no density, so there is no ELBO. lambda = 0 gives ``ae``.
 
     References:
         Kolouri, Pope, Martin & Rohde, *Sliced-Wasserstein Autoencoder: An Embarrassingly Simple Generative Model*,
@@ -44,18 +44,19 @@ class SWAE(Autoencoder):
         The authors' notebooks for MNIST. https://github.com/skolouri/swae
 
     Deviations:
-        1. The squared error; the paper's cost is open, and the notebooks have a cross-entropy plus an absolute error,
-           averaged over pixels.
-        2. The prior is N(0, I) of the board's latent size; theirs are rings, circles and squares in two dimensions. In
-           d dimensions a projection shares the distance out, so that the same lambda weighs less.
-        3. Batches are the board's 100 images, theirs have 500.
+        1. The cost is the squared error. The paper leaves the cost open, and the notebooks have a cross-entropy plus an
+           absolute error, averaged over pixels.
+        2. The prior is N(0, I) of the board's latent size; the notebooks' priors are rings, circles and squares in two
+           dimensions. In d dimensions a random projection contains only a part of the distance, so that the same lambda
+           has less effect.
+        3. Batches have the board's 100 images; the notebooks' have 500.
         4. lambda is constant; the notebooks raise it by a tenth in each of the last 19 of their 30 epochs.
 
     Defaults:
         sw_weight = 784.0 (celeba 12288.0, digits 64.0, shapes 1024.0): open in the paper; D, the number of pixel
-            channels of MNIST (CelebA, digits, shapes); set it for images of another size. The notebooks begin with 10 beside errors averaged over
-            pixels, which is 10 D beside a sum, but these errors are several times the squared error. At 10 D
-            reconstructions, codes and samples were all worse.
+            channels of MNIST (CelebA, digits, shapes), which must be set for images of another size. The notebooks
+            begin with 10 and errors averaged over pixels, equivalent to 10 D with a sum, but these errors are several
+            times the squared error. At 10 D reconstructions, codes and samples were all worse.
         projections = 50: the authors' code (all three notebooks).
     """
 
@@ -66,11 +67,11 @@ class SWAE(Autoencoder):
         "shapes": {"sw_weight": 1_024.0},
     }
     batch_statistics = ("sliced_wasserstein",)
-    # At the default the tiny images of tests would hardly be learned.
+    # With the default weight the tiny images of tests would hardly be learned.
     small = {"sw_weight": 10.0}
 
     def regulariser(self, step: TrainingStep) -> Tensor:
-        # At weight 0 no draw is made, so that the plain autoencoder's own sequence of draws remains.
+        # At weight 0 nothing is drawn, so that the random numbers are the same as those of ``ae``.
         if self.config.sw_weight == 0:
             return super().regulariser(step)
         z = step.z[0]

@@ -10,7 +10,7 @@ class VAE(Variant):
 
         loss = r + KL
 
-    ``samples`` draws more than one z inside the ELBO's mean (the k > 1 rows of Burda et al. 2016, Table 1).
+    ``samples`` above 1 averages the ELBO over more than one draw of z (the k > 1 rows of Burda et al. 2016, Table 1).
 
     References:
         Kingma & Welling, *Auto-Encoding Variational Bayes*, ICLR 2014, eq. 7. https://arxiv.org/abs/1312.6114

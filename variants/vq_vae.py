@@ -1,4 +1,4 @@
-"""VQ-VAE with its second stage, an autoregressive prior over the codes."""
+"""VQ-VAE and its second stage, an autoregressive prior over the codes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from .registry import register
 
 @dataclass
 class VQConfig(VariantConfig):
-    """``codes`` K vectors of ``code_size`` numbers; ``commitment`` b; ``codebook`` "ema" or "gradient"; codes used less
-    than ``revive_below`` of their fair share are set to encoder outputs; the prior has ``prior_channels`` channels and
-    ``prior_layers`` residual layers. ``initial_codes`` are "normal", of squared length 1 on average, or
+    """The codebook has ``codes`` K vectors of ``code_size`` numbers. ``commitment`` is b. ``codebook`` is "ema" or
+    "gradient", and ``decay`` is the decay rate of the averages. A code whose share of uses is below
+    ``revive_below`` / K is replaced by an encoder output. The prior has ``prior_channels`` channels and
+    ``prior_layers`` residual layers. ``initial_codes`` are "normal", with a mean squared length of 1, or
     "uniform LOW HIGH"."""
 
     codes: int = 128
@@ -61,13 +62,13 @@ class VQVAE(Variant):
         prior loss = -log p(codes), on codes that carry no gradient
 
     z_e is the encoder's output, sg stops the gradient, and b is ``commitment``. The decoder's gradient is copied from e
-    to z_e. All terms are summed over positions and dimensions, as r is over pixels. The codebook follows the second
-    term by gradient, or ("ema") exponential averages of the encoder's outputs.
+    to z_e. The second and third terms are summed over positions and dimensions, as r is over pixels. The codebook
+    minimises the second term ("gradient"), or is an exponential moving average of the encoder's outputs ("ema").
     q(codes|x) is a point mass on discrete codes, so log q = 0 and
 
         ELBO = log p(x | its codes) + log p(codes)
 
-    is a bound on log p(x), which more samples cannot tighten. A latent vector is the codes themselves, int64.
+    is a bound on log p(x). More samples cannot tighten it. A latent vector contains the codes themselves, int64.
 
     References:
         van den Oord, Vinyals & Kavukcuoglu, *Neural Discrete Representation Learning*, NeurIPS 2017, eq. 3, section 3.3
@@ -77,21 +78,21 @@ class VQVAE(Variant):
         The authors' code, sonnet/src/nets/vqvae.py and vqvae_example.ipynb. https://github.com/google-deepmind/sonnet
 
     Deviations:
-        1. The prior is trained in the same steps as the model, on its codes of the moment, not after it.
-        2. Codes that fall out of use are revived; the paper does not say what becomes of them.
+        1. The prior is trained in the same steps as the model, on the model's current codes, and not after the model.
+        2. Codes that are no longer used are revived; the paper does not mention unused codes.
 
     Defaults:
         codes = 128: chosen here for the small images of the boards, as in the Keras example (target ``vq-keras``); the
             authors' example has 512.
         code_size = 16: chosen here, likewise; the authors' example has 64.
         commitment = 0.25: the authors' code (vqvae_example.ipynb).
-        codebook = ema: the paper, appendix A.1; the authors' code says that it mostly trains faster than the gradient,
-            which their example has.
+        codebook = ema: the paper, appendix A.1; the authors' code says that "ema" mostly trains faster than the
+            gradient, which their example uses.
         decay = 0.99: the authors' code (vqvae_example.ipynb).
         revive_below = 0.01: chosen here, without a search, see deviation 2.
         prior_channels = 32: chosen here: with 64 channels and 3 layers a step took twice as long, for the same bound.
         prior_layers = 2: chosen here, likewise.
-        initial_codes = normal: chosen here, without a search; the authors' code draws uniform ones.
+        initial_codes = normal: chosen here, without a search; the authors' code draws uniform codes.
     """
 
     Config = VQConfig
@@ -117,7 +118,7 @@ class VQVAE(Variant):
         else:
             self.register_buffer("codebook", codebook)
             self.register_buffer("sums", codebook.clone())
-        # Running counts of how often a code is used; 1 a code to begin with.
+        # Moving averages of how often each code is used per batch; they begin at 1.
         self.register_buffer("counts", torch.ones(K))
         self._last: tuple[Tensor, Tensor] | None = None
 
@@ -127,7 +128,7 @@ class VQVAE(Variant):
 
     def nearest(self, z_e: Tensor) -> Tensor:
         """Index of the nearest codebook vector, int64 (batch, positions)."""
-        # |z - e|^2 without |z|^2, which is the same for all codes. In bfloat16 another code would often be the nearest.
+        # |z - e|^2 without |z|^2, which is the same for all codes. In bfloat16 the nearest code would often be wrong.
         with torch.autocast(z_e.device.type, enabled=False):
             return (self.codebook.square().sum(-1) - 2 * z_e @ self.codebook.T).argmin(-1)
 
@@ -154,7 +155,7 @@ class VQVAE(Variant):
         loss = r + self.config.commitment * commitment
         if self.config.codebook == "gradient":
             loss = loss + (z_e.detach() - e).square().flatten(1).sum(-1)
-        # The prior learns on the same codes, which carry no gradient.
+        # The prior is trained on the same codes, which have no gradient.
         kl = -self.prior().log_prob(codes)
         self._last = (z_e.detach().flatten(0, 1), codes.flatten())
         terms = {"reconstruction": r, "commitment": commitment, "kl": kl}
@@ -180,7 +181,7 @@ class VQVAE(Variant):
             total = self.counts.sum()
             smoothed = (self.counts + 1e-5) / (total + K * 1e-5) * total
             self.codebook.copy_(self.sums / smoothed.unsqueeze(-1))
-        # Revival without asking the device which codes are dead: every code gets a candidate, the dead ones take it.
+        # Every code gets a candidate, but only rarely used codes take it. This avoids a synchronisation with the GPU.
         fair = self.counts.sum() / K
         dead = (self.counts < self.config.revive_below * fair).unsqueeze(-1)
         candidates = vectors[torch.randint(len(vectors), (K,), device=vectors.device)]
@@ -197,7 +198,7 @@ class VQVAE(Variant):
         return LogWeights(log_p, log_prior, torch.zeros_like(log_prior), codes.expand(samples, *codes.shape))
 
     def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The codebook vectors of the image's codes in a row (batch, positions * code_size)."""
+        """The concatenated codebook vectors of the image's codes (batch, positions * code_size)."""
         return F.embedding(self.posterior(x).mode, self.codebook).flatten(1)
 
     def code(self, q: CodePoint) -> Tensor:  # type: ignore[override]

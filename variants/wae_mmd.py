@@ -18,7 +18,7 @@ from .registry import register
 
 @dataclass
 class WAEConfig(AutoencoderConfig):
-    """``mmd_weight`` is lambda; ``encoder`` "deterministic" or "gaussian"."""
+    """``mmd_weight`` is lambda; ``encoder`` is "deterministic" or "gaussian"."""
 
     mmd_weight: float = 200.0
     encoder: str = "deterministic"
@@ -39,8 +39,8 @@ class WAEMMD(Autoencoder):
 
         loss = |x - G(z)|^2 + lambda MMD(q_z, p_z),   z = Q(x)
 
-    The squared error is summed over pixels, the MMD (:mod:`variants.parts.discrepancies`) taken over the batch against
-    as many draws from the prior. A deterministic encoder has no density, so no ELBO.
+    The squared error is summed over pixels. The MMD (:mod:`variants.parts.discrepancies`) compares the codes of the
+    batch with the same number of draws from the prior. A deterministic encoder has no density, so there is no ELBO.
 
     References:
         Tolstikhin et al., *Wasserstein Auto-Encoders*, ICLR 2018, Algorithm 2 and section 4.
@@ -53,11 +53,12 @@ class WAEMMD(Autoencoder):
         3. The latent size is the board's, not the paper's 8 (MNIST) and 64 (CelebA).
 
     Defaults:
-        mmd_weight = 200.0 (celeba 50.0): the authors' code, whose lambda is 10 (configs.py): beside a plain sum 200 for
-            pixels in [0, 1], and 50 for CelebA, whose pixels are in [-1, 1] there, with four times the squared error.
-            For CelebA that is the first version of their file; the newest has lambda = 100, which would be 500 here.
-        encoder = deterministic: the authors' code (configs.py), but without the noise, of standard deviation 0.01, that
-            it adds to the encoder's images in training.
+        mmd_weight = 200.0 (celeba 50.0): the authors' code, whose lambda is 10 (configs.py). Without their factor of
+            0.05 (deviation 1) that is 200 for pixels in [0, 1]. It is 50 for CelebA, whose pixels are in [-1, 1] there,
+            which gives four times the squared error. The value for CelebA is from the first version of their file; the
+            newest version has lambda = 100, which would be 500 here.
+        encoder = deterministic: the authors' code (configs.py), but without the noise of standard deviation 0.01 that
+            it adds to the encoder's input in training.
     """
 
     Config = WAEConfig

@@ -10,7 +10,8 @@ from .distributions import ONE_DRAW, Distribution, Shape
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A 3x3 convolution that sees only positions before its own in raster order; ``centre`` admits its own."""
+    """A 3x3 convolution over the positions before the current one in raster order. ``centre`` includes the current
+    position."""
 
     mask: Tensor
 
@@ -29,8 +30,8 @@ class MaskedConv2d(nn.Conv2d):
 class PixelCNN(nn.Module):
     """Logits of every code given the codes before it in raster order (van den Oord et al. 2016).
 
-    codes int64 (batch, height, width) to logits (batch, codes, height, width). One layer without its centre, then
-    ``layers`` residual ones with it.
+    Maps codes, int64 (batch, height, width), to logits (batch, codes, height, width). The first layer masks its centre;
+    the ``layers`` residual layers after it do not.
     """
 
     def __init__(self, codes: int, channels: int, layers: int) -> None:
@@ -61,7 +62,7 @@ class AutoregressivePrior(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
-        """Ancestral: one pass of the network per position."""
+        """Ancestral sampling: one forward pass of the network per position."""
         height, width = self.grid
         count = torch.Size(sample_shape).numel()
         device = self.network.embedding.weight.device

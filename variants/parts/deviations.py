@@ -1,4 +1,4 @@
-"""How a normal's standard deviation is made from what a network returns."""
+"""Maps from a network's output to the standard deviation of a normal distribution."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 from ..options import one_of
 
-# Below this, softplus(a) = e^a to the precision of float32, and its logarithm is a.
+# Below this value, softplus(a) = e^a in float32 precision, and log softplus(a) = a.
 SMALL = -20.0
 
 
 def log_softplus(a: Tensor) -> Tensor:
-    """log log(1 + e^a), elementwise, finite where e^a underflows."""
+    """log log(1 + e^a), elementwise, finite even if e^a underflows."""
     return torch.where(a < SMALL, a, F.softplus(a.clamp(min=SMALL)).log())
 
 
-# Option -> log sigma of the number a that a network returns.
+# Name -> log sigma as a function of a network's output a.
 DEVIATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": lambda a: a / 2,  # sigma^2 = e^a
     "exp_deviation": lambda a: a,  # sigma = e^a
@@ -30,8 +30,8 @@ DEVIATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Deviation:
-    """log sigma (...) of the numbers a (...) that a network returns, by one of :data:`DEVIATIONS`; ``bounds`` hold
-    sigma^2 between two values, beyond which it has no gradient."""
+    """Map a network's output a (...) to log sigma (...) by one of :data:`DEVIATIONS`. ``bounds`` clamp sigma^2 between
+    two values; outside them the gradient is zero."""
 
     def __init__(self, kind: str = "exp", bounds: Sequence[float] | None = None) -> None:
         self.kind = kind
@@ -43,7 +43,7 @@ class Deviation:
 
 
 def check_deviation(kind: str, bounds: Sequence[float] | None) -> None:
-    """Raise ``ValueError`` unless :class:`Deviation` can make it."""
+    """Raise ``ValueError`` unless :class:`Deviation` supports this ``kind`` and these ``bounds``."""
     one_of("variant.deviation", kind, DEVIATIONS)
     if bounds is not None and not (len(bounds) == 2 and 0 < bounds[0] < bounds[1] < math.inf):
         raise ValueError(f"variant.variance_bounds must be [LOW, HIGH] with 0 < LOW < HIGH, got {list(bounds)}")

@@ -1,7 +1,7 @@
 """Posteriors and priors.
 
-Every distribution here sums its ``log_prob`` over its event, the latent dimensions, so that the result is in nats per
-image. Constructors do not validate their arguments: a check of values would make the host wait for the device at every
+Every distribution here sums its ``log_prob`` over the event (the latent dimensions), so that the result is in nats per
+image. Constructors do not validate their arguments: checking values would synchronise the host with the device at every
 step.
 """
 
@@ -18,22 +18,22 @@ from torch.distributions import kl_divergence
 from torch.distributions.kl import register_kl
 
 LOG_2PI = math.log(2 * math.pi)
-# What torch's distributions accept as a shape of samples.
+# The types that torch's distributions accept as a sample shape.
 Shape = torch.Size | list[int] | tuple[int, ...]
 ONE_DRAW = torch.Size()
 
 
 class Distribution(TorchDistribution):
-    """torch's ``Distribution`` and a joint draw, for densities that are cheap or only known where they are drawn (a
-    flow's)."""
+    """torch's ``Distribution`` with a method that returns a draw and its log-density together, for densities (such as a
+    flow's) that are cheap, or only known, at a draw."""
 
     arg_constraints: dict[str, Any] = {}
-    # Whether pairwise_log_prob() is defined: where all pairs are one matrix product.
+    # Whether pairwise_log_prob() is defined. It is if one matrix product computes all pairs.
     has_pairwise_log_prob = False
 
     def pairwise_log_prob(self, value: Tensor) -> Tensor:
-        """log-density of every ``value`` (n, event) under every member of a batch of m distributions: (n, m), float64,
-        whose rounding errors the expanded square of a narrow normal needs."""
+        """Log-density of every ``value`` (n, event) under each of a batch of m distributions: (n, m). It is computed in
+        float64, because the expanded square of a narrow normal loses too many digits in float32."""
         raise NotImplementedError
 
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size) -> None:
@@ -46,8 +46,8 @@ class Distribution(TorchDistribution):
 
 
 class Normal(Distribution):
-    """A normal distribution around ``loc`` (*batch, latent), an affine image of standard noise whose log-determinant is
-    the sum of ``log_scale`` (*batch, latent). Subclasses give the map, :meth:`_of_noise`."""
+    """A normal distribution with mean ``loc`` (*batch, latent): an affine map of standard normal noise. The map's
+    log-determinant is the sum of ``log_scale`` (*batch, latent). Subclasses define the map, :meth:`_of_noise`."""
 
     has_rsample = True
     has_pairwise_log_prob = True
@@ -76,7 +76,7 @@ class Normal(Distribution):
 
     @abstractmethod
     def _of_noise(self, noise: Tensor) -> Tensor:
-        """The draw that standard ``noise`` (*sample_shape, *batch, latent) becomes."""
+        """Map standard normal ``noise`` (*sample_shape, *batch, latent) to a draw."""
 
     def _log_prob_of_standardised(self, noise: Tensor) -> Tensor:
         return -0.5 * (noise.square().sum(-1) + self.loc.shape[-1] * LOG_2PI) - self.log_scale.sum(-1)
@@ -96,7 +96,7 @@ class DiagonalNormal(Normal):
         return self._log_prob_of_standardised((value - self.loc) * (-self.log_scale).exp())
 
     def pairwise_log_prob(self, value: Tensor) -> Tensor:
-        # (z - m)^2 / s^2 = z^2 / s^2 - 2 z m / s^2 + m^2 / s^2, summed over dimensions: one product of matrices.
+        # (z - m)^2 / s^2 = z^2 / s^2 - 2 z m / s^2 + m^2 / s^2, summed over dimensions: one matrix product.
         z, loc, log_scale = value.double(), self.loc.double(), self.log_scale.double()
         precision = (-2 * log_scale).exp()
         constant = -0.5 * ((loc.square() * precision).sum(-1) + loc.shape[-1] * LOG_2PI) - log_scale.sum(-1)
@@ -105,12 +105,12 @@ class DiagonalNormal(Normal):
         )
 
     def detach(self) -> DiagonalNormal:
-        """The same distribution, its parameters cut off from the graph."""
+        """The same distribution with detached parameters."""
         return DiagonalNormal(self.loc.detach(), self.log_scale.detach())
 
 
 class StandardNormal(DiagonalNormal):
-    """N(0, I) over ``latent_size`` dimensions, on the device and of the type of ``like``."""
+    """N(0, I) over ``latent_size`` dimensions, with the device and dtype of ``like``."""
 
     def __init__(self, latent_size: int, like: Tensor) -> None:
         zero = torch.zeros((), dtype=like.dtype, device=like.device).expand(latent_size)
@@ -134,7 +134,7 @@ def _kl_of_diagonal_normals(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
 
 
 class PointMass(Distribution):
-    """All mass at ``value`` (*batch, event), which has no density: only drawing and the mean are defined."""
+    """All mass at ``value`` (*batch, event). A point mass has no density: only the mean and draws are defined."""
 
     has_rsample = True
 
@@ -151,7 +151,7 @@ class PointMass(Distribution):
 
 
 class CodePoint(Distribution):
-    """All mass on one vector of discrete ``codes``, int64 (*batch, positions): log q = 0, exactly."""
+    """All mass on one vector of discrete ``codes``, int64 (*batch, positions): log q = 0 at these codes."""
 
     def __init__(self, codes: Tensor) -> None:
         self.codes = codes
@@ -170,8 +170,8 @@ class CodePoint(Distribution):
 
 
 class Categoricals(Distribution):
-    """Independent categorical variables with ``logits`` (*batch, variables, categories); a value is their one-hot
-    vectors in a row, (*batch, variables * categories)."""
+    """Independent categorical variables with ``logits`` (*batch, variables, categories). A value is the concatenation
+    of their one-hot vectors, (*batch, variables * categories)."""
 
     has_pairwise_log_prob = True
 
@@ -199,12 +199,13 @@ class Categoricals(Distribution):
     def relaxed_sample(
         self, temperature: Tensor | float, straight_through: bool, sample_shape: Shape = ONE_DRAW
     ) -> Tensor:
-        """A Gumbel-softmax draw; with ``straight_through`` its value is one-hot, its gradient the relaxed draw's."""
+        """A Gumbel-softmax draw. With ``straight_through`` its value is one-hot and its gradient that of the relaxed
+        draw."""
         y = ((self.logits + self._gumbel(sample_shape)) / temperature).softmax(-1)
         if not straight_through:
             return y.flatten(-2)
         hard = _one_hot(y.argmax(-1), y)
-        # The difference is exactly 0, so that the value is exactly one-hot.
+        # y - y.detach() is exactly 0, so that the value is exactly one-hot.
         return (hard + (y - y.detach())).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -215,8 +216,8 @@ class Categoricals(Distribution):
 
 
 def _one_hot(index: Tensor, like: Tensor) -> Tensor:
-    """One-hot vectors of ``index`` (*batch), as long as the last dimension of ``like``. torch's own waits for the
-    indices' values, to check them."""
+    """One-hot vectors of ``index`` (*batch), with the length of the last dimension of ``like``. Unlike
+    ``torch.nn.functional.one_hot``, it does not check the indices, which would synchronise with the device."""
     return like.new_zeros(*index.shape, like.shape[-1]).scatter_(-1, index.unsqueeze(-1), 1)
 
 
@@ -258,15 +259,15 @@ class Concatenated(Distribution):
 
 
 def draw(q: TorchDistribution, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
-    """A draw from any of torch's distributions (*sample_shape, *batch, *event) and its log-density (*sample_shape,
-    *batch) in nats; reparameterised where ``q`` can be."""
+    """A draw from any torch distribution (*sample_shape, *batch, *event) and its log-density (*sample_shape, *batch) in
+    nats. The draw is reparameterised if ``q`` supports it."""
     if isinstance(q, Distribution) and q.has_rsample:
         return q.rsample_with_log_prob(sample_shape)
     z = (q.rsample if q.has_rsample else q.sample)(torch.Size(sample_shape))
     return z, q.log_prob(z)
 
 
-# Kinds of q and p -> whether torch knows KL(q || p): asked at every step, and torch says so by raising.
+# Types of q and p -> whether torch implements KL(q || p). Cached, because every step asks and torch answers by raising.
 _closed_form: dict[tuple[type, ...], bool] = {}
 
 

@@ -1,4 +1,4 @@
-"""A normal distribution with a full covariance matrix, by its Cholesky factor."""
+"""A normal distribution with a full covariance matrix, parametrised by its Cholesky factor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .distributions import LOG_2PI, Normal, StandardNormal
 class FullNormal(Normal):
     """N(loc, L L^T) with L = mask * L' + diag(sigma), where the mask is 1 below the diagonal and 0 elsewhere.
 
-    ``loc`` and ``log_scale`` (log sigma) are (*batch, latent), ``entries`` (L') is (*batch, latent, latent), of which
-    only what lies below the diagonal is used. L is triangular, so log |det L| = sum log sigma.
+    ``loc`` and ``log_scale`` (log sigma) are (*batch, latent). ``entries`` (L') is (*batch, latent, latent); only its
+    entries below the diagonal are used. L is triangular, so log |det L| = sum log sigma.
     """
 
     def __init__(self, loc: Tensor, log_scale: Tensor, entries: Tensor) -> None:
@@ -29,9 +29,9 @@ class FullNormal(Normal):
         return self.scale_tril @ self.scale_tril.mT
 
     def _of_noise(self, noise: Tensor) -> Tensor:
-        # An image's draws are the columns of one matrix, so that its L is not copied for each.
+        # The draws of an image are the columns of one matrix, so that L is not copied for each draw.
         columns = noise.reshape(-1, *self.loc.shape).movedim(0, -1)
-        # Autocast would round the draw to bfloat16, but not the noise that its density is computed from.
+        # Autocast would round the draw to bfloat16, but not the noise from which its density is computed.
         with torch.autocast(noise.device.type, enabled=False):
             shift = (self.scale_tril @ columns).movedim(-1, 0)
         return self.loc + shift.reshape(noise.shape)
@@ -42,7 +42,7 @@ class FullNormal(Normal):
         return self._log_prob_of_standardised(noise.squeeze(-1))
 
     def pairwise_log_prob(self, value: Tensor) -> Tensor:
-        # (z - m)^T P (z - m) with the precision P is linear in z z^T and z: one product of matrices, as for a diagonal.
+        # (z - m)^T P (z - m) with the precision P is linear in z z^T and z: one matrix product, as for DiagonalNormal.
         z, loc, log_scale = value.double(), self.loc.double(), self.log_scale.double()
         precision = torch.cholesky_inverse(self.scale_tril.double())
         shift = (precision @ loc.unsqueeze(-1)).squeeze(-1)

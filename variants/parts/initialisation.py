@@ -1,4 +1,4 @@
-"""How the weights of a network's layers begin, chosen by a line of configuration."""
+"""Initialisation of a network's weights, chosen by an option of the configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..options import unknown
 
-# Name -> what draws the weights; biases are then 0. "torch" leaves torch's own draws, of biases too.
+# Name -> the function that draws the weights; biases are set to 0. "torch" keeps torch's own draws, biases included.
 INITIALISATIONS: dict[str, Callable[[Tensor], object] | None] = {
     "torch": None,
     # Glorot & Bengio 2010: +-sqrt(6 / (fan_in + fan_out)), or a normal of variance 2 / (fan_in + fan_out).
@@ -18,7 +18,7 @@ INITIALISATIONS: dict[str, Callable[[Tensor], object] | None] = {
     # He et al. 2015: +-sqrt(6 / fan_in), or a normal of variance 2 / fan_in, whatever the activation.
     "he_uniform": lambda weight: nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
     "he_normal": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
-    # +-sqrt(1 / fan_in), as torch draws weights.
+    # +-sqrt(1 / fan_in), the rule by which torch draws weights.
     "fan_in": lambda weight: nn.init.kaiming_uniform_(weight, a=math.sqrt(5)),
 }
 UNIFORM = "uniform LOW HIGH"
@@ -31,7 +31,8 @@ def check_initialisation(where: str, line: str) -> None:
 
 
 def initialise(module: nn.Module, line: str) -> None:
-    """Draw the weights of all linear layers and convolutions in ``module``, in their order; biases are set to 0."""
+    """Draw the weights of all linear layers and convolutions in ``module``, in their order, and set biases to 0.
+    "torch" changes nothing."""
     draw = _drawn_by("initialisation", line)
     if draw is None:
         return
@@ -43,14 +44,15 @@ def initialise(module: nn.Module, line: str) -> None:
 
 
 def check_uniform(where: str, line: str, others: Iterable[str] = ()) -> None:
-    """Raise ``ValueError`` unless ``line`` is "uniform LOW HIGH"; ``others``: what else is allowed there."""
+    """Raise ``ValueError`` unless ``line`` is "uniform LOW HIGH". ``others`` are further values that the caller allows;
+    the error lists them."""
     if line.split()[:1] != ["uniform"]:
         raise unknown(where, line, [*others, UNIFORM])
     _limits(where, line)
 
 
 def initialise_uniform(tensor: Tensor, line: str) -> None:
-    """Draw the values of ``tensor`` in place, by a line "uniform LOW HIGH"."""
+    """Fill ``tensor`` in place with draws from the distribution of ``line``, "uniform LOW HIGH"."""
     nn.init.uniform_(tensor, *_limits("initialisation", line))
 
 

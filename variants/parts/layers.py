@@ -1,19 +1,19 @@
-"""Networks written as lists of lines, one layer a line: "conv 32 3 stride 2 same relu".
+"""Networks written as a list of lines, one layer per line: "conv 32 3 stride 2 same relu".
 
-    linear N [nobias]                                        fully connected; maps are flattened first
+    linear N [nobias]                                        fully connected; feature maps are flattened first
     conv CHANNELS KERNEL [stride S] [pad P | same] [nobias]
     transposed CHANNELS KERNEL [stride S] [pad P | same] [nobias]
-    maxpool KERNEL [same]                                    its stride is its kernel
-    upsample FACTOR                                          every pixel becomes FACTOR x FACTOR equal ones
-    batchnorm [plain] [eps E]                                "plain" has neither slope nor offset to learn
+    maxpool KERNEL [same]                                    the stride is the kernel size
+    upsample FACTOR                                          every pixel becomes FACTOR x FACTOR equal pixels
+    batchnorm [plain] [eps E]                                "plain" has no learned slope and offset
     reshape CHANNELS HEIGHT WIDTH
     flatten
 
-or an activation alone; every line may end with one ("leaky_relu 0.2" with its slope). N and CHANNELS are numbers, or
-words for what is not the network's to choose: in an encoder ``outputs``, in a decoder ``channels`` and ``pixels`` of
-the image. ``pad`` puts so many zeros on every side, or takes so many rows and columns of a transposed convolution's
-output away. ``same`` is TensorFlow's rule: n pixels become ceil(n / S), or n S of a transposed convolution; where the
-padding is odd, right and bottom have one more.
+A line may also be an activation alone, and every line may end with an activation ("leaky_relu 0.2" gives its slope). N
+and CHANNELS are numbers, or words for sizes that the variant or the data set determines: ``outputs`` in an encoder, the
+``channels`` and ``pixels`` of the image in a decoder. ``pad P`` adds P zeros on every side; in a transposed convolution
+it removes P rows and columns from every side of the output. ``same`` is TensorFlow's rule: n pixels become ceil(n / S),
+or n S in a transposed convolution; if the padding is odd, the right and the bottom get one more.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """``arguments`` that a layer must have, in this order, then ``options``, which take a number, and ``flags``."""
+    """The syntax of a layer: required ``arguments`` in this order, then ``options``, which take a number, and
+    ``flags``."""
 
     arguments: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -60,15 +61,15 @@ KINDS: dict[str, Kind] = {
     "reshape": Kind(("channels", "height", "width")),
     "flatten": Kind(),
 }
-# Layers whose width may be a word.
+# Layers whose width may be one of the words ``outputs``, ``channels`` and ``pixels``.
 LEARNED = ("linear", "conv", "transposed")
-# A vector (units,), or maps (channels, height, width).
+# A vector (units,), or feature maps (channels, height, width).
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A line that was read. ``where``: how errors call it."""
+    """A parsed line. ``where`` is its name in error messages."""
 
     where: str
     kind: str = ""
@@ -82,13 +83,13 @@ class Layer:
 
 
 def activation(line: str) -> nn.Module:
-    """A new activation: a name in :data:`ACTIVATIONS`; "leaky_relu" may have its slope below 0 after it."""
+    """A new activation by its name in :data:`ACTIVATIONS`; "leaky_relu" may be followed by its slope below 0."""
     name, *slope = line.split()
     return nn.LeakyReLU(float(slope[0])) if slope else ACTIVATIONS[name]()
 
 
 def check_activation(where: str, line: str) -> None:
-    """Raise ``ValueError`` unless :func:`activation` can make it."""
+    """Raise ``ValueError`` unless :func:`activation` accepts ``line``."""
     name, *slope = line.split() or [""]
     if slope and name == "leaky_relu":
         if len(slope) > 1 or not 0 < _number(slope[0]) < 1:
@@ -105,7 +106,7 @@ def _number(text: str) -> float:
 
 
 def read_layers(where: str, lines: Sequence[str], words: Sequence[str]) -> list[Layer]:
-    """The layers that ``lines`` describe; ``words`` may stand for widths. Raises ``ValueError`` that names the line."""
+    """Parse ``lines``, in which ``words`` may replace widths. Raises ``ValueError`` that names the invalid line."""
     return [_read(f"{where}[{number}] {line!r}", line, words) for number, line in enumerate(lines)]
 
 
@@ -157,8 +158,8 @@ def _allowed(option: str, value: float) -> bool:
 
 
 def build_layers(layers: Sequence[Layer], shape: Shape, words: Mapping[str, int]) -> tuple[list[nn.Module], Shape]:
-    """The modules of ``layers`` for one input of this ``shape``, and the shape of what they return. Raises
-    ``ValueError`` that names the layer which does not fit."""
+    """The modules of ``layers`` for inputs of ``shape`` (without the batch), and the shape of their output. ``words``
+    maps words to sizes. Raises ``ValueError`` that names a layer which does not fit its input."""
     modules: list[nn.Module] = []
     for layer in layers:
         if layer.kind:
@@ -208,7 +209,7 @@ def _transposed(layer: Layer, shape: Shape, sizes: Mapping[str, int]) -> Made:
     kernel, stride, pad = sizes["kernel"], int(layer.options.get("stride", 1)), int(layer.options.get("pad", 0))
     extra, crop = 0, False
     if "same" in layer.flags:
-        # The gradient of a convolution that pads max(kernel - stride, 0), the odd one at the end.
+        # The transpose of a convolution with a total padding of max(kernel - stride, 0), whose odd pixel is at the end.
         total = max(kernel - stride, 0)
         pad, crop, extra = total // 2, total % 2 == 1, max(stride - kernel, 0)
     after = [(side - 1) * stride + kernel - 2 * pad + extra - crop for side in sides]
@@ -235,7 +236,7 @@ def _maxpool(layer: Layer, shape: Shape, sizes: Mapping[str, int]) -> Made:
 
 
 def _same(sides: Sequence[int], kernel: int, stride: int) -> tuple[int, int, int, int]:
-    """Pixels to add (left, right, top, bottom), so that n become ceil(n / stride)."""
+    """The padding (left, right, top, bottom) with which n pixels become ceil(n / stride)."""
     height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in sides)
     return width // 2, width - width // 2, height // 2, height - height // 2
 

@@ -1,7 +1,7 @@
-"""Encoder and decoder bodies, chosen by configuration and shared by all variants.
+"""Encoder and decoder networks, chosen by the configuration and shared by all variants.
 
-A network is a typed configuration that knows how to make its two bodies; a variant asks it for an encoder with so many
-outputs and a decoder with so many inputs and names no layer itself.
+A :class:`Network` is a typed configuration that creates encoders and decoders. A variant asks it for an encoder with a
+number of outputs and a decoder with a number of inputs, and does not define layers itself.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from ..options import added, not_negative, one_of, positive
 from .initialisation import LAYERS_WITH_WEIGHTS, check_initialisation, initialise
 from .layers import Shape, activation, build_layers, check_activation, read_layers
 
-# What an encoder sees of pixels x in [0, 1]: slope x + offset.
+# Name -> (slope, offset): encoders get slope x + offset as input, for pixels x in [0, 1].
 INPUTS: dict[str, tuple[float, float]] = {"unit": (1.0, 0.0), "signed": (2.0, -1.0), "centred": (1.0, -0.5)}
-# Channels -> the layers to put in. Groups of 8 channels, or one group where they do not divide so.
+# Name -> the normalisation layers for a number of channels. Groups have 8 channels; if 8 does not divide the channels,
+# there is one group.
 NORMALISATIONS: dict[str, Callable[[int], list[nn.Module]]] = {
     "none": lambda channels: [],
     "batch": lambda channels: [nn.BatchNorm2d(channels)],
@@ -43,13 +44,16 @@ class Rescale(nn.Module):
 
 @dataclass
 class Network(ABC):
-    """What every network's configuration has: ``latent_size``, and ``inputs``, what encoders see of pixels x in [0, 1]:
-    "unit" x, "signed" 2 x - 1, "centred" x - 0.5. Losses and likelihoods are of x in any case. Raises ``ValueError``
-    for sizes below one."""
+    """The base class of network configurations.
+
+    ``latent_size`` is the number of latent dimensions. ``inputs`` is the input of encoders for pixels x in [0, 1]:
+    "unit" x, "signed" 2 x - 1, "centred" x - 0.5. Losses and likelihoods always use x. Raises ``ValueError`` for sizes
+    below one.
+    """
 
     latent_size: int = 32
     inputs: str = added("unit")
-    # Whether both bodies are affine maps.
+    # Whether the encoder and the decoder are affine maps.
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -57,40 +61,42 @@ class Network(ABC):
         one_of("network.inputs", self.inputs, INPUTS)
 
     def check_images(self, image_shape: tuple[int, int, int]) -> None:  # noqa: B027 - most take all
-        """Raise ``ValueError`` where it cannot take such images, as far as that is known without a variant."""
+        """Raise ``ValueError`` for images that the network does not support, as far as this is known without a
+        variant."""
 
     def rescaled(self) -> list[nn.Module]:
-        """What an encoder begins with."""
+        """The first modules of an encoder, which apply ``inputs``."""
         return [] if self.inputs == "unit" else [Rescale(*INPUTS[self.inputs])]
 
     @abstractmethod
     def encoder(self, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
-        """A body from (batch, channels, height, width) to (batch, outputs)."""
+        """A module that maps (batch, channels, height, width) to (batch, outputs)."""
 
     @abstractmethod
     def decoder(self, inputs: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        """A body from (batch, inputs) to (batch, channels, height, width)."""
+        """A module that maps (batch, inputs) to (batch, channels, height, width)."""
 
     def grid(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
-        """Height and width of the grid of codes that this network makes for a vector-quantised model."""
+        """Height and width of this network's grid of codes, for a vector-quantised model."""
         raise ValueError(f"network {type(self).__name__.lower()} has no grid of codes")
 
     def grid_encoder(self, image_shape: tuple[int, int, int], channels: int) -> nn.Module:
-        """A body from (batch, channels, height, width) to (batch, channels, *grid). Without a spatial structure of its
-        own, a network cuts one vector of outputs into positions."""
+        """A module that maps (batch, channels, height, width) to (batch, channels, *grid). By default it reshapes one
+        output vector into the grid; networks with a spatial structure override it."""
         height, width = self.grid(image_shape)
         vector = self.encoder(image_shape, channels * height * width)
         return nn.Sequential(vector, nn.Unflatten(-1, (channels, height, width)))
 
     def grid_decoder(self, channels: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        """The way back, from (batch, channels, *grid) to images."""
+        """A module that maps (batch, channels, *grid) to images."""
         height, width = self.grid(image_shape)
         return nn.Sequential(nn.Flatten(), self.decoder(channels * height * width, image_shape))
 
 
 @dataclass
 class Linear(Network):
-    """One affine map each way: with a Gaussian observation, probabilistic PCA, whose log p(x) is known."""
+    """An affine encoder and an affine decoder. With a Gaussian observation model and linear outputs, the VAE is
+    probabilistic PCA, whose log p(x) is known."""
 
     affine: ClassVar[bool] = True
 
@@ -103,12 +109,13 @@ class Linear(Network):
 
 @dataclass
 class MLP(Network):
-    """Fully connected layers of the widths ``hidden``; the decoder's in reverse order, or ``decoder_hidden``, in the
-    order from z to the image.
+    """Fully connected layers with the widths ``hidden``. The decoder has these widths in reverse order, or the widths
+    ``decoder_hidden``, in the order from z to the image.
 
-    ``initialisation`` is "torch", its own default, "xavier" (Glorot uniform: Burda et al. 2016, section 5),
-    "xavier_normal", "he_uniform", "he_normal", "fan_in" (+-sqrt(1 / fan_in)) or "uniform LOW HIGH", biases zero in all
-    but the first; ``decoder_initialisation``: the decoder's, where it differs. ``bias`` False has no biases.
+    ``initialisation`` is "torch" (the default of torch), "xavier" (Glorot uniform: Burda et al. 2016, section 5),
+    "xavier_normal", "he_uniform", "he_normal", "fan_in" (+-sqrt(1 / fan_in)) or "uniform LOW HIGH". All but "torch"
+    set biases to zero. ``decoder_initialisation``, if set, replaces it in the decoder. With ``bias`` False the layers
+    have no biases.
     """
 
     hidden: list[int] = field(default_factory=lambda: [400, 400])
@@ -156,19 +163,20 @@ class MLP(Network):
 
 @dataclass
 class Conv(Network):
-    """Convolutions that halve the image stage by stage, and transposed ones that double it (as in DCGAN, and in
-    Tolstikhin et al. 2018, appendix F); one linear layer between the last map and the latent vector.
+    """Convolutions that halve the image at each stage, and transposed convolutions that double it (as in DCGAN, and in
+    Tolstikhin et al. 2018, appendix F). One linear layer connects the last feature maps and the latent vector.
 
-    Stage i has ``width`` * 2^i channels. ``stages`` None halves until a side is odd or no more than 4: two stages for
-    28x28 (7x7 maps at the end), four for 64x64 (4x4). ``residual`` blocks follow each stage. A grid of codes is what
-    ``grid_stages`` stages leave of the image (all stages, if there are fewer).
+    Stage i has ``width`` * 2^i channels. With ``stages`` None, the image is halved until a side is odd or at most 4:
+    two stages for 28x28 (7x7 maps at the end), four for 64x64 (4x4). ``residual`` is the number of residual blocks
+    at the end of each stage; the decoder's last stage has none. The grid of codes has the size of the image after
+    ``grid_stages`` stages (or after all stages, if there are fewer).
     """
 
     width: int = 32
     stages: int | None = None
     residual: int = 0
     activation: str = "silu"
-    # Batch normalisation, as in the networks above, learns faster than none by far within a short budget.
+    # Batch normalisation, as in the networks cited above, learns much faster than none within a short budget.
     normalisation: str = "batch"
     grid_stages: int = 3
 
@@ -210,7 +218,7 @@ class Conv(Network):
         return nn.Sequential(first, self._activation(), self._up(image_shape[0], stages))
 
     def _stages(self, image_shape: tuple[int, int, int]) -> int:
-        """How often the image is halved. Raises ``ValueError`` for a size that cannot be."""
+        """The number of stages. Raises ``ValueError`` if images of this size cannot be halved so often."""
         _, height, width = image_shape
         halvings = 0
         while height % 2 == width % 2 == 0 and min(height, width) > 4:
@@ -241,12 +249,12 @@ class Conv(Network):
         for stage in reversed(range(stages)):
             before, after = self._channels(stage), channels if stage == 0 else self._channels(stage - 1)
             layers.append(nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1))
-            # The last layer's output is what the observation model reads: nothing follows it.
+            # The last layer's output is the input of the observation model: nothing follows it.
             layers += self._after(after) if stage > 0 else []
         return nn.Sequential(*layers)
 
     def _after(self, channels: int) -> list[nn.Module]:
-        """What follows a convolution of ``channels`` maps: normalisation, activation, residual blocks."""
+        """The modules after a convolution with ``channels`` outputs: normalisation, activation, residual blocks."""
         blocks = [ResidualBlock(channels, self._activation, self.normalisation) for _ in range(self.residual)]
         return [*NORMALISATIONS[self.normalisation](channels), self._activation(), *blocks]
 
@@ -273,13 +281,13 @@ class ResidualBlock(nn.Module):
 
 @dataclass
 class Layers(Network):
-    """Layers one by one, as an architecture is given in a paper or a script: a line each, see :mod:`.layers`.
+    """A network given layer by layer, one line per layer, such as the architecture of a paper; see :mod:`.layers`.
 
-    An encoder that does not name its ``outputs`` and does not end with ``flatten`` gets a last linear layer of so many;
-    a decoder whose lines end in a vector gets one of the image's pixels, unless its last line has ``pixels``. A
-    vector-quantised model's grid of codes is what the encoder's lines leave of the image: the last may be
-    ``conv outputs 1``, which is added where they do not name their outputs. Initialisations are as in ``mlp``;
-    ``encoder_last_initialisation``: that of the encoder's last layer with weights, where it differs.
+    If no line of the encoder names ``outputs`` and its last line is not ``flatten``, a linear layer with the needed
+    outputs is added. If the decoder's lines end in a vector and none of them names ``pixels``, a linear layer with the
+    image's pixels is added. For a vector-quantised model, the grid of codes is the feature maps in which the encoder's
+    lines end; if no line names ``outputs``, ``conv outputs 1`` is added. Initialisations are as in ``mlp``.
+    ``encoder_last_initialisation``, if set, replaces that of the encoder's last layer with weights.
     """
 
     encoder_layers: list[str] = field(default_factory=lambda: ["linear 400 relu"])
@@ -301,7 +309,7 @@ class Layers(Network):
     def check_images(self, image_shape: tuple[int, int, int]) -> None:
         start: Shape = (self.latent_size,)
         first = self._decoder[0] if self._decoder else None
-        # No weight is drawn: nobody's random numbers move.
+        # On the meta device no weights are drawn, so the state of the random number generators does not change.
         with torch.device("meta"):
             _, code = self._encode(image_shape, self.latent_size)
             if first is not None and first.kind == "reshape":
@@ -345,7 +353,7 @@ class Layers(Network):
         return any("outputs" in layer.arguments.values() for layer in self._encoder)
 
     def _encode(self, image_shape: tuple[int, int, int], outputs: int) -> tuple[list[nn.Module], Shape]:
-        """The encoder's own lines, and the shape in which they end."""
+        """The modules of the encoder's lines, and the shape of their output."""
         return build_layers(self._encoder, image_shape, {"outputs": outputs})
 
     def _decode(self, start: Shape, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -367,7 +375,7 @@ class Layers(Network):
             weighted = [module for module in body if isinstance(module, LAYERS_WITH_WEIGHTS)]
             if not weighted:
                 raise ValueError("network.encoder_last_initialisation needs an encoder with weights")
-            # What torch draws by itself was overwritten by the rule of all layers.
+            # Restore torch's own draw, which the initialisation of all layers has overwritten; "torch" keeps it.
             weighted[-1].reset_parameters()
             initialise(weighted[-1], self.encoder_last_initialisation)
         return body
@@ -382,7 +390,7 @@ NETWORKS: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP, "conv": Conv
 
 
 def batched(body: nn.Module, z: Tensor, event_dimensions: int = 1) -> Tensor:
-    """Apply ``body``, which takes one batch dimension, to ``z`` (*leading, *event)."""
+    """Apply the module ``body``, which takes one batch dimension, to ``z`` (*leading, *event)."""
     leading = z.shape[: z.dim() - event_dimensions]
     output = body(z.reshape(-1, *z.shape[len(leading) :]))
     return output.reshape(*leading, *output.shape[1:])

@@ -1,11 +1,12 @@
-"""Observation models: what a decoder's output says about an image.
+"""Observation models: the distribution p(x|z) over images, given a decoder's output.
 
-Every one is a normalised distribution over images, its ``log_prob`` in nats per image, summed over pixels and channels.
-Binary pixels have a mass in nats. For 8-bit ones each model bounds the same quantity, the log-mass of the 256 levels:
-exactly where the density integrates over a level in closed form, else on dequantised data.
+Every observation model is a normalised distribution over images. Its ``log_prob`` is in nats per image, summed over
+pixels and channels. For binary pixels it is a log-mass. For 8-bit pixels every model gives the log-mass of the 256
+levels: exactly if the density can be integrated over a level in closed form, otherwise a lower bound from dequantised
+data.
 
-A data set may ask for another loss of grey pixels in training (:class:`TrainedBy`): that is no distribution, and
-evaluation never sees it.
+A data set may set another training loss for grey pixels (:class:`TrainedBy`). Such a loss is not a distribution, and
+evaluation does not use it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LEVELS = 256
 class Image(Distribution):
     """A distribution over images with independent pixels: an event is (channels, height, width), pixels in [0, 1].
 
-    Subclasses give ``pixel_log_prob``, in nats of every pixel channel (*batch, channels, height, width).
+    Subclasses define ``pixel_log_prob``, in nats for every pixel and channel (*batch, channels, height, width).
     """
 
     def __init__(self, shape: torch.Size) -> None:
@@ -43,11 +44,11 @@ class Image(Distribution):
 
 
 class CompletedImage(Image):
-    """The missing pixels of images whose other pixels are given: ``image`` over all of them, of which only those count
-    where ``missing`` is true.
+    """A distribution over the missing pixels of images whose other pixels are given.
 
-    ``given`` (batch, channels, height, width) are the given pixels, ``missing`` (batch, 1, height, width) says which
-    are not. The mean and draws show the given pixels as they are.
+    ``image`` is a distribution over all pixels; only those where ``missing`` is true count in ``log_prob``. ``given``
+    (batch, channels, height, width) are the given pixels; ``missing`` (batch, 1, height, width) is true where a pixel
+    is not given. The mean and the draws contain the given pixels unchanged.
     """
 
     def __init__(self, image: Image, given: Tensor, missing: Tensor) -> None:
@@ -92,8 +93,8 @@ class BernoulliImage(Image):
 
 
 class CalibratedBernoulliImage(BernoulliImage):
-    """Bernoulli pixels with ``logits``, around the mean image that a decoder with the logits ``decoded`` was trained to
-    show (*batch, channels, height, width)."""
+    """Bernoulli pixels with calibrated ``logits``; the mean image is that of the decoder's own logits ``decoded``. Both
+    are (*batch, channels, height, width)."""
 
     def __init__(self, logits: Tensor, decoded: Tensor) -> None:
         super().__init__(logits)
@@ -108,11 +109,12 @@ class CalibratedBernoulliImage(BernoulliImage):
 
 
 class _BernoulliLogMass(torch.autograd.Function):
-    """The sum over pixels x in {0, 1} with logits l of x l - log(1 + e^l) = -log(1 + e^u), with u = (1 - 2x) l.
+    """The Bernoulli log-mass, summed over pixels: with x in {0, 1}, logits l and u = (1 - 2x) l, each pixel has
+    x l - log(1 + e^l) = -log(1 + e^u).
 
-    On a CPU log(1 + e^u) = max(u, 0) - log sigmoid(|u|). Softplus is mostly log1p, which took from 0.9 to 3.3 times as
-    long on one and the same machine at different hours (importance sampling as a whole 1.0 to 1.5 times). No sigmoid
-    here is below 1/2, so that 16 of them multiply to 2^-16 or more and need one logarithm: 0.6 of the time.
+    On a CPU, log(1 + e^u) is computed as max(u, 0) - log sigmoid(|u|). Each of these sigmoids is 1/2 or more, so that a
+    product of 16 is at least 2^-16 and needs only one logarithm, which takes 0.6 of the time. Softplus is mostly log1p.
+    It took 0.9 to 3.3 times as long on one machine at different hours (importance sampling as a whole: 1.0 to 1.5).
     """
 
     generate_vmap_rule = True
@@ -139,7 +141,7 @@ class _BernoulliLogMass(torch.autograd.Function):
 
 class DiscretisedLogisticImage(Image):
     """Logistic density around ``location``, integrated over each of the 256 bins of an 8-bit pixel (Kingma et al. 2016,
-    section 5.2): a mass function, so never above 0 nats. The first and last bin take the tails.
+    section 5.2). This is a mass function, so ``log_prob`` is at most 0. The first and last bin include the tails.
 
     ``location`` (*batch, channels, height, width) in [0, 1]; ``log_scale`` broadcasts to it; data are byte / 255.
     ``mean`` is the location: the mean of the density, not of the mass function, whose tails are cut at 0 and 1.
@@ -165,7 +167,7 @@ class DiscretisedLogisticImage(Image):
         centred = value - self.location
         upper = (centred + self.half_bin) * inverse_scale
         lower = (centred - self.half_bin) * inverse_scale
-        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)): no difference of nearly equal numbers.
+        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)) avoids subtracting nearly equal numbers.
         bin_width = torch.log(-torch.expm1(-2 * self.half_bin * inverse_scale))
         below, above = F.logsigmoid(upper), F.logsigmoid(-lower)
         first, last = value < self.half_bin, value > 1 - self.half_bin
@@ -174,7 +176,7 @@ class DiscretisedLogisticImage(Image):
 
 class ContinuousBernoulliImage(Image):
     """Continuous Bernoulli pixels (Loaiza-Ganem & Cunningham 2019): the density e^(u y) u / (e^u - 1) on [0, 1],
-    integrated over the 256 intervals of width 1/256: a mass function.
+    integrated over each of the 256 intervals of width 1/256. This is a mass function.
 
     ``logits`` u (*batch, channels, height, width); data are byte / 255.
     """
@@ -185,7 +187,7 @@ class ContinuousBernoulliImage(Image):
 
     @property
     def mean(self) -> Tensor:
-        # E[y] = 1/2 + (coth h - 1/h) / 2 with h = u/2, by its series near 0.
+        # E[y] = 1/2 + (coth h - 1/h) / 2 with h = u/2; near 0 its Taylor series is used.
         h = self.logits / 2
         small = h.abs() < 0.25
         safe = torch.where(small, torch.ones_like(h), h)
@@ -201,11 +203,11 @@ class ContinuousBernoulliImage(Image):
 
 
 class DequantisedImage(Image):
-    """A density of real-valued pixels, for 8-bit ones: log p((byte + u) / 256) - D log 256, with u uniform on [0, 1)
-    and drawn at every call. Its mean over u is a lower bound on the log-mass of the level (Theis et al. 2016, section
-    3.1).
+    """A density of real-valued pixels, applied to dequantised 8-bit pixels: log p((byte + u) / 256) - D log 256.
 
-    Subclasses give the elementwise ``log_density`` of pixels y in [0, 1], around ``location``.
+    u is uniform on [0, 1) and drawn at every call; D is the number of pixel channels. The mean over u is a lower bound
+    on the log-mass of the levels (Theis et al. 2016, section 3.1). Subclasses define the elementwise ``log_density`` of
+    pixels y in [0, 1], around ``location``.
     """
 
     def __init__(self, location: Tensor, log_scale: Tensor) -> None:
@@ -239,7 +241,7 @@ class LogCoshImage(DequantisedImage):
     p(y) = sech(a t)^(1/a) / (s Z),   t = (y - location) / s,   Z = B(1/(2a), 1/2) / a
     """
 
-    # a: quadratic for errors below s / a, linear above.
+    # a: the loss is quadratic for errors below s / a and linear above.
     sharpness = 10.0
 
     def log_density(self, y: Tensor) -> Tensor:
@@ -251,8 +253,8 @@ class LogCoshImage(DequantisedImage):
 
 
 class PixelLoss(Image):
-    """A loss of grey pixels in a likelihood's place: ``log_prob`` is minus the loss, summed over pixels and times
-    ``weight``. It is not normalised and has no draws. Subclasses give the elementwise ``loss``."""
+    """A loss for grey pixels that replaces the likelihood: ``log_prob`` is minus the loss, summed over pixels and
+    multiplied by ``weight``. It is not normalised and has no draws. Subclasses define the elementwise ``loss``."""
 
     def __init__(self, output: Tensor, weight: float) -> None:
         self.output, self.weight = output, weight
@@ -303,32 +305,34 @@ def log_sinhc(h: Tensor) -> Tensor:
 
 
 def dequantised_to_level(y: Tensor) -> Tensor:
-    """byte / 255 in the middle of the interval [byte / 256, (byte + 1) / 256) around y."""
+    """Convert a dequantised pixel y to the scale of data, on which a level is byte / 255. The centre of the interval
+    [byte / 256, (byte + 1) / 256) becomes byte / 255."""
     return ((LEVELS * y - 0.5) / (LEVELS - 1)).clamp(0, 1)
 
 
 class ObservationModel(nn.Module, ABC):
-    """Turns a decoder's output (*batch, channels, height, width) into a distribution over images.
+    """Maps a decoder's output (*batch, channels, height, width) to a distribution over images.
 
-    Parameters of its own (a scale) are trained with the variant, or fitted after it by maximum likelihood.
+    Parameters of the model itself (a scale) are trained with the variant, or fitted after training by maximum
+    likelihood.
     """
 
-    # Whether it describes binary pixels, which are then measured in nats/image, or 8-bit ones, in bits/dim.
+    # Whether the pixels are binary (reported in nats/image) or 8-bit (reported in bits/dim).
     binary = False
-    # Whether it has a scale, which can be learned or fixed.
+    # Whether the model has a scale, which can be learned or fixed.
     has_scale = False
-    # Whether the decoder's output is the location of pixels itself, not the sigmoid's argument.
+    # Whether the decoder's output is the location of the pixels itself, not the argument of a sigmoid.
     linear = False
-    # Whether losses that take a likelihood take this one.
+    # Whether training uses this likelihood. False if it uses another loss in its place.
     is_trained = True
 
     @abstractmethod
     def forward(self, output: Tensor) -> Image:
-        """p(x|z) from the decoder's output."""
+        """p(x|z), given the decoder's output."""
 
     @contextmanager
     def in_training(self) -> Iterator[None]:
-        """While it is open, :meth:`forward` returns what training minimises in the likelihood's place."""
+        """A context in which :meth:`forward` returns the training loss, if there is one, in place of the likelihood."""
         yield
 
 
@@ -342,8 +346,8 @@ class Bernoulli(ObservationModel):
 
 
 class CalibratedBernoulli(Bernoulli):
-    """Bernoulli pixels for a decoder that another loss trains: a slope and an offset, fitted after training, turn its
-    output into logits. Its mean image stays that of the output itself, which is what the loss saw."""
+    """Bernoulli pixels for a decoder that is trained with another loss. A slope and an offset, fitted after training,
+    map the decoder's output to logits. The mean image is still the sigmoid of the output itself, as in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -362,11 +366,11 @@ class ContinuousBernoulli(ObservationModel):
 
 
 class Scaled(ObservationModel):
-    """Pixels around the sigmoid of the decoder's output, or around the output itself where it is ``linear``, with one
-    scale a channel in units of [0, 1]: learned, or fixed where ``scale`` is given."""
+    """Pixels with a location and a scale. The location is the sigmoid of the decoder's output, or the output itself if
+    ``linear``. There is one scale per channel, in units of [0, 1]; it is learned unless ``scale`` fixes it."""
 
     has_scale = True
-    # e^-2.5 is about 21 grey levels, the order of a blurred reconstruction's error.
+    # e^-2.5 is about 21 grey levels, the order of magnitude of a blurred reconstruction's error.
     initial_log_scale = -2.5
 
     def __init__(self, image_shape: tuple[int, int, int], scale: float | None = None, linear: bool = False) -> None:
@@ -380,7 +384,7 @@ class Scaled(ObservationModel):
             self.register_buffer("log_scale", log_scale)
 
     def location(self, output: Tensor) -> Tensor:
-        """Where pixels lie for the decoder's ``output``."""
+        """The location of the pixels, given the decoder's ``output``."""
         return output if self.linear else output.sigmoid()
 
 
@@ -406,8 +410,8 @@ class LogCosh(Scaled):
 
 
 class TrainedBy(ObservationModel):
-    """A board's observation model for variants that train another loss of grey pixels in its place: "cross_entropy" or
-    "squared_error", times ``weight``. Evaluation sees ``model``, whose scale is fitted after training."""
+    """An observation model that another loss of grey pixels replaces in training: "cross_entropy" or "squared_error",
+    multiplied by ``weight``. Evaluation uses ``model``, whose scale is fitted after training."""
 
     has_scale = True
     is_trained = False
@@ -443,17 +447,17 @@ OBSERVATION_MODELS: dict[str, type[ObservationModel]] = {
 }
 
 
-# What the loss of a variant takes of an image given z.
+# The losses of pixels that a data set can set for training.
 TRAINING_LOSSES = ("likelihood", "cross_entropy", "squared_error")
-# What the decoder's output says: the argument of a sigmoid, or the pixels themselves.
+# The meaning of the decoder's output: the argument of a sigmoid, or the pixels themselves.
 OUTPUTS = ("sigmoid", "linear")
 
 
 def check_observation(
     name: str, scale: float | None, loss: str = "likelihood", loss_weight: float = 1.0, output: str = "sigmoid"
 ) -> None:
-    """Raise ``ValueError`` for an observation model that does not exist, or for a fixed scale, a training loss or an
-    output that does not go with it."""
+    """Raise ``ValueError`` for an unknown observation model, or for a fixed scale, training loss or output that it does
+    not support."""
     one_of("observation model", name, OBSERVATION_MODELS)
     one_of("training loss", loss, TRAINING_LOSSES)
     one_of("output", output, OUTPUTS)
@@ -483,10 +487,12 @@ def observation_model(
     loss_weight: float = 1.0,
     output: str = "sigmoid",
 ) -> ObservationModel:
-    """A new observation model for images (channels, height, width); ``scale`` fixes its scale, in units of [0, 1].
-    ``trained`` False is for variants whose loss is not its likelihood (:attr:`Variant.trains_observation`). The others
-    train ``loss`` in its place, ``loss_weight`` times. ``output`` "linear": the decoder's output is the location of
-    pixels itself."""
+    """A new observation model for images of ``image_shape`` (channels, height, width).
+
+    ``scale`` fixes its scale, in units of [0, 1]. ``trained`` is False for variants whose loss does not use the
+    likelihood (:attr:`Variant.trains_observation`); other variants train ``loss``, multiplied by ``loss_weight``. With
+    ``output`` "linear" the decoder's output is the location of the pixels itself.
+    """
     check_observation(name, scale, loss, loss_weight, output)
     kind = OBSERVATION_MODELS[name]
     if kind is Bernoulli and not trained:
