@@ -315,7 +315,7 @@ def record_paths(results: Path, parts: Sequence[str] = PARTS) -> Iterator[Path]:
 
 
 def read_records(results: Path, parts: Sequence[str] = PARTS) -> tuple[list[Record], list[str]]:
-    """All records in these ``parts`` of ``results`` in the order of run ids, and a message for each record that is left out.
+    """All records in these ``parts`` of ``results``, in the order of run ids, and a message for each that is left out.
 
     A local record replaces a reference record with the same id. A record is left out if it cannot be trusted or opened.
     Nothing is changed, because the folder may belong to somebody else. A sweep renames such a file when it runs its

@@ -90,9 +90,8 @@ def _timed(record: Record) -> bool:
 
 
 def _scaled(config: Config, record: Record) -> tuple[float, float]:
-    """Seconds of training, scaled to the budget of ``config``, and of the rest, which is scaled to its importance
-    samples if the record has another profile. Both times in a record include training before an interruption, so the
-    rest is their difference."""
+    """Seconds of training, scaled to the budget of ``config``, and of the rest, scaled to its importance samples. Both
+    times in a record include training before an interruption, so the rest is their difference."""
     length, unit = config.training.length
     longer = length / record.config.get("training", {}).get(unit, length)
     measured = record.importance_samples

@@ -97,6 +97,7 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["--seeds", "4-0"], "got '4-0'"),
         (["--seeds", "-1"], "got '-1'"),
         (["--seeds", "0-99999999999"], "--seeds must be at most 1000 seeds"),
+        (["--seeds", "0-999,1000"], "--seeds must be at most 1000 seeds"),
         (["--jobs", "0"], "--jobs must be a whole number above 0, got '0'"),
         (["--jobs", "two"], "--jobs must be a whole number above 0, got 'two'"),
         (["--timeout", "-1"], "--timeout must be a number of seconds above 0, got '-1'"),

@@ -336,6 +336,17 @@ def test_directions_and_prior_draws_are_fresh_at_every_step():
     assert first != second
 
 
+def test_samples_are_what_the_decoder_makes_of_codes_also_where_it_is_affine():
+    model = small("swae", network=Linear(latent_size=3), dtype=torch.float64)
+    torch.manual_seed(0)
+    samples = model.sample(20)
+    torch.manual_seed(0)
+    codes = model.sample_latent(20)
+    assert torch.equal(samples, model.image(codes))
+    # An affine function is not bounded, and the mean of an observation model is.
+    assert not torch.allclose(samples, model.likelihood(codes).mean)
+
+
 # Options
 
 

@@ -83,9 +83,14 @@ def factor_vae_score(fitted: Part, scored: Part, random: np.random.RandomState) 
         Kim & Mnih, *Disentangling by Factorising*, ICML 2018. https://arxiv.org/abs/1802.05983
     """
     scale = fitted.codes.std(0)
+    # A dimension that does not vary among these images has no scale. It can be in use all the same, if it varies among
+    # the others.
+    varies = scale > 0
+    if not varies.any():
+        return 1 / fitted.values.shape[1]
 
     def votes(part: Part) -> np.ndarray:
-        codes, count = part.codes / scale, part.values.shape[1]
+        codes, count = part.codes[:, varies] / scale[varies], part.values.shape[1]
         factors, rows = Sets(part.values, random).draw(SETS, HELD)
         least = np.concatenate([codes[some].var(1).argmin(1) for some in np.split(rows, 10)])
         return np.bincount(least * count + factors, minlength=codes.shape[1] * count).reshape(-1, count)

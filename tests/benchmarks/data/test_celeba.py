@@ -308,6 +308,9 @@ def test_a_bench_without_celeba_runs_the_rest_and_lists_it_as_missing_until_it_i
     assert "celeba: data missing: Could not obtain CelebA" in capsys.readouterr().out
     index = (tmp_path / "reports" / "README.md").read_text()
     assert "**data missing**" in index
+    # Without a download, none is tried.
+    with pytest.raises(UserError, match="CelebA is not in"):
+        load(compose("vae", "celeba", "smoke", 0).dataset, tmp_path / "empty", download=False)
     assert "(mine.md#profile-smoke)" in index
 
     write_celeba(tmp_path / "root")

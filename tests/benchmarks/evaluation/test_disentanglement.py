@@ -85,6 +85,17 @@ def test_the_factors_themselves_score_one():
         assert found[name] == pytest.approx(1, abs=1e-3), name
 
 
+def test_a_dimension_that_is_constant_in_one_half_has_no_vote_and_makes_no_number_infinite():
+    codes = perfect()
+    constant, varying = np.zeros((len(codes), 1)), np.arange(len(codes))[:, None] % 2
+    fitted = Part(np.concatenate([constant, codes], axis=1), GRID)
+    scored = Part(np.concatenate([varying, codes], axis=1), GRID)
+    with np.errstate(all="raise"):
+        assert factor_vae_score(fitted, scored, np.random.RandomState(0)) == 1
+        nothing = Part(constant, GRID)
+        assert factor_vae_score(nothing, scored, np.random.RandomState(0)) == 1 / GRID.shape[1]
+
+
 def test_a_rotation_of_them_scores_less_and_says_as_much():
     found = all_scores(rotated())
     for name in ("mig", "sap", "dci_disentanglement", "dci_completeness", "modularity"):

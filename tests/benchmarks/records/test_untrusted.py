@@ -221,6 +221,18 @@ def test_publishing_takes_no_file_from_outside_through_a_link(tmp_path):
     assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"record.json"}
 
 
+def test_publishing_leaves_a_damaged_record_out_and_the_good_reference_of_the_same_run_as_it_is(tmp_path):
+    data = published("vae")
+    good = tmp_path / "reference" / data["run_id"] / "record.json"
+    good.parent.mkdir(parents=True)
+    good.write_text(json.dumps(data))
+    store(tmp_path, data["run_id"], data).write_text("{")
+    ids, messages = publish(tmp_path, tmp_path)
+    assert ids == []
+    assert len(messages) == 1
+    assert json.loads(good.read_text()) == data
+
+
 def test_publish_and_verify_refuse_in_one_line(tmp_path, capsys):
     data = published("vae")
     store(tmp_path, data["run_id"], data)

@@ -57,6 +57,12 @@ def test_another_profile_evaluates_with_other_numbers_of_samples():
     assert found.rest == pytest.approx(3.0)
 
 
+def test_more_importance_samples_in_the_same_profile_are_a_longer_evaluation():
+    k = configuration("vae").evaluation.importance_samples
+    found = Estimates([record()]).of(configuration("vae", 0, f"evaluation.importance_samples={2 * k}"))
+    assert (found.train, found.rest) == (100.0, 60.0)
+
+
 def test_records_of_this_device_count_before_those_of_others():
     records = [record("iwae", train=70.0), record("vae", train=1.0, device="another")]
     assert Estimates(records, "here").of(configuration("vae")).train == 70.0

@@ -6,9 +6,9 @@ from benchmarks.__main__ import main
 from benchmarks.config import choices, compose
 from benchmarks.errors import UserError
 from benchmarks.records.record import read_records
-from benchmarks.sweep import launchers
+from benchmarks.sweep import launchers, runner
 
-from ..cells import SMALL, run
+from ..cells import SMALL, configuration, run, setting
 
 BENCH = ["bench", "--datasets", "digits", "--profile", "smoke", "--no-report"]
 
@@ -38,6 +38,14 @@ def test_a_launcher_runs_cells_to_the_records_they_have_without_one(tmp_path, ca
     # If the sweep is started again, no run is given to the launcher.
     assert main([*arguments, *SMALL, "variant.samples=2", *own]) == 0
     assert "0 runs finished, 2 already done, 0 failed" in capfd.readouterr().out
+
+
+def test_a_launcher_is_given_a_cell_once_however_often_it_was_asked_for(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(launchers, "launch", lambda cells, *options: given.extend(cells) or [])
+    cell = configuration()
+    runner.run_on("processes", [cell, cell], setting(tmp_path), False, [])
+    assert given == [cell]
 
 
 def test_a_cell_that_fails_in_a_launcher_is_a_failed_record(tmp_path, capfd, monkeypatch):
