@@ -46,7 +46,9 @@ def write(folder: Path, variant: Variant, x: Tensor, show_originals: bool, condi
         # An earlier version, which showed the originals, may have written this file.
         (folder / "reconstructions.png").unlink(missing_ok=True)
         return
-    originals = x[: columns // 2 * columns]
+    columns = min(columns, len(x))
+    # Only full rows, so that each original is above its reconstruction.
+    originals = x[: min(columns_for(x) // 2, len(x) // columns) * columns]
     shown = variant.reconstruct(originals, condition=None if condition is None else condition[: len(originals)])
     lines = zip(originals.split(columns), shown.split(columns), strict=True)
     save_png(folder / "reconstructions.png", grid(torch.cat([line for pair in lines for line in pair]), columns))

@@ -41,8 +41,9 @@ register(
         group=TASKS,
         compute=compute,
         headline=("denoising_gaussian_50",),
-        sentence=f"The first {IMAGES:,} test images are corrupted, encoded and decoded. The gain is the PSNR of the "
-        "reconstruction minus the PSNR of the corrupted image, both against the clean image, averaged over images. A "
+        sentence=f"Test images, at most the first {IMAGES:,}, are corrupted, encoded and decoded. The gain is the PSNR "
+        "of the reconstruction minus the PSNR of the corrupted image, both against the clean image, averaged over "
+        "images. A "
         "negative gain means that the corrupted image was closer to the clean one. The noise is the same for every "
         "variant and seed. A variant is trained on noise only if its own options say so, and rarely on one of these: "
         "with its default options, `denoising_ae` is trained on images with pixels set to 0, and a low rank here does "

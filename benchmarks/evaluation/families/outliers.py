@@ -82,8 +82,7 @@ def _metrics() -> dict[str, Metric]:
     return {
         f"outliers_{setting}_auroc_{score}": Metric(
             f"{where}: {label}", "AUROC", "higher",
-            f"AUROC of {meaning} for telling the first {IMAGES:,} test images (or all, if fewer are evaluated) from at "
-            f"most as many images {which}", 3,
+            f"AUROC of {meaning} for telling test images from images {which}, at most the first {IMAGES:,} of each", 3,
             needs=("no_condition", f"outliers_{setting}", *needs),
         )
         for setting, (where, which) in SETTINGS.items()

@@ -28,10 +28,7 @@ def compute(context: Context, result: Evaluation) -> None:
             result.add(f"kid_{name}_se", error)
         else:
             result.not_applicable[f"kid_{name}_se"] = f"a standard error needs two blocks of {BLOCK} images"
-        if len(features) < features.shape[1]:
-            result.warnings.append(
-                f"fid_{name} from {len(features)} images in {features.shape[1]} dimensions is biased upwards"
-            )
+        result.warnings += space.bias(f"fid_{name}", features)
     if "features" in context.spaces:
         _manifold(context, result)
 

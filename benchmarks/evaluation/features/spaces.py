@@ -46,6 +46,15 @@ class FeatureSpace:
         """Fréchet distance between features (n, d) and those of the test split."""
         return frechet_distance(statistics(features), self.statistics)
 
+    def bias(self, metric: str, features: Tensor) -> list[str]:
+        """A warning that a Fréchet distance of features (n, d) is biased, if n or the number of test images is less
+        than d: a covariance of fewer points than dimensions is singular."""
+        count, dimensions = features.shape
+        if min(count, len(self.reference)) >= dimensions:
+            return []
+        images = f"{count} images and {len(self.reference)} test images"
+        return [f"{metric} from {images} in {dimensions} dimensions is biased upwards"]
+
 
 def judge_space(data: Dataset, cache: Path, device: torch.device, count: int) -> FeatureSpace:
     """The feature space of the data set's own judge.

@@ -111,7 +111,16 @@ def test_images_that_are_not_finite_fail_the_metric_not_the_cell(space):
 
 def test_fewer_images_than_dimensions_leave_a_warning(space):
     found = evaluate(model(), evaluation_data(digits(), {"features": space}), CONFIG, 0)
-    assert any("fid_features from 60 images in 128 dimensions" in warning for warning in found.warnings)
+    biased = {warning.partition(" from ")[0] for warning in found.warnings if "in 128 dimensions" in warning}
+    assert biased == {"fid_features", "fid_features_gmm"}
+
+
+def test_fewer_test_images_than_dimensions_leave_a_warning_too(space):
+    generator = torch.Generator().manual_seed(0)
+    many = torch.randn(500, 128, generator=generator)
+    few = replace(space, reference=many[:100])
+    assert few.bias("fid", many) == ["fid from 500 images and 100 test images in 128 dimensions is biased upwards"]
+    assert replace(space, reference=many).bias("fid", many[:128]) == []
 
 
 def test_log_likelihood_refuses_a_model_without_a_density():

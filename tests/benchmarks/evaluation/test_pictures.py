@@ -41,6 +41,12 @@ def test_originals_are_shown_over_their_reconstructions_and_neither_where_they_m
     assert (sheet[1:9, 1:9] == images[0, 0].mul(255).to(torch.uint8).numpy()).all()
     reconstruction = variant.reconstruct(images[:1])[0, 0].mul(255).round().to(torch.uint8).numpy()
     assert (sheet[10:18, 1:9] == reconstruction).all()
+    # A last row that is not full is left out, and a single one may be shorter.
+    for count, shape in ((20, (37, 73)), (3, (19, 28))):
+        pictures.write(tmp_path, variant, images[:count], True)
+        sheet = pixels(tmp_path / "reconstructions.png")
+        assert sheet.shape == shape
+        assert (sheet[10:18, 1:9] == reconstruction).all()
     pictures.write(tmp_path, variant, images, False)
     assert [path.name for path in tmp_path.iterdir()] == ["samples.png"]
 
