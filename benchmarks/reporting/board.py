@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
 from benchmarks.records.load import highest_load
 from benchmarks.records.record import REFERENCE, Record
-from benchmarks.records.significance import FEWEST_SEEDS, differ, shared_ranks
+from benchmarks.records.significance import FEWEST_SEEDS, alike, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.rows import Row, Section, data_title, once, undetailed
@@ -153,16 +153,17 @@ def ranking_sentence(section: Section) -> str:
     if not ranks_of(section, sort_metric(section)):
         return f"Ranks and bold numbers need at least three seeds per variant, so there are none here.{italic}"
     return (
-        "**Bold**: the best mean, if it comes from at least three seeds, and every result that does not differ "
-        "significantly from it (paired t-test over seeds, 5% level). With three seeds, only differences of more than "
-        "2.5 standard deviations are significant, so bold does not mean equally good. Variants with the same rank do "
-        f"not differ significantly from the best variant of that rank.{italic}"
+        "**Bold**: the best mean, if it comes from at least three seeds, and every result with at least three seeds in "
+        "common with it that does not differ significantly from it (paired t-test over seeds, 5% level). With three "
+        "seeds, only differences of more than 2.5 standard deviations are significant, so bold does not mean equally "
+        "good. Variants with the same rank do not differ significantly from the best variant of that rank. – in place "
+        f"of a rank: no value, or too few seeds in common with others for a test.{italic}"
     )
 
 
 @once
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
-    """Map the label of each row with enough seeds of the metric to its rank.
+    """Map the label of each row to its rank by the metric; rows that cannot be tested are left out.
 
     Empty if no two rows have enough common seeds for a test, or if the metric of any row is only a bound.
     """
@@ -172,7 +173,7 @@ def ranks_of(section: Section, metric: str) -> dict[str, int]:
         return {}
     rows = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
     ranks = shared_ranks([row.by_seed(metric) for row in rows], better) if better else None
-    return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False)}
+    return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False) if rank is not None}
 
 
 # Marks a time that was measured on a busy machine.
@@ -343,9 +344,8 @@ def best_labels(section: Section, metric: str) -> set[str]:
 
 
 def tied_with(best: Row, rows: Sequence[Row], metric: str) -> list[Row]:
-    """The other ``rows`` that do not differ significantly from ``best`` over seeds. All have at least
-    ``FEWEST_SEEDS`` seeds."""
-    return [row for row in rows if row is not best and not differ(best.by_seed(metric), row.by_seed(metric))]
+    """The other ``rows`` that do not differ significantly from ``best``, of those with enough seeds in common."""
+    return [row for row in rows if row is not best and alike(best.by_seed(metric), row.by_seed(metric))]
 
 
 def cost(section: Section) -> Table:

@@ -493,7 +493,8 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
             (conditional if section.given else plain).extend([f"### {link}", *shown])
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
-        "*Tied*: variants that do not differ significantly from the best one (paired t-test over seeds, 5% level). "
+        "*Tied*: variants with at least three seeds in common with the best one that do not differ significantly from "
+        "it (paired t-test over seeds, 5% level). "
         "*Training time*: of the fastest seed, on the hardware listed above. *Better mean, too few seeds*: variants "
         "with fewer than three seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean "
         "alone, without a test."

@@ -285,6 +285,24 @@ def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_pat
     assert "bootstrap" not in page
 
 
+def test_a_row_with_other_seeds_than_the_best_one_is_neither_bold_nor_ranked_nor_tied(tmp_path):
+    def seeds(variant, first, value):
+        numbers = (NATS | {"log_likelihood": value - 0.1 * seed} for seed in range(3))
+        return [record(variant, first + seed, metrics) for seed, metrics in enumerate(numbers)]
+
+    store(tmp_path / "r", *seeds("iwae", 0, -91.0), *seeds("vae", 2, -400.0), *seeds("dip_vae", 0, -91.0))
+    write_reports(tmp_path / "r", tmp_path)
+    page = (tmp_path / "mnist.md").read_text()
+    ranks = {name: row(page, name).split("|")[2].strip() for name in ("iwae", "vae", "dip\\_vae")}
+    assert ranks == {"iwae": "1", "vae": "–", "dip\\_vae": "1"}
+    assert "**-4" not in row(page, "vae")
+    assert "too few seeds in common with others for a test" in page
+    assert "~3 of 3" in (tmp_path / "variants" / "vae.md").read_text()
+    (winner,) = (line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("| likelihood"))
+    tied = winner.split("|")[4].strip()
+    assert tied == "[iwae](variants/iwae.md)"
+
+
 def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
     store(
         tmp_path / "r",
