@@ -433,6 +433,25 @@ def test_a_baseline_marks_what_is_better_worse_or_noise(tmp_path):
     assert "Against the baseline" not in (tmp_path / "reports" / "mnist.md").read_text()
 
 
+def test_a_baseline_with_the_same_protocol_is_compared_before_one_with_another(tmp_path):
+    def trained(folder, epochs, value):
+        config = {"training": record().config["training"] | {"epochs": epochs}}
+        store(folder, record(metrics=NATS | {"log_likelihood": value}, config=config))
+
+    def against(epochs):
+        (tmp_path / "reports").mkdir(exist_ok=True)
+        trained(tmp_path / f"now-{epochs}", epochs, -95.0)
+        write_reports(tmp_path / f"now-{epochs}", tmp_path / "reports", baseline=tmp_path / "then")
+        return (tmp_path / "reports" / "mnist.md").read_text().partition("### Against the baseline")[2]
+
+    for epochs, value in ((1, -120.0), (3, -95.0), (9, -80.0)):
+        trained(tmp_path / "then", epochs, value)
+    # Sections are sorted by budget, so neither the first nor the last one is chosen.
+    assert "| same " in row(against(3), "vae")
+    assert "no section of the baseline has this protocol" not in against(3)
+    assert "no section of the baseline has this protocol" in against(5)
+
+
 def test_pages_that_no_record_supports_any_more_are_removed_and_others_left(results, tmp_path):
     reports = tmp_path / "reports"
     write_reports(results, reports)
