@@ -32,9 +32,15 @@ def all_questions() -> dict[str, tuple[str, ...]]:
     return {question: metrics for group in groups() for question, metrics in questions(group).items()}
 
 
+@once
 def sort_metric(section: Section) -> str:
-    """The metric that the leaderboard is sorted by: log p(x) in the board's unit."""
-    return in_unit(section, families()[0].headline[-1])
+    """The metric that the leaderboard is sorted by: the first headline of a family without a group that was measured.
+
+    This is log p(x) in the board's unit, unless no row has it.
+    """
+    first, *others = (family.headline for family in families() if family.headline and family.group is None)
+    by = in_unit(section, first[-1])
+    return next(iter(measured(section, [by, *(metric for metrics in others for metric in metrics)])), by)
 
 
 # Names of the other pages, files and folders in the folder of reports.
@@ -101,7 +107,8 @@ def headlines(section: Section, group: Group | None = None) -> list[str]:
     """
     members = [family for family in families()[1:] if family.group is group]
     found = [measured(section, family.headline) or family.headline for family in members]
-    return [*([] if group else [sort_metric(section)]), *(metrics[0] for metrics in found if metrics)]
+    first = [] if group else [sort_metric(section)]
+    return list(dict.fromkeys([*first, *(metrics[0] for metrics in found if metrics)]))
 
 
 def plots(section: Section) -> list[tuple[str, str]]:
@@ -124,13 +131,14 @@ def sorted_rows(section: Section, metric: str) -> list[Row]:
 
 
 def leaderboard(section: Section) -> Table:
-    """The leaderboard: likelihoods, parameters and training time."""
+    """The leaderboard: the metric that sorts it, likelihoods, parameters and training time."""
     by = sort_metric(section)
     ranks = ranks_of(section, by)
+    metrics = columns(section, families()[0])
     return metric_table(
         section,
         by,
-        columns(section, families()[0]),
+        metrics if by in metrics else [by, *metrics],
         before=[
             *([Extra("rank", lambda row: str(ranks.get(row.label, "–")))] if ranks else []),
             Extra("parameters", lambda row: f"{row.first.parameters:,}", wide=True),
@@ -150,14 +158,23 @@ def ranking_sentence(section: Section) -> str:
         return ""
     several = len({row.family for row in section.rows}) > 1
     italic = " The best mean of each family is in *italics*." if several else ""
-    if not ranks_of(section, sort_metric(section)):
+    by = sort_metric(section)
+    shown = [by, *(metric for family in families() for metric in columns(section, family))]
+    ranked, marked = ranks_of(section, by), any(best_labels(section, metric) for metric in shown)
+    if not ranked and not marked:
         return f"Ranks and bold numbers need at least three seeds per variant, so there are none here.{italic}"
+    if ranked:
+        ranks = (
+            "Variants with the same rank do not differ significantly from the best variant of that rank. – in place of "
+            "a rank: no value, or too few seeds in common with others for a test."
+        )
+    else:
+        ranks = f"There are no ranks, because no two rows have {escape(section.label(by))} for the same three seeds."
     return (
         "**Bold**: the best mean, if it comes from at least three seeds, and every result with at least three seeds in "
         "common with it that does not differ significantly from it (paired t-test over seeds, 5% level). With three "
         "seeds, only differences of more than 2.5 standard deviations are significant, so bold does not mean equally "
-        "good. Variants with the same rank do not differ significantly from the best variant of that rank. – in place "
-        f"of a rank: no value, or too few seeds in common with others for a test.{italic}"
+        f"good. {ranks}{italic}"
     )
 
 

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.files import write_atomically
+from benchmarks.records import catalogue
+from benchmarks.records.catalogue import Family, Metric
 from benchmarks.records.identity import run_id
 from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
@@ -319,6 +321,43 @@ def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
         "[dip\\_vae](variants/dip_vae.md) | 30 s | [miwae](variants/miwae.md): -90.00 |" in index
     )
     assert "To run vae again: `make bench VARIANTS=vae" in index
+
+
+def autoencoders():
+    return [record(name, seed, {"mse": mse + seed / 1e5}) for name, mse in (("ae", 0.01), ("wae_mmd", 0.02))
+            for seed in range(3)]  # fmt: skip
+
+
+def leaderboard(folder, *records):
+    store(folder / "r", *records)
+    write_reports(folder / "r", folder / "reports")
+    return (folder / "reports" / "mnist.md").read_text().partition("### Leaderboard")[2].partition("\n### ")[0]
+
+
+def test_a_board_without_log_likelihoods_is_sorted_and_ranked_by_a_metric_that_it_has(tmp_path):
+    board = leaderboard(tmp_path, *autoencoders())
+    assert "Sorted by MSE (per pixel)" in board
+    assert "there are none here" not in board
+    ranks = [row(board, name).split("|")[2].strip() for name in ("ae", "wae\\_mmd")]
+    assert ranks == ["1", "2"]
+    assert "**0.01" in row(board, "ae")
+
+
+def test_bold_numbers_are_explained_where_only_the_ranks_are_missing(tmp_path):
+    board = leaderboard(tmp_path, *autoencoders(), record("vae"))
+    assert "Sorted by log p(x)" in board
+    assert "There are no ranks, because no two rows have log p(x) for the same three seeds." in board
+    assert "**Bold**: the best mean" in board
+    assert "there are none here" not in board
+
+
+def test_a_family_of_the_users_own_before_all_others_needs_no_headline(tmp_path, monkeypatch):
+    own = Family("own", "Own", 5, {"own": Metric("own", "", "lower", "")}, lambda context, result: None)
+    known = {family.name: family for family in catalogue.families()}
+    monkeypatch.setattr(catalogue, "_families", known | {"own": own})
+    board = leaderboard(tmp_path, *(record(name, metrics=NATS | {"own": 2.5}) for name in ("vae", "iwae")))
+    assert "Sorted by log p(x)" in board
+    assert "2.50" in row(board, "vae")
 
 
 def test_two_seeds_give_no_ranks(tmp_path):
