@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -329,13 +329,15 @@ def best_of_families(section: Section, metric: str) -> set[str]:
     return {rows[0].label for rows in by_family(having).values() if len(rows) > 1}
 
 
-@once
-def best_of_each_family(section: Section, metric: str) -> list[Row]:
-    """The best row of each family by ``metric``, the best family first.
+def best_of_each_family(section: Section, metric: str, among: Collection[Row]) -> list[Row]:
+    """The best of the rows ``among`` of each family by ``metric``, the best family first.
 
-    If no row of a family has the metric, the family is represented by its first row by label.
+    Rows without the metric are chosen only if no other row of the family has it, and by the metric that the leaderboard
+    is sorted by.
     """
-    return [rows[0] for rows in by_family(sorted_rows(section, metric)).values()]
+    having = [row for row in sorted_rows(section, metric) if row.mean(metric) is not None]
+    others = [row for row in sorted_rows(section, sort_metric(section)) if row.mean(metric) is None]
+    return [rows[0] for rows in by_family([row for row in (*having, *others) if row in among]).values()]
 
 
 @once

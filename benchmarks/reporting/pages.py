@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
-from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
+from benchmarks.records.record import DENOISED_FILE, FACTOR_LINES_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
 from benchmarks.records.significance import FEWEST_SEEDS
 from benchmarks.reporting import board, figures, reproduction, variant_pages
@@ -260,7 +260,7 @@ def _family_picture(
     file = f"{name}-{anchor(heading)}"
     rows = board.sorted_rows(section, by)
     if family.name == "denoising" and shows_originals(section):
-        best = board.best_of_each_family(section, by)
+        best = board.best_of_each_family(section, by, files.with_picture(rows, DENOISED_FILE))
         noises = ", ".join(escape(board.setting(metric)) for metric in family.metrics)
         caption = (
             f"Test images and, for each kind of noise ({noises}), a line of corrupted images above a line of "
@@ -289,7 +289,8 @@ def _family_picture(
 
 def _of_factors(section: Section, by: str, file: str, files: SideFiles, output: Output) -> list[str]:
     """The blocks below the table of disentanglement scores."""
-    rows, best = board.sorted_rows(section, by), board.best_of_each_family(section, by)
+    rows = board.sorted_rows(section, by)
+    best = board.best_of_each_family(section, by, files.with_picture(rows, FACTOR_LINES_FILE))
     metrics = board.measured(section, list(next(f for f in families() if f.name == "disentanglement").metrics))
     spread = spread_table(section, metrics)
     lines = (
@@ -324,9 +325,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
 
     Pictures of samples and reconstructions show only the best row of each family on the board.
     """
-    by = board.sort_metric(section)
-    rows = board.sorted_rows(section, by)
-    best = board.best_of_each_family(section, by)
+    rows = board.sorted_rows(section, board.sort_metric(section))
     dots = [metric for group in groups() for metric in board.headlines(section, group)]
     pairs = board.plots(section)
     lowest = "the lowest seed of each row"
@@ -334,20 +333,22 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     def sheet_of(file: str) -> Callable[[Sequence[Row]], bytes | None]:
         return lambda of: figures.sheet(of, files, file, 2.9)
 
-    # Figures with one picture per row: heading, function that draws the given rows, caption, and whether the board also
-    # shows the figure, for the best row of each family. The separate page shows it for all rows.
-    a_row: list[tuple[str, Callable[[Sequence[Row]], bytes | None], str, bool]] = [
-        ("Samples", sheet_of("samples.png"), f"{_sample_caption(section)}, {lowest}; not selected.", True),
+    # Figures with one picture per row: heading, function that draws the given rows, caption, and the rows for which
+    # the board also shows the figure, if it does. The separate page shows it for all rows.
+    a_row: list[tuple[str, Callable[[Sequence[Row]], bytes | None], str, _Best | None]] = [
+        ("Samples", sheet_of("samples.png"), f"{_sample_caption(section)}, {lowest}; not selected.",
+         _best(section, "samples.png", ("fid_features", "fid_inception"), files)),
         ("Reconstructions", sheet_of("reconstructions.png"),
-         "The first test images, and below each its reconstruction from the posterior mean.", True),
+         "The first test images, and below each its reconstruction from the posterior mean.",
+         _best(section, "reconstructions.png", ("mse",), files)),
         ("Latent space", lambda of: figures.codes(of, files),
          f"Posterior means of the first 1,000 test images, projected onto their first two principal components and "
-         f"coloured by class; {lowest}.", False),
+         f"coloured by class; {lowest}.", None),
         ("Latent plane", sheet_of("plane.png"),
          f"Images decoded from a grid on the same plane, up to three standard deviations to each side; {lowest}.",
-         False),
+         None),
         ("Interpolations", sheet_of("interpolations.png"),
-         f"Each line interpolates linearly between two latent vectors: {_ends(section)}; {lowest}.", False),
+         f"Each line interpolates linearly between two latent vectors: {_ends(section)}; {lowest}.", None),
     ]  # fmt: skip
     a_board: list[tuple[str, Callable[[], bytes | None], str]] = [
         ("Training", lambda: figures.training_curves(section, rows, files),
@@ -360,7 +361,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     ]  # fmt: skip
     blocks: list[Block] = []
     every: list[str] = []
-    for heading, draw, caption, on_board in a_row:
+    for heading, draw, caption, best in a_row:
         if heading == "Reconstructions" and not shows_originals(section):
             blocks += ["### Reconstructions", HIDDEN_RECONSTRUCTIONS]
             continue
@@ -368,14 +369,14 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         if not shown:
             continue
         every += [f"### {heading}", shown[0].replace("](figures/", "](../figures/"), *shown[1:]]
-        if on_board and len(best) < len(rows):
+        if best and best.is_choice:
             page = f"[Pictures of all rows]({board.pictures_file(section.dataset)})."
             shown = _picture(
-                f"{name}-{anchor(heading)}-best", heading, lambda draw=draw: draw(best), output,  # type: ignore[misc]
-                f"The best row of each family. {caption}", best,
+                f"{name}-{anchor(heading)}-best", heading, lambda draw=draw, best=best: draw(best.rows), output,  # type: ignore[misc]
+                f"{best.sentence} {caption}", best.rows,
             )  # fmt: skip
             blocks += [f"### {heading}", *shown, page] if shown else []
-        elif on_board:
+        elif best:
             blocks += [f"### {heading}", *shown]
     for heading, draw_board, caption in a_board:
         if shown := _picture(f"{name}-{anchor(heading)}", heading, draw_board, output, caption, rows):
@@ -386,6 +387,28 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
             f"[a separate page]({board.pictures_file(section.dataset)})."
         )
     return blocks, every
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The rows that a board shows a picture of: the best one of each family, among those that have the picture.
+
+    ``sentence`` says how they were chosen. ``is_choice``: whether other rows have the picture, too.
+    """
+
+    rows: Sequence[Row]
+    sentence: str
+    is_choice: bool
+
+
+def _best(section: Section, file: str, metrics: Sequence[str], files: SideFiles) -> _Best:
+    """The best rows by the first of ``metrics`` that the section has, in families without it by the leaderboard's."""
+    having = files.with_picture(section.rows, file)
+    by, other = next(iter(board.measured(section, metrics)), metrics[0]), board.sort_metric(section)
+    best = board.best_of_each_family(section, by, having)
+    named = dict.fromkeys(by if row.mean(by) is not None else other for row in best)
+    words = " or, in families without it, by ".join(escape(section.label(metric)) for metric in named)
+    return _Best(best, f"The best row of each family by {words}.", len(best) < len(having))
 
 
 def _picture(

@@ -505,6 +505,38 @@ def test_pages_that_no_record_supports_any_more_are_removed_and_others_left(resu
     assert '<a href="speed.html">speed.md</a>' in (reports / "index.html").read_text()
 
 
+def test_the_pictures_of_a_board_show_the_best_of_each_family_by_their_own_metric_of_those_that_have_them(
+    tmp_path, monkeypatch
+):
+    def of_family(variant, metrics):
+        return record(variant, metrics=metrics, details={"overrides": [], "family": "autoencoders"})
+
+    # Without log p(x), the first by label is a model that cannot generate images.
+    unable = of_family("ae", {"mse": 0.01})
+    numbers = {"rae": (0.03, 9.0), "wae_mmd": (0.02, 5.0)}
+    able = [of_family(name, {"mse": mse, "fid_features": fid}) for name, (mse, fid) in numbers.items()]
+    likely = [
+        record(name, metrics=NATS | {"log_likelihood": value}, details={"overrides": [], "family": "bounds"})
+        for name, value in (("iwae", -95.0), ("vae", -90.0))
+    ]
+    store(tmp_path / "r", unable, *able, *likely)
+    (tmp_path / "r" / "runs" / unable.run_id / "samples.png").unlink()
+    drawn = {}
+
+    def sheet(rows, files, name, height):
+        drawn.setdefault(name, []).append([row.variant for row in rows])
+        return b"drawn"
+
+    monkeypatch.setattr(figures, "sheet", sheet)
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"drawn")
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert drawn["samples.png"][1] == ["wae_mmd", "vae"]
+    assert drawn["reconstructions.png"][1] == ["ae", "vae"]
+    page = (tmp_path / "reports" / "mnist.md").read_text()
+    assert "The best row of each family by FID, classifier features or, in families without it, by log p(x)." in page
+    assert "The best row of each family by MSE or, in families without it, by log p(x)." in page
+
+
 def test_no_picture_is_larger_than_the_limit(tmp_path):
     store(tmp_path / "r", *(record(f"v{i}", 0) for i in range(12)))
     noise = np.random.default_rng(0).integers(0, 256, size=(400, 400, 3), dtype=np.uint8)
