@@ -436,7 +436,12 @@ def protocol(section: Section) -> str:
         *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{budget(training)}, {escape(training.get('precision'))}{_compiled(section)}",
+            "; ".join(
+                [
+                    f"{budget(training)}, {escape(training.get('precision'))}{_compiled(section)}",
+                    *selection(training),
+                ]
+            ),
         ],
         ["importance samples", f"K = {record.importance_samples} per image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
@@ -481,6 +486,22 @@ def budget(training: Mapping[str, Any]) -> str:
         f"{_length(training)}, batches of {escape(training.get('batch_size'))}, {escape(training.get('optimiser'))} at "
         f"{escape(training.get('learning_rate'))} ({escape(training.get('schedule'))})"
     )
+
+
+def selection(training: Mapping[str, Any]) -> list[str]:
+    """Which weights are evaluated and when training ends early, in words; empty for the last weights of the budget."""
+    if training.get("select") != "validation":
+        return []
+    by = " (by the variant's own loss)" if training.get("select_by") == "objective" else ""
+    patience = training.get("patience")
+    return [
+        f"weights of the best validation{by}",
+        *(
+            []
+            if patience is None
+            else [f"training ends early after {count(patience)} validations without a better one"]
+        ),
+    ]
 
 
 def _length(training: Mapping[str, Any]) -> str:

@@ -352,7 +352,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     ]  # fmt: skip
     a_board: list[tuple[str, Callable[[], bytes | None], str]] = [
         ("Training", lambda: figures.training_curves(section, rows, files),
-         "Validation ELBO (one posterior sample per image) after every epoch, one line per seed."),
+         f"{_validations(section)}, one line per seed."),
         ("Seeds", lambda: figures.seeds(section, rows, dots),
          "One marker per seed, and a bar at the mean. The best row of each panel is at the top."),
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
@@ -440,6 +440,21 @@ def _sample_caption(section: Section) -> str:
     return "Mean images of draws from the prior"
 
 
+def _validations(section: Section) -> str:
+    """What is measured in validations, and when. Options that a record lacks have their defaults."""
+    training = section.any_record.config.get("training", {})
+    samples, epochs, steps = (training.get(name) for name in
+                              ("validation_samples", "validate_every", "validate_every_steps"))  # fmt: skip
+    draws = "one posterior sample" if samples in (None, 1) else f"{board.count(samples)} posterior samples"
+    if steps is not None:
+        when = f"every {board.count(steps)} steps and at the end of training"
+    elif epochs in (None, 1):
+        when = "after every epoch"
+    else:
+        when = f"every {board.count(epochs)} epochs and at the end of training"
+    return f"Validation ELBO ({draws} per image) {when}"
+
+
 def _ends(section: Section) -> str:
     if shows_originals(section):
         return "those of two test images, whose reconstructions are at the ends"
@@ -452,9 +467,10 @@ def _index(
     blocks = [
         GENERATED,
         "# Reports",
-        "All results come from the same evaluation code, applied to the weights at the end of a fixed training budget. "
-        "Each is stored in a record under `results/`, with the configuration, the commit and the hardware. A table "
-        "only contains results with the same data set, protocol and profile.",
+        "All results come from the same evaluation code, applied to the weights at the end of a fixed training budget "
+        "or, if the protocol of a board says so, to those of the best validation. Each is stored in a record under "
+        "`results/`, with the configuration, the commit and the hardware. A table only contains results with the same "
+        "data set, protocol and profile.",
     ]
     if boards:
         lines = [_index_line(parts, section) for parts in boards.values() for section in parts]
