@@ -342,8 +342,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
          "The first test images, and below each its reconstruction from the posterior mean.",
          _best(section, "reconstructions.png", ("mse",), files)),
         ("Latent space", lambda of: figures.codes(of, files),
-         f"Posterior means of the first 1,000 test images, projected onto their first two principal components and "
-         f"coloured by class; {lowest}.", None),
+         f"{_codes(section, files)}; {lowest}.", None),
         ("Latent plane", sheet_of("plane.png"),
          f"Images decoded from a grid on the same plane, up to three standard deviations to each side; {lowest}.",
          None),
@@ -438,6 +437,17 @@ def _sample_caption(section: Section) -> str:
     if section.given:
         return "One line per test image: pixels predicted from draws of the prior (mean images); given pixels are white"
     return "Mean images of draws from the prior"
+
+
+def _codes(section: Section, files: SideFiles) -> str:
+    """What the picture of codes shows: the number of images and whether they have classes, the same for all rows."""
+    tables = (figures.table_of_codes(row, files) for row in section.rows)
+    points = next((found for found in tables if found is not None), None)
+    count = "" if points is None else f"{len(points):,} "
+    colours = " and coloured by class" if points is not None and points["class"].notna().any() else ""
+    return (
+        f"Posterior means of the first {count}test images, projected onto their first two principal components{colours}"
+    )
 
 
 def _validations(section: Section) -> str:

@@ -537,6 +537,27 @@ def test_the_pictures_of_a_board_show_the_best_of_each_family_by_their_own_metri
     assert "The best row of each family by MSE or, in families without it, by log p(x)." in page
 
 
+@pytest.mark.parametrize(
+    ("images", "classes", "words"),
+    [
+        (1000, ("0", "1"), "the first 1,000 test images, projected onto their first two principal components and "
+                           "coloured by class; "),
+        (500, ("", ""), "the first 500 test images, projected onto their first two principal components; "),
+    ],
+)  # fmt: skip
+def test_the_caption_of_codes_says_how_many_images_were_used_and_names_classes_only_where_they_are(
+    tmp_path, monkeypatch, images, classes, words
+):
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"drawn")
+    # The first row has no codes, like a model without continuous latent variables.
+    store(tmp_path / "r", record("ae"), record("vae"))
+    lines = ["axis_1,axis_2,class", *(f"{number}.0,1.0,{classes[number % 2]}" for number in range(images))]
+    codes = "\n".join(lines) + "\n"
+    write_atomically(tmp_path / "r" / "runs" / record("vae").run_id / "codes.csv", codes.encode())
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert f"*Posterior means of {words}" in (tmp_path / "reports" / "pictures" / "mnist.md").read_text()
+
+
 def test_no_picture_is_larger_than_the_limit(tmp_path):
     store(tmp_path / "r", *(record(f"v{i}", 0) for i in range(12)))
     noise = np.random.default_rng(0).integers(0, 256, size=(400, 400, 3), dtype=np.uint8)
