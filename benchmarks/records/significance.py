@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
-# With fewer seeds in common, no difference is called significant.
+# With fewer seeds in common, two variants cannot be tested: they are neither different nor alike.
 FEWEST_SEEDS = 3
 
 
@@ -42,15 +42,27 @@ def differ(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
     is no correction for the number of pairs of variants that are tested.
     """
     differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
-    ends = interval(differences) if len(differences) >= FEWEST_SEEDS else None
+    ends = interval(differences) if testable(a, b) else None
     return ends is not None and (ends[0] > 0 or ends[1] < 0)
 
 
-def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int] | None:
+def testable(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
+    """Whether two variants have enough seeds in common for a test."""
+    return len(a.keys() & b.keys()) >= FEWEST_SEEDS
+
+
+def alike(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
+    """Whether a test of two variants was possible and found no difference."""
+    return testable(a, b) and not differ(a, b)
+
+
+def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int | None] | None:
     """Competition ranks (1, 2, 2, 4): variants share a rank if the seeds show no difference.
 
     Variants are ranked in the order of their means. A variant that does not differ from the best variant of the
-    preceding group shares that group's rank. Otherwise it begins a new group, and its position is its rank.
+    preceding group shares that group's rank. Otherwise it begins a new group, and its position is its rank. Groups with
+    whose best variant it has too few seeds in common for a test are skipped. If there is no other group, it begins a
+    group without a rank (None).
 
     ``values``: seed -> value for each variant; ``better`` is "higher" or "lower". Returns None if no two variants have
     ``FEWEST_SEEDS`` seeds in common, because no difference can be tested then.
@@ -59,13 +71,15 @@ def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int
         return None
     sign = -1 if better == "higher" else 1
     means = [float(np.mean(list(by_seed.values()))) for by_seed in values]
-    ranks = [1] * len(values)
-    first: int | None = None
+    ranks: list[int | None] = [1] * len(values)
+    best_of_groups: list[int] = []
     for place, i in enumerate(sorted(range(len(values)), key=lambda i: sign * means[i]), 1):
-        if first is None or differ(values[first], values[i]):
-            first, ranks[i] = i, place
+        best = next((j for j in reversed(best_of_groups) if testable(values[j], values[i])), None)
+        if best is not None and not differ(values[best], values[i]):
+            ranks[i] = ranks[best]
         else:
-            ranks[i] = ranks[first]
+            ranks[i] = None if best is None and best_of_groups else place
+            best_of_groups.append(i)
     return ranks
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
 from benchmarks.records.load import highest_load
 from benchmarks.records.record import REFERENCE, Record
-from benchmarks.records.significance import FEWEST_SEEDS, differ, shared_ranks
+from benchmarks.records.significance import FEWEST_SEEDS, alike, shared_ranks
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.rows import Row, Section, data_title, once, undetailed
@@ -32,9 +32,15 @@ def all_questions() -> dict[str, tuple[str, ...]]:
     return {question: metrics for group in groups() for question, metrics in questions(group).items()}
 
 
+@once
 def sort_metric(section: Section) -> str:
-    """The metric that the leaderboard is sorted by: log p(x) in the board's unit."""
-    return in_unit(section, families()[0].headline[-1])
+    """The metric that the leaderboard is sorted by: the first headline of a family without a group that was measured.
+
+    This is log p(x) in the board's unit, unless no row has it.
+    """
+    first, *others = (family.headline for family in families() if family.headline and family.group is None)
+    by = in_unit(section, first[-1])
+    return next(iter(measured(section, [by, *(metric for metrics in others for metric in metrics)])), by)
 
 
 # Names of the other pages, files and folders in the folder of reports.
@@ -101,7 +107,8 @@ def headlines(section: Section, group: Group | None = None) -> list[str]:
     """
     members = [family for family in families()[1:] if family.group is group]
     found = [measured(section, family.headline) or family.headline for family in members]
-    return [*([] if group else [sort_metric(section)]), *(metrics[0] for metrics in found if metrics)]
+    first = [] if group else [sort_metric(section)]
+    return list(dict.fromkeys([*first, *(metrics[0] for metrics in found if metrics)]))
 
 
 def plots(section: Section) -> list[tuple[str, str]]:
@@ -124,13 +131,14 @@ def sorted_rows(section: Section, metric: str) -> list[Row]:
 
 
 def leaderboard(section: Section) -> Table:
-    """The leaderboard: likelihoods, parameters and training time."""
+    """The leaderboard: the metric that sorts it, likelihoods, parameters and training time."""
     by = sort_metric(section)
     ranks = ranks_of(section, by)
+    metrics = columns(section, families()[0])
     return metric_table(
         section,
         by,
-        columns(section, families()[0]),
+        metrics if by in metrics else [by, *metrics],
         before=[
             *([Extra("rank", lambda row: str(ranks.get(row.label, "–")))] if ranks else []),
             Extra("parameters", lambda row: f"{row.first.parameters:,}", wide=True),
@@ -150,19 +158,29 @@ def ranking_sentence(section: Section) -> str:
         return ""
     several = len({row.family for row in section.rows}) > 1
     italic = " The best mean of each family is in *italics*." if several else ""
-    if not ranks_of(section, sort_metric(section)):
+    by = sort_metric(section)
+    shown = [by, *(metric for family in families() for metric in columns(section, family))]
+    ranked, marked = ranks_of(section, by), any(best_labels(section, metric) for metric in shown)
+    if not ranked and not marked:
         return f"Ranks and bold numbers need at least three seeds per variant, so there are none here.{italic}"
+    if ranked:
+        ranks = (
+            "Variants with the same rank do not differ significantly from the best variant of that rank. – in place of "
+            "a rank: no value, or too few seeds in common with others for a test."
+        )
+    else:
+        ranks = f"There are no ranks, because no two rows have {escape(section.label(by))} for the same three seeds."
     return (
-        "**Bold**: the best mean, if it comes from at least three seeds, and every result that does not differ "
-        "significantly from it (paired t-test over seeds, 5% level). With three seeds, only differences of more than "
-        "2.5 standard deviations are significant, so bold does not mean equally good. Variants with the same rank do "
-        f"not differ significantly from the best variant of that rank.{italic}"
+        "**Bold**: the best mean, if it comes from at least three seeds, and every result with at least three seeds in "
+        "common with it that does not differ significantly from it (paired t-test over seeds, 5% level). With three "
+        "seeds, only differences of more than 2.5 standard deviations are significant, so bold does not mean equally "
+        f"good. {ranks}{italic}"
     )
 
 
 @once
 def ranks_of(section: Section, metric: str) -> dict[str, int]:
-    """Map the label of each row with enough seeds of the metric to its rank.
+    """Map the label of each row to its rank by the metric; rows that cannot be tested are left out.
 
     Empty if no two rows have enough common seeds for a test, or if the metric of any row is only a bound.
     """
@@ -172,7 +190,7 @@ def ranks_of(section: Section, metric: str) -> dict[str, int]:
         return {}
     rows = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
     ranks = shared_ranks([row.by_seed(metric) for row in rows], better) if better else None
-    return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False)}
+    return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False) if rank is not None}
 
 
 # Marks a time that was measured on a busy machine.
@@ -311,13 +329,15 @@ def best_of_families(section: Section, metric: str) -> set[str]:
     return {rows[0].label for rows in by_family(having).values() if len(rows) > 1}
 
 
-@once
-def best_of_each_family(section: Section, metric: str) -> list[Row]:
-    """The best row of each family by ``metric``, the best family first.
+def best_of_each_family(section: Section, metric: str, among: Collection[Row]) -> list[Row]:
+    """The best of the rows ``among`` of each family by ``metric``, the best family first.
 
-    If no row of a family has the metric, the family is represented by its first row by label.
+    Rows without the metric are chosen only if no other row of the family has it, and by the metric that the leaderboard
+    is sorted by.
     """
-    return [rows[0] for rows in by_family(sorted_rows(section, metric)).values()]
+    having = [row for row in sorted_rows(section, metric) if row.mean(metric) is not None]
+    others = [row for row in sorted_rows(section, sort_metric(section)) if row.mean(metric) is None]
+    return [rows[0] for rows in by_family([row for row in (*having, *others) if row in among]).values()]
 
 
 @once
@@ -343,9 +363,8 @@ def best_labels(section: Section, metric: str) -> set[str]:
 
 
 def tied_with(best: Row, rows: Sequence[Row], metric: str) -> list[Row]:
-    """The other ``rows`` that do not differ significantly from ``best`` over seeds. All have at least
-    ``FEWEST_SEEDS`` seeds."""
-    return [row for row in rows if row is not best and not differ(best.by_seed(metric), row.by_seed(metric))]
+    """The other ``rows`` that do not differ significantly from ``best``, of those with enough seeds in common."""
+    return [row for row in rows if row is not best and alike(best.by_seed(metric), row.by_seed(metric))]
 
 
 def cost(section: Section) -> Table:
@@ -417,7 +436,12 @@ def protocol(section: Section) -> str:
         *([["training loss", _training_loss(dataset)]] if "loss" in dataset else []),
         [
             "budget",
-            f"{budget(training)}, {escape(training.get('precision'))}{_compiled(section)}",
+            "; ".join(
+                [
+                    f"{budget(training)}, {escape(training.get('precision'))}{_compiled(section)}",
+                    *selection(training),
+                ]
+            ),
         ],
         ["importance samples", f"K = {record.importance_samples} per image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
@@ -462,6 +486,22 @@ def budget(training: Mapping[str, Any]) -> str:
         f"{_length(training)}, batches of {escape(training.get('batch_size'))}, {escape(training.get('optimiser'))} at "
         f"{escape(training.get('learning_rate'))} ({escape(training.get('schedule'))})"
     )
+
+
+def selection(training: Mapping[str, Any]) -> list[str]:
+    """Which weights are evaluated and when training ends early, in words; empty for the last weights of the budget."""
+    if training.get("select") != "validation":
+        return []
+    by = " (by the variant's own loss)" if training.get("select_by") == "objective" else ""
+    patience = training.get("patience")
+    return [
+        f"weights of the best validation{by}",
+        *(
+            []
+            if patience is None
+            else [f"training ends early after {count(patience)} validations without a better one"]
+        ),
+    ]
 
 
 def _length(training: Mapping[str, Any]) -> str:

@@ -10,21 +10,23 @@ from benchmarks.records.record import UNKNOWN_DATA
 from benchmarks.records.significance import FEWEST_SEEDS, differ
 from benchmarks.reporting import board
 from benchmarks.reporting.markdown import escape, table
-from benchmarks.reporting.rows import Row, Section
+from benchmarks.reporting.rows import Row, Section, setting_hash
 
 
 def compared(section: Section, before: list[Section]) -> list[str]:
     """The blocks that compare a section with the sections ``before`` of another results folder.
 
-    Rows with the same label and the same images are compared, even if other settings differ. Empty if there are none.
+    Rows with the same label and the same images are compared. Sections with the same protocol are preferred; if there
+    are none, other settings may differ. Empty if no row can be compared.
     """
-    earlier = {
-        row.label: row
+    found = [
+        other
         for other in before
         if (other.dataset, other.profile, other.condition) == (section.dataset, section.profile, section.condition)
         and other.any_record.data_sha256 in (section.any_record.data_sha256, UNKNOWN_DATA)
-        for row in other.rows
-    }
+    ]
+    same = [other for other in found if setting_hash(other.any_record) == setting_hash(section.any_record)]
+    earlier = {row.label: row for other in same or found for row in other.rows}
     by = board.sort_metric(section)
     rows = [row for row in board.sorted_rows(section, by) if row.label in earlier]
     if not rows:
@@ -36,11 +38,14 @@ def compared(section: Section, before: list[Section]) -> list[str]:
         lines = [[board.row_link(row), *(change(row, earlier[row.label], m) for m in metrics)] for row in rows]
         if metrics or group is None:
             tables.append(table(header, lines, "left"))
+    which = (
+        "" if same else " Rows with the same name are compared although no section of the baseline has this protocol."
+    )
     return [
         "### Against the baseline",
         "The current mean minus the mean of the baseline. *Better* and *worse* mark significant differences: by the "
         "paired test over common seeds if there are at least three, otherwise if the difference exceeds twice its "
-        "standard error over test images. Rows with the same name are compared even if other settings differ.",
+        f"standard error over test images.{which}",
         *tables,
     ]
 

@@ -110,10 +110,17 @@ def blank(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
 
 
+def table_of_codes(row: Row, files: SideFiles) -> pd.DataFrame | None:
+    """The posterior means of the row's lowest seed in the plane, with the class of each image; None if there are none.
+
+    Images without classes have missing values instead.
+    """
+    return files.table(row.first.run_id, CODES_FILE, ("axis_1", "axis_2", "class"), 3)
+
+
 def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
-    """Posterior means of test images on the first two principal components, one panel per row, one colour per class."""
-    columns_of_codes = ("axis_1", "axis_2", "class")
-    tables = [(row, files.table(row.first.run_id, CODES_FILE, columns_of_codes, 3)) for row in rows[:MOST_ROWS]]
+    """Posterior means of test images on the first two principal components: a panel per row, a colour per class."""
+    tables = [(row, table_of_codes(row, files)) for row in rows[:MOST_ROWS]]
     found = [(row, points) for row, points in tables if points is not None]
     if not found:
         return None

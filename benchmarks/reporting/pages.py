@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
-from benchmarks.records.record import DENOISED_FILE, REPRODUCTION, read_missing_data, read_records
+from benchmarks.records.record import DENOISED_FILE, FACTOR_LINES_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
 from benchmarks.records.significance import FEWEST_SEEDS
 from benchmarks.reporting import board, figures, reproduction, variant_pages
@@ -260,7 +260,7 @@ def _family_picture(
     file = f"{name}-{anchor(heading)}"
     rows = board.sorted_rows(section, by)
     if family.name == "denoising" and shows_originals(section):
-        best = board.best_of_each_family(section, by)
+        best = board.best_of_each_family(section, by, files.with_picture(rows, DENOISED_FILE))
         noises = ", ".join(escape(board.setting(metric)) for metric in family.metrics)
         caption = (
             f"Test images and, for each kind of noise ({noises}), a line of corrupted images above a line of "
@@ -289,7 +289,8 @@ def _family_picture(
 
 def _of_factors(section: Section, by: str, file: str, files: SideFiles, output: Output) -> list[str]:
     """The blocks below the table of disentanglement scores."""
-    rows, best = board.sorted_rows(section, by), board.best_of_each_family(section, by)
+    rows = board.sorted_rows(section, by)
+    best = board.best_of_each_family(section, by, files.with_picture(rows, FACTOR_LINES_FILE))
     metrics = board.measured(section, list(next(f for f in families() if f.name == "disentanglement").metrics))
     spread = spread_table(section, metrics)
     lines = (
@@ -324,9 +325,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
 
     Pictures of samples and reconstructions show only the best row of each family on the board.
     """
-    by = board.sort_metric(section)
-    rows = board.sorted_rows(section, by)
-    best = board.best_of_each_family(section, by)
+    rows = board.sorted_rows(section, board.sort_metric(section))
     dots = [metric for group in groups() for metric in board.headlines(section, group)]
     pairs = board.plots(section)
     lowest = "the lowest seed of each row"
@@ -334,24 +333,25 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     def sheet_of(file: str) -> Callable[[Sequence[Row]], bytes | None]:
         return lambda of: figures.sheet(of, files, file, 2.9)
 
-    # Figures with one picture per row: heading, function that draws the given rows, caption, and whether the board also
-    # shows the figure, for the best row of each family. The separate page shows it for all rows.
-    a_row: list[tuple[str, Callable[[Sequence[Row]], bytes | None], str, bool]] = [
-        ("Samples", sheet_of("samples.png"), f"{_sample_caption(section)}, {lowest}; not selected.", True),
+    # Figures with one picture per row: heading, function that draws the given rows, caption, and the rows for which
+    # the board also shows the figure, if it does. The separate page shows it for all rows.
+    a_row: list[tuple[str, Callable[[Sequence[Row]], bytes | None], str, _Best | None]] = [
+        ("Samples", sheet_of("samples.png"), f"{_sample_caption(section)}, {lowest}; not selected.",
+         _best(section, "samples.png", ("fid_features", "fid_inception"), files)),
         ("Reconstructions", sheet_of("reconstructions.png"),
-         "The first test images, and below each its reconstruction from the posterior mean.", True),
+         "The first test images, and below each its reconstruction from the posterior mean.",
+         _best(section, "reconstructions.png", ("mse",), files)),
         ("Latent space", lambda of: figures.codes(of, files),
-         f"Posterior means of the first 1,000 test images, projected onto their first two principal components and "
-         f"coloured by class; {lowest}.", False),
+         f"{_codes(section, files)}; {lowest}.", None),
         ("Latent plane", sheet_of("plane.png"),
          f"Images decoded from a grid on the same plane, up to three standard deviations to each side; {lowest}.",
-         False),
+         None),
         ("Interpolations", sheet_of("interpolations.png"),
-         f"Each line interpolates linearly between two latent vectors: {_ends(section)}; {lowest}.", False),
+         f"Each line interpolates linearly between two latent vectors: {_ends(section)}; {lowest}.", None),
     ]  # fmt: skip
     a_board: list[tuple[str, Callable[[], bytes | None], str]] = [
         ("Training", lambda: figures.training_curves(section, rows, files),
-         "Validation ELBO (one posterior sample per image) after every epoch, one line per seed."),
+         f"{_validations(section)}, one line per seed."),
         ("Seeds", lambda: figures.seeds(section, rows, dots),
          "One marker per seed, and a bar at the mean. The best row of each panel is at the top."),
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
@@ -360,7 +360,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     ]  # fmt: skip
     blocks: list[Block] = []
     every: list[str] = []
-    for heading, draw, caption, on_board in a_row:
+    for heading, draw, caption, best in a_row:
         if heading == "Reconstructions" and not shows_originals(section):
             blocks += ["### Reconstructions", HIDDEN_RECONSTRUCTIONS]
             continue
@@ -368,14 +368,14 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         if not shown:
             continue
         every += [f"### {heading}", shown[0].replace("](figures/", "](../figures/"), *shown[1:]]
-        if on_board and len(best) < len(rows):
+        if best and best.is_choice:
             page = f"[Pictures of all rows]({board.pictures_file(section.dataset)})."
             shown = _picture(
-                f"{name}-{anchor(heading)}-best", heading, lambda draw=draw: draw(best), output,  # type: ignore[misc]
-                f"The best row of each family. {caption}", best,
+                f"{name}-{anchor(heading)}-best", heading, lambda draw=draw, best=best: draw(best.rows), output,  # type: ignore[misc]
+                f"{best.sentence} {caption}", best.rows,
             )  # fmt: skip
             blocks += [f"### {heading}", *shown, page] if shown else []
-        elif on_board:
+        elif best:
             blocks += [f"### {heading}", *shown]
     for heading, draw_board, caption in a_board:
         if shown := _picture(f"{name}-{anchor(heading)}", heading, draw_board, output, caption, rows):
@@ -386,6 +386,28 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
             f"[a separate page]({board.pictures_file(section.dataset)})."
         )
     return blocks, every
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The rows that a board shows a picture of: the best one of each family, among those that have the picture.
+
+    ``sentence`` says how they were chosen. ``is_choice``: whether other rows have the picture, too.
+    """
+
+    rows: Sequence[Row]
+    sentence: str
+    is_choice: bool
+
+
+def _best(section: Section, file: str, metrics: Sequence[str], files: SideFiles) -> _Best:
+    """The best rows by the first of ``metrics`` that the section has, in families without it by the leaderboard's."""
+    having = files.with_picture(section.rows, file)
+    by, other = next(iter(board.measured(section, metrics)), metrics[0]), board.sort_metric(section)
+    best = board.best_of_each_family(section, by, having)
+    named = dict.fromkeys(by if row.mean(by) is not None else other for row in best)
+    words = " or, in families without it, by ".join(escape(section.label(metric)) for metric in named)
+    return _Best(best, f"The best row of each family by {words}.", len(best) < len(having))
 
 
 def _picture(
@@ -417,6 +439,32 @@ def _sample_caption(section: Section) -> str:
     return "Mean images of draws from the prior"
 
 
+def _codes(section: Section, files: SideFiles) -> str:
+    """What the picture of codes shows: the number of images and whether they have classes, the same for all rows."""
+    tables = (figures.table_of_codes(row, files) for row in section.rows)
+    points = next((found for found in tables if found is not None), None)
+    count = "" if points is None else f"{len(points):,} "
+    colours = " and coloured by class" if points is not None and points["class"].notna().any() else ""
+    return (
+        f"Posterior means of the first {count}test images, projected onto their first two principal components{colours}"
+    )
+
+
+def _validations(section: Section) -> str:
+    """What is measured in validations, and when. Options that a record lacks have their defaults."""
+    training = section.any_record.config.get("training", {})
+    samples, epochs, steps = (training.get(name) for name in
+                              ("validation_samples", "validate_every", "validate_every_steps"))  # fmt: skip
+    draws = "one posterior sample" if samples in (None, 1) else f"{board.count(samples)} posterior samples"
+    if steps is not None:
+        when = f"every {board.count(steps)} steps and at the end of training"
+    elif epochs in (None, 1):
+        when = "after every epoch"
+    else:
+        when = f"every {board.count(epochs)} epochs and at the end of training"
+    return f"Validation ELBO ({draws} per image) {when}"
+
+
 def _ends(section: Section) -> str:
     if shows_originals(section):
         return "those of two test images, whose reconstructions are at the ends"
@@ -429,9 +477,10 @@ def _index(
     blocks = [
         GENERATED,
         "# Reports",
-        "All results come from the same evaluation code, applied to the weights at the end of a fixed training budget. "
-        "Each is stored in a record under `results/`, with the configuration, the commit and the hardware. A table "
-        "only contains results with the same data set, protocol and profile.",
+        "All results come from the same evaluation code, applied to the weights at the end of a fixed training budget "
+        "or, if the protocol of a board says so, to those of the best validation. Each is stored in a record under "
+        "`results/`, with the configuration, the commit and the hardware. A table only contains results with the same "
+        "data set, protocol and profile.",
     ]
     if boards:
         lines = [_index_line(parts, section) for parts in boards.values() for section in parts]
@@ -493,7 +542,8 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
             (conditional if section.given else plain).extend([f"### {link}", *shown])
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
-        "*Tied*: variants that do not differ significantly from the best one (paired t-test over seeds, 5% level). "
+        "*Tied*: variants with at least three seeds in common with the best one that do not differ significantly from "
+        "it (paired t-test over seeds, 5% level). "
         "*Training time*: of the fastest seed, on the hardware listed above. *Better mean, too few seeds*: variants "
         "with fewer than three seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean "
         "alone, without a test."

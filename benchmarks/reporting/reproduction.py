@@ -51,13 +51,14 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
     found, messages = read_records(results)
     files = SideFiles(results)
     records = {record.run_id: record for record in found}
+    finished = {run_id: record for run_id, record in records.items() if record.status == "ok"}
     noted, missing = read_made_for(results), read_missing_data(results)
     judged: list[tuple[Plan, Outcome]] = []
     details = []
     for plan in plans:
         outcomes = judge(plan, records, _well_formed(noted.get(plan.target.id)), missing)
         judged += [(plan, outcome) for outcome in outcomes]
-        details += _details(plan, outcomes, records, files, output)
+        details += _details(plan, outcomes, finished, files, output)
     # Sorted from the best to the worst verdict. Quantities with the same verdict keep the order of the targets.
     judged.sort(key=lambda pair: ORDER.index(pair[1].verdict))
     lines = [_line(plan, outcome) for plan, outcome in judged]
@@ -80,7 +81,8 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         f"- *too short to judge*: the run had less than {LEAST_SHARE:.0%} of the training of the full recipe, so the "
         "result decides nothing; the details say whether it lies in the interval that was expected of its budget\n"
         "- *stale*: the recipe was changed after its records were made\n"
-        "- *not run*: some of the runs that the quantity needs have no record",
+        "- *not run*: some of the runs that the quantity needs have no record, have failed or diverged, or have no "
+        "number for it; the details give the reason",
         "*Ours* is the mean ± standard deviation over n seeds, and *difference* is ours minus the published number. "
         "*Standardised* divides the difference by the combined standard deviation of both (both sd) if the source "
         "gives its own, otherwise by the standard error of our mean (s.e.): over seeds if there are several, otherwise "
@@ -207,6 +209,7 @@ def _length(run: Run) -> str:
 def _details(
     plan: Plan, outcomes: Sequence[Outcome], records: Mapping[str, Record], files: SideFiles, output: Output
 ) -> list[str]:
+    """The section of a target. ``records`` are those of finished runs, by run id."""
     target = plan.target
     blocks = [
         f"## {escape(target.id)}",
@@ -271,7 +274,7 @@ def _again(plan: Plan) -> str:
 
 
 def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
-    """The table of runs, with a line for each model (arm) of each budget that has records; then the commands."""
+    """The table of runs, with a line for each model (arm) of each budget with finished runs; then the commands."""
     lines, commands = [], []
     for budget in ("full", "reduced"):
         for arm, runs in plan.runs.get(budget, {}).items():

@@ -194,7 +194,7 @@ def sections(records: Iterable[Record]) -> list[Section]:
     """
     groups: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda r: (r.dataset, r.profile, r.variant, r.seed, r.run_id)):
-        groups[(record.dataset, record.profile, _setting_hash(record))][_data(record)].append(record)
+        groups[(record.dataset, record.profile, setting_hash(record))][_data(record)].append(record)
     made = []
     for (dataset, profile, _), by_data in groups.items():
         _house_failures(by_data)
@@ -213,10 +213,11 @@ def sections(records: Iterable[Record]) -> list[Section]:
 
 def protocol_hash(record: Record) -> str:
     """A hash of what two records must have in common to share a table, including their data."""
-    return configuration_hash({"setting": _setting_hash(record), "data": _data(record)})
+    return configuration_hash({"setting": setting_hash(record), "data": _data(record)})
 
 
-def _setting_hash(record: Record) -> str:
+def setting_hash(record: Record) -> str:
+    """A hash of the options that two records must have in common to share a table: all but those of the model."""
     config = identity(record.config)
     return configuration_hash({part: config.get(part) for part in ("dataset", "training", "evaluation", "profile")})
 

@@ -80,7 +80,7 @@ def _page(
         "ordered by their mean. A variant shares the rank of the best one of the group before it unless the two "
         "differ significantly; then it begins a new group. A variant with a large standard deviation can therefore be "
         "tied with the best one and still have a lower rank. ~ marks a rank by the mean alone, where there are fewer "
-        "than three seeds.",
+        "than three seeds in common.",
         *_tables_of_places(own, sections),
     ]
     for section, rows in own:

@@ -170,7 +170,10 @@ class Target:
         variants, are left out.
         """
         return {
-            quantity.metric: Reported(quantity.published / quantity.times, quantity.spread)
+            quantity.metric: Reported(
+                quantity.published / quantity.times,
+                None if quantity.spread is None else quantity.spread / abs(quantity.times),
+            )
             for quantity in self.quantities
             if quantity.published is not None
             and quantity.arm == arm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmarks.records.checks import LARGEST
 from benchmarks.records.record import run_folder
+from benchmarks.reporting.rows import Row
 
 MOST_BYTES = 50_000_000
 MOST_PIXELS = 25_000_000
@@ -40,6 +41,10 @@ class SideFiles:
         except _UnusableError as reason:
             self._leave_out(run_id, name, str(reason))
             return None
+
+    def with_picture(self, rows: Iterable[Row], name: str) -> list[Row]:
+        """The rows whose lowest seed has a picture with this file name."""
+        return [row for row in rows if self.picture(row.first.run_id, name) is not None]
 
     def table(
         self,

@@ -30,7 +30,7 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
         "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
         "largest budget (if there is one, the largest with three seeds). ~ marks a rank by the mean alone: with fewer "
-        "than three seeds, differences between variants may be due to chance.",
+        "than three seeds in common, differences between variants may be due to chance.",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]

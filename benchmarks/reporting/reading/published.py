@@ -94,7 +94,7 @@ def _recipe(config: Mapping[str, Any], latent_size: bool) -> str:
     parts = [
         _network(config.get("network", {}), latent_size),
         board.budget(training),
-        *(["weights of the best validation"] if training.get("select") == "validation" else []),
+        *board.selection(training),
         *([_DRAWN[dataset["binarise"]]] if dataset.get("binarise") in _DRAWN else []),
         *(["validation images trained on, too"] if dataset.get("train_on_validation") else []),
         f"K = {board.count(evaluation.get('importance_samples'))}"

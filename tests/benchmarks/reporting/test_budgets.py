@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from benchmarks.reporting import reproduction, write_reports
+import pytest
+
+from benchmarks.reporting import figures, reproduction, write_reports
 from benchmarks.reporting.board import protocol
 from benchmarks.reporting.rows import sections
 from benchmarks.reporting.verdicts import judge
@@ -29,6 +31,51 @@ def test_a_board_says_of_how_many_runs_the_steps_were_compiled():
     eager = budget(False, False)
     assert budget(True, True) == f"{eager}, compiled"
     assert budget(True, False) == f"{eager}, compiled (1 of 2 runs)"
+
+
+def trained(**options):
+    return record(config={"training": record().config["training"] | options})
+
+
+def test_a_board_says_which_weights_it_evaluates_and_when_training_ends_early():
+    def budget(**options):
+        (section,) = sections([trained(**options)])
+        (line,) = (line for line in protocol(section).split("\n") if line.startswith("| budget"))
+        return line.split("|")[2].strip()
+
+    plain = budget()
+    assert budget(select="last", patience=None) == plain
+    assert budget(select="validation") == f"{plain}; weights of the best validation"
+    assert budget(select="validation", select_by="objective", patience=6) == (
+        f"{plain}; weights of the best validation (by the variant's own loss); "
+        "training ends early after 6 validations without a better one"
+    )
+
+
+def test_the_index_does_not_say_that_all_weights_are_the_last_ones(tmp_path):
+    store(tmp_path / "r", trained(select="validation"))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert (
+        "or, if the protocol of a board says so, to those of the best validation"
+        in (tmp_path / "reports" / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "(one posterior sample per image) after every epoch"),
+        ({"validate_every": 1, "validation_samples": 1}, "(one posterior sample per image) after every epoch"),
+        ({"validate_every": 20}, "(one posterior sample per image) every 20 epochs and at the end of training"),
+        ({"validate_every": 1, "validate_every_steps": 5000, "validation_samples": 16},
+         "(16 posterior samples per image) every 5,000 steps and at the end of training"),
+    ],
+)  # fmt: skip
+def test_the_caption_of_training_says_what_was_measured_and_when(tmp_path, monkeypatch, options, words):
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"drawn")
+    store(tmp_path / "r", trained(**options))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert f"*Validation ELBO {words}, one line per seed.*" in (tmp_path / "reports" / "mnist.md").read_text()
 
 
 def test_a_target_says_in_which_unit_its_recipe_was_run(tmp_path):

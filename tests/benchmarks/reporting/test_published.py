@@ -156,6 +156,13 @@ def test_a_number_is_reported_in_the_sign_of_the_record_and_neither_a_loss_nor_a
     assert target.reported("iwae") == {}
 
 
+def test_the_published_spread_is_reported_in_the_unit_of_the_record_like_the_number(tmp_path):
+    path = tmp_path / "toy.yaml"
+    quantities = [{**TOY["quantities"][0], "times": -2, "spread": 0.5}, TOY["quantities"][1]]
+    path.write_text(yaml.safe_dump({**TOY, "quantities": quantities}))
+    assert read_target(path).reported("vae") == {"log_likelihood": Reported(-20.0, 0.25)}
+
+
 def test_a_board_of_other_networks_says_which_most_rows_have(tmp_path):
     networks = [{"name": "mlp", "hidden": [9]}, {"name": "mlp", "hidden": [9]}, {"name": "mlp", "hidden": [5]}]
     found = [

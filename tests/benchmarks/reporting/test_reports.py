@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.files import write_atomically
+from benchmarks.records import catalogue
+from benchmarks.records.catalogue import Family, Metric
 from benchmarks.records.identity import run_id
 from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
@@ -285,6 +287,24 @@ def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_pat
     assert "bootstrap" not in page
 
 
+def test_a_row_with_other_seeds_than_the_best_one_is_neither_bold_nor_ranked_nor_tied(tmp_path):
+    def seeds(variant, first, value):
+        numbers = (NATS | {"log_likelihood": value - 0.1 * seed} for seed in range(3))
+        return [record(variant, first + seed, metrics) for seed, metrics in enumerate(numbers)]
+
+    store(tmp_path / "r", *seeds("iwae", 0, -91.0), *seeds("vae", 2, -400.0), *seeds("dip_vae", 0, -91.0))
+    write_reports(tmp_path / "r", tmp_path)
+    page = (tmp_path / "mnist.md").read_text()
+    ranks = {name: row(page, name).split("|")[2].strip() for name in ("iwae", "vae", "dip\\_vae")}
+    assert ranks == {"iwae": "1", "vae": "–", "dip\\_vae": "1"}
+    assert "**-4" not in row(page, "vae")
+    assert "too few seeds in common with others for a test" in page
+    assert "~3 of 3" in (tmp_path / "variants" / "vae.md").read_text()
+    (winner,) = (line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("| likelihood"))
+    tied = winner.split("|")[4].strip()
+    assert tied == "[iwae](variants/iwae.md)"
+
+
 def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
     store(
         tmp_path / "r",
@@ -301,6 +321,43 @@ def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
         "[dip\\_vae](variants/dip_vae.md) | 30 s | [miwae](variants/miwae.md): -90.00 |" in index
     )
     assert "To run vae again: `make bench VARIANTS=vae" in index
+
+
+def autoencoders():
+    return [record(name, seed, {"mse": mse + seed / 1e5}) for name, mse in (("ae", 0.01), ("wae_mmd", 0.02))
+            for seed in range(3)]  # fmt: skip
+
+
+def leaderboard(folder, *records):
+    store(folder / "r", *records)
+    write_reports(folder / "r", folder / "reports")
+    return (folder / "reports" / "mnist.md").read_text().partition("### Leaderboard")[2].partition("\n### ")[0]
+
+
+def test_a_board_without_log_likelihoods_is_sorted_and_ranked_by_a_metric_that_it_has(tmp_path):
+    board = leaderboard(tmp_path, *autoencoders())
+    assert "Sorted by MSE (per pixel)" in board
+    assert "there are none here" not in board
+    ranks = [row(board, name).split("|")[2].strip() for name in ("ae", "wae\\_mmd")]
+    assert ranks == ["1", "2"]
+    assert "**0.01" in row(board, "ae")
+
+
+def test_bold_numbers_are_explained_where_only_the_ranks_are_missing(tmp_path):
+    board = leaderboard(tmp_path, *autoencoders(), record("vae"))
+    assert "Sorted by log p(x)" in board
+    assert "There are no ranks, because no two rows have log p(x) for the same three seeds." in board
+    assert "**Bold**: the best mean" in board
+    assert "there are none here" not in board
+
+
+def test_a_family_of_the_users_own_before_all_others_needs_no_headline(tmp_path, monkeypatch):
+    own = Family("own", "Own", 5, {"own": Metric("own", "", "lower", "")}, lambda context, result: None)
+    known = {family.name: family for family in catalogue.families()}
+    monkeypatch.setattr(catalogue, "_families", known | {"own": own})
+    board = leaderboard(tmp_path, *(record(name, metrics=NATS | {"own": 2.5}) for name in ("vae", "iwae")))
+    assert "Sorted by log p(x)" in board
+    assert "2.50" in row(board, "vae")
 
 
 def test_two_seeds_give_no_ranks(tmp_path):
@@ -415,6 +472,25 @@ def test_a_baseline_marks_what_is_better_worse_or_noise(tmp_path):
     assert "Against the baseline" not in (tmp_path / "reports" / "mnist.md").read_text()
 
 
+def test_a_baseline_with_the_same_protocol_is_compared_before_one_with_another(tmp_path):
+    def trained(folder, epochs, value):
+        config = {"training": record().config["training"] | {"epochs": epochs}}
+        store(folder, record(metrics=NATS | {"log_likelihood": value}, config=config))
+
+    def against(epochs):
+        (tmp_path / "reports").mkdir(exist_ok=True)
+        trained(tmp_path / f"now-{epochs}", epochs, -95.0)
+        write_reports(tmp_path / f"now-{epochs}", tmp_path / "reports", baseline=tmp_path / "then")
+        return (tmp_path / "reports" / "mnist.md").read_text().partition("### Against the baseline")[2]
+
+    for epochs, value in ((1, -120.0), (3, -95.0), (9, -80.0)):
+        trained(tmp_path / "then", epochs, value)
+    # Sections are sorted by budget, so neither the first nor the last one is chosen.
+    assert "| same " in row(against(3), "vae")
+    assert "no section of the baseline has this protocol" not in against(3)
+    assert "no section of the baseline has this protocol" in against(5)
+
+
 def test_pages_that_no_record_supports_any_more_are_removed_and_others_left(results, tmp_path):
     reports = tmp_path / "reports"
     write_reports(results, reports)
@@ -427,6 +503,59 @@ def test_pages_that_no_record_supports_any_more_are_removed_and_others_left(resu
     assert (reports / "speed.md").exists()
     assert "[speed.md](speed.md)" in (reports / "README.md").read_text()
     assert '<a href="speed.html">speed.md</a>' in (reports / "index.html").read_text()
+
+
+def test_the_pictures_of_a_board_show_the_best_of_each_family_by_their_own_metric_of_those_that_have_them(
+    tmp_path, monkeypatch
+):
+    def of_family(variant, metrics):
+        return record(variant, metrics=metrics, details={"overrides": [], "family": "autoencoders"})
+
+    # Without log p(x), the first by label is a model that cannot generate images.
+    unable = of_family("ae", {"mse": 0.01})
+    numbers = {"rae": (0.03, 9.0), "wae_mmd": (0.02, 5.0)}
+    able = [of_family(name, {"mse": mse, "fid_features": fid}) for name, (mse, fid) in numbers.items()]
+    likely = [
+        record(name, metrics=NATS | {"log_likelihood": value}, details={"overrides": [], "family": "bounds"})
+        for name, value in (("iwae", -95.0), ("vae", -90.0))
+    ]
+    store(tmp_path / "r", unable, *able, *likely)
+    (tmp_path / "r" / "runs" / unable.run_id / "samples.png").unlink()
+    drawn = {}
+
+    def sheet(rows, files, name, height):
+        drawn.setdefault(name, []).append([row.variant for row in rows])
+        return b"drawn"
+
+    monkeypatch.setattr(figures, "sheet", sheet)
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"drawn")
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert drawn["samples.png"][1] == ["wae_mmd", "vae"]
+    assert drawn["reconstructions.png"][1] == ["ae", "vae"]
+    page = (tmp_path / "reports" / "mnist.md").read_text()
+    assert "The best row of each family by FID, classifier features or, in families without it, by log p(x)." in page
+    assert "The best row of each family by MSE or, in families without it, by log p(x)." in page
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "words"),
+    [
+        (1000, ("0", "1"), "the first 1,000 test images, projected onto their first two principal components and "
+                           "coloured by class; "),
+        (500, ("", ""), "the first 500 test images, projected onto their first two principal components; "),
+    ],
+)  # fmt: skip
+def test_the_caption_of_codes_says_how_many_images_were_used_and_names_classes_only_where_they_are(
+    tmp_path, monkeypatch, images, classes, words
+):
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: b"drawn")
+    # The first row has no codes, like a model without continuous latent variables.
+    store(tmp_path / "r", record("ae"), record("vae"))
+    lines = ["axis_1,axis_2,class", *(f"{number}.0,1.0,{classes[number % 2]}" for number in range(images))]
+    codes = "\n".join(lines) + "\n"
+    write_atomically(tmp_path / "r" / "runs" / record("vae").run_id / "codes.csv", codes.encode())
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert f"*Posterior means of {words}" in (tmp_path / "reports" / "pictures" / "mnist.md").read_text()
 
 
 def test_no_picture_is_larger_than_the_limit(tmp_path):

@@ -306,6 +306,28 @@ def test_why_a_target_was_not_run(tmp_path):
     assert judge(plan, {"full-vae-0": lacking}, {}, {})[0].reason == "log_likelihood: none"
 
 
+def test_failed_and_diverged_runs_count_as_neither_seeds_nor_times_of_a_target(tmp_path):
+    path = written(tmp_path, ablation=None)
+    timing = {"train_seconds": 60.0, "total_seconds": 120.0}
+    error = {"type": "E", "message": "broke", "traceback": ""}
+    done = record(seed=0, metrics={"log_likelihood": -40.0}, timing=timing)
+    broken = [
+        record(seed=seed, metrics={}, status=status, error=error, timing={"total_seconds": 1.0}, evaluated_images=0)
+        for seed, status in ((1, "failed"), (2, "diverged"))
+    ]
+    store(tmp_path / "results", done, *broken)
+    runs = {"full": {"vae": [Run(one.run_id, one.seed, 3) for one in (done, *broken)],
+                     "iwae": [Run(broken[0].run_id, 1, 3)]}}  # fmt: skip
+    output = Output(tmp_path / "reports")
+    assert add_page(tmp_path / "results", output, [Plan(read_target(path), runs, {"vae": "vae", "iwae": "iwae"})]) == []
+    page = output.pages["reproduction.md"]
+    (line,) = (line for line in page.splitlines() if re.match(r"\| vae +\| full ", line))
+    assert [cell.strip() for cell in line.split("|")[3:6]] == ["1 of 3", "3", "2 min"]
+    assert "SEEDS=0 PROFILE=quick" in page
+    assert f"{broken[0].run_id} failed: broke" in page.replace("\\", "")
+    assert "have failed or diverged" in page
+
+
 def test_a_recipe_changed_after_its_records_were_made_is_stale(tmp_path):
     old = records_of(old_vae_0=(-40, -50), old_vae_1=(-40, -50))
     made_for = {"full": {"vae": ["old-vae-0", "old-vae-1"]}}
