@@ -137,15 +137,24 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
 def _given(images: Array, labels: Array | None, validation: Array | tuple[Array, Array] | None) -> Dataset:
     """Images in memory as a data set: all of them are for training, none for test."""
     pixels = image_bytes(images)
+    if not pixels.any():
+        raise UserError("every pixel in images is 0")
     targets = None if labels is None else label_tensor(labels, len(pixels))
     none = Split(pixels[:0], None if targets is None else targets[:0])
-    digest = hashlib.sha256(pixels.numpy().data)
-    if targets is not None:
-        digest.update(targets.numpy().data)
     classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
     held_out = none if validation is None else _held_out(validation, pixels)
     train = Split(pixels, targets)
-    return Dataset(GIVEN_IMAGES, "images in memory", train, held_out, none, digest.hexdigest(), classes)
+    return Dataset(GIVEN_IMAGES, "images in memory", train, held_out, none, _digest(train, held_out), classes)
+
+
+def _digest(*splits: Split) -> str:
+    """SHA-256 over everything that trained weights depend on: shapes, pixels and labels of the splits."""
+    digest = hashlib.sha256()
+    for tensor in (tensor for split in splits for tensor in (split.images, split.labels)):
+        digest.update(b"none;" if tensor is None else f"{tuple(tensor.shape)};".encode())
+        if tensor is not None:
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _held_out(validation: Array | tuple[Array, Array], pixels: Tensor) -> Split:

@@ -83,6 +83,7 @@ def test_pixels_of_0_and_1_are_binary_and_others_grey_unless_said_otherwise(imag
         (lambda x: fit("vae", x, image_size=8), r"dataset.image_size has no effect on images in memory"),
         (lambda x: fit("vae", x, overrides=["dataset.left_out=3"]), r"dataset.left_out has no effect on images in mem"),
         (lambda x: fit("vae", x, overrides=["dataset.no_split=true"]), r"dataset.no_split has no effect on images in"),
+        (lambda x: fit("vae", x * 0), r"every pixel in images is 0"),
         (lambda x: fit("vae", x, measure_at=[1]), r"measure_at measures test images"),
         (lambda x: fit("dfc_vae", x), r"features of a classifier .*: given_images has no labels"),
         (lambda x: fit("dfc_vae", x, x[:, 0, 0].astype(int)), r"has a single class"),
@@ -142,6 +143,27 @@ def test_a_folder_that_takes_no_model_is_refused_before_training(images, tmp_pat
         with pytest.raises(UserError, match=message):
             fit("vae", images[:20], folder=folder, **TINY)
     assert {path.name: path.read_text() for path in done.iterdir()} == {RECORD_FILE: "kept", HISTORY_FILE: "kept"}
+
+
+def test_a_call_with_other_validation_images_does_not_go_on_from_the_earlier_one(images, labels, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
+    options = TINY | {"epochs": 3, "select": "validation"}
+    saved = Checkpoints.save
+
+    def interrupted(self, model, optimisers, best, done):
+        saved(self, model, optimisers, best, done)
+        if done.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit("vae", images[:40], validation=images[40:60], folder=tmp_path, **options)
+    starts = []
+    restore = Checkpoints.restore
+    monkeypatch.setattr(Checkpoints, "restore", lambda *given: starts.append(restore(*given)) or starts[-1])
+    fit("vae", images[:40], validation=images[60:80], folder=tmp_path, **options)
+    assert starts == [None]
 
 
 def test_training_does_not_move_the_random_numbers_of_the_caller(images):
