@@ -135,5 +135,10 @@ class AuxiliaryVAE(Variant):
         log_p = self.prior().log_prob(z) + self.auxiliary_given(x, z).log_prob(a)
         return LogWeights(self.likelihood(z).log_prob(x), log_p, log_q, z)
 
+    @torch.no_grad()
+    def sample_latent(self, count: int, condition: Tensor | None = None) -> Tensor:
+        # The decoder does not use a, and z has one level.
+        return super().sample_latent(count, condition)
+
     def unavailable(self) -> dict[str, str]:
         return {"density_elsewhere": "q(z|x) is an integral over the auxiliary variable, without a closed form"}

@@ -173,8 +173,8 @@ class Variant(nn.Module):
     summed over pixels and latent dimensions. If the KL is not computed in closed form, the loss is minus the mean of
     ``log_weights``. A variant overrides the smallest part that its paper changes: ``regulariser`` (replaces KL),
     ``reconstruction`` (replaces r), ``loss`` (replaces both), or the distributions themselves. It overrides
-    ``log_weights`` if there are several levels of latent variables, ``build`` if it needs other networks, and
-    ``parameter_groups`` if one forward pass gives several losses, each with its own parameters.
+    ``log_weights`` and ``sample_latent`` if there are several levels of latent variables, ``build`` if it needs other
+    networks, and ``parameter_groups`` if one forward pass gives several losses, each with its own parameters.
 
     Images ``x`` are (batch, channels, height, width) in [0, 1]. Latent variables are (*samples, batch, latent).
     ``progress`` is a 0-dimensional tensor on the model's device: 0 at the first step, 1 at the last. Every schedule is
@@ -368,8 +368,9 @@ class Variant(nn.Module):
     # Evaluation
 
     def log_weights(self, x: Tensor, q: Distribution, samples: int, condition: Tensor | None = None) -> LogWeights:
-        """Log importance weights of ``samples`` draws from ``q = posterior(x)``. Override it if the model has several
-        levels of latent variables. Gradients flow through the draws if q is reparameterised."""
+        """Log importance weights of ``samples`` draws from ``q = posterior(x)``. Override it together with
+        :meth:`sample_latent` if the model has several levels of latent variables. Gradients flow through the draws if q
+        is reparameterised."""
         z, log_q = draw(q, torch.Size([samples]))
         log_likelihood = self.likelihood(z, condition=condition).log_prob(x)
         return LogWeights(log_likelihood, self.prior(condition=condition).log_prob(z), log_q, z)
@@ -395,7 +396,7 @@ class Variant(nn.Module):
     @torch.no_grad()
     def sample_latent(self, count: int, condition: Tensor | None = None) -> Tensor:
         """Latent vectors for :meth:`decode` (count, latent), drawn from the prior, one for each row of ``condition`` if
-        it is given. Override it if the model has several levels of latent variables."""
+        it is given. :meth:`sample` decodes them. A class that overrides :meth:`log_weights` must override it, too."""
         prior = self.prior(condition=condition)
         return prior.sample(torch.Size() if prior.batch_shape else torch.Size([count]))
 

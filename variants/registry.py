@@ -40,7 +40,7 @@ def register(name: str) -> Callable[[V], V]:
     """Class decorator: register a subclass of :class:`Variant` under ``name``.
 
     Raises ``ValueError`` if the name is taken or is not an identifier, and ``TypeError`` if the class is not a
-    :class:`Variant` or its ``Config`` is not valid.
+    :class:`Variant`, its ``Config`` is not valid, or it overrides ``log_weights`` without ``sample_latent``.
     """
 
     if not isinstance(name, str):
@@ -57,6 +57,11 @@ def register(name: str) -> Callable[[V], V]:
         if name in _variants:
             raise ValueError(f"variant {name!r} is already registered by {_source(_variants[name])}")
         _check_options(cls)
+        if cls.log_weights is not Variant.log_weights and cls.sample_latent is Variant.sample_latent:
+            raise TypeError(
+                f"{cls.__name__} overrides log_weights and must override sample_latent(count): it returns the latent "
+                "vectors that decode takes, drawn from the prior of all levels"
+            )
         cls.name = name
         _variants[name] = cls
         return cls

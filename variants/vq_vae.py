@@ -197,6 +197,11 @@ class VQVAE(Variant):
         log_p, log_prior = log_p.expand(samples, -1), log_prior.expand(samples, -1)
         return LogWeights(log_p, log_prior, torch.zeros_like(log_prior), codes.expand(samples, *codes.shape))
 
+    @torch.no_grad()
+    def sample_latent(self, count: int, condition: Tensor | None = None) -> Tensor:
+        # log_weights is overridden only to decode once: there is one level of latent variables.
+        return super().sample_latent(count, condition)
+
     def represent(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The concatenated codebook vectors of the image's codes (batch, positions * code_size)."""
         return F.embedding(self.posterior(x).mode, self.codebook).flatten(1)

@@ -29,14 +29,19 @@ def factor_of(brightest: int, name: str) -> int:
 
     The log names masks and very dark images. Raises :class:`UserError` if all pixels are 0.
     """
-    if brightest == 0:
-        raise UserError(f"every pixel in {name} is 0")
     if brightest == 1:
         log.warning("the pixels in %s are only 0 and 1: treated as masks and multiplied by 255", name)
         return 255
+    check_brightness(brightest, name)
+    return 1
+
+
+def check_brightness(brightest: int, name: str) -> None:
+    """Name very dark images in the log. Raises :class:`UserError` if all pixels are 0."""
+    if brightest == 0:
+        raise UserError(f"every pixel in {name} is 0")
     if brightest < DARK:
         log.warning("the images in %s are nearly black: no pixel is above %d of 255", name, brightest)
-    return 1
 
 
 def as_images(array: np.ndarray, name: str) -> Tensor:
@@ -50,6 +55,9 @@ def as_images(array: np.ndarray, name: str) -> Tensor:
     pixels = _as_bytes(images, name)
     if images.dtype.kind in "iu":
         pixels = pixels * np.uint8(factor_of(int(pixels.max()), name))
+    else:
+        # The type of booleans and floats shows their range: a brightest byte of 1 is no mask.
+        check_brightness(int(pixels.max()), name)
     return torch.from_numpy(np.ascontiguousarray(pixels))
 
 

@@ -363,17 +363,23 @@ def _as_float(value: Any) -> float:
 
 @torch.no_grad()
 def interim(
-    variant: Variant, x: Tensor, condition: Tensor | None, training_images: int, config: EvaluationConfig, seed: int
+    variant: Variant,
+    x: Tensor,
+    labels: Tensor | None,
+    condition: Tensor | None,
+    training_images: int,
+    config: EvaluationConfig,
+    seed: int,
 ) -> dict[str, float]:
     """Likelihoods and objective of a model during training, on test images.
 
-    ``x`` (n, channels, height, width): test images as the model's observation model sees them. With the same options,
-    and except for quantities that are fitted after training, the numbers equal those in the record of a run that ends
-    at this point. Metrics that are not defined are left out. log p(x) from a single importance sample is also left out,
-    because it equals the ELBO.
+    ``x`` (n, channels, height, width): test images as the model's observation model sees them, with their ``labels``,
+    if there are any. With the same options, and except for quantities that are fitted after training, the numbers equal
+    those in the record of a run that ends at this point. Metrics that are not defined are left out. log p(x) from a
+    single importance sample is also left out, because it equals the ELBO.
     """
     variant.eval()
-    data = EvaluationData(x, None, x[:0], None, {}, condition, None, training_images)
+    data = EvaluationData(x, labels, x[:0], None, {}, condition, None, training_images)
     context, result = Context(variant, data, config, seed), Evaluation()
     for family in families():
         if family.name in INTERIM:
@@ -391,12 +397,14 @@ def validation_score(
     condition: Tensor | None = None,
     training_images: int | None = None,
     by: str = "elbo",
+    labels: Tensor | None = None,
 ) -> dict[str, float]:
     """Validation scores after an epoch, by name. Higher is better; epochs are compared by the first score.
 
     By default, the first score is the mean ELBO in nats per image, from ``samples`` posterior samples per image. With
     more than one sample, log p(x) follows. If the ELBO is not defined, the score is the negative squared error per
-    image, averaged over images. With ``by`` "objective", the negative of the variant's own loss precedes these scores.
+    image, averaged over images. With ``by`` "objective", the negative of the variant's own loss, which gets the
+    ``labels`` of the images, precedes these scores.
     If the data set trains another loss than the likelihood, the negative loss is the only score, because the scale of
     the likelihood has not been fitted yet.
     """
@@ -404,7 +412,7 @@ def validation_score(
     found = {}
     if by == "objective" or not variant.observation.is_trained:
         seed_everything(seed, "validation objective")
-        found["validation_negative_objective"] = -mean_objective(variant, x, condition, training_images)
+        found["validation_negative_objective"] = -mean_objective(variant, x, condition, training_images, labels)
     seed_everything(seed, "validation")
     if not variant.observation.is_trained:
         return found

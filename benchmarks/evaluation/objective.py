@@ -13,29 +13,42 @@ BATCH = 100
 
 
 def mean_objective(
-    variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
+    variant: Variant,
+    x: Tensor,
+    condition: Tensor | None = None,
+    training_images: int | None = None,
+    labels: Tensor | None = None,
 ) -> float:
     """The variant's own loss per image on ``x`` (n, channels, height, width), at training progress 1.
 
-    If there are several parameter groups, it is the loss of the group "model". The mode of the variant (training or
+    ``labels`` (n, ...) are those of the images, on any device. If there are several parameter groups, it is the loss of
+    the group "model", or the sum over groups if no group has this name. The mode of the variant (training or
     evaluation) is not changed. Raises ``ValueError`` if something that the loss needs is missing.
     """
-    return mean_terms(variant, x, condition, training_images)[0]
+    return mean_terms(variant, x, condition, training_images, labels)[0]
 
 
 @torch.no_grad()
 def mean_terms(
-    variant: Variant, x: Tensor, condition: Tensor | None = None, training_images: int | None = None
+    variant: Variant,
+    x: Tensor,
+    condition: Tensor | None = None,
+    training_images: int | None = None,
+    labels: Tensor | None = None,
 ) -> tuple[float, dict[str, float]]:
     """The :func:`mean_objective`, and the mean of each named term of the loss over images.
 
     A term that is a batch statistic is averaged over batches, weighted by their sizes.
     """
     progress = torch.ones((), device=x.device)
-    total, terms = 0.0, dict[str, float]()
+    total, terms, seen = 0.0, dict[str, float](), 0
     for part, given in batches(x, condition, BATCH):
-        loss = variant.objective(Batch(part, given, training_images=training_images), progress)
-        total += float(loss.by_group["model"]) * len(part)
+        of_part = None if labels is None else labels[seen : seen + len(part)].to(x.device)
+        loss = variant.objective(Batch(part, given, of_part, training_images), progress)
+        groups = loss.by_group
+        value = groups["model"] if "model" in groups else sum(groups.values())
+        total += float(value) * len(part)
+        seen += len(part)
         for name, term in loss.terms.items():
             terms[name] = terms.get(name, 0.0) + float(term.mean()) * len(part)
     return total / len(x), {name: value / len(x) for name, value in terms.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from benchmarks.data.dataset import OBSERVED
 from benchmarks.errors import UserError
 from benchmarks.library.images import Array, image_bytes, label_tensor
 from benchmarks.library.randomness import kept_random_numbers
-from benchmarks.library.runs import Run, choose, save
+from benchmarks.library.runs import Run, choose, folder_of_model, save
 from benchmarks.sweep.cell import Setting, build, calibrate, learn
 from benchmarks.training.checkpoint import Checkpoints
 from benchmarks.training.identity import identity
@@ -91,17 +91,34 @@ def fit(
         config = _config_of_images(variant, data, profile, seed, chosen, names)
     if config.training.select == "validation" and not len(data.validation):
         raise UserError("training.select=validation needs images to score: fit(..., validation=images)")
-    if config.dataset.condition == "label" and len(data.validation) and data.validation.labels is None:
+    if config.training.measure_at and not len(data.test):
+        raise UserError("training.measure_at measures test images, and images in memory are all for training")
+    if config.dataset.condition == "label":
+        _check_validation_classes(variant, data)
+    return _fitted(config, data, choose(device), None if folder is None else folder_of_model(folder), progress)
+
+
+def _check_validation_classes(variant: str, data: Dataset) -> None:
+    """Raise :class:`UserError` unless the validation images have classes that the training images have."""
+    labels = data.validation.labels
+    if not len(data.validation):
+        return
+    if labels is None:
         raise UserError(f"{variant} is given the class: validation must be a pair of images and labels")
-    return _fitted(config, data, choose(device), folder, progress)
+    if labels.dim() != 1 or int(labels.max()) >= data.classes:
+        found = f"shape {tuple(labels.shape)}" if labels.dim() != 1 else f"classes up to {int(labels.max())}"
+        raise UserError(
+            f"{variant} is given the class: validation labels must be ({len(labels)},) classes from 0 to "
+            f"{data.classes - 1}, as in training, got {found}"
+        )
 
 
-def _fitted(config: Config, data: Dataset, device: torch.device, folder: str | Path | None, progress: bool) -> Run:
+def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | None, progress: bool) -> Run:
     # Path() is the results folder. It is used only for cells, not here.
     setting = Setting(Path(), data_root(), feature_cache(), device, show_progress=progress)
     checkpoints = None
     if folder is not None:
-        checkpoints = Checkpoints(Path(folder).expanduser(), identity(config, data), device)
+        checkpoints = Checkpoints(folder, identity(config, data), device)
     with kept_random_numbers(device), tensor_float_32(False):
         try:
             model = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
@@ -120,15 +137,24 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: str | P
 def _given(images: Array, labels: Array | None, validation: Array | tuple[Array, Array] | None) -> Dataset:
     """Images in memory as a data set: all of them are for training, none for test."""
     pixels = image_bytes(images)
+    if not pixels.any():
+        raise UserError("every pixel in images is 0")
     targets = None if labels is None else label_tensor(labels, len(pixels))
     none = Split(pixels[:0], None if targets is None else targets[:0])
-    digest = hashlib.sha256(pixels.numpy().data)
-    if targets is not None:
-        digest.update(targets.numpy().data)
     classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
     held_out = none if validation is None else _held_out(validation, pixels)
     train = Split(pixels, targets)
-    return Dataset(GIVEN_IMAGES, "images in memory", train, held_out, none, digest.hexdigest(), classes)
+    return Dataset(GIVEN_IMAGES, "images in memory", train, held_out, none, _digest(train, held_out), classes)
+
+
+def _digest(*splits: Split) -> str:
+    """SHA-256 over everything that trained weights depend on: shapes, pixels and labels of the splits."""
+    digest = hashlib.sha256()
+    for tensor in (tensor for split in splits for tensor in (split.images, split.labels)):
+        digest.update(b"none;" if tensor is None else f"{tuple(tensor.shape)};".encode())
+        if tensor is not None:
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _held_out(validation: Array | tuple[Array, Array], pixels: Tensor) -> Split:
@@ -142,9 +168,7 @@ def _config_of_images(
     variant: str, data: Dataset, profile: str, seed: int, chosen: Sequence[str], names: dict[str, Any]
 ) -> Config:
     of_data = {key.removeprefix("dataset."): value for key, value in names.items() if key.startswith("dataset.")}
-    for key in of_data:
-        if key not in _OBSERVING:
-            raise UserError(f"dataset.{key} has no effect on images in memory (allowed: {', '.join(_OBSERVING)})")
+    _check_observing(of_data)
     binary = bool(((data.train.images == 0) | (data.train.images == 255)).all())
     given = of_data.get("observation", "bernoulli" if binary else "discretised_logistic")
     if given not in OBSERVATION_MODELS:
@@ -158,7 +182,19 @@ def _config_of_images(
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from None
     rest = {key: value for key, value in names.items() if not key.startswith("dataset.")}
-    return compose_for_images(variant, dataset, profile, seed, [*chosen, *_overrides(rest)])
+    config = compose_for_images(variant, dataset, profile, seed, [*chosen, *_overrides(rest)])
+    # Overrides in the syntax of the command line are known only now.
+    _check_observing(
+        [key for key, value in dataclasses.asdict(dataset).items() if getattr(config.dataset, key) != value]
+    )
+    return config
+
+
+def _check_observing(options: Iterable[str]) -> None:
+    """Raise :class:`UserError` for an option of the data set that has no effect on images in memory."""
+    for key in options:
+        if key not in _OBSERVING:
+            raise UserError(f"dataset.{key} has no effect on images in memory (allowed: {', '.join(_OBSERVING)})")
 
 
 def named_options(variant: str, network: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from variants.options import unknown
 
 # The types that are accepted for images and labels. A tensor may be on any device.
 Array = Tensor | np.ndarray
+# The largest distance from [0, 1] that pixels of a decoder with a linear output may have. Floats further away are
+# images on another scale, such as 0..255.
+OVERSHOOT = 10
 SPLITS = ("train", "validation", "test")
 
 
@@ -46,21 +49,54 @@ def image_bytes(images: Array, shape: tuple[int, int, int] | None = None, name: 
     ``shape`` of an image is given, a single image is accepted, too. Raises :class:`UserError` for other values and
     shapes.
     """
-    array = as_array(images, name)
-    # A single image. If it is grey, it may have no channel dimension.
-    if shape is not None and array.shape in (shape, shape[1:] if shape[0] == 1 else shape):
-        array = array[None]
+    array = as_batch(as_array(images, name), shape)
     if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
         array = np.rint(array * 255).astype(np.uint8)
         found = torch.from_numpy(np.ascontiguousarray(channels_first(array, name)))
-    elif array.dtype == np.uint8 and not array.any():
-        found = torch.from_numpy(np.ascontiguousarray(channels_first(array, name)))
+    elif array.dtype in (np.uint8, np.bool_) and not array.any():
+        found = torch.from_numpy(np.ascontiguousarray(channels_first(array, name))).to(torch.uint8)
     else:
         found = as_images(array, name)
-    if shape is not None and tuple(found.shape[1:]) != shape:
-        raise UserError(
-            f"{name} have shape {tuple(array.shape)}; the model takes (n, {str(shape)[1:]}: channels, height, width"
-        )
+    return found if shape is None else of_shape(found, shape, name, array.shape)
+
+
+def pixel_values(images: Array, shape: tuple[int, int, int] | None = None, name: str = "images") -> Tensor:
+    """Convert images that a model may have returned to float32 (n, channels, height, width), on the CPU.
+
+    Like :func:`image_bytes` / 255, but floats on the scale of [0, 1] are neither rounded nor clamped: a decoder with a
+    linear output also returns pixels outside [0, 1], by at most ``OVERSHOOT``.
+    """
+    array = as_batch(as_array(images, name), shape)
+    if array.dtype.kind != "f" or not array.size or not _is_unit(array):
+        return image_bytes(array, shape, name).float() / 255
+    found = torch.from_numpy(np.ascontiguousarray(channels_first(array, name), dtype=np.float32))
+    return found if shape is None else of_shape(found, shape, name, array.shape)
+
+
+def _is_unit(array: np.ndarray) -> bool:
+    """Whether floats are on the scale of [0, 1]. Whole numbers of which some are above 1 are bytes."""
+    low, high = array.min(), array.max()
+    near = low >= -OVERSHOOT and high <= 1 + OVERSHOOT
+    return bool(near and (high <= 1 or (array != np.rint(array)).any()))
+
+
+def as_batch(array: np.ndarray, shape: tuple[int, int, int] | None) -> np.ndarray:
+    """``array``, with a first dimension of size 1 if it is a single image of ``shape``, which may omit the channel
+    dimension if it is grey."""
+    single = shape is not None and array.shape in (shape, shape[1:] if shape[0] == 1 else shape)
+    return array[None] if single else array
+
+
+def of_shape(
+    found: Tensor, shape: tuple[int, int, int], name: str = "images", given: tuple[int, ...] | None = None
+) -> Tensor:
+    """``found`` (n, channels, height, width).
+
+    Raises :class:`UserError`, with the shape ``given`` by the user, if its images do not have ``shape``.
+    """
+    if tuple(found.shape[1:]) != shape:
+        given = tuple(found.shape) if given is None else given
+        raise UserError(f"{name} have shape {given}; the model takes (n, {str(shape)[1:]}: channels, height, width")
     return found
 
 

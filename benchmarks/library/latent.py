@@ -22,7 +22,7 @@ from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.evaluate import BATCH, batched
 from benchmarks.evaluation.representation import fit_mixture as fitted_mixture
-from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.images import Array, as_array, as_batch, image_bytes, label_tensor, of_shape, pixel_values
 from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, model_of, observation_of
 from benchmarks.training.loop import tensor_float_32
@@ -49,10 +49,24 @@ def model_pixels(model: Run | Variant, images: Array, name: str = "images") -> T
     They are padded with zeros if those of the model's data set are (``dataset.pad``). Raises :class:`UserError` for
     another shape.
     """
-    shape, pad = model_of(model).image_shape, observation_of(model).pad
-    if pad is not None and max(images.shape[-2:]) < pad:
-        images = with_zeros(image_bytes(images, name=name), pad)
-    return image_bytes(images, shape, name)
+    pixels, pad = unpadded_pixels(model, images, name), observation_of(model).pad
+    if pad is not None and max(pixels.shape[-2:]) <= pad:
+        pixels = with_zeros(pixels, pad)
+    return of_shape(pixels, model_of(model).image_shape, name)
+
+
+def unpadded_pixels(model: Run | Variant, images: Array, name: str = "images") -> Tensor:
+    """Images as bytes, uint8 (n, channels, height, width), on the CPU, in the size in which they were given.
+
+    A model of padded images (``dataset.pad``) takes them in any size up to its own, other models in their own alone.
+    Raises :class:`UserError` for another shape.
+    """
+    shape = model_of(model).image_shape
+    if observation_of(model).pad is None:
+        return image_bytes(images, shape, name)
+    array = as_array(images, name)
+    single = (shape[0], *array.shape[-2:]) if array.ndim > 1 else None
+    return image_bytes(as_batch(array, single), name=name)
 
 
 def encode(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
@@ -292,14 +306,15 @@ def latent_map(model: Run | Variant, images: Array, labels: Array | None = None)
 def image_grid(images: Array, columns: int | None = None) -> np.ndarray:
     """Arrange images in one picture for ``plt.imshow``, row by row with one pixel between them.
 
-    Returns uint8 (height, width) for grey images, in which 255 is white, or (height, width, 3) for RGB images.
+    Returns uint8 (height, width) for grey images, in which 255 is white, or (height, width, 3) for RGB images. Pixels
+    outside [0, 1], which a decoder with a linear output returns, are clamped.
 
     Example:
         >>> image_grid(images[:6], columns=3).shape
         (19, 28)
     """
-    pixels = image_bytes(images)
-    sheet = pictures.grid(pixels.float() / 255, columns or pictures.columns_for(pixels))
+    pixels = pixel_values(images)
+    sheet = pictures.grid(pixels, columns or pictures.columns_for(pixels))
     return sheet.squeeze(-1).numpy()
 
 

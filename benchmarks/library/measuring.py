@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import logging
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from benchmarks.evaluation.judges.shipped import SOURCES
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.representation import subset
 from benchmarks.library.factors import known_factors
-from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.images import Array, image_bytes, label_tensor, pixel_values
 from benchmarks.library.latent import model_pixels, observed
 from benchmarks.library.randomness import drawn_from, kept_random_numbers
 from benchmarks.library.runs import Run, device_of, loaded_data, model_of
@@ -37,6 +38,8 @@ from benchmarks.training.loop import tensor_float_32
 from benchmarks.training.teacher import teacher
 from variants import Variant
 from variants.options import unknown
+
+log = logging.getLogger(__name__)
 
 # The value of judge for a classifier that is trained on the training images.
 TRAIN = "train"
@@ -194,7 +197,8 @@ def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, flo
 
     ``judge`` is "mnist", "fashion_mnist" or "digits". ``fid`` and ``kid`` are distances; ``precision`` and ``density``
     measure fidelity; ``recall`` and ``coverage`` measure diversity. The last four need more than five images of each
-    set. `evaluate` measures the samples of a model, also in Inception's features.
+    set. `evaluate` measures the samples of a model, also in Inception's features. Pixels of generated images outside
+    [0, 1], which a decoder with a linear output returns, are clamped, with a warning.
 
     Example:
         >>> found = sample_quality(sample(run, 50, seed=0), images, judge="digits")
@@ -204,12 +208,15 @@ def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, flo
     if judge not in SOURCES:
         raise UserError(unknown("judge", judge, SOURCES))
     shape = (1, SIDES[judge], SIDES[judge])
-    reference, fakes = image_bytes(images, shape), image_bytes(generated, shape, "generated images")
+    reference, fakes = image_bytes(images, shape), pixel_values(generated, shape, "generated images")
+    if fakes.numel() and (fakes.min() < 0 or fakes.max() > 1):
+        # Outputs of a linear decoder, or images on another scale, such as [-1, 1].
+        log.warning("generated images have pixels from %.2f to %.2f, which are clamped to [0, 1]", *fakes.aminmax())
     if min(len(reference), len(fakes)) < 2:
         raise UserError(f"two images or more of each are needed, got {len(fakes)} generated and {len(reference)}")
     cpu = torch.device("cpu")
     space = judge_space_of(reference, shipped_judge(judge, cpu), shape, cpu)
-    features = space(fakes.float() / 255)
+    features = space(fakes)
     found = {"fid": space.distance(features), "kid": kid(features, space.reference)[0]}
     size = min(MANIFOLD_IMAGES, len(features), len(space.reference))
     if size > NEIGHBOURS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -105,9 +106,7 @@ def save(run: Run, folder: str | Path) -> Path:
     """
     if not isinstance(run, Run):
         raise UserError(f"save expects what fit or load_run returned, got a {type(run).__name__}")
-    folder = Path(folder).expanduser()
-    if (folder / RECORD_FILE).exists():
-        raise UserError(f"{folder} holds the record of a run, whose weights stay as they are: choose another folder")
+    folder = folder_of_model(folder)
     facts: dict[str, Any] = {
         _SAVED: 1,
         "configuration": run.config.resolved(),
@@ -121,6 +120,25 @@ def save(run: Run, folder: str | Path) -> Path:
         write_sealed(folder / WEIGHTS_FILE, packed(run.model.state_dict(), facts))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    return folder
+
+
+def folder_of_model(folder: str | Path) -> Path:
+    """The folder to which `save` writes a model, created if it does not exist.
+
+    Raises :class:`UserError` if it contains a run of the benchmark, or if it cannot be created or written.
+    """
+    folder = Path(folder).expanduser()
+    if (folder / RECORD_FILE).exists():
+        raise UserError(f"{folder} holds the record of a run, whose weights stay as they are: choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: choose a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be written: permission denied")
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from benchmarks.data import cropped
 from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import batched
 from benchmarks.evaluation.likelihood import no_bound
@@ -13,8 +14,8 @@ from benchmarks.evaluation.tasks.denoising import gaussian, psnr_gain, salt_and_
 from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_accuracy
 from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
 from benchmarks.evaluation.tasks.outliers import squared_errors
-from benchmarks.library.images import Array, image_bytes, label_tensor
-from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent
+from benchmarks.library.images import Array, image_bytes, label_tensor, pixel_values
+from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent, unpadded_pixels
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
 from benchmarks.training.loop import tensor_float_32
@@ -125,7 +126,8 @@ def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Te
 def denoise(model: Run | Variant, noisy: Array) -> Tensor:
     """Remove noise from images, as far as the model can, by encoding and decoding them (n, channels, height, width).
 
-    The model sees the pixels without binarisation: grey pixels are not drawn binary for a model of binary pixels.
+    The model sees the pixels without binarisation: grey pixels are not drawn binary for a model of binary pixels. The
+    result has the size of ``noisy``, also if the model pads images with zeros.
 
     Example:
         >>> denoise(run, corrupt(images)).shape
@@ -134,20 +136,22 @@ def denoise(model: Run | Variant, noisy: Array) -> Tensor:
     _unconditional(model)
     variant = model_of(model)
     pixels = model_pixels(model, noisy, "noisy images").float() / 255
-    return batched(variant.reconstruct, pixels.to(device_of(model)), None).cpu()
+    height, width = unpadded_pixels(model, noisy, "noisy images").shape[-2:]
+    return cropped(batched(variant.reconstruct, pixels.to(device_of(model)), None), height, width).cpu()
 
 
 def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
     """The PSNR of the denoised images minus that of the noisy ones, in dB, averaged over images.
 
-    Both PSNRs are measured against the clean images.
+    Both PSNRs are measured against the clean images, which are rounded to 8 bits. Floats in the other two are used as
+    they are.
 
     Example:
         >>> noisy = corrupt(images)
         >>> denoising_gain(images, noisy, noisy)
         0.0
     """
-    three = [image_bytes(part).float() / 255 for part in (clean, noisy, denoised)]
+    three = [image_bytes(clean).float() / 255, *(pixel_values(part) for part in (noisy, denoised))]
     if len({part.shape for part in three}) > 1:
         raise UserError(f"the shapes of the images differ: {', '.join(str(tuple(part.shape)) for part in three)}")
     return psnr_gain(*three)

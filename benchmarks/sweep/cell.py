@@ -343,7 +343,7 @@ def learn(
         # The other scores (squared error and training objective) do not depend on a fitted scale.
         has_likelihood = model.observation.is_trained and not no_bound(model)
         with calibrated(config, data, model) if has_likelihood else contextlib.nullcontext():
-            return validation_score(model, validation, config.seed, samples, given, size, by)
+            return validation_score(model, validation, config.seed, samples, given, size, by, data.validation.labels)
 
     def measure(model: Variant) -> dict[str, float]:
         return _interim(config, data, model)
@@ -378,7 +378,7 @@ def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float
     options = replace(config.evaluation, importance_samples=config.training.validation_samples)
     # Without TF32, like the evaluation after training, even if training uses it.
     with tensor_float_32(False), calibrated(config, data, variant):
-        return interim(variant, x, condition, len(data.train), options, config.seed)
+        return interim(variant, x, labels, condition, len(data.train), options, config.seed)
 
 
 def _keep(checkpoints: Checkpoints, variant: Variant, trained: Trained) -> None:

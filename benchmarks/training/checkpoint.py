@@ -30,6 +30,8 @@ WEIGHTS_FILE = "weights.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
 # Number of checkpoints kept: the newest, and the previous one as a fallback.
 KEPT = 2
+# Appended to the name of a file that cannot be used.
+UNUSABLE = ".unusable"
 
 T = TypeVar("T")
 
@@ -72,8 +74,10 @@ class Trained:
 class Checkpoints:
     """The checkpoints and the trained weights of one run, in its folder.
 
-    If a file is damaged or cannot be used, the previous one is used instead, with a warning. If a file belongs to
-    another configuration, code or data set, training restarts from the beginning, with a warning.
+    If a file is damaged or its content does not fit, it is renamed to <name>.unusable and the previous one is used
+    instead, with a warning. If a file belongs to another configuration, code or data set, training restarts from the
+    beginning, with a warning. Errors of the device, such as ``torch.OutOfMemoryError``, are raised, because they say
+    nothing about the file.
     """
 
     def __init__(self, folder: Path, identity: Identity, device: torch.device) -> None:
@@ -175,16 +179,17 @@ class Checkpoints:
         self._read.clear()
         try:
             return fill(unpacked(content, self.device), content.facts)
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             self._pass_over(path, f"cannot be used ({type(error).__name__}: {error})")
             return None
 
     def _pass_over(self, path: Path, why: str) -> None:
         rest = "using the previous one" if path.name != WEIGHTS_FILE else "using the last checkpoint"
         log.warning("%s/%s %s; %s", self.folder.name, path.name, why, rest)
-        # If it stayed, it could count as newer than checkpoints that are written from now on.
+        # Under its own name, it could count as newer than checkpoints that are written from now on. It is not removed,
+        # because a disk may fail to read a good file.
         with contextlib.suppress(OSError):
-            path.unlink()
+            path.replace(path.with_name(path.name + UNUSABLE))
 
     def _note_resumption(self, done: Progress, made_on: Mapping[str, Any]) -> None:
         done.resumed.append(done.epoch)
@@ -207,8 +212,8 @@ def unpacked(content: Content, device: torch.device) -> dict[str, Tensor]:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove all checkpoints of a run."""
-    for path in _checkpoints(folder):
+    """Remove all checkpoints of a run, and those that could not be used."""
+    for path in (*_checkpoints(folder), *folder.glob(f"checkpoint-*{UNUSABLE}")):
         path.unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.data import Dataset
+from benchmarks.errors import UserError
 from benchmarks.evaluation.judges.network import LayerMaps, Teacher, feature_network
 from benchmarks.progress.report import doing
 
@@ -41,7 +42,8 @@ class VGGLayers(nn.Module):
 
 
 def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module, str]:
-    """Return the network and its description for the record."""
+    """Return the network and its description for the record. Raises :class:`UserError` for images without the labels
+    from which it is trained."""
     why = "images are grey or small"
     if data.shape[0] == 3 and min(data.shape[1:]) >= 32:
         # Imported here because importing torchvision takes more than a second.
@@ -56,8 +58,14 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
             why = "VGG-19's weights could not be downloaded"
             # The record and the reports contain only the reason, not the error.
             log.info("%s from %s: %s", why, VGG19_Weights.IMAGENET1K_V1.url, error)
-    found = feature_network(data, "teacher", cache, device)
+    try:
+        found = feature_network(data, "teacher", cache, device)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"the loss compares features of a classifier of the images: {error}") from None
     assert isinstance(found.network, Teacher)
     which = f"{found.key}, SHA-256 {found.digest[:12]}"
-    description = f"the data set's own classifier, test accuracy {100 * found.accuracy:.2f}% ({which}), since {why}"
+    accuracy = "" if found.accuracy is None else f", test accuracy {100 * found.accuracy:.2f}%"
+    description = f"the data set's own classifier{accuracy} ({which}), since {why}"
     return LayerMaps(found.network).to(device).eval(), description

@@ -30,8 +30,8 @@ class TwoLevels(Variant):
         return LogWeights(self.likelihood(z1).log_prob(x), log_p, log_q1 + log_q2, z1)
 
     @torch.no_grad()
-    def sample(self, count):
-        return self.likelihood(self.below(self.prior().sample((count,))).sample()).mean
+    def sample_latent(self, count):
+        return self.below(self.prior().sample((count,))).sample()
 
     def unavailable(self):
         return {"density_elsewhere": "q(z1|x) has a partner, q(z2|z1), and p(z1) has no closed form"}

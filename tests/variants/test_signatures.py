@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from variants import Loss, ParameterGroup, Variant, VariantConfig
+from variants import Loss, ParameterGroup, Variant, VariantConfig, register, registry
 
 from .models import batch, binary_images, small
 
@@ -104,3 +104,24 @@ def test_a_model_that_forms_its_own_log_weights_is_trained_by_them():
     torch.manual_seed(3)
     weights = Variant.log_weights(model, x, model.posterior(x), 1)
     assert value.item() == pytest.approx(7 - weights.value.mean().item(), rel=1e-12)
+
+
+def test_a_model_with_its_own_log_weights_says_how_it_is_sampled(monkeypatch):
+    """The base class would decode draws of the top level as those of the lowest."""
+    monkeypatch.setattr(registry, "_variants", {})
+
+    class Levels(Variant):
+        def log_weights(self, x, q, samples):
+            return super().log_weights(x, q, samples)
+
+    with pytest.raises(
+        TypeError, match=r"Levels overrides log_weights and must override sample_latent\(count\)"
+    ) as error:
+        register("levels")(Levels)
+    assert "\n" not in str(error.value)
+
+    class Sampled(Levels):
+        def sample_latent(self, count):
+            return self.prior().sample((count,))
+
+    assert register("levels")(Sampled).name == "levels"

@@ -18,7 +18,7 @@ def compute(context: Context, result: Evaluation) -> None:
 
     data = context.data
     try:
-        objective, terms = mean_terms(context.variant, data.x, data.condition, data.training_images)
+        objective, terms = mean_terms(context.variant, data.x, data.condition, data.training_images, data.labels)
     except ValueError as error:
         result.not_applicable["objective"] = str(error)
         return

@@ -106,12 +106,13 @@ class LayerMaps(nn.Module):
 class FeatureNetwork:
     """A trained feature network.
 
-    ``accuracy``: on the test split, averaged over attributes if images have several labels. ``key``: the name of its
+    ``accuracy``: on the test split, averaged over attributes if images have several labels; None if there are no test
+    images. ``key``: the name of its
     file. ``digest``: the digest of the file's content; networks with equal digests are equal.
     """
 
     network: Judge | Teacher
-    accuracy: float
+    accuracy: float | None
     key: str
     digest: str
 
@@ -147,7 +148,8 @@ def _network(key: str, content: Content, network: Judge | Teacher, device: torch
     if isinstance(network, Judge):
         # With channels last, convolutions take two thirds of the time, and results agree to seven digits.
         network = network.to(memory_format=torch.channels_last)
-    return FeatureNetwork(network, float(content.facts["accuracy"]), key, content.digest)
+    accuracy = content.facts["accuracy"]
+    return FeatureNetwork(network, None if accuracy is None else float(accuracy), key, content.digest)
 
 
 def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tuple[str, Content]:
@@ -168,10 +170,11 @@ def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tup
             network = untrained(data, role).to(device)
             with doing(f"training the {role} of {data.name}"):
                 train(network, data, role, device)
-                found = accuracy(network, data, device)
+                found = accuracy(network, data, device) if len(data.test) else None
             content = seal(network.state_dict(), {"accuracy": found, "recipe": recipe(data, role)})
             write_cached(path, content)
-            log.info("%s: trained the %s network, test accuracy %.2f%%", data.name, role, 100 * found)
+            measured = "" if found is None else f", test accuracy {100 * found:.2f}%"
+            log.info("%s: trained the %s network%s", data.name, role, measured)
     return key, content
 
 

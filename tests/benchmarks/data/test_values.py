@@ -46,9 +46,15 @@ def test_three_axes_are_grey_images():
     assert torch.equal(as_images(BYTES[:, 0], "x"), torch.from_numpy(BYTES[:, :1]))
 
 
-def test_nearly_black_images_are_named(caplog):
-    as_images(BYTES // 16, "x")
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32, np.float64])
+def test_nearly_black_images_are_named_whatever_their_type(kind, caplog):
+    as_images((BYTES // 16).astype(kind), "x")
     assert "no pixel is above 15 of 255" in caplog.text
+
+
+def test_floats_in_the_unit_interval_may_be_nearly_black_but_are_no_masks(caplog):
+    assert torch.equal(as_images(MASKS / 255, "x"), torch.from_numpy(MASKS))
+    assert "no pixel is above 1 of 255" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -63,6 +69,8 @@ def test_nearly_black_images_are_named(caplog):
         (BYTES.astype(complex), "complex128 images; expected bytes"),
         (BYTES.astype(str), "images; expected bytes"),
         (np.zeros_like(BYTES), "every pixel in x is 0"),
+        (np.zeros(BYTES.shape), "every pixel in x is 0"),
+        (np.zeros(BYTES.shape, bool), "every pixel in x is 0"),
         (np.zeros((20, 784), np.uint8), r"images.reshape\(-1, 28, 28\)"),
         (np.zeros((20, 8, 8, 4), np.uint8), "transparency"),
         (np.zeros((20, 2, 4, 4), np.uint8), r"shape \(20, 2, 4, 4\)"),

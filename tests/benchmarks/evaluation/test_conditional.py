@@ -14,7 +14,10 @@ from benchmarks.evaluation.evaluate import EvaluationData, evaluate
 from benchmarks.evaluation.likelihood import log_likelihood_by_prior, log_likelihood_of
 from benchmarks.sweep.cell import build
 from benchmarks.training.calibration import fit_observation
+from variants import Variant
+from variants.parts.distributions import DiagonalNormal
 
+from ...variants.models import small
 from ..cells import configuration
 
 SHAPE = (1, 8, 8)
@@ -52,6 +55,32 @@ def test_both_estimates_agree_on_a_model_whose_posterior_is_its_prior():
             head[-1].bias.zero_()
     by_prior = log_likelihood_by_prior(model, x, 3_000, 10**6, condition)
     assert torch.allclose(by_prior, log_likelihood_of(model, x, 3_000, condition=condition), atol=0.2)
+
+
+class TwoLevels(Variant):
+    """p(z2) p(z1|z2, c) p(x|z1): z2 is near 0 and z1 near the class c. The decoder must not get z2."""
+
+    conditional = True
+
+    def prior(self, condition):
+        return DiagonalNormal(torch.zeros(3), torch.full((3,), -20.0))
+
+    def sample_latent(self, count, condition):
+        z2 = self.prior(condition).sample((count,))
+        return z2 + condition.argmax(1, keepdim=True)
+
+    def decode(self, z, condition):
+        return (z.mean(-1) - 1)[..., None, None, None].expand(*z.shape[:-1], *self.image_shape)
+
+
+@pytest.mark.parametrize("decodes", [1, 4, 10_000])
+def test_the_likelihood_by_the_prior_decodes_draws_of_the_lowest_level(decodes):
+    model, classes = small(TwoLevels), torch.arange(7) % 3
+    x = (torch.rand(7, 1, 4, 4) < 0.5).float()
+    found = log_likelihood_by_prior(model, x, 5, decodes, torch.nn.functional.one_hot(classes, 3).float())
+    p = torch.sigmoid(classes - 1.0)[:, None, None, None]
+    expected = (x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1).double()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 OPTIONS = EvaluationConfig(importance_samples=20, generated_images=40, inception=False, probe_images=40)

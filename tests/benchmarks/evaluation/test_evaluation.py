@@ -9,14 +9,15 @@ import torch
 import variants
 from benchmarks.config import EvaluationConfig
 from benchmarks.data import cache_root
-from benchmarks.evaluation.evaluate import EvaluationData, evaluate
+from benchmarks.evaluation.evaluate import EvaluationData, evaluate, interim, validation_score
 from benchmarks.evaluation.families.samplers import MIXTURE_COMPONENTS
 from benchmarks.evaluation.features import spaces as quality
 from benchmarks.evaluation.features.spaces import judge_space
 from benchmarks.evaluation.likelihood import log_likelihood_of, log_weights, no_bound
-from variants import Batch
+from variants import Batch, Loss, Variant
 from variants.parts.networks import MLP
 
+from ...variants.models import small
 from ..cells import CPU, digits
 
 NETWORK = MLP(latent_size=4, hidden=[16])
@@ -145,6 +146,23 @@ def test_mixture_samples_need_a_continuous_code(space):
     for name in ("gumbel_vae", "joint_vae"):
         assert "mixture" in evaluate(model(name), data, CONFIG, 0).not_applicable["fid_features_gmm"]
     assert MIXTURE_COMPONENTS == 10
+
+
+class ByLabel(Variant):
+    """A loss that reads the labels, split into groups without the name "model"."""
+
+    def loss(self, batch, progress):
+        return Loss({"first": batch.labels.double().mean(), "second": batch.images.new_tensor(1.0)})
+
+
+def test_the_loss_is_given_labels_and_groups_without_a_model_are_added():
+    variant, x, labels = small(ByLabel, (1, 8, 8)), images(230), torch.arange(230) % 7
+    expected = float(labels.double().mean()) + 1
+    data = EvaluationData(x, labels, x[:0], None, {})
+    assert evaluate(variant, data, CONFIG, 0).metrics["objective"] == pytest.approx(expected)
+    assert interim(variant, x, labels, None, 230, CONFIG, 0)["objective"] == pytest.approx(expected)
+    scores = validation_score(variant, x, 0, by="objective", labels=labels)
+    assert scores["validation_negative_objective"] == pytest.approx(-expected)
 
 
 @pytest.mark.parametrize("count", [7, 100, 230])

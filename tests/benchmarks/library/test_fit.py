@@ -8,7 +8,8 @@ import variants
 from benchmarks import encode, fit, load_run
 from benchmarks.config import compose
 from benchmarks.errors import UserError
-from benchmarks.records.record import HISTORY_FILE
+from benchmarks.evaluation.judges import network
+from benchmarks.records.record import HISTORY_FILE, RECORD_FILE
 from benchmarks.sweep.cell import run_cell
 from benchmarks.training.checkpoint import WEIGHTS_FILE, Checkpoints
 from variants import registry
@@ -80,6 +81,14 @@ def test_pixels_of_0_and_1_are_binary_and_others_grey_unless_said_otherwise(imag
         (lambda x: fit("vae", x, epochs=object()), r"option training.epochs must be a number, a text, a list or None"),
         (lambda x: fit("iaf_vae", x, hidden=3), r"option 'hidden' is one of variant and network: write"),
         (lambda x: fit("vae", x, image_size=8), r"dataset.image_size has no effect on images in memory"),
+        (lambda x: fit("vae", x, overrides=["dataset.left_out=3"]), r"dataset.left_out has no effect on images in mem"),
+        (lambda x: fit("vae", x, overrides=["dataset.no_split=true"]), r"dataset.no_split has no effect on images in"),
+        (lambda x: fit("vae", x * 0), r"every pixel in images is 0"),
+        (lambda x: fit("vae", x, measure_at=[1]), r"measure_at measures test images"),
+        (lambda x: fit("dfc_vae", x), r"features of a classifier .*: given_images has no labels"),
+        (lambda x: fit("dfc_vae", x, x[:, 0, 0].astype(int)), r"has a single class"),
+        (lambda x: fit("cvae", x, np.arange(20) % 3, validation=(x, np.arange(20) % 4)), r"from 0 to 2, .*up to 3"),
+        (lambda x: fit("cvae", x, np.arange(20) % 3, validation=(x, np.eye(20, dtype=int))), r"got shape \(20, 20\)"),
         (lambda x: fit("vae", x, observation="bernouli"), r"observation model 'bernouli'; did you mean 'bernoulli'"),
         (lambda x: fit("vae", x, observation="gaussian", binarise="dynamic"), r"binarise=dynamic needs .*bernoulli"),
         (lambda x: fit("vae", x, select="validation"), r"needs images to score: fit\(\.\.\., validation=images\)"),
@@ -108,6 +117,53 @@ def test_validation_images_are_scored_after_every_epoch_and_select_the_best(imag
     given = fit("cvae", images[:40], labels[:40], validation=(images[40:60], labels[40:60]), **TINY)
     assert "validation_elbo" in given.history[0]
     assert "validation_elbo" not in fit("vae", images[:40], **TINY).history[0]
+
+
+def test_options_of_how_images_are_observed_may_be_overrides(images):
+    config = fit("vae", images[:20], overrides=["dataset.observation=gaussian", "dataset.scale=0.1"], **TINY).config
+    assert (config.dataset.observation, config.dataset.scale) == ("gaussian", 0.1)
+
+
+def test_a_loss_of_features_is_trained_on_images_in_memory(images, labels, monkeypatch):
+    monkeypatch.setattr(network, "PASSES", 1)
+    assert np.isfinite(fit("dfc_vae", images, labels, **TINY).history[0]["loss"])
+
+
+def test_a_folder_that_takes_no_model_is_refused_before_training(images, tmp_path, monkeypatch):
+    done, file = tmp_path / "done", tmp_path / "file"
+    done.mkdir()
+    for path in (done / RECORD_FILE, done / HISTORY_FILE, file):
+        path.write_text("kept")
+    monkeypatch.setattr("benchmarks.library.fitting.learn", None)
+    for folder, message in (
+        (done, "holds the record of a run"),
+        (file, "is a file: choose a folder"),
+        (file / "below", "cannot be written: Not a directory"),
+    ):
+        with pytest.raises(UserError, match=message):
+            fit("vae", images[:20], folder=folder, **TINY)
+    assert {path.name: path.read_text() for path in done.iterdir()} == {RECORD_FILE: "kept", HISTORY_FILE: "kept"}
+
+
+def test_a_call_with_other_validation_images_does_not_go_on_from_the_earlier_one(images, labels, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
+    options = TINY | {"epochs": 3, "select": "validation"}
+    saved = Checkpoints.save
+
+    def interrupted(self, model, optimisers, best, done):
+        saved(self, model, optimisers, best, done)
+        if done.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit("vae", images[:40], validation=images[40:60], folder=tmp_path, **options)
+    starts = []
+    restore = Checkpoints.restore
+    monkeypatch.setattr(Checkpoints, "restore", lambda *given: starts.append(restore(*given)) or starts[-1])
+    fit("vae", images[:40], validation=images[60:80], folder=tmp_path, **options)
+    assert starts == [None]
 
 
 def test_training_does_not_move_the_random_numbers_of_the_caller(images):
@@ -156,3 +212,20 @@ def test_a_variant_that_is_registered_later_is_known_too(images, monkeypatch):
 
     run = fit("written_here", images[:20], **TINY)
     assert encode(run, images[:3]).shape == (3, 2)
+
+
+def test_a_loss_that_reads_labels_is_validated_and_measured_with_them(monkeypatch, caplog):
+    monkeypatch.setattr(registry, "_variants", dict(registry._variants))
+
+    @variants.register("reads_labels")
+    class ReadsLabels(variants.Variant):
+        """A loss with a term of the labels."""
+
+        def loss(self, batch, progress):
+            found = super().loss(batch, progress)
+            return found._replace(value=found.value + batch.labels.double().mean())
+
+    options = TINY | {"select": "validation", "select_by": "objective", "measure_at": [1]}
+    run = fit("reads_labels", dataset="digits", profile="smoke", **options)
+    assert np.isfinite(run.history[0]["validation_negative_objective"])
+    assert "failed" not in caplog.text

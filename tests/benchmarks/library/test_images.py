@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import load_images
 from benchmarks.errors import UserError
-from benchmarks.library.images import image_bytes, label_tensor
+from benchmarks.library.images import image_bytes, label_tensor, pixel_values
 
 BYTES = np.random.RandomState(0).randint(0, 256, (5, 3, 8, 6), dtype=np.uint8)
 BYTES[0, 0, 0, :2] = 0, 255
@@ -47,8 +47,21 @@ def test_truth_values_masks_and_floats_of_0_and_1_are_black_and_white(caplog):
 
 def test_dark_floats_are_dark_images_and_black_ones_black():
     assert int(image_bytes(np.full((2, 4, 4), 1 / 255)).max()) == 1
-    for black in (np.zeros((2, 4, 4)), np.zeros((2, 4, 4), dtype=np.uint8)):
+    for black in (np.zeros((2, 4, 4)), np.zeros((2, 4, 4), dtype=np.uint8), np.zeros((2, 4, 4), dtype=bool)):
         assert not image_bytes(black).any()
+
+
+def test_what_a_decoder_returns_is_used_as_it_is_and_other_forms_as_bytes():
+    returned = torch.randn(5, 3, 8, 6)
+    assert torch.equal(pixel_values(returned), returned)
+    torch.testing.assert_close(pixel_values(returned[0].numpy(), (3, 8, 6)), returned[:1])
+    for same in (BYTES, BYTES.astype(np.float64), BYTES // 255, BYTES > 9):
+        assert torch.equal(pixel_values(same), image_bytes(same).float() / 255)
+    for wrong, message in ((returned * 100, "holds float32 images"), (returned * np.nan, "NaN")):
+        with pytest.raises(UserError, match=message):
+            pixel_values(wrong)
+    with pytest.raises(UserError, match=r"the model takes \(n, 1, 8, 6\)"):
+        pixel_values(returned, (1, 8, 6))
 
 
 def test_one_image_alone_is_a_batch_of_one_where_its_shape_is_known():

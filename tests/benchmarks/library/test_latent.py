@@ -10,6 +10,7 @@ from benchmarks import (
     decode,
     denoise,
     encode,
+    fit,
     fit_mixture,
     image_grid,
     interpolate,
@@ -22,7 +23,7 @@ from benchmarks import (
 )
 from benchmarks.data import observe_evaluation
 from benchmarks.errors import UserError
-from benchmarks.library.latent import observed
+from benchmarks.library.latent import model_pixels, observed
 from benchmarks.training.loop import tensor_float_32
 
 EVERY = ("vae", "ae", "iaf_vae", "gumbel_vae", "vq_vae", "joint_vae", "structured_vae", "wae_mmd")
@@ -192,3 +193,24 @@ def test_a_grid_of_images_is_a_picture_with_a_pixel_between_them():
     assert grid[1, 1] == 0
     assert grid[1, 5] == 255
     assert image_grid(torch.zeros(2, 3, 4, 4), columns=1).shape == (11, 6, 3)
+    # A linear decoder returns pixels outside [0, 1].
+    assert np.array_equal(image_grid(torch.tensor([[[-0.3, 0.5, 1.2]]])), image_grid(torch.tensor([[[0, 0.5, 1]]])))
+
+
+@pytest.mark.parametrize("pad", [None, 12])
+def test_images_are_given_one_by_one_or_together_in_every_form(pad, images):
+    options = {"epochs": 1, "progress": False, "network.hidden": [8], "dataset.pad": pad}
+    run = fit("vae", dataset="digits", profile="smoke", **options)
+    both = images[:2]
+    expected = interpolate(run, both[:1], both[1:])
+    forms = [both, torch.tensor(both)[:, None]]
+    if pad is not None:
+        forms.append(np.pad(both, ((0, 0), (2, 2), (2, 2))))
+    for first, second in forms:
+        assert torch.equal(interpolate(run, first, second), expected)
+    assert torch.equal(encode(run, both[..., None]), encode(run, both))
+    # A brightest byte of 1, which would be a mask if it were converted twice.
+    dark = np.full((1, 8, 8), 1 / 255)
+    assert int(model_pixels(run, dark).max()) == 1
+    with pytest.raises(UserError, match="images are a list; a tensor or a NumPy array is needed"):
+        encode(run, both.tolist())

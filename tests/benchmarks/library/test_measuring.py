@@ -48,6 +48,13 @@ def test_images_are_at_no_distance_from_themselves_and_nearer_than_noise(images)
     assert "recall" not in sample_quality(images[:4], images, judge="digits")
 
 
+def test_generated_pixels_outside_the_unit_interval_are_clamped_with_a_warning(images, caplog):
+    overshot = torch.tensor(images) * 1.5 - 0.2
+    found = sample_quality(overshot, images, judge="digits")
+    assert "pixels from -0.20 to 1.30, which are clamped to [0, 1]" in caplog.text
+    assert found == sample_quality(overshot.clamp(0, 1), images, judge="digits")
+
+
 def test_classifiers_are_fitted_on_the_training_images_of_the_run_or_on_those_given(run, images, labels):
     own = evaluate(run, images[:50], labels[:50], **FEW)
     given = evaluate(run.model, images[:50], labels[:50], train_images=images, train_labels=labels, **FEW)

@@ -14,6 +14,7 @@ from benchmarks import (
     encode,
     evaluate,
     few_label_accuracy,
+    fit,
     likelihoods,
     outlier_scores,
     reconstruct,
@@ -38,7 +39,7 @@ def test_the_boards_evaluation_and_the_calls_give_the_same_numbers(trained, imag
     assert found.metrics["outliers_dataset_auroc_mse"] == by_error
     noisy = corrupt(test, "gaussian", NOISES["denoising_gaussian_20"][1])
     gain = denoising_gain(test, noisy, denoise(run, noisy))
-    # denoise() and denoising_gain() round images to 8 bits, the evaluation does not.
+    # denoise() rounds images to 8 bits, the evaluation does not.
     assert found.metrics["denoising_gaussian_20"] == pytest.approx(gain, abs=0.05)
 
 
@@ -73,6 +74,20 @@ def test_noise_is_the_same_at_every_call_and_as_strong_as_was_asked(images):
     peppered = corrupt(grey, "salt_and_pepper", 0.3)
     assert (peppered == 0).float().mean() == pytest.approx(0.15, rel=0.1)
     assert (peppered == 1).float().mean() == pytest.approx(0.15, rel=0.1)
+
+
+def test_the_gain_is_that_of_the_pixels_as_they_are():
+    clean = np.full((2, 8, 8), 1.0)
+    assert denoising_gain(clean, clean - 0.1, clean + 0.01) == pytest.approx(20, abs=1e-3)
+
+
+def test_the_gain_of_a_model_of_padded_images_is_that_of_the_images(images):
+    options = {"epochs": 1, "progress": False, "dataset.pad": 12, "network.hidden": [8]}
+    run = fit("vae", dataset="digits", profile="smoke", **options)
+    noisy = corrupt(images)
+    denoised = denoise(run, noisy)
+    assert torch.equal(denoised, denoise(run, torch.nn.functional.pad(noisy, (2, 2, 2, 2)))[..., 2:-2, 2:-2])
+    assert np.isfinite(denoising_gain(images, noisy, denoised))
 
 
 def test_a_model_of_binary_pixels_sees_noise_as_it_is(run, images):

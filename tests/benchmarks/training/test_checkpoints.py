@@ -114,6 +114,40 @@ def test_weights_of_another_architecture_are_passed_over_before_anything_is_load
     assert restored(tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: device-side assert triggered")],
+    ids=["out of memory", "device"],
+)
+def test_an_error_of_the_device_is_raised_and_costs_no_file(tmp_path, monkeypatch, error):
+    for epoch in (11, 12):
+        save(tmp_path, epoch)
+    kept(tmp_path).save_weights(model(2.5), Trained(Progress(epoch=12), True, {}))
+    before = sorted(tmp_path.iterdir())
+
+    def busy(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "unpacked", busy)
+        for load in (kept(tmp_path).load_weights, lambda found: kept(tmp_path).restore(found, {}, {})):
+            with pytest.raises(type(error)):
+                load(model())
+    assert sorted(tmp_path.iterdir()) == before
+    assert restored(tmp_path) == 12
+
+
+def test_a_file_that_cannot_be_used_is_set_aside_until_the_run_ends(tmp_path):
+    for epoch in (11, 12):
+        save(tmp_path, epoch)
+    damaged = newest(tmp_path)
+    damaged.write_bytes(b"nothing")
+    assert restored(tmp_path) == 11
+    assert damaged.with_name(damaged.name + checkpoint.UNUSABLE).read_bytes() == b"nothing"
+    kept(tmp_path).remove()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("what", ["configuration", "code", "data"])
 def test_a_checkpoint_of_another_run_is_not_gone_on_from_and_the_log_says_in_one_line_why(tmp_path, caplog, what):
     for epoch in (11, 12):
