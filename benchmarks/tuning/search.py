@@ -102,7 +102,7 @@ def tune(
         proposed = study.ask(distributions)
         place = tuple(proposed.params[name] for name in space)
         if place not in found:
-            runner.run([cells[place]], inner, retry, jobs)
+            _check(runner.run([cells[place]], inner, retry, jobs))
             criterion, score = _score(inner, cells[place], criterion)
             options = {name: space[name][i] for name, i in zip(space, place, strict=True)}
             found[place] = Trial(options, score, cells[place].run_id)
@@ -119,6 +119,14 @@ def tune(
     )  # fmt: skip
     write_search(setting.results, search)
     return search
+
+
+def _check(summary: runner.Summary) -> None:
+    """Raise :class:`UserError` if a trial was not run: without its score, another trial could become the best one."""
+    for run_id in summary.elsewhere:
+        raise UserError(f"{run_id} is being run by another process: repeat the command when that one has ended")
+    for name, reason in summary.missing_data.items():
+        raise UserError(f"the data set {name} is missing: {reason}")
 
 
 def _cells(

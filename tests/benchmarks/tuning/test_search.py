@@ -8,9 +8,12 @@ import pytest
 
 import variants
 from benchmarks.__main__ import main
+from benchmarks.config import compose
 from benchmarks.errors import UserError
 from benchmarks.records.searches import read_searches, write_search
 from benchmarks.reporting import write_reports
+from benchmarks.sweep import runner
+from benchmarks.sweep.locks import cell_lock
 from benchmarks.tuning import search as module
 from benchmarks.tuning.search import describe_search, searchable, tune
 
@@ -118,3 +121,22 @@ def test_the_file_is_plain_json(found, setting):
     data = json.loads((setting.results / "tuning" / "digits-beta_vae.json").read_text())
     assert data["space"]["beta"][0] == 4.0
     assert data["profile"] == "smoke"
+
+
+def test_a_trial_that_another_process_runs_or_whose_data_are_missing_ends_the_search(setting, monkeypatch, tmp_path):
+    (setting.results / "tuning" / "digits-beta_vae.json").unlink(missing_ok=True)
+    longer = [*FAST, "training.epochs=2"]
+    trial = compose("beta_vae", "digits", "smoke", 0, [*module.LEAST_EVALUATION, *longer, "variant.beta=4"])
+    with (
+        cell_lock(setting.results / "tuning" / "runs" / trial.run_id),
+        pytest.raises(UserError, match=f"{trial.run_id} is being run by another process: repeat the command when"),
+    ):
+        tune("beta_vae", "digits", "smoke", setting, trials=2, overrides=longer)
+    monkeypatch.setattr(runner, "load", missing)
+    with pytest.raises(UserError, match="the data set digits is missing: no network"):
+        tune("beta_vae", "digits", "smoke", setting, trials=2, overrides=longer)
+    assert not (setting.results / "tuning" / "digits-beta_vae.json").exists()
+
+
+def missing(config, root):
+    raise UserError("no network")
