@@ -139,9 +139,10 @@ def run_on(
         if states[cell.run_id].startswith("done"):
             summary.skip(cell, setting)
     if wanted:
+        _download_outliers(wanted, setting.data_root)
         waiting = f"waiting for {counted(len(wanted), 'run')} of the launcher {launcher}"
         with Screen(lambda now: [waiting], plain=True) as screen:
-            for cell, record in launch(wanted, setting, launcher, retry, launcher_overrides):
+            for cell, record in launch(wanted, setting, launcher, launcher_overrides):
                 if record is None:
                     summary.elsewhere.append(cell.run_id)
                 else:
