@@ -71,8 +71,9 @@ def tune(
 ) -> Search:
     """Search the options that a variant declares in ``search``, and write the result.
 
-    There are at most ``trials`` runs, starting with the default values. ``criterion``: one of ``CRITERIA``, by default
-    the first one that the variant has. A trial that already has a record is not run again. Raises :class:`UserError`.
+    There are at most ``trials`` runs, starting with the default values. ``overrides`` apply to all trials; those of
+    searched options are values to try, too. ``criterion``: one of ``CRITERIA``, by default the first one that the
+    variant has. A trial that already has a record is not run again. Raises :class:`UserError`.
     """
     try:
         import optuna
@@ -84,10 +85,15 @@ def tune(
     more = ["training.validation_samples=10"] if criterion == "validation_log_likelihood" else []
     fixed = [*LEAST_EVALUATION, *more, *overrides]
     declared = variants.lookup(variant).search
-    configured = compose(variant, dataset, profile, SEED, fixed).variant
-    default = {name: getattr(configured, name) for name in declared}
-    space = {name: list(dict.fromkeys([default[name], *values])) for name, values in declared.items()}
-    cells = _cells(variant, dataset, profile, fixed, space)
+    keys = {f"variant.{name}" for name in declared}
+    others = [text for text in fixed if text.lstrip("+").partition("=")[0] not in keys]
+    # With the overrides of searched options, and without them: the user's values, and the defaults.
+    given, own = (compose(variant, dataset, profile, SEED, chosen).variant for chosen in (fixed, others))
+    default = {name: getattr(own, name) for name in declared}
+    space = {
+        name: list(dict.fromkeys([default[name], getattr(given, name), *values])) for name, values in declared.items()
+    }
+    cells = _cells(variant, dataset, profile, others, space)
     inner = replace(setting, results=setting.results / TUNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
@@ -116,6 +122,7 @@ def tune(
     search = Search(
         variant, dataset, profile, criterion, space, default, list(found.values()), best.options,
         datetime.now(UTC).isoformat(timespec="seconds"), str(describe(setting.device).get("commit", "unknown")),
+        list(overrides),
     )  # fmt: skip
     write_search(setting.results, search)
     return search

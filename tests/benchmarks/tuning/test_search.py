@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -114,6 +115,35 @@ def test_the_page_of_a_variant_shows_what_was_tried(found, setting, tmp_path):
         assert f"| {trial.score:.2f} " in part
     assert part.count("| default") == 1
     assert "make tune VARIANTS=beta_vae DATASETS=digits" in part
+
+
+def test_a_users_value_of_a_searched_option_is_tried_beside_the_default_and_stored_with_the_command(setting, tmp_path):
+    given = [*FAST, "variant.beta=8"]
+    found = tune("beta_vae", "digits", "smoke", setting, trials=1, overrides=given)
+    assert found.default == {"beta": 4.0}
+    assert found.space["beta"][:2] == [4.0, 8.0]
+    assert found.trials[0].options == {"beta": 4.0}
+    assert read_searches(setting.results) == ([found], [])
+    assert found.overrides == given
+    shutil.copytree(setting.results / "tuning" / "runs", setting.results / "runs", dirs_exist_ok=True)
+    assert write_reports(setting.results, tmp_path) == []
+    page = (tmp_path / "variants" / "beta_vae.md").read_text()
+    assert (
+        "make tune VARIANTS=beta_vae DATASETS=digits PROFILE=smoke TRIALS=1 CRITERION=validation_elbo "
+        f'OVERRIDES="{" ".join(given)}"'
+    ) in page
+
+
+def test_a_file_without_overrides_is_read_and_one_whose_overrides_are_no_texts_is_left_out(found, setting):
+    path = write_search(setting.results, found)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in data.items() if name != "overrides"}))
+    assert read_searches(setting.results) == ([replace(found, overrides=[])], [])
+    for wrong in ("training.epochs=1", [1]):
+        path.write_text(json.dumps(data | {"overrides": wrong}))
+        (message,) = read_searches(setting.results)[1]
+        assert "overrides must be a list of texts" in message
+    write_search(setting.results, found)
 
 
 def test_the_file_is_plain_json(found, setting):
