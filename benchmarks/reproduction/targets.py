@@ -276,6 +276,9 @@ def _check(target: Target) -> None:
     names = [quantity.name for quantity in target.quantities]
     if target.ablation is not None and target.ablation.quantity not in ("", *names):
         raise ValueError(f"ablation.quantity {target.ablation.quantity!r} is not one of {', '.join(names)}")
+    for name in filter(None, (target.ablated.arm, target.ablated.minus)) if target.ablation is not None else ():
+        if target.arms[name].of is not None:
+            raise ValueError(f"ablation needs a variant in arms.{name}, which has another target (of)")
     for budget in BUDGETS:
         if target.has(budget) and not target.seeds(budget):
             raise ValueError(f"{budget}.seeds must not be empty")
@@ -322,6 +325,11 @@ def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
                 )
             if len(targets[arm.of].arms) != 1 or next(iter(targets[arm.of].arms.values())).of:
                 raise UserError(f"target {target.id!r}: arms.{arm_name}.of must have one arm of its own")
+            if target.reduced is not None and targets[arm.of].reduced is None:
+                raise UserError(
+                    f"target {target.id!r}: arms.{arm_name}.of: {arm.of!r} has no reduced budget, though {target.id!r} "
+                    "has one"
+                )
     return targets
 
 

@@ -86,6 +86,10 @@ def without(key, part=None):
         ({"quantities": [{**TOY["quantities"][0], "arm": "vea"}]}, "arm 'vea' is not one of iwae, vae"),
         ({"full": {"seeds": []}}, "full.seeds must not be empty"),
         ({"arms": {"vae": {}}}, "arms.vae needs either a variant or another target"),
+        (
+            {"arms": {**TOY["arms"], "vae": {"of": "another"}}},
+            "ablation needs a variant in arms.vae, which has another",
+        ),
         ({"spelling": 1}, "spelling"),
     ],
 )
@@ -112,6 +116,16 @@ def test_an_arm_of_a_target_that_does_not_exist_is_refused(tmp_path):
     written(tmp_path, arms={"vae": {"of": "nothing"}, "iwae": TOY["arms"]["iwae"]})
     with pytest.raises(UserError, match=r"arms\.vae\.of: 'nothing' is not one of toy"):
         read_targets((tmp_path / "paper").glob("*.yaml"))
+
+
+def test_an_arm_of_a_target_without_the_reduced_budget_is_refused(tmp_path, monkeypatch, capsys):
+    one = {"arms": {"vae": TOY["arms"]["vae"]}, "quantities": [TOY["quantities"][0]], "ablation": None}
+    written(tmp_path, "base", **one, reduced=None)
+    written(tmp_path, **one | {"arms": {"vae": {"of": "base"}}})
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path))
+    assert main(["reproduce", "--targets", "toy", "--dry"]) == 2
+    error = "error: target 'toy': arms.vae.of: 'base' has no reduced budget, though 'toy' has one\n"
+    assert capsys.readouterr().err == error
 
 
 @pytest.mark.parametrize(
