@@ -413,8 +413,14 @@ def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
     if config.outliers == "default":
         # Only the images of a source of the suite are needed. Composing with Hydra would take longer than loading them.
         return DatasetConfig(name=name, source=name, observation="discretised_logistic")
-    # The variant does not matter.
-    return compose("vae", name, "smoke", 0).dataset
+    return dataset_of(name)
+
+
+def dataset_of(name: str) -> DatasetConfig:
+    """The configuration of the data set ``name`` in ``conf/``, without its condition, which its images do not depend
+    on. Raises :class:`UserError`."""
+    # An unconditional variant; which one does not matter.
+    return compose("vae", name, "smoke", 0, ["dataset.condition=none"]).dataset
 
 
 def _variant_names() -> list[str]:
