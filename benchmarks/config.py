@@ -187,8 +187,14 @@ class TrainingConfig:
                 self._stays(name, f"it belongs to training.schedule=multi_step, not to {self.schedule}")
         elif self.milestones is None:
             raise ValueError("training.schedule=multi_step needs training.milestones, such as [200,350]")
+        elif self.steps is None and self.milestones[-1] >= self.epochs:
+            raise ValueError(f"training.milestones must be below training.epochs={self.epochs}, got {self.milestones}")
         if self.select != "validation":
             self._stays("select_by", "it belongs to training.select=validation")
+        if self.steps is None and self.validate_every > self.epochs:
+            raise ValueError(
+                f"training.validate_every must be at most training.epochs={self.epochs}, got {self.validate_every}"
+            )
         if self.validate_every_steps is not None:
             self._stays("validate_every", "training.validate_every_steps is given in its place")
         budget, unit = self.length
@@ -233,6 +239,10 @@ class EvaluationConfig:
         if not self.generated_images >= 2:
             raise ValueError(f"evaluation.generated_images must be 2 or above, got {self.generated_images}")
         one_of("evaluation.inception_precision", self.inception_precision, INCEPTION_PRECISIONS)
+        if not self.inception:
+            without_effect(
+                "evaluation.inception_precision", self.inception_precision, "fp32", "evaluation.inception is false"
+            )
         positive("evaluation.probe_images", self.probe_images)
         positive("evaluation.information_images", self.information_images)
         not_negative("evaluation.cluster_starts", self.cluster_starts)
