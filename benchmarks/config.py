@@ -511,18 +511,21 @@ def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequenc
     """Select the variants that fit a configuration: conditional variants if the data set has a condition, otherwise the
     unconditional ones, and only those that accept the overridden options. Returns the names, and lines that say which
     variants were left out and why."""
-    own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
+    options = [text.lstrip("+") for text in overrides if text.lstrip("+").startswith("variant.")]
+    others = [text for text in overrides if text.lstrip("+") not in options]
     try:
-        condition = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *own]).dataset.condition
-    except (HydraException, OmegaConfBaseException):
+        composed = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *others])
+        given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+        _check_sections(given)
+    except (HydraException, OmegaConfBaseException, ValueError):
         # The same error is raised, with its reason, when the runs are composed.
         return list(names), []
-    options = [text for text in overrides if text.startswith("variant.")]
-    reasons = {name: _unsuited(name, condition, options) for name in names}
+    reasons = {name: _unsuited(name, given, options) for name in names}
     kept = [name for name in names if not reasons[name]]
     if not kept:
         # No variant accepts the overrides, so they are wrong: composing the runs will raise the error.
-        return list(names), []
+        conditional = given["dataset"].get("condition") != "none"
+        return [name for name in names if variants.lookup(name).conditional == conditional] or list(names), []
     left_out: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         if reason:
@@ -530,9 +533,10 @@ def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequenc
     return kept, [f"{dataset}: skipping {', '.join(named)}: {why}" for why, named in left_out.items()]
 
 
-def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
-    """Why a variant does not accept the ``condition`` of a data set or the overrides ``options``, or "" if it does."""
-    cls = variants.lookup(name)
+def _unsuited(name: str, given: Mapping[str, Any], options: Sequence[str]) -> str:
+    """Why a variant does not accept a configuration, ``given`` as plain data with any variant, with the overrides
+    ``options`` of the variant; "" if it does."""
+    cls, condition = variants.lookup(name), given["dataset"].get("condition")
     if cls.conditional and condition == "none":
         return "needs dataset.condition"
     if not cls.conditional and condition != "none":
@@ -541,11 +545,13 @@ def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
         key = re.split(r"[.=]", option)[1]
         if key not in _options(cls.Config):
             return f"no option {key!r}"
+    own = cls.dataset_defaults.get(str(given["dataset"].get("name")), {})
     values = OmegaConf.from_dotlist([option.removeprefix("variant.") for option in options])
     try:
-        _typed(cls.Config, OmegaConf.to_container(values), "variant", name)  # type: ignore[arg-type]
-    except (ValueError, OmegaConfBaseException) as error:
-        return str(error)
+        changed: dict[str, Any] = OmegaConf.to_container(values)  # type: ignore[assignment]
+        from_plain({**given, "variant": {"name": name, **own, **changed}})
+    except (ValueError, TypeError, OmegaConfBaseException) as error:
+        return _one_line(error)
     return ""
 
 
