@@ -276,9 +276,6 @@ def _check(target: Target) -> None:
     names = [quantity.name for quantity in target.quantities]
     if target.ablation is not None and target.ablation.quantity not in ("", *names):
         raise ValueError(f"ablation.quantity {target.ablation.quantity!r} is not one of {', '.join(names)}")
-    for name in filter(None, (target.ablated.arm, target.ablated.minus)) if target.ablation is not None else ():
-        if target.arms[name].of is not None:
-            raise ValueError(f"ablation needs a variant in arms.{name}, which has another target (of)")
     for budget in BUDGETS:
         if target.has(budget) and not target.seeds(budget):
             raise ValueError(f"{budget}.seeds must not be empty")
@@ -330,6 +327,8 @@ def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
                     f"target {target.id!r}: arms.{arm_name}.of: {arm.of!r} has no reduced budget, though {target.id!r} "
                     "has one"
                 )
+            if target.ablation is not None and arm_name in (target.ablated.arm, target.ablated.minus):
+                raise UserError(f"target {target.id!r}: arms.{arm_name}.of: an ablation needs a variant in its place")
     return targets
 
 

@@ -86,10 +86,6 @@ def without(key, part=None):
         ({"quantities": [{**TOY["quantities"][0], "arm": "vea"}]}, "arm 'vea' is not one of iwae, vae"),
         ({"full": {"seeds": []}}, "full.seeds must not be empty"),
         ({"arms": {"vae": {}}}, "arms.vae needs either a variant or another target"),
-        (
-            {"arms": {**TOY["arms"], "vae": {"of": "another"}}},
-            "ablation needs a variant in arms.vae, which has another",
-        ),
         ({"spelling": 1}, "spelling"),
     ],
 )
@@ -115,6 +111,13 @@ def test_a_target_without_source_or_that_is_no_yaml_is_refused_by_name(tmp_path)
 def test_an_arm_of_a_target_that_does_not_exist_is_refused(tmp_path):
     written(tmp_path, arms={"vae": {"of": "nothing"}, "iwae": TOY["arms"]["iwae"]})
     with pytest.raises(UserError, match=r"arms\.vae\.of: 'nothing' is not one of toy"):
+        read_targets((tmp_path / "paper").glob("*.yaml"))
+
+
+def test_an_ablation_of_another_target_is_refused(tmp_path):
+    written(tmp_path, "base", arms={"vae": TOY["arms"]["vae"]}, quantities=[TOY["quantities"][0]], ablation=None)
+    written(tmp_path, arms={"vae": {"of": "base"}, "iwae": TOY["arms"]["iwae"]})
+    with pytest.raises(UserError, match=r"target 'toy': arms\.vae\.of: an ablation needs a variant in its place"):
         read_targets((tmp_path / "paper").glob("*.yaml"))
 
 
