@@ -16,7 +16,7 @@ REPORTS ?= reports
 DATA_ROOT ?=
 # Hydra overrides for every run, separated by spaces: OVERRIDES="network.hidden=[64, 32] training.epochs=3"
 OVERRIDES ?=
-# RETRY=1 repeats runs that failed or diverged.
+# RETRY=1 repeats runs that failed or diverged; RETRY=0 is as if it were not given, as are DRY=0 and HTML=0.
 RETRY ?=
 # DRY=1 prints the plan; TIMEOUT=600 stops a run after 600 seconds; TRACKER=tensorboard writes its events.
 DRY ?=
@@ -43,8 +43,24 @@ export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 # brackets and quotes alone.
 quoted = '$(subst ','\'',$(1))'
 flag = $(if $(strip $($(2))),--$(1)=$(call quoted,$($(2))))
+# $(call switch,retry,RETRY) is --retry where RETRY is set and not 0.
+switch = $(if $(filter-out 0,$($(2))),--$(1))
 
-# Settings that may stand on the command line of make; another one is refused, because make itself would ignore it.
+# The settings that each target takes, beside those of make and DATA_ROOT, which is passed to every target.
+SETTINGS_data := DATASETS
+SETTINGS_bench := VARIANTS DATASETS SEEDS PROFILE JOBS RESULTS REPORTS OVERRIDES RETRY DRY TIMEOUT TRACKER LAUNCHER
+SETTINGS_report := RESULTS REPORTS BASELINE HTML
+SETTINGS_results := RESULTS TABLE
+SETTINGS_reproduce := TARGETS BUDGET JOBS RESULTS REPORTS RETRY DRY TIMEOUT
+SETTINGS_tune := VARIANTS DATASETS PROFILE TRIALS CRITERION RESULTS RETRY OVERRIDES
+SETTINGS_verify := RUN RESULTS
+SETTINGS_publish := RESULTS
+SETTINGS_speed := REPORTS PEERS
+SETTINGS_judges := DATASETS
+SETTINGS_api := REPORTS
+
+# Settings that may stand on the command line of make. Another one, and one that none of the targets takes, is refused,
+# because make itself would ignore it.
 SETTINGS := VARIANTS DATASETS SEEDS PROFILE JOBS RESULTS REPORTS DATA_ROOT OVERRIDES RETRY DRY TIMEOUT TRACKER LAUNCHER \
 	HTML BASELINE TABLE TARGETS BUDGET RUN PEERS TRIALS CRITERION
 OF_MAKE := VENV PYTHON PY SHELL MAKE MAKEFLAGS GNUMAKEFLAGS MAKEFILES
@@ -58,6 +74,12 @@ $(error unknown setting $(refused)$(if $(nearest),; did you mean $(nearest)?,: o
 endif
 
 .DEFAULT_GOAL := help
+goals := $(or $(MAKECMDGOALS),help)
+taken := $(sort $(foreach goal,$(goals),$(SETTINGS_$(goal))))
+refused := $(firstword $(sort $(filter-out $(taken) DATA_ROOT,$(filter $(SETTINGS),$(given)))))
+ifneq ($(refused),)
+$(error setting $(refused) has no effect on make $(goals) (allowed: $(strip $(taken) DATA_ROOT)))
+endif
 .PHONY: help no-environment setup data bench report results reproduce tune verify publish speed peers judges api list test test-slow lint format clean
 
 help:            ## show this help
@@ -104,11 +126,11 @@ bench: setup     ## train and evaluate VARIANTS on DATASETS with SEEDS, and writ
 	@$(PY) -m benchmarks bench $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,seeds,SEEDS) \
 		$(call flag,profile,PROFILE) $(call flag,jobs,JOBS) $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
 		$(call flag,timeout,TIMEOUT) $(call flag,tracker,TRACKER) $(call flag,launcher,LAUNCHER) \
-		$(if $(RETRY),--retry) $(if $(DRY),--dry) $(call flag,overrides,OVERRIDES)
+		$(call switch,retry,RETRY) $(call switch,dry,DRY) $(call flag,overrides,OVERRIDES)
 
 report: $(READY) ## write the reports again from the records in RESULTS
 	@$(PY) -m benchmarks report $(call flag,results,RESULTS) $(call flag,reports,REPORTS) \
-		$(call flag,baseline,BASELINE) $(if $(HTML),--html)
+		$(call flag,baseline,BASELINE) $(call switch,html,HTML)
 
 results: $(READY) ## export all records to TABLE (.csv or .parquet)
 	@$(PY) -m benchmarks results $(call flag,results,RESULTS) \
@@ -117,13 +139,13 @@ results: $(READY) ## export all records to TABLE (.csv or .parquet)
 reproduce: setup ## run the recipes of published results (TARGETS, BUDGET) and compare the numbers
 	@$(PY) -m benchmarks reproduce $(call flag,targets,TARGETS) $(call flag,budget,BUDGET) $(call flag,jobs,JOBS) \
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
-		$(if $(RETRY),--retry) $(if $(DRY),--dry)
+		$(call switch,retry,RETRY) $(call switch,dry,DRY)
 
 tune: setup      ## tune options of VARIANTS that papers do not specify, with at most TRIALS runs each
 	@$(PY) -c "import optuna" 2>/dev/null || $(EDITABLE) ".[tune]"
 	@$(PY) -m benchmarks tune $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,profile,PROFILE) \
 		$(call flag,trials,TRIALS) $(call flag,criterion,CRITERION) $(call flag,results,RESULTS) \
-		$(if $(RETRY),--retry) $(call flag,overrides,OVERRIDES)
+		$(call switch,retry,RETRY) $(call flag,overrides,OVERRIDES)
 
 verify: setup    ## repeat the recorded run RUN and compare the metrics
 	@$(PY) -m benchmarks verify $(call quoted,$(or $(RUN),$(error no run id given: make verify RUN=<run id>))) \
@@ -133,7 +155,8 @@ publish: setup   ## copy successful records to RESULTS/reference
 	@$(PY) -m benchmarks publish $(call flag,results,RESULTS)
 
 speed: setup     ## measure training speed against other implementations and write REPORTS/speed.md
-	@$(PY) -m benchmarks speed $(call flag,reports,REPORTS) $(if $(wildcard $(PEERS)),$(call flag,peers,PEERS))
+	@$(PY) -m benchmarks speed $(call flag,reports,REPORTS) \
+		$(if $(or $(wildcard $(PEERS)),$(filter-out file,$(origin PEERS))),$(call flag,peers,PEERS))
 
 # pythae in an environment of its own; the torch that it runs on is the suite's.
 peers: setup     ## create the environment with pythae, which `make speed` compares with

@@ -187,8 +187,14 @@ class TrainingConfig:
                 self._stays(name, f"it belongs to training.schedule=multi_step, not to {self.schedule}")
         elif self.milestones is None:
             raise ValueError("training.schedule=multi_step needs training.milestones, such as [200,350]")
+        elif self.steps is None and self.milestones[-1] >= self.epochs:
+            raise ValueError(f"training.milestones must be below training.epochs={self.epochs}, got {self.milestones}")
         if self.select != "validation":
             self._stays("select_by", "it belongs to training.select=validation")
+        if self.steps is None and self.validate_every > self.epochs:
+            raise ValueError(
+                f"training.validate_every must be at most training.epochs={self.epochs}, got {self.validate_every}"
+            )
         if self.validate_every_steps is not None:
             self._stays("validate_every", "training.validate_every_steps is given in its place")
         budget, unit = self.length
@@ -233,6 +239,10 @@ class EvaluationConfig:
         if not self.generated_images >= 2:
             raise ValueError(f"evaluation.generated_images must be 2 or above, got {self.generated_images}")
         one_of("evaluation.inception_precision", self.inception_precision, INCEPTION_PRECISIONS)
+        if not self.inception:
+            without_effect(
+                "evaluation.inception_precision", self.inception_precision, "fp32", "evaluation.inception is false"
+            )
         positive("evaluation.probe_images", self.probe_images)
         positive("evaluation.information_images", self.information_images)
         not_negative("evaluation.cluster_starts", self.cluster_starts)
@@ -413,8 +423,14 @@ def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
     if config.outliers == "default":
         # Only the images of a source of the suite are needed. Composing with Hydra would take longer than loading them.
         return DatasetConfig(name=name, source=name, observation="discretised_logistic")
-    # The variant does not matter.
-    return compose("vae", name, "smoke", 0).dataset
+    return dataset_of(name)
+
+
+def dataset_of(name: str) -> DatasetConfig:
+    """The configuration of the data set ``name`` in ``conf/``, without its condition, which its images do not depend
+    on. Raises :class:`UserError`."""
+    # An unconditional variant; which one does not matter.
+    return compose("vae", name, "smoke", 0, ["dataset.condition=none"]).dataset
 
 
 def _variant_names() -> list[str]:
@@ -495,18 +511,21 @@ def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequenc
     """Select the variants that fit a configuration: conditional variants if the data set has a condition, otherwise the
     unconditional ones, and only those that accept the overridden options. Returns the names, and lines that say which
     variants were left out and why."""
-    own = [text for text in overrides if text.lstrip("+~").startswith("dataset")]
+    options = [text.lstrip("+") for text in overrides if text.lstrip("+").startswith("variant.")]
+    others = [text for text in overrides if text.lstrip("+") not in options]
     try:
-        condition = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *own]).dataset.condition
-    except (HydraException, OmegaConfBaseException):
+        composed = _composed([*_arguments(names[0], dataset, profile, 0), search_path(), *others])
+        given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+        _check_sections(given)
+    except (HydraException, OmegaConfBaseException, ValueError):
         # The same error is raised, with its reason, when the runs are composed.
         return list(names), []
-    options = [text for text in overrides if text.startswith("variant.")]
-    reasons = {name: _unsuited(name, condition, options) for name in names}
+    reasons = {name: _unsuited(name, given, options) for name in names}
     kept = [name for name in names if not reasons[name]]
     if not kept:
         # No variant accepts the overrides, so they are wrong: composing the runs will raise the error.
-        return list(names), []
+        conditional = given["dataset"].get("condition") != "none"
+        return [name for name in names if variants.lookup(name).conditional == conditional] or list(names), []
     left_out: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         if reason:
@@ -514,9 +533,10 @@ def fitting(names: Sequence[str], dataset: str, profile: str, overrides: Sequenc
     return kept, [f"{dataset}: skipping {', '.join(named)}: {why}" for why, named in left_out.items()]
 
 
-def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
-    """Why a variant does not accept the ``condition`` of a data set or the overrides ``options``, or "" if it does."""
-    cls = variants.lookup(name)
+def _unsuited(name: str, given: Mapping[str, Any], options: Sequence[str]) -> str:
+    """Why a variant does not accept a configuration, ``given`` as plain data with any variant, with the overrides
+    ``options`` of the variant; "" if it does."""
+    cls, condition = variants.lookup(name), given["dataset"].get("condition")
     if cls.conditional and condition == "none":
         return "needs dataset.condition"
     if not cls.conditional and condition != "none":
@@ -525,11 +545,13 @@ def _unsuited(name: str, condition: str, options: Sequence[str]) -> str:
         key = re.split(r"[.=]", option)[1]
         if key not in _options(cls.Config):
             return f"no option {key!r}"
+    own = cls.dataset_defaults.get(str(given["dataset"].get("name")), {})
     values = OmegaConf.from_dotlist([option.removeprefix("variant.") for option in options])
     try:
-        _typed(cls.Config, OmegaConf.to_container(values), "variant", name)  # type: ignore[arg-type]
-    except (ValueError, OmegaConfBaseException) as error:
-        return str(error)
+        changed: dict[str, Any] = OmegaConf.to_container(values)  # type: ignore[assignment]
+        from_plain({**given, "variant": {"name": name, **own, **changed}})
+    except (ValueError, TypeError, OmegaConfBaseException) as error:
+        return _one_line(error)
     return ""
 
 

@@ -87,6 +87,7 @@ def test_a_setting_that_is_empty_or_absent_is_not_passed(received):
         (["results"], ["--csv=-"]),
         (["verify", "RUN=it's"], ["verify", "it's"]),
         (["data", "DATASETS=digits,mnist"], ["data", "--datasets=digits,mnist"]),
+        (["speed", "PEERS=/no/such/python"], ["speed", "--peers=/no/such/python"]),
     ],
 )
 def test_settings_become_flags(received, words, expected):
@@ -127,11 +128,50 @@ def test_an_unknown_setting_is_refused_in_one_line(setting, message):
         assert done.stderr.count("\n") == 1
 
 
-def test_every_setting_of_the_makefile_is_allowed_on_the_command_line(received):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reproduce", "OVERRIDES=training.epochs=1"], "setting OVERRIDES has no effect on make reproduce (allowed: B"),
+        (["reproduce", "TARGETS=quick", "SEEDS=0-2"], "setting SEEDS has no effect on make reproduce"),
+        (["tune", "JOBS=2"], "setting JOBS has no effect on make tune (allowed: CRITERION DATASETS OVERRIDES PROFILE "),
+        (["tune", "TIMEOUT=5"], "setting TIMEOUT has no effect on make tune"),
+        (["data", "report", "SEEDS=1", "HTML=1"], "setting SEEDS has no effect on make data report (allowed: BASELINE"),
+        (["list", "DATASETS=mnist"], "setting DATASETS has no effect on make list (allowed: DATA_ROOT)"),
+        (["VARIANTS=vae"], "setting VARIANTS has no effect on make help"),
+    ],
+)
+def test_a_setting_that_the_target_does_not_take_is_refused_in_one_line(words, message):
+    done = make(*words, f"PY={sys.executable}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_target_takes_the_settings_of_its_recipe_and_each_setting_has_a_target():
     text = (ROOT / "Makefile").read_text()
-    settings = re.findall(r"^([A-Z_]+) \?=", text, re.MULTILINE)
-    assert {"VARIANTS", "JOBS", "DATA_ROOT", "PYTHON", "VENV"} <= set(settings)
-    assert received("list", *(f"{name}=x" for name in settings)) == ["list"]
+    settings = set(re.findall(r"^([A-Z_]+) \?=", text, re.MULTILINE)) - {"PYTHON", "VENV", "DATA_ROOT"}
+    listed = {name: set(words.split()) for name, words in re.findall(r"^SETTINGS_(\w+) := (.*)", text, re.MULTILINE)}
+    assert set().union(*listed.values()) == settings
+    recipes = re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)+)", text, re.MULTILINE)
+    used = {name: set(re.findall(r"\b[A-Z]+\b", recipe)) & settings for name, recipe in recipes}
+    assert {name: found for name, found in used.items() if found} == listed
+
+
+def test_several_targets_take_the_settings_of_each(received):
+    lines = received("data", "report", "DATASETS=digits", "HTML=1", "DATA_ROOT=x")
+    assert {"--datasets=digits", "--html"} <= set(lines)
+
+
+def test_zero_is_as_if_a_switch_were_not_given(received):
+    assert received("bench", "DRY=0", "RETRY=0") == received("bench")
+    assert received("reproduce", "DRY=0", "RETRY= ") == received("reproduce")
+    assert received("tune", "RETRY=0") == received("tune")
+    assert received("report", "HTML=0") == received("report")
+
+
+def test_an_environment_for_peers_that_does_not_exist_is_passed_only_if_it_is_given(received):
+    assert received("speed") == ["speed", "--reports=reports"]
+    assert received("speed", "PEERS=") == ["speed", "--reports=reports"]
 
 
 def environment(folder):

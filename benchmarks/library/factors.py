@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.config import compose
+from benchmarks.config import dataset_of
 from benchmarks.data import Factors, data_root, load
 from benchmarks.data.readers.factors import as_factors
 from benchmarks.errors import UserError
@@ -26,7 +26,7 @@ def load_factors(dataset: str = "shapes", split: str = "test") -> Factors:
     """
     if split not in SPLITS:
         raise UserError(unknown("split", split, SPLITS))
-    data = load(compose("vae", dataset, "quick", 0).dataset, data_root())
+    data = load(dataset_of(dataset), data_root())
     found = data.factors_of(getattr(data, split))
     if found is None:
         raise UserError(f"the factors of variation of {dataset} are not known: set dataset.factors for your own images")

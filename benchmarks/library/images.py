@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.config import compose
+from benchmarks.config import dataset_of
 from benchmarks.data import data_root, load
 from benchmarks.data.values import as_images, channels_first
 from benchmarks.errors import UserError
@@ -36,8 +36,7 @@ def load_images(dataset: str = "mnist", split: str = "train") -> tuple[Tensor, T
     """
     if split not in SPLITS:
         raise UserError(unknown("split", split, SPLITS))
-    # The variant and the profile do not affect which images are loaded.
-    found = getattr(load(compose("vae", dataset, "quick", 0).dataset, data_root()), split)
+    found = getattr(load(dataset_of(dataset), data_root()), split)
     return found.images, found.labels
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Search:
 
     ``criterion``: the score of an epoch on validation data that decides, higher is better. ``space``: option -> values
     that could be tried. ``default``: the default values of the variant. ``best``: the values with the highest score.
+    ``overrides``: the user's overrides for all trials.
     """
 
     variant: str
@@ -45,6 +46,7 @@ class Search:
     best: dict[str, Any]
     finished: str
     commit: str
+    overrides: list[str] = field(default_factory=list)
 
     def score(self, options: dict[str, Any]) -> float | None:
         """The score of the trial with these options; None if there is none."""
@@ -75,11 +77,14 @@ def _files(results: Path) -> Iterator[Path]:
 
 
 def _search(data: dict[str, Any]) -> Search:
+    data = {"overrides": [], **data}  # earlier files have no overrides
     if data.keys() != {field.name for field in fields(Search)}:
         raise ValueError(f"its fields are not those of a search: {', '.join(sorted(data))}")
     for name in ("variant", "dataset", "profile", "criterion", "finished", "commit"):
         if not isinstance(data[name], str):
             raise TypeError(f"{name} must be text")
+    if not isinstance(data["overrides"], list) or not all(isinstance(one, str) for one in data["overrides"]):
+        raise TypeError("overrides must be a list of texts")
     trials = [Trial(dict(one["options"]), _number(one["score"]), str(one["run_id"])) for one in data["trials"]]
     space = {str(name): list(values) for name, values in data["space"].items()}
     return Search(**data | {"trials": trials, "space": space, "default": dict(data["default"]),

@@ -15,7 +15,17 @@ from benchmarks.records.searches import Search
 from benchmarks.reporting import board, figures
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
-from benchmarks.reporting.markdown import GENERATED, anchor, argument, code, escape, file_name, inline, table
+from benchmarks.reporting.markdown import (
+    GENERATED,
+    anchor,
+    argument,
+    code,
+    escape,
+    file_name,
+    inline,
+    quoted,
+    table,
+)
 from benchmarks.reporting.reading import guide
 from benchmarks.reporting.reading.defaults import defaults_section, split_defaults
 from benchmarks.reporting.rows import Row, Section, shows_originals
@@ -133,13 +143,18 @@ def _tried(search: Search) -> list[str]:
         ]
         for trial in trials
     ]
-    command = f"make tune VARIANTS={argument(search.variant)} DATASETS={argument(search.dataset)}"
+    command = (
+        f"make tune VARIANTS={argument(search.variant)} DATASETS={argument(search.dataset)} "
+        f"PROFILE={argument(search.profile)} TRIALS={len(trials)} CRITERION={argument(search.criterion)}"
+    )
+    if search.overrides:
+        command += f" OVERRIDES={quoted(search.overrides)}"
     return [
         f"## Tuning on {escape(search.dataset)}",
         f"{len(trials)} runs of the profile {code(search.profile)}, seed 0. The score is the "
         f"{escape(search.criterion.replace('_', ' '))} after the last epoch; higher is better. Defaults are not "
         "changed automatically, because the score is not always what a variant is designed for. Command: "
-        f"{code(command)}",
+        f"{code(command, 2000)}",
         table(["options", "score", ""], lines, "left"),
     ]
 

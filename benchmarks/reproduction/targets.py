@@ -325,6 +325,13 @@ def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
                 )
             if len(targets[arm.of].arms) != 1 or next(iter(targets[arm.of].arms.values())).of:
                 raise UserError(f"target {target.id!r}: arms.{arm_name}.of must have one arm of its own")
+            if target.reduced is not None and targets[arm.of].reduced is None:
+                raise UserError(
+                    f"target {target.id!r}: arms.{arm_name}.of: {arm.of!r} has no reduced budget, though {target.id!r} "
+                    "has one"
+                )
+            if target.ablation is not None and arm_name in (target.ablated.arm, target.ablated.minus):
+                raise UserError(f"target {target.id!r}: arms.{arm_name}.of: an ablation needs a variant in its place")
     return targets
 
 

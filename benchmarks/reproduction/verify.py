@@ -12,7 +12,7 @@ import torch
 from omegaconf.errors import OmegaConfBaseException
 from tabulate import tabulate
 
-from benchmarks.config import from_plain
+from benchmarks.config import Config, from_plain
 from benchmarks.data import load
 from benchmarks.environment import threads
 from benchmarks.errors import UserError
@@ -20,6 +20,7 @@ from benchmarks.records.judged import same_judge, without_judged
 from benchmarks.records.publishing import seedless
 from benchmarks.records.record import RECORD_FILE, REPRODUCTION, Record, read_records
 from benchmarks.sweep.cell import Setting, prepare, run_once
+from benchmarks.sweep.locks import LockedError, cell_lock
 from benchmarks.sweep.outliers import download_outliers
 from benchmarks.sweep.runner import check_writable
 from benchmarks.training.checkpoint import WEIGHTS_FILE
@@ -69,7 +70,8 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     seeds. An interrupted call continues from its checkpoint.
 
     Raises :class:`UserError` for an unknown run id, a record whose status is not "ok", a configuration that is no
-    longer accepted, data that differ from the record's, and a repeated run that fails.
+    longer accepted, data that differ from the record's, a repeated run that fails, and a run that another process is
+    repeating.
     """
     read = [read_records(folder) for folder in (results, results / REPRODUCTION)]
     records = [record for found, _ in read for record in found]
@@ -92,25 +94,34 @@ def verify(run_id: str, results: Path, setting: Setting) -> tuple[str, bool]:
     if data.sha256 != record.data_sha256:
         raise UserError(f"{run_id} was made from different data than those here (SHA-256 mismatch, {data.title})")
     download_outliers(config.dataset, setting.data_root)
-    for earlier in {config.run_id, config.earlier_run_id}:
-        folder = setting.results / "runs" / earlier
-        if (folder / RECORD_FILE).exists():
-            # Remove the results of an earlier verification, so that the cell is trained again.
-            (folder / RECORD_FILE).unlink()
-            (folder / WEIGHTS_FILE).unlink(missing_ok=True)
-    # This uses all threads, as before the cells of a sweep. Exceptions are ignored here: the cell itself fails
-    # and reports the reason.
-    with contextlib.suppress(Exception):
-        prepare(config, data, setting)
     # Use the number of threads of the record, because it affects the last digits of sums.
     count = record.environment.get("threads")
-    with threads(count if isinstance(count, int) and count > 0 else torch.get_num_threads()):
-        again = run_once(config, setting, lambda: data)
+    try:
+        _remove_earlier(config, setting)
+        # This uses all threads, as before the cells of a sweep. Exceptions are ignored here: the cell itself fails
+        # and reports the reason.
+        with contextlib.suppress(Exception):
+            prepare(config, data, setting)
+        with threads(count if isinstance(count, int) and count > 0 else torch.get_num_threads()):
+            again = run_once(config, setting, lambda: data)
+    except LockedError as error:
+        raise UserError(f"{run_id} {error}: repeat the command when that one has ended") from None
     if again.status != "ok":
         assert again.error is not None
         raise UserError(f"{run_id} ended as {again.status} this time: {again.error['message']}")
     compared = compare(record, again, records)
     return describe(record, again, compared), not any(c.verdict == "differs" for c in compared)
+
+
+def _remove_earlier(config: Config, setting: Setting) -> None:
+    """Remove the results of an earlier verification, so that the cell is trained again. Raises :class:`LockedError` if
+    another process is running the cell."""
+    for run_id in {config.run_id, config.earlier_run_id}:
+        folder = setting.results / "runs" / run_id
+        if (folder / RECORD_FILE).exists():
+            with cell_lock(folder):
+                (folder / RECORD_FILE).unlink(missing_ok=True)
+                (folder / WEIGHTS_FILE).unlink(missing_ok=True)
 
 
 def compare(record: Record, again: Record, records: Sequence[Record]) -> list[Comparison]:

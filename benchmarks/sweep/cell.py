@@ -82,6 +82,8 @@ _CHANGEABLE = ("folder", "array", "celeba", "shapes")
 CALIBRATION_IMAGES = 5000
 # The detail of a record that names the steps that failed after training.
 FAILED_STEPS = "failed_steps"
+# The type of the error of a record whose data set could not be loaded.
+DATA_MISSING = "DataMissing"
 
 
 def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> Variant:
@@ -205,7 +207,7 @@ def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retr
             with doing("loading the data"):
                 data = load()
         except UserError as error:
-            return write_failure(config, setting, "DataMissing", str(error))
+            return write_failure(config, setting, DATA_MISSING, str(error))
         return run_cell(config, data, setting)
 
 

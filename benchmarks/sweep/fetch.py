@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from benchmarks.config import compose
+from benchmarks.config import dataset_of
 from benchmarks.data.loading import load
 from benchmarks.data.sources import data_root
 from benchmarks.errors import UserError
@@ -19,7 +19,7 @@ def fetch(names: Sequence[str]) -> int:
     """Load every data set once. Returns 0 if all could be loaded, otherwise 1; the reasons are logged."""
     missing = 0
     for name in names:
-        config = compose("vae", name, "smoke", 0).dataset
+        config = dataset_of(name)
         try:
             data = load(config, data_root())
         except UserError as error:

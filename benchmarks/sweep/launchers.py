@@ -17,7 +17,9 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -30,7 +32,7 @@ from benchmarks.progress.report import listening
 from benchmarks.progress.screen import Screen
 from benchmarks.records.record import Record
 from benchmarks.sweep.cell import Setting, finished, run_once, write_failure
-from benchmarks.sweep.locks import LockedError
+from benchmarks.sweep.locks import LockedError, cell_lock
 from benchmarks.sweep.overview import Overview
 from benchmarks.sweep.runner import outcome
 from variants.options import unknown
@@ -69,7 +71,6 @@ class Task:
 
     setting: Setting
     overrides: Mapping[str, tuple[str, ...]]
-    retry: bool
     # Hydra names a job after its task.
     __name__ = "cell"
 
@@ -84,7 +85,8 @@ class Task:
         with Screen(overview.lines, plain=True) as screen, listening(partial(overview.hear, cell.run_id)):
             screen.print(overview.started(cell.run_id))
             try:
-                record = run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), self.retry)
+                # retry=True: if one job is killed, a job that has not started yet has a failed record (see _failed).
+                record = run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry=True)
                 screen.print(f"{cell.run_id}: {outcome(record)}")
             except LockedError as error:
                 screen.print(f"{cell.run_id}: {error}")
@@ -92,10 +94,13 @@ class Task:
 
 
 def launch(
-    cells: Sequence[Config], setting: Setting, launcher: str, retry: bool = False, overrides: Sequence[str] = ()
+    cells: Sequence[Config], setting: Setting, launcher: str, overrides: Sequence[str] = ()
 ) -> Iterator[tuple[Config, Record | None]]:
     """Run ``cells`` with Hydra's ``launcher`` and wait for all of them. Yields every cell with its record, or with None
     if another process runs it. ``overrides`` are overrides of the launcher (``hydra.launcher.partition=gpu``).
+
+    A cell whose job is killed has a failed record. Some launchers then do not wait for the other jobs: those that are
+    running are yielded with None, and those that have not started have a failed record until they end.
 
     Raises :class:`UserError` if Hydra or the launcher refuses them.
     """
@@ -113,22 +118,58 @@ def launch(
             loader = GlobalHydra.instance().config_loader()
             engine = Plugins.instance().instantiate_launcher(
                 hydra_context=HydraContext(config_loader=loader, callbacks=NoCallbacks()),  # type: ignore[arg-type]
-                task_function=Task(resolved, user_overrides, retry),
+                task_function=Task(resolved, user_overrides),
                 config=configuration,
             )
             # Hydra names jobs by their overrides, so only those that distinguish a cell are passed.
             jobs = [[*arguments_of(cell), *cell.overrides] for cell in cells]
-            returned = engine.launch(jobs, initial_job_idx=0)
+            earlier = {cell.run_id: finished(cell, setting) for cell in cells}
+            returned, killed = _returned(engine, jobs)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"launcher {launcher!r}: {str(error).splitlines()[0]}") from error
-    for cell, job in zip(cells, returned, strict=True):
-        record = finished(cell, setting)
-        if record is None:
-            try:
-                _ = job.return_value
-            except Exception as error:
-                record = write_failure(cell, setting, type(error).__name__, f"the launcher's job: {error}")
+    if killed is not None and not any(setting.run_folder(cell).is_dir() for cell in cells):
+        raise UserError(f"launcher {launcher!r} started no run: {_one_line(killed)}") from killed
+    for number, cell in enumerate(cells):
+        record, raised = finished(cell, setting), killed if returned is None else _error(returned[number])
+        # Where a job ended with an error, a record from before the launch is not that of the job.
+        if raised is not None and (record is None or record == earlier[cell.run_id]):
+            record = _failed(cell, setting, raised)
         yield cell, record
+
+
+def _returned(engine: Launcher, jobs: Sequence[Sequence[str]]) -> tuple[Sequence[JobReturn] | None, Exception | None]:
+    """What the jobs returned; or None and the error, if the launcher raises one because a job was killed, for example
+    when it needed too much memory or time. Errors in the options of the launcher are raised."""
+    try:
+        return engine.launch(jobs, initial_job_idx=0), None
+    except (HydraException, OmegaConfBaseException):
+        raise
+    except Exception as error:
+        return None, error
+
+
+def _error(job: JobReturn) -> Exception | None:
+    """The error of a job; None if it returned."""
+    try:
+        _ = job.return_value
+    except Exception as error:
+        return error
+    return None
+
+
+def _failed(cell: Config, setting: Setting, error: Exception) -> Record | None:
+    """Write and return a failed record for a cell whose job did not end; None if the job is still running."""
+    try:
+        with cell_lock(setting.run_folder(cell)):
+            return write_failure(cell, setting, type(error).__name__, f"the launcher's job: {_one_line(error)}")
+    except LockedError:
+        return None
+    except OSError as unwritable:
+        return write_failure(cell, setting, type(unwritable).__name__, f"its folder cannot be written: {unwritable}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:1000]
 
 
 def _load(overrides: list[str]) -> DictConfig:

@@ -20,8 +20,8 @@ from benchmarks.evaluation.judges.shipped import check_shipped
 from benchmarks.files import ABANDONED_SECONDS, remove_temporary
 from benchmarks.progress.report import Status, doing, listening
 from benchmarks.progress.screen import Screen
-from benchmarks.records.record import Record, read_records, write_missing_data
-from benchmarks.sweep.cell import FAILED_STEPS, Setting, clean_up, finished, run_once
+from benchmarks.records.record import UNKNOWN_DATA, Record, read_records, write_missing_data
+from benchmarks.sweep.cell import DATA_MISSING, FAILED_STEPS, Setting, clean_up, finished, run_once
 from benchmarks.sweep.locks import LockedError
 from benchmarks.sweep.outliers import download_outliers
 from benchmarks.sweep.overview import Overview
@@ -127,7 +127,8 @@ def run(
 def run_on(
     launcher: str, cells: Sequence[Config], setting: Setting, retry: bool, launcher_overrides: Sequence[str]
 ) -> Summary:
-    """Like :func:`run`, with one of Hydra's launchers. Data sets are not loaded here: every job loads its own."""
+    """Like :func:`run`, with one of Hydra's launchers. Data sets are not loaded here: every job loads its own. Only
+    the outliers are downloaded here, because jobs do not download them."""
     from benchmarks.sweep.launchers import launch
 
     check_ready(setting)
@@ -139,14 +140,19 @@ def run_on(
         if states[cell.run_id].startswith("done"):
             summary.skip(cell, setting)
     if wanted:
+        _download_outliers(wanted, setting.data_root)
         waiting = f"waiting for {counted(len(wanted), 'run')} of the launcher {launcher}"
         with Screen(lambda now: [waiting], plain=True) as screen:
-            for cell, record in launch(wanted, setting, launcher, retry, launcher_overrides):
+            for cell, record in launch(wanted, setting, launcher, launcher_overrides):
                 if record is None:
                     summary.elsewhere.append(cell.run_id)
                 else:
                     summary.ran.append(record)
                     screen.print(f"[{len(summary.ran)}/{len(wanted)}] {record.run_id}: {outcome(record)}")
+    failed = [(record.dataset, record.error) for record in summary.ran if record.error is not None]
+    missing = {name: error["message"] for name, error in failed if error["type"] == DATA_MISSING}
+    present = {record.dataset for record in summary.ran if record.data_sha256 != UNKNOWN_DATA}
+    write_missing_data(setting.results, missing, present)
     return summary
 
 
@@ -183,11 +189,17 @@ def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[st
                 found = load(config, data_root)
             condition_shape(found, config)
             loaded[config.images] = found
-            download_outliers(config, data_root)
         except UserError as error:
             summary.missing_data[config.name] = str(error)
             log.error("%s", error)
+    _download_outliers([cell for cell in cells if cell.dataset.images in loaded], data_root)
     return loaded
+
+
+def _download_outliers(cells: Sequence[Config], data_root: Path) -> None:
+    """Download the outliers of the cells. Data sets with the same images can have different outliers."""
+    for config in {repr(cell.dataset): cell.dataset for cell in cells}.values():
+        download_outliers(config, data_root)
 
 
 def outcome(record: Record) -> str:

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 ELSEWHERE = 75
 # Bytes of memory per job: the peak of a cell of the boards.
 MEMORY_A_JOB = 3 * 2**30
+# Longest wait for a worker at a time, in seconds. The system's own limit is about 24.8 days.
+LONGEST_WAIT = 24 * 60 * 60.0
 # Seconds between SIGTERM and SIGKILL when a worker is stopped.
 GRACE_SECONDS = 10.0
 # Longest message that is written to a pipe atomically: PIPE_BUF without the 4 bytes for the message's length.
@@ -73,8 +75,11 @@ class _Worker:
 
 @dataclass
 class _Running:
+    """A cell that a worker runs, and the record that the cell had before."""
+
     worker: _Worker
     cell: Config
+    earlier: Record | None
     deadline: float
     timed_out: bool = False
 
@@ -132,12 +137,13 @@ def side_by_side(
                 # The configuration is passed as plain data, because the class of a variant from the user's own file
                 # cannot be unpickled: only the worker's registry finds it.
                 arguments = (cell.resolved(), cell.overrides, own, count, retry)
+                earlier = finished(cell, setting)
                 worker = _start(context, _work, arguments, partial(hear, cell.run_id))
                 deadline = float("inf") if timeout is None else time.monotonic() + timeout
-                running[worker.process.sentinel] = _Running(worker, cell, deadline)
+                running[worker.process.sentinel] = _Running(worker, cell, earlier, deadline)
                 started(cell)
             next_deadline = min(one.deadline for one in running.values())
-            remaining = None if next_deadline == float("inf") else max(0.0, next_deadline - time.monotonic())
+            remaining = min(max(0.0, next_deadline - time.monotonic()), LONGEST_WAIT)
             open_ends = [one.worker.reports for one in running.values() if not one.worker.reports.closed]
             woken = wait([*running, *open_ends], remaining)
             for one in running.values():
@@ -271,7 +277,9 @@ def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record
     try:
         with cell_lock(setting.run_folder(ended.cell)):
             record = finished(ended.cell, setting)
-            if record is not None and (record.status == "ok" or code == 0):
+            # A worker that was stopped in a retry may have left the earlier record.
+            is_new = record is not None and record.status == "ok" and record != ended.earlier
+            if record is not None and (is_new or code == 0):
                 return record
             if ended.timed_out:
                 return write_failure(

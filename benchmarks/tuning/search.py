@@ -71,8 +71,9 @@ def tune(
 ) -> Search:
     """Search the options that a variant declares in ``search``, and write the result.
 
-    There are at most ``trials`` runs, starting with the default values. ``criterion``: one of ``CRITERIA``, by default
-    the first one that the variant has. A trial that already has a record is not run again. Raises :class:`UserError`.
+    There are at most ``trials`` runs, starting with the default values. ``overrides`` apply to all trials; those of
+    searched options are values to try, too. ``criterion``: one of ``CRITERIA``, by default the first one that the
+    variant has. A trial that already has a record is not run again. Raises :class:`UserError`.
     """
     try:
         import optuna
@@ -84,10 +85,15 @@ def tune(
     more = ["training.validation_samples=10"] if criterion == "validation_log_likelihood" else []
     fixed = [*LEAST_EVALUATION, *more, *overrides]
     declared = variants.lookup(variant).search
-    configured = compose(variant, dataset, profile, SEED, fixed).variant
-    default = {name: getattr(configured, name) for name in declared}
-    space = {name: list(dict.fromkeys([default[name], *values])) for name, values in declared.items()}
-    cells = _cells(variant, dataset, profile, fixed, space)
+    keys = {f"variant.{name}" for name in declared}
+    others = [text for text in fixed if text.lstrip("+").partition("=")[0] not in keys]
+    # With the overrides of searched options, and without them: the user's values, and the defaults.
+    given, own = (compose(variant, dataset, profile, SEED, chosen).variant for chosen in (fixed, others))
+    default = {name: getattr(own, name) for name in declared}
+    space = {
+        name: list(dict.fromkeys([default[name], getattr(given, name), *values])) for name, values in declared.items()
+    }
+    cells = _cells(variant, dataset, profile, others, space)
     inner = replace(setting, results=setting.results / TUNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
@@ -102,7 +108,7 @@ def tune(
         proposed = study.ask(distributions)
         place = tuple(proposed.params[name] for name in space)
         if place not in found:
-            runner.run([cells[place]], inner, retry, jobs)
+            _check(runner.run([cells[place]], inner, retry, jobs))
             criterion, score = _score(inner, cells[place], criterion)
             options = {name: space[name][i] for name, i in zip(space, place, strict=True)}
             found[place] = Trial(options, score, cells[place].run_id)
@@ -116,9 +122,18 @@ def tune(
     search = Search(
         variant, dataset, profile, criterion, space, default, list(found.values()), best.options,
         datetime.now(UTC).isoformat(timespec="seconds"), str(describe(setting.device).get("commit", "unknown")),
+        list(overrides),
     )  # fmt: skip
     write_search(setting.results, search)
     return search
+
+
+def _check(summary: runner.Summary) -> None:
+    """Raise :class:`UserError` if a trial was not run: without its score, another trial could become the best one."""
+    for run_id in summary.elsewhere:
+        raise UserError(f"{run_id} is being run by another process: repeat the command when that one has ended")
+    for name, reason in summary.missing_data.items():
+        raise UserError(f"the data set {name} is missing: {reason}")
 
 
 def _cells(

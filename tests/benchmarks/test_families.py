@@ -59,6 +59,34 @@ def test_all_is_what_takes_the_options_that_are_set():
     ]
     # An option that no variant has is refused by name when the configuration is composed.
     assert fitting(["miwae", "vae"], "digits", "smoke", ["variant.betta=8"]) == (["miwae", "vae"], [])
+    # The same holds for a value that none accepts; the error must then be of a variant that suits the data.
+    wrong = ["dataset.condition=label", "training.epochs=0"]
+    assert fitting(["ae", "cvae"], "digits", "smoke", wrong) == (["cvae"], [])
+
+
+@pytest.mark.parametrize(
+    ("override", "kept", "line"),
+    [
+        (
+            "variant.kl_warmup=0.2",
+            ["vae"],
+            "digits: skipping iwae: variant.kl_warmup must stay 0, got 0.2: the loss of",
+        ),
+        ("+variant.kl_warmup=0.2", ["vae"], "digits: skipping iwae: variant.kl_warmup must stay 0, got 0.2: the loss "),
+        ("training.batch_size=1", ["iwae", "vae"], "digits: skipping wae_mmd: training.batch_size must be 2 or above"),
+        (
+            "network.latent_size=200",
+            ["iwae", "vae"],
+            "digits: skipping iaf_vae: variant.hidden must be at least network.",
+        ),
+    ],
+)
+def test_all_leaves_out_variants_that_refuse_an_option_together_with_others(override, kept, line):
+    names = ["iaf_vae", "iwae", "vae", "wae_mmd"]
+    found, lines = fitting(names, "digits", "smoke", [override])
+    assert set(kept) <= set(found)
+    assert any(one.startswith(line) for one in lines)
+    assert not any(name in found for name in names if any(f"skipping {name}:" in one for one in lines))
 
 
 def test_a_sweep_over_all_is_not_refused_with_or_without_a_condition(tmp_path, capsys):

@@ -13,7 +13,7 @@ from benchmarks.reporting.rows import sections
 from benchmarks.reproduction.published import published
 from benchmarks.reproduction.targets import Plan, Published, Reported, Run, read_target
 
-from ..reproduction.test_reproduction import TOY
+from ..reproduction.test_reproduction import TOY, written
 from .test_reports import NATS, record, row, store
 
 MNIST = {"name": "mnist", "title": "MNIST", "binarise": "fixed", "observation": "bernoulli"}
@@ -134,6 +134,20 @@ def test_the_recipes_in_full_are_linked_where_there_is_a_page_of_them(tmp_path, 
     page = board(tmp_path, results, one, plans=[Plan(one.target, runs, {"vae": "vae", "iwae": "iwae"})])
     assert "([more](reproduction.md#toy))" in published_line(page)
     assert "## toy" in (tmp_path / "reports" / "reproduction.md").read_text()
+
+
+def test_an_arm_of_another_target_has_the_recipe_and_seeds_of_that_target(tmp_path, monkeypatch):
+    options = ["network.latent_size=7", "training.epochs=5"]
+    written(tmp_path, "base", arms={"vae": TOY["arms"]["vae"]}, quantities=[TOY["quantities"][0]],
+            full={"seeds": [3, 4], "options": options})  # fmt: skip
+    own = {"seeds": [0], "options": ["network.latent_size=2"]}
+    written(tmp_path, "toy", arms={"vae": {"of": "base"}}, quantities=[TOY["quantities"][0]], full=own, ablation=None)
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path))
+    base, toy = published("digits")
+    assert (base.target.id, toy.target.id) == ("base", "toy")
+    assert toy.config == base.config
+    assert (toy.config["network"]["latent_size"], toy.config["seed"]) == (7, 3)
+    assert toy.states_latent_size
 
 
 def test_what_papers_report_of_faces_is_read_from_the_targets_with_the_resolved_recipe():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 import shutil
 import statistics
@@ -23,7 +24,9 @@ from benchmarks.reporting.verdicts import Distance, judge, verdict_of
 from benchmarks.reproduction import costs, recipes
 from benchmarks.reproduction.targets import Plan, Run, read_target, read_targets
 from benchmarks.reproduction.verify import compare
+from benchmarks.sweep.locks import cell_lock
 
+from ..cells import configuration, run, setting
 from ..reporting.test_reports import record, store
 
 TOY = {
@@ -109,6 +112,23 @@ def test_an_arm_of_a_target_that_does_not_exist_is_refused(tmp_path):
     written(tmp_path, arms={"vae": {"of": "nothing"}, "iwae": TOY["arms"]["iwae"]})
     with pytest.raises(UserError, match=r"arms\.vae\.of: 'nothing' is not one of toy"):
         read_targets((tmp_path / "paper").glob("*.yaml"))
+
+
+def test_an_ablation_of_another_target_is_refused(tmp_path):
+    written(tmp_path, "base", arms={"vae": TOY["arms"]["vae"]}, quantities=[TOY["quantities"][0]], ablation=None)
+    written(tmp_path, arms={"vae": {"of": "base"}, "iwae": TOY["arms"]["iwae"]})
+    with pytest.raises(UserError, match=r"target 'toy': arms\.vae\.of: an ablation needs a variant in its place"):
+        read_targets((tmp_path / "paper").glob("*.yaml"))
+
+
+def test_an_arm_of_a_target_without_the_reduced_budget_is_refused(tmp_path, monkeypatch, capsys):
+    one = {"arms": {"vae": TOY["arms"]["vae"]}, "quantities": [TOY["quantities"][0]], "ablation": None}
+    written(tmp_path, "base", **one, reduced=None)
+    written(tmp_path, **one | {"arms": {"vae": {"of": "base"}}})
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path))
+    assert main(["reproduce", "--targets", "toy", "--dry"]) == 2
+    error = "error: target 'toy': arms.vae.of: 'base' has no reduced budget, though 'toy' has one\n"
+    assert capsys.readouterr().err == error
 
 
 @pytest.mark.parametrize(
@@ -507,6 +527,23 @@ def test_a_record_is_verified_to_the_digit_and_a_forged_one_is_found_out(tmp_pat
     assert "1 differs" in capsys.readouterr().out
     assert main(["verify", "nothing", "--results", str(results)]) == 2
     assert "unknown run id 'nothing'" in capsys.readouterr().err
+
+
+def test_of_two_that_verify_a_run_at_once_the_second_leaves_the_files_of_the_first(tmp_path, capsys):
+    config, folder = configuration(), tmp_path / "verification"
+    record = run(tmp_path)
+    shutil.copytree(tmp_path / "runs", folder / "runs")
+    again = setting(folder).run_folder(config)
+    kept = {path.name for path in again.iterdir()}
+    command = ["verify", record.run_id, "--results", str(tmp_path)]
+    for name in (".lock", "record.json"):
+        # The second time, the first process has removed the earlier record and is training.
+        with cell_lock(again):
+            assert main(command) == 2
+            assert {path.name for path in again.iterdir()} == kept | {".lock"}
+        assert f"error: {record.run_id} is being run by process {os.getpid()} on " in capsys.readouterr().err
+        (again / name).unlink(missing_ok=True)
+        kept -= {name}
 
 
 def test_what_seeds_span_excuses_a_difference_and_nothing_else_does():

@@ -1,5 +1,9 @@
 """Runs started by Hydra's launchers give the same records as runs without a launcher."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from benchmarks.__main__ import main
@@ -7,9 +11,23 @@ from benchmarks.config import choices, compose
 from benchmarks.errors import UserError
 from benchmarks.records.record import read_records
 from benchmarks.sweep import launchers, runner
+from benchmarks.sweep.locks import cell_lock
 
 from ..cells import SMALL, configuration, run, setting
 
+DEADLY = '''
+import os
+
+from variants import Variant, register
+
+
+@register("deadly")
+class Deadly(Variant):
+    """A model whose first step ends its process, as the system does when there is no memory left."""
+
+    def loss(self, batch, progress):
+        os.kill(os.getpid(), 9)
+'''
 BENCH = ["bench", "--datasets", "digits", "--profile", "smoke", "--no-report"]
 
 
@@ -87,3 +105,63 @@ def test_a_cell_is_composed_again_from_what_names_it(dataset):
     named = dict(argument.split("=", 1) for argument in arguments_of(cell))
     assert named["variant"] == "wae_mmd"
     assert compose(named["variant"], named["dataset"], named["profile"], int(named["seed"]), cell.overrides) == cell
+
+
+@pytest.mark.parametrize(("launcher", "plugin"), [("processes", "joblib"), ("slurm_local", "submitit")])
+def test_a_job_that_is_killed_is_a_failed_record_and_the_sweep_goes_on(tmp_path, launcher, plugin):
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    # In its own process: variants cannot be unregistered.
+    environment = os.environ | {"VAE_VARIANTS_PATH": str(tmp_path), "VAE_DATA_ROOT": "unused"}
+    arguments = [*BENCH, "--variants", "deadly", "--results", str(tmp_path / "r"), "--launcher", launcher, *SMALL]
+    done = subprocess.run([sys.executable, "-m", "benchmarks", *arguments], env=environment, capture_output=True)
+    assert done.returncode == 1
+    assert b"1 run finished, 0 already done, 1 failed" in done.stdout
+    (record,) = read_records(tmp_path / "r")[0]
+    error = {"processes": "TerminatedWorkerError", "slurm_local": "UncompletedJobError"}[launcher]
+    assert (record.status, record.error["type"]) == ("failed", error)
+
+
+class Killing:
+    """A launcher that runs the first jobs, and ends as if the next one had been killed."""
+
+    def __init__(self, task_function, **others):
+        self.task = task_function
+
+    def launch(self, jobs, initial_job_idx):
+        assert len(jobs) >= len(self.first)
+        for composed in self.first:
+            self.task(composed)
+        raise MemoryError("killed\n(out of memory)")
+
+
+def launched(monkeypatch, folder, cells, runs):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    first = [launchers.OmegaConf.create(cell.resolved()) for cell in cells[:runs]]
+    monkeypatch.setattr(Killing, "first", first, raising=False)
+    monkeypatch.setattr(launchers.Plugins.instance(), "instantiate_launcher", lambda **options: Killing(**options))
+    return list(launchers.launch(cells, setting(folder), "processes"))
+
+
+def test_where_one_job_is_killed_the_others_keep_what_they_have(tmp_path, monkeypatch):
+    cells = [configuration(name) for name in ("vae", "iwae", "ae")]
+    with cell_lock(setting(tmp_path).run_folder(cells[2])):
+        done, killed, running = (record for _, record in launched(monkeypatch, tmp_path, cells, 1))
+    assert (done.status, running) == ("ok", None)
+    assert (killed.status, killed.error["message"]) == ("failed", "the launcher's job: killed (out of memory)")
+    # A job that starts after that runs its cell in spite of the failed record.
+    launchers.Task(setting(tmp_path), {cells[1].run_id: ()})(launchers.OmegaConf.create(cells[1].resolved()))
+    assert {record.status for record in read_records(tmp_path)[0]} == {"ok"}
+
+
+def test_a_retry_whose_job_is_killed_failed_and_leaves_the_earlier_record(tmp_path, monkeypatch):
+    run(tmp_path)
+    ((_, record),) = launched(monkeypatch, tmp_path, [configuration()], 0)
+    assert record.status == "failed"
+    assert [record.status for record in read_records(tmp_path)[0]] == ["ok"]
+
+
+def test_a_launcher_that_cannot_start_a_job_is_an_error_in_one_line(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"^launcher 'processes' started no run: killed \(out of memory\)$"):
+        launched(monkeypatch, tmp_path, [configuration()], 0)
+    assert read_records(tmp_path)[0] == []

@@ -7,9 +7,11 @@ import torch
 from benchmarks.config import compose
 from benchmarks.data import load, observe_evaluation
 from benchmarks.errors import UserError
+from benchmarks.records.record import read_missing_data, write_missing_data
 from benchmarks.reporting import write_reports
-from benchmarks.sweep import cell, outliers, runner
-from benchmarks.sweep.cell import run_cell
+from benchmarks.sweep import cell, launchers, outliers, runner
+from benchmarks.sweep.cell import run_cell, run_once
+from benchmarks.sweep.fetch import fetch
 from benchmarks.sweep.outliers import download_outliers, outlier_sets
 
 from ..cells import CPU, configuration, digits, run, setting
@@ -144,3 +146,59 @@ def test_a_sweep_downloads_other_data_for_data_that_are_downloaded_themselves_an
     monkeypatch.setattr(runner, "download_outliers", lambda config, root: seen.append((config.name, root)))
     runner.run([configuration()], setting(tmp_path))
     assert [name for name, _ in seen] == ["digits"]
+
+
+@pytest.fixture
+def with_classes(tmp_path, monkeypatch):
+    """A user's own data set, "letters", with a condition."""
+    images = np.random.RandomState(0).randint(0, 256, (30, 8, 8)).astype(np.uint8)
+    np.savez(tmp_path / "letters.npz", images=images, labels=np.arange(30) % 3)
+    folder = tmp_path / "conf" / "dataset"
+    folder.mkdir(parents=True)
+    (folder / "letters.yaml").write_text(
+        f"name: letters\nsource: array\npath: {tmp_path / 'letters.npz'}\ntitle: Letters\ncondition: label\n"
+        "observation: discretised_logistic\n"
+    )
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path / "conf"))
+
+
+def test_a_data_set_with_a_condition_can_be_fetched_and_be_the_outliers_of_another(tmp_path, with_classes):
+    assert fetch(["letters"]) == 0
+    config = configuration("vae", 0, "dataset.outliers=letters").dataset
+    assert outlier_sets(config, digits(), tmp_path, CPU)["dataset"].facts["dataset"] == "letters"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The outliers that a sweep downloads."""
+    found = []
+    monkeypatch.setattr(runner, "download_outliers", lambda config, root: found.append(config.outlier_name))
+    return found
+
+
+def test_a_sweep_downloads_every_outlier_data_set_of_cells_with_the_same_images(tmp_path, asked):
+    cells = [configuration("vae", 0, f"dataset.outliers={name}") for name in ("default", "fashion_mnist", "none")]
+    runner.run(cells, setting(tmp_path), jobs=1)
+    assert asked == ["mnist", "fashion_mnist", None]
+
+
+def test_a_launcher_has_the_outliers_downloaded_and_the_note_of_missing_data_follows_its_records(
+    tmp_path, asked, monkeypatch
+):
+    def launched(cells, at, *others):
+        yield from ((cell, run_once(cell, at, load_for_jobs)) for cell in cells)
+
+    def load_for_jobs():
+        if missing:
+            raise UserError("no network")
+        return digits()
+
+    monkeypatch.setattr(launchers, "launch", launched)
+    write_missing_data(tmp_path, {"mnist": "no network"}, [])
+    missing = True
+    runner.run_on("processes", [configuration()], setting(tmp_path), False, [])
+    assert read_missing_data(tmp_path) == {"digits": "no network", "mnist": "no network"}
+    missing = False
+    runner.run_on("processes", [configuration("vae", 1)], setting(tmp_path), False, [])
+    assert read_missing_data(tmp_path) == {"mnist": "no network"}
+    assert asked == ["mnist", "mnist"]

@@ -1,12 +1,15 @@
 """Parallel runs have the same metrics as single ones, and a worker that dies only causes a failed record."""
 
+import dataclasses
 import os
+import time
 
 from benchmarks.__main__ import main
 from benchmarks.progress import screen
-from benchmarks.records.record import read_records
+from benchmarks.records.record import read_record, read_records, write_record
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep import workers
+from benchmarks.sweep.cell import FAILED_STEPS
 
 from ..cells import SMALL, configuration, run, setting, threads_of_two_workers
 
@@ -37,6 +40,10 @@ def dies(*arguments):
     os.kill(os.getpid(), 9)
 
 
+def sleeps(*arguments):
+    time.sleep(60)
+
+
 def test_a_killed_worker_leaves_a_failed_record_and_the_others_go_on(tmp_path, monkeypatch):
     work = workers._work
     cells = [configuration("vae"), configuration("iwae")]
@@ -62,3 +69,22 @@ def test_a_killed_worker_leaves_a_failed_record_and_the_others_go_on(tmp_path, m
     # If the sweep is started again with ``retry``, only the failed run is repeated.
     assert {r.variant for r in sweep.run(cells, setting(tmp_path), retry=True, jobs=1).ran} == {"vae"}
     assert {record.status for record in read_records(tmp_path)[0]} == {"ok"}
+
+
+def test_a_retry_that_is_killed_or_takes_too_long_failed_and_leaves_the_earlier_record(tmp_path, monkeypatch):
+    config = configuration("vae")
+    record = run(tmp_path)
+    kept = dataclasses.replace(record, details=record.details | {FAILED_STEPS: {"pictures": {"reason": "broken"}}})
+    path = setting(tmp_path).run_folder(config)
+    write_record(path, kept)
+    monkeypatch.setattr(workers, "_work", dies)
+    summary = sweep.run([config], setting(tmp_path), retry=True, timeout=1000)
+    assert [failed.error["type"] for failed in summary.failed] == ["WorkerDied"]
+    monkeypatch.setattr(workers, "_work", sleeps)
+    summary = sweep.run([config], setting(tmp_path), retry=True, timeout=2)
+    assert [failed.error["type"] for failed in summary.failed] == ["TimeoutError"]
+    assert read_record(path / "record.json").status == "ok"
+
+
+def test_a_time_limit_of_more_days_than_the_system_can_wait_is_accepted(tmp_path, monkeypatch):
+    assert [record.status for record in sweep.run([configuration()], setting(tmp_path), timeout=1e9).ran] == ["ok"]

@@ -237,6 +237,11 @@ def test_functions_that_the_configuration_needs_are_asked_for():
         (["schedule=multi_step", "milestones=[0,3]"], "training.milestones must be increasing whole numbers from 1"),
         (["schedule=multi_step", "milestones=[]"], "training.milestones must be increasing whole numbers from 1"),
         (["schedule=multi_step", "milestones=[3]", "gamma=0"], "training.gamma must be above 0, got 0"),
+        (
+            ["schedule=multi_step", "milestones=[1,2]"],
+            "training.milestones must be below training.epochs=2, got [1, 2]",
+        ),
+        (["validate_every=3"], "training.validate_every must be at most training.epochs=2, got 3"),
         (["schedule=multistep"], "unknown training.schedule 'multistep'; did you mean 'multi_step'?"),
         (["measure_at=[-1]"], "training.measure_at must be increasing whole numbers from 0"),
         (["measure_at=[1.5]"], "training.measure_at must be a list of whole numbers"),
@@ -255,6 +260,16 @@ def test_what_cannot_be_or_would_have_no_effect_is_refused_in_one_line_when_comp
         compose("vae", "digits", "smoke", 0, [f"training.{override}" for override in overrides])
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_precision_of_inception_is_refused_where_it_is_off():
+    with pytest.raises(
+        UserError, match=r"evaluation\.inception_precision must stay fp32, got bf16: evaluation\.inception"
+    ):
+        compose("vae", "digits", "smoke", 0, ["evaluation.inception_precision=bf16"])
+    compose("vae", "digits", "smoke", 0, ["evaluation.inception_precision=bf16", "evaluation.inception=true"])
+    # The number of epochs of a budget in steps depends on the number of images, so this cannot be checked.
+    compose("vae", "digits", "smoke", 0, ["training.steps=100", "training.validate_every=3"])
 
 
 def test_options_at_their_defaults_are_not_in_the_run_id_and_others_are():

@@ -3,14 +3,18 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 import variants
 from benchmarks.__main__ import main
+from benchmarks.config import compose
 from benchmarks.errors import UserError
 from benchmarks.records.searches import read_searches, write_search
 from benchmarks.reporting import write_reports
+from benchmarks.sweep import runner
+from benchmarks.sweep.locks import cell_lock
 from benchmarks.tuning import search as module
 from benchmarks.tuning.search import describe_search, searchable, tune
 
@@ -113,8 +117,56 @@ def test_the_page_of_a_variant_shows_what_was_tried(found, setting, tmp_path):
     assert "make tune VARIANTS=beta_vae DATASETS=digits" in part
 
 
+def test_a_users_value_of_a_searched_option_is_tried_beside_the_default_and_stored_with_the_command(setting, tmp_path):
+    given = [*FAST, "variant.beta=8"]
+    found = tune("beta_vae", "digits", "smoke", setting, trials=1, overrides=given)
+    assert found.default == {"beta": 4.0}
+    assert found.space["beta"][:2] == [4.0, 8.0]
+    assert found.trials[0].options == {"beta": 4.0}
+    assert read_searches(setting.results) == ([found], [])
+    assert found.overrides == given
+    shutil.copytree(setting.results / "tuning" / "runs", setting.results / "runs", dirs_exist_ok=True)
+    assert write_reports(setting.results, tmp_path) == []
+    page = (tmp_path / "variants" / "beta_vae.md").read_text()
+    assert (
+        "make tune VARIANTS=beta_vae DATASETS=digits PROFILE=smoke TRIALS=1 CRITERION=validation_elbo "
+        f'OVERRIDES="{" ".join(given)}"'
+    ) in page
+
+
+def test_a_file_without_overrides_is_read_and_one_whose_overrides_are_no_texts_is_left_out(found, setting):
+    path = write_search(setting.results, found)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in data.items() if name != "overrides"}))
+    assert read_searches(setting.results) == ([replace(found, overrides=[])], [])
+    for wrong in ("training.epochs=1", [1]):
+        path.write_text(json.dumps(data | {"overrides": wrong}))
+        (message,) = read_searches(setting.results)[1]
+        assert "overrides must be a list of texts" in message
+    write_search(setting.results, found)
+
+
 def test_the_file_is_plain_json(found, setting):
     write_search(setting.results, found)
     data = json.loads((setting.results / "tuning" / "digits-beta_vae.json").read_text())
     assert data["space"]["beta"][0] == 4.0
     assert data["profile"] == "smoke"
+
+
+def test_a_trial_that_another_process_runs_or_whose_data_are_missing_ends_the_search(setting, monkeypatch, tmp_path):
+    (setting.results / "tuning" / "digits-beta_vae.json").unlink(missing_ok=True)
+    longer = [*FAST, "training.epochs=2"]
+    trial = compose("beta_vae", "digits", "smoke", 0, [*module.LEAST_EVALUATION, *longer, "variant.beta=4"])
+    with (
+        cell_lock(setting.results / "tuning" / "runs" / trial.run_id),
+        pytest.raises(UserError, match=f"{trial.run_id} is being run by another process: repeat the command when"),
+    ):
+        tune("beta_vae", "digits", "smoke", setting, trials=2, overrides=longer)
+    monkeypatch.setattr(runner, "load", missing)
+    with pytest.raises(UserError, match="the data set digits is missing: no network"):
+        tune("beta_vae", "digits", "smoke", setting, trials=2, overrides=longer)
+    assert not (setting.results / "tuning" / "digits-beta_vae.json").exists()
+
+
+def missing(config, root):
+    raise UserError("no network")
