@@ -61,8 +61,7 @@ SETTINGS_api := REPORTS
 
 # Settings that may stand on the command line of make. Another one, and one that none of the targets takes, is refused,
 # because make itself would ignore it.
-SETTINGS := VARIANTS DATASETS SEEDS PROFILE JOBS RESULTS REPORTS DATA_ROOT OVERRIDES RETRY DRY TIMEOUT TRACKER LAUNCHER \
-	HTML BASELINE TABLE TARGETS BUDGET RUN PEERS TRIALS CRITERION
+SETTINGS := $(sort DATA_ROOT $(foreach target,$(filter SETTINGS_%,$(.VARIABLES)),$($(target))))
 OF_MAKE := VENV PYTHON PY SHELL MAKE MAKEFLAGS GNUMAKEFLAGS MAKEFILES
 given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 refused := $(firstword $(sort $(filter-out $(SETTINGS) $(OF_MAKE) MAKEOVERRIDES -%,$(given))))

@@ -100,10 +100,9 @@ def seeds(text: str) -> list[int]:
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
         if first > last:
             raise _no_seeds(text)
-        # The range is not made before its length is known.
-        if last - first < MOST_SEEDS:
-            found.update(dict.fromkeys(range(first, last + 1)))
-        if last - first >= MOST_SEEDS or len(found) > MOST_SEEDS:
+        # At most one seed too many, however long the range is.
+        found.update(dict.fromkeys(range(first, min(last, first + MOST_SEEDS) + 1)))
+        if len(found) > MOST_SEEDS:
             raise argparse.ArgumentTypeError(f"must be at most {MOST_SEEDS} seeds, got {text!r}")
     if not found:
         raise _no_seeds(text)

@@ -62,6 +62,11 @@ class Evaluation:
         else:
             self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value})"
 
+    def add_distance(self, name: str, space: FeatureSpace, features: Tensor) -> None:
+        """Enter the Fréchet distance of features (n, d) to the test images, with a warning if it is biased."""
+        self.add(name, space.distance(features))
+        self.warnings += space.bias(name, features)
+
     def include(self, other: Evaluation) -> None:
         """Enter everything that ``other`` contains."""
         self.metrics |= other.metrics

@@ -107,22 +107,29 @@ def log_likelihood_by_prior(
     found = []
     parts_of_x = batches(x, condition, max(1, decodes // samples))
     for batch, given in counted_off(parts_of_x, len(x), "images", lambda part: len(part[0])):
+        draw_prior = _prior_draws(variant, len(batch), given)
         parts = []
         for start in range(0, samples, decodes):
-            z = _prior_draws(variant, min(decodes, samples - start), len(batch), given)
+            z = draw_prior(min(decodes, samples - start))
             parts.append(variant.likelihood(z, condition=given).log_prob(batch))
         found.append(log_likelihood(torch.cat(parts)))
     return torch.cat(found)
 
 
-def _prior_draws(variant: Variant, draws: int, count: int, condition: Tensor | None) -> Tensor:
-    """Latent vectors for ``variant.decode`` (draws, count, latent), drawn from the prior given ``condition``."""
+def _prior_draws(variant: Variant, count: int, condition: Tensor | None) -> Callable[[int], Tensor]:
+    """A function of a number of draws: latent vectors for ``variant.decode`` (draws, count, latent), drawn from the
+    prior given ``condition``."""
     if type(variant).sample_latent is Variant.sample_latent:
         # One level of latent variables. sample_latent would draw the same distribution with other random numbers.
         prior = variant.prior(condition=condition)
-        return prior.sample(torch.Size([draws] if prior.batch_shape else [draws, count]))
-    each = None if condition is None else condition.repeat(draws, *(1 for _ in condition.shape[1:]))
-    return variant.sample_latent(draws * count, condition=each).unflatten(0, (draws, count))
+        each = [] if prior.batch_shape else [count]
+        return lambda draws: prior.sample(torch.Size([draws, *each]))
+
+    def of_all_levels(draws: int) -> Tensor:
+        given = None if condition is None else condition.repeat(draws, *(1 for _ in condition.shape[1:]))
+        return variant.sample_latent(draws * count, condition=given).unflatten(0, (draws, count))
+
+    return of_all_levels
 
 
 def no_bound(variant: Variant) -> str | None:

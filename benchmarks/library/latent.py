@@ -49,7 +49,12 @@ def model_pixels(model: Run | Variant, images: Array, name: str = "images") -> T
     They are padded with zeros if those of the model's data set are (``dataset.pad``). Raises :class:`UserError` for
     another shape.
     """
-    pixels, pad = unpadded_pixels(model, images, name), observation_of(model).pad
+    return padded_pixels(model, unpadded_pixels(model, images, name), name)
+
+
+def padded_pixels(model: Run | Variant, pixels: Tensor, name: str = "images") -> Tensor:
+    """What `unpadded_pixels` returned, in the shape that the model takes."""
+    pad = observation_of(model).pad
     if pad is not None and max(pixels.shape[-2:]) <= pad:
         pixels = with_zeros(pixels, pad)
     return of_shape(pixels, model_of(model).image_shape, name)

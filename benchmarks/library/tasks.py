@@ -15,7 +15,7 @@ from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_ac
 from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
 from benchmarks.evaluation.tasks.outliers import squared_errors
 from benchmarks.library.images import Array, image_bytes, label_tensor, pixel_values
-from benchmarks.library.latent import continuous_codes, model_pixels, observed, represent, unpadded_pixels
+from benchmarks.library.latent import continuous_codes, observed, padded_pixels, represent, unpadded_pixels
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
 from benchmarks.training.loop import tensor_float_32
@@ -134,10 +134,10 @@ def denoise(model: Run | Variant, noisy: Array) -> Tensor:
         torch.Size([200, 1, 8, 8])
     """
     _unconditional(model)
-    variant = model_of(model)
-    pixels = model_pixels(model, noisy, "noisy images").float() / 255
-    height, width = unpadded_pixels(model, noisy, "noisy images").shape[-2:]
-    return cropped(batched(variant.reconstruct, pixels.to(device_of(model)), None), height, width).cpu()
+    given = unpadded_pixels(model, noisy, "noisy images")
+    pixels = padded_pixels(model, given, "noisy images").float() / 255
+    denoised = batched(model_of(model).reconstruct, pixels.to(device_of(model)), None)
+    return cropped(denoised, *given.shape[-2:]).cpu()
 
 
 def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:

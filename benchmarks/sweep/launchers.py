@@ -61,7 +61,7 @@ def check_launcher(name: str) -> None:
         if GROUP in str(error) and name in PLUGINS:
             mend = f"pip install {PLUGINS[name]}"
             raise UserError(f"launcher {name!r} needs a plugin that is not installed: {mend}") from None
-        raise UserError(f"launcher {name!r}: {' '.join(str(error).split())}") from None
+        raise UserError(f"launcher {name!r}: {_one_line(error)}") from None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.data import Dataset
 from benchmarks.errors import UserError
-from benchmarks.evaluation.judges.network import LayerMaps, Teacher, feature_network
+from benchmarks.evaluation.judges.network import LayerMaps, Teacher, accuracy_words, feature_network
 from benchmarks.progress.report import doing
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,5 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
         raise UserError(f"the loss compares features of a classifier of the images: {error}") from None
     assert isinstance(found.network, Teacher)
     which = f"{found.key}, SHA-256 {found.digest[:12]}"
-    accuracy = "" if found.accuracy is None else f", test accuracy {100 * found.accuracy:.2f}%"
-    description = f"the data set's own classifier{accuracy} ({which}), since {why}"
+    description = f"the data set's own classifier{accuracy_words(found.accuracy)} ({which}), since {why}"
     return LayerMaps(found.network).to(device).eval(), description

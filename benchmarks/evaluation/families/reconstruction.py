@@ -34,9 +34,7 @@ def compute(context: Context, result: Evaluation) -> None:
     if context.missing("reconstructions"):
         return
     for name, space in context.spaces.items():
-        reconstructed = context.reconstructed_features(name)
-        result.add(f"reconstruction_fid_{name}", space.distance(reconstructed))
-        result.warnings += space.bias(f"reconstruction_fid_{name}", reconstructed)
+        result.add_distance(f"reconstruction_fid_{name}", space, context.reconstructed_features(name))
     if "features" in context.spaces:
         reference = context.spaces["features"].reference[: len(x)]
         result.add("feature_distance", feature_distance(reference, context.reconstructed_features("features")))

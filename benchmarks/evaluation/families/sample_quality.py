@@ -21,14 +21,13 @@ def compute(context: Context, result: Evaluation) -> None:
 
     for name, space in context.spaces.items():
         features = context.generated_features(name)
-        result.add(f"fid_{name}", space.distance(features))
+        result.add_distance(f"fid_{name}", space, features)
         value, error = kid(features, space.reference)
         result.add(f"kid_{name}", value)
         if math.isfinite(error):
             result.add(f"kid_{name}_se", error)
         else:
             result.not_applicable[f"kid_{name}_se"] = f"a standard error needs two blocks of {BLOCK} images"
-        result.warnings += space.bias(f"fid_{name}", features)
     if "features" in context.spaces:
         _manifold(context, result)
 

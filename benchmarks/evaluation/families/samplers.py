@@ -35,9 +35,7 @@ def compute(context: Context, result: Evaluation) -> None:
         result.not_applicable["fid_features_gmm"] = "generated images are not finite"
         return
     space = context.spaces["features"]
-    features = space(images)
-    result.add("fid_features_gmm", space.distance(features))
-    result.warnings += space.bias("fid_features_gmm", features)
+    result.add_distance("fid_features_gmm", space, space(images))
 
 
 register(

@@ -173,8 +173,7 @@ def _cached(data: Dataset, role: Role, cache: Path, device: torch.device) -> tup
                 found = accuracy(network, data, device) if len(data.test) else None
             content = seal(network.state_dict(), {"accuracy": found, "recipe": recipe(data, role)})
             write_cached(path, content)
-            measured = "" if found is None else f", test accuracy {100 * found:.2f}%"
-            log.info("%s: trained the %s network%s", data.name, role, measured)
+            log.info("%s: trained the %s network%s", data.name, role, accuracy_words(found))
     return key, content
 
 
@@ -226,6 +225,11 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def accuracy_words(accuracy: float | None) -> str:
+    """The end of a phrase about a network: its test accuracy, or nothing if there were no test images."""
+    return "" if accuracy is None else f", test accuracy {100 * accuracy:.2f}%"
+
+
 def accuracy(network: nn.Module, data: Dataset, device: torch.device) -> float:
     """The fraction of test labels that ``network`` predicts correctly."""
     network.eval()

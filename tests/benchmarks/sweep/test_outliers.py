@@ -21,16 +21,26 @@ OF_CLASS = [name.replace("dataset", "class") for name in OF_DATASET]
 
 
 @pytest.fixture
-def noise(tmp_path, monkeypatch):
+def of_user(tmp_path, monkeypatch):
+    """A function that adds a user's own data set: of a file with images in ``tmp_path``, with one more option."""
+
+    def add(name, file, option):
+        folder = tmp_path / "conf" / "dataset"
+        folder.mkdir(parents=True)
+        (folder / f"{name}.yaml").write_text(
+            f"name: {name}\nsource: array\npath: {tmp_path / file}\ntitle: {name}\n{option}\n"
+            "observation: discretised_logistic\n"
+        )
+        monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path / "conf"))
+
+    return add
+
+
+@pytest.fixture
+def noise(tmp_path, of_user):
     """A user's own data set, "noise", with 30 RGB images, 10 of which are test images."""
     np.save(tmp_path / "noise.npy", np.random.RandomState(0).randint(0, 256, (30, 12, 12, 3)).astype(np.uint8))
-    folder = tmp_path / "conf" / "dataset"
-    folder.mkdir(parents=True)
-    (folder / "noise.yaml").write_text(
-        f"name: noise\nsource: array\npath: {tmp_path / 'noise.npy'}\ntitle: Noise\ntest_share: 0.3333\n"
-        "observation: discretised_logistic\n"
-    )
-    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path / "conf"))
+    of_user("noise", "noise.npy", "test_share: 0.3333")
 
 
 @pytest.fixture
@@ -149,17 +159,11 @@ def test_a_sweep_downloads_other_data_for_data_that_are_downloaded_themselves_an
 
 
 @pytest.fixture
-def with_classes(tmp_path, monkeypatch):
+def with_classes(tmp_path, of_user):
     """A user's own data set, "letters", with a condition."""
     images = np.random.RandomState(0).randint(0, 256, (30, 8, 8)).astype(np.uint8)
     np.savez(tmp_path / "letters.npz", images=images, labels=np.arange(30) % 3)
-    folder = tmp_path / "conf" / "dataset"
-    folder.mkdir(parents=True)
-    (folder / "letters.yaml").write_text(
-        f"name: letters\nsource: array\npath: {tmp_path / 'letters.npz'}\ntitle: Letters\ncondition: label\n"
-        "observation: discretised_logistic\n"
-    )
-    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path / "conf"))
+    of_user("letters", "letters.npz", "condition: label")
 
 
 def test_a_data_set_with_a_condition_can_be_fetched_and_be_the_outliers_of_another(tmp_path, with_classes):
