@@ -94,13 +94,12 @@ def run(
     overview = Overview(wanted, records, side, device)
     with Screen(overview.lines) as screen, listening(partial(overview.hear, None)):
         loaded = _load(wanted, setting.data_root, summary)
-        ready = [cell for cell in wanted if cell.dataset.images in loaded]
+        ready = _with_condition(wanted, loaded, summary)
         names = {cell.dataset.name for cell in ready}
         jobs = min(side, max(1, len(ready)))
         setting = replace(setting, jobs=jobs)
-        for cell in wanted:
-            if cell.dataset.images not in loaded:
-                overview.drop(cell.run_id)
+        for run_id in {cell.run_id for cell in wanted} - {cell.run_id for cell in ready}:
+            overview.drop(run_id)
 
         def started(cell: Config) -> None:
             screen.print_in_file(overview.started(cell.run_id))
@@ -186,14 +185,29 @@ def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[st
     for config in {cell.dataset.images: cell.dataset for cell in cells}.values():
         try:
             with doing(f"loading {config.name}"):
-                found = load(config, data_root)
-            condition_shape(found, config)
-            loaded[config.images] = found
+                loaded[config.images] = load(config, data_root)
         except UserError as error:
             summary.missing_data[config.name] = str(error)
             log.error("%s", error)
     _download_outliers([cell for cell in cells if cell.dataset.images in loaded], data_root)
     return loaded
+
+
+def _with_condition(cells: Sequence[Config], loaded: dict[str, Dataset], summary: Summary) -> list[Config]:
+    """The cells whose data set was loaded and has their condition. Reasons for the others are added to ``summary``."""
+    fitting, reasons = [], {}
+    for cell in cells:
+        if cell.dataset.images not in loaded:
+            continue
+        try:
+            condition_shape(loaded[cell.dataset.images], cell.dataset)
+            fitting.append(cell)
+        except UserError as error:
+            reasons[str(error)] = cell.dataset.name
+    for reason, name in reasons.items():
+        summary.missing_data[name] = reason
+        log.error("%s", reason)
+    return fitting
 
 
 def _download_outliers(cells: Sequence[Config], data_root: Path) -> None:

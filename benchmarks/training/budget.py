@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from benchmarks.config import TrainingConfig
+from benchmarks.errors import UserError
 
 # Seconds on one core: fixed cost of a step, and cost of a floating-point operation in matrix products.
 _SECONDS_PER_STEP = 1e-3
@@ -32,9 +33,20 @@ class Budget:
 
 
 def budget_of(config: TrainingConfig, images: int) -> Budget:
-    """The budget for a training set of ``images`` images."""
+    """The budget for a training set of ``images`` images.
+
+    Raises :class:`UserError` for options in epochs that a budget in steps does not reach, or in steps that a budget in
+    epochs does not reach: they would have no effect. The configuration cannot know this without the number of images.
+    """
     steps_per_epoch = math.ceil(images / config.batch_size)
     steps, unit = (config.epochs * steps_per_epoch, steps_per_epoch) if config.steps is None else (config.steps, 1)
+    length = f"the budget of {steps} steps ({steps / steps_per_epoch:g} epochs)"
+    if config.milestones and config.milestones[-1] * steps_per_epoch >= steps:
+        raise UserError(f"training.milestones must be within {length}, got {config.milestones}")
+    if config.validate_every > 1 and config.validate_every * steps_per_epoch > steps:
+        raise UserError(f"training.validate_every must be within {length}, got {config.validate_every}")
+    if config.validate_every_steps is not None and config.validate_every_steps > steps:
+        raise UserError(f"training.validate_every_steps must be within {length}, got {config.validate_every_steps}")
     return Budget(
         steps,
         steps_per_epoch,

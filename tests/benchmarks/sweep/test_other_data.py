@@ -54,6 +54,22 @@ def test_runs_on_images_that_were_replaced_are_run_again_and_the_earlier_records
     assert list(plan.to_do(cells, where, retry=False).values()) == ["done (ok)"] * 3
 
 
+@pytest.mark.parametrize("conditional_first", [True, False])
+def test_a_condition_that_the_data_lack_stops_the_runs_that_need_it_and_no_others(
+    tmp_path, cells, caplog, conditional_first
+):
+    plain = cells[0].resolved()
+    given = [
+        from_plain({**configuration("cvae", seed, "dataset.condition=label").resolved(), "dataset": {
+            **plain["dataset"], "condition": "label"}})
+        for seed in (0, 1)
+    ]  # fmt: skip
+    summary = sweep.run([*given, cells[0]] if conditional_first else [cells[0], *given], setting(tmp_path), jobs=1)
+    assert [ran.run_id for ran in summary.ran] == [cells[0].run_id]
+    assert list(summary.missing_data) == ["mine"]
+    assert caplog.text.count("dataset.condition=label needs one class label per image, but mine has no labels") == 1
+
+
 def test_a_record_stands_where_its_data_cannot_be_had(tmp_path, cells):
     where = setting(tmp_path)
     sweep.run(cells, where, jobs=1)

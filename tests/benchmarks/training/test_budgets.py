@@ -277,3 +277,23 @@ def test_options_at_their_defaults_are_not_in_the_run_id_and_others_are():
     assert not plain.resolved()["training"].keys() & {"steps", "measure_at", "momentum", "gamma", "select_by"}
     assert compose("vae", "digits", "smoke", 0, ["training.measure_at=[1]"]).run_id != plain.run_id
     assert compose("vae", "digits", "smoke", 0, ["training.measure_at=null"]).run_id == plain.run_id
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 12, "schedule": "multi_step", "milestones": [1, 3]}, "milestones must be within .* got [[]1, 3]"),
+        ({"steps": 10, "schedule": "multi_step", "milestones": [2]}, r"10 steps .2 epochs., got [[]2]"),
+        ({"steps": 12, "validate_every": 3}, r"validate_every must be within .* 12 steps .2\.4 epochs., got 3"),
+        ({"epochs": 2, "validate_every_steps": 11}, "validate_every_steps must be within .* got 11"),
+    ],
+)
+def test_points_outside_a_budget_in_the_other_unit_are_refused_before_the_first_step(options, message):
+    with pytest.raises(UserError, match=message):
+        trained(TrainingConfig(batch_size=BATCH, **options), validate=noisy)
+
+
+def test_points_at_the_end_of_a_budget_in_the_other_unit_are_accepted():
+    for options in ({"steps": 11, "milestones": [2], "schedule": "multi_step"}, {"steps": 15, "validate_every": 3},
+                    {"epochs": 2, "validate_every_steps": 10}, {"steps": 1}):  # fmt: skip
+        trained(TrainingConfig(batch_size=BATCH, **options))
