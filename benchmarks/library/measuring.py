@@ -18,10 +18,10 @@ from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
 from benchmarks.evaluation.evaluate import evaluate as measured
 from benchmarks.evaluation.families.outliers import IMAGES as OUTLIERS
-from benchmarks.evaluation.families.sample_quality import MANIFOLD_IMAGES
+from benchmarks.evaluation.families.sample_quality import MANIFOLD_IMAGES, NEIGHBOURS
 from benchmarks.evaluation.features.inception import WeightsUnavailableError
 from benchmarks.evaluation.features.kid import kid
-from benchmarks.evaluation.features.manifold import NEIGHBOURS, manifold
+from benchmarks.evaluation.features.manifold import manifold
 from benchmarks.evaluation.features.spaces import FeatureSpace, inception_space_of, judge_space_of
 from benchmarks.evaluation.judges.network import feature_network, shipped_judge
 from benchmarks.evaluation.judges.shipped import SOURCES
@@ -220,7 +220,7 @@ def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, flo
     found = {"fid": space.distance(features), "kid": kid(features, space.reference)[0]}
     size = min(MANIFOLD_IMAGES, len(features), len(space.reference))
     if size > NEIGHBOURS:
-        found |= manifold(space.reference[:size], features[:size])._asdict()
+        found |= manifold(space.reference[:size], features[:size], NEIGHBOURS)._asdict()
     return found
 
 

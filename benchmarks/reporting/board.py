@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -173,8 +174,9 @@ def ranking_sentence(section: Section) -> str:
     return (
         "**Bold**: the best mean, if it comes from at least three seeds, and every result with at least three seeds in "
         "common with it that does not differ significantly from it (paired t-test over seeds, 5% level). With three "
-        "seeds, only differences of more than 2.5 standard deviations are significant, so bold does not mean equally "
-        f"good. {ranks}{italic}"
+        "seeds, a difference is significant only if it is more than 2.5 times the standard deviation of the "
+        "differences per seed, so bold means *not shown to differ*, not *equally good*: if one of the two varies much "
+        f"over seeds, their means can be far apart. {ranks}{italic}"
     )
 
 
@@ -195,6 +197,7 @@ def ranks_of(section: Section, metric: str) -> dict[str, int]:
 
 # Marks a time that was measured on a busy machine.
 BUSY = "§"
+OVER_IMAGES = "(in parentheses) For a single seed, the standard error over test images; for the KID, over its blocks."
 # Maximum number of columns of a Markdown table, for readability. The HTML page has all columns.
 MOST_COLUMNS = 8
 
@@ -233,20 +236,22 @@ def metric_table(
 ) -> Table:
     """A table of ``metrics``, sorted by the metric ``by``.
 
-    It shows the mean ± standard deviation over seeds. A footnote gives the reason for each missing number. Marks show
-    which numbers the evaluation warned about and which are only bounds. ``before`` and ``after`` are further columns on
-    the left and on the right of the metrics, and ``below`` are lines that explain their marks.
+    It shows the mean ± standard deviation over seeds (:func:`number`). A footnote gives the reason for each missing
+    number. Marks show which numbers the evaluation warned about and which are only bounds. ``before`` and ``after`` are
+    further columns on the left and on the right of the metrics, and ``below`` are lines that explain their marks.
     """
     best = {metric: best_labels(section, metric) for metric in metrics}
     of_family = {metric: best_of_families(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
     warned: dict[str, None] = {}
+    errors: list[bool] = []
 
     def value(row: Row, metric: str) -> str:
         values = row.values(metric)
         if values is None:
             return f"– <sup>{notes.setdefault(row.reason(metric), len(notes) + 1)}</sup>"
-        text = spread(values, CATALOGUE[metric].decimals)
+        text = number(row, metric)
+        errors.append(text.endswith(")"))
         if row.label in best[metric]:
             text = f"**{text}**"
         elif row.label in of_family[metric]:
@@ -274,11 +279,12 @@ def metric_table(
         lines += [[row_link(row), *(cells[row][i] for i in narrow)] for row in members]
     footnotes = [f"<sup>{number}</sup> {escape(reason)}" for reason, number in notes.items()]
     footnotes += [f"† {escape(warning)}" for warning in warned]
+    footnotes += [OVER_IMAGES] if any(errors) else []
     footnotes += [*explain(section.rows, metrics), *below]
     below = ["  \n".join(footnotes)] if footnotes else []
     flat = [[row_link(row), escape(row.family), *cells[row]] for row in rows]
     hidden = ", ".join(text for i, text in enumerate(headings) if i not in narrow)
-    elsewhere = [f"Only in the HTML page (`make report HTML=1`): {hidden}."] if hidden else []
+    elsewhere = [f"In the HTML page (`make report HTML=1`), this table also has: {hidden}."] if hidden else []
     return Table(
         "\n\n".join([table(header, lines), *elsewhere, *below]),
         "\n\n".join([table(["variant", "family", *headings], flat, left=2), *below]),
@@ -290,19 +296,39 @@ def row_link(row: Row) -> str:
     return f"[{escape(row.label)}](variants/{file_name(row.variant)}.md)"
 
 
-def spread(values: Sequence[float], decimals: int) -> str:
-    """Format the mean ± the sample standard deviation, or the mean alone for one seed.
+def number(row: Row, metric: str) -> str:
+    """The number of a row in words; "–" if it has none.
 
-    Both are rounded to the second significant digit of the standard deviation, with at most one decimal place more than
-    ``decimals``.
+    The mean ± the sample standard deviation over seeds or, for one seed, the number and its standard error in
+    parentheses, if it has one. Both are rounded to the second significant digit of the deviation or error, with at most
+    one decimal place more than the metric's.
     """
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{mean:.{decimals}f}"
-    deviation = statistics.stdev(values)
-    if deviation > 0:
+    values, decimals = row.values(metric), CATALOGUE[metric].decimals
+    if not values:
+        return "–"
+    several = len(values) > 1
+    deviation = statistics.stdev(values) if several else _error_over_images(row, metric)
+    if deviation is not None and deviation > 0:
         decimals = min(decimals + 1, max(0, 1 - math.floor(math.log10(deviation))))
-    return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
+    text = f"{statistics.fmean(values):.{decimals}f}"
+    if several:
+        return f"{text} ± {deviation:.{decimals}f}"
+    return text if deviation is None else f"{text} ({deviation:.{decimals}f})"
+
+
+def _error_over_images(row: Row, metric: str) -> float | None:
+    """The standard error of the number of a row's first seed; None if it has none.
+
+    An error is recorded in one unit, and is relative to the number the same in the other.
+    """
+    recorded, error = next(
+        ((name, one.standard_error) for name, one in CATALOGUE.items() if metric in (name, one.in_other_unit)),
+        (metric, None),
+    )
+    metrics = row.first.metrics
+    if error not in metrics or not metrics.get(recorded):
+        return None
+    return abs(metrics[error] * metrics[metric] / metrics[recorded])
 
 
 def _heading(section: Section, metric: str) -> str:
@@ -406,8 +432,8 @@ def busy_note(rows: Sequence[Row]) -> list[str]:
         return []
     load, own = max(loads)
     return [
-        f"{BUSY} Measured on a busy machine, so the time may be longer than on an idle one: the load per core was up "
-        f"to {load:.1f}, of which this benchmark accounts for {own:.1f}."
+        f"{BUSY} Other processes were running at the same time, so it may be longer than on an idle machine: the load "
+        f"per core was up to {load:.1f}, of which this suite's runs account for {own:.1f}."
     ]
 
 
@@ -443,6 +469,7 @@ def protocol(section: Section) -> str:
                 ]
             ),
         ],
+        ["network", f"{_networks(section)}, unless a row or its variant's page names another"],
         ["importance samples", f"K = {record.importance_samples} per image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
         *([["outliers", outliers]] if (outliers := _outliers(section)) else []),
@@ -452,6 +479,22 @@ def protocol(section: Section) -> str:
         ["finished", escape(" to ".join(dict.fromkeys((dates[0], dates[-1]))))],
     ]
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
+
+
+def _networks(section: Section) -> str:
+    """The most frequent network of the section's records, in words."""
+    networks = Counter(network(record.config.get("network", {})) for record in (*section.records, *section.failed))
+    return networks.most_common(1)[0][0]
+
+
+def network(config: Mapping[str, Any], latent_size: bool = True) -> str:
+    """The network of a configuration in words: its name, its sizes, its activation and, if asked, its latent size."""
+    hidden = config.get("hidden")
+    sizes = "-".join(map(str, hidden)) if isinstance(hidden, list) else ""
+    width = f"width {config['width']}" if "width" in config else ""
+    text = " ".join(str(part) for part in (config.get("name"), sizes or width, config.get("activation")) if part)
+    latent = f"latent size {config['latent_size']}" if latent_size and "latent_size" in config else ""
+    return escape(", ".join(part for part in (text, latent) if part))
 
 
 def _compiled(section: Section) -> str:

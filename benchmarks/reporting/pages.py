@@ -31,7 +31,7 @@ from benchmarks.reproduction.targets import Plan, Published
 # Pages written by `make speed`, one for each kind of device, and their descriptions.
 SPEED = {
     "speed.md": "training speed, compared with a hand-written loop and pythae",
-    "speed-gpu.md": "the same on a GPU",
+    "speed-gpu.md": "training steps captured as CUDA graphs, on a GPU",
 }
 CONDITIONAL = (
     "These models are conditional. Their likelihoods are those of x given the condition, which are not comparable with "
@@ -178,8 +178,16 @@ def _contents(parts: Sequence[Section]) -> str:
     lines = []
     for section in parts:
         heading, seeds = board.heading(parts, section), _most_seeds([section])
-        lines.append(f"- [{escape(heading)}](#{anchor(heading)}): rows: {len(section.rows)}, seeds: {seeds}")
+        having = {row.variant for row in section.rows}
+        lacking = [name for name in _variants(parts, section.condition) if name not in having]
+        missing = f"; not run: {', '.join(map(escape, lacking))}" if lacking else ""
+        lines.append(f"- [{escape(heading)}](#{anchor(heading)}): rows: {len(section.rows)}, seeds: {seeds}{missing}")
     return "\n".join(lines)
+
+
+def _variants(parts: Sequence[Section], condition: str) -> list[str]:
+    """The variants with a row in any section of a board that has this condition, sorted."""
+    return sorted({row.variant for section in parts if section.condition == condition for row in section.rows})
 
 
 def _section_blocks(
@@ -194,7 +202,8 @@ def _section_blocks(
         blocks += [
             "### Leaderboard",
             CONDITIONAL if section.given else "",
-            f"Sorted by {escape(section.label(by))} ({CATALOGUE[by].unit}). Mean ± standard deviation over seeds; "
+            f"Sorted by {escape(section.label(by))} ({CATALOGUE[by].unit}): families by their best row, then the rows "
+            "of each family. Mean ± standard deviation over seeds; "
             f"↑ higher is better, ↓ lower is better. What each column means: [glossary]({glossary.FILE}). "
             f"{board.ranking_sentence(section)}",
             board.leaderboard(section),
@@ -543,10 +552,10 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
         "*Tied*: variants with at least three seeds in common with the best one that do not differ significantly from "
-        "it (paired t-test over seeds, 5% level). "
-        "*Training time*: of the fastest seed, on the hardware listed above. *Better mean, too few seeds*: variants "
-        "with fewer than three seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean "
-        "alone, without a test."
+        "it (paired t-test over seeds, 5% level). A variant whose results vary much over seeds can be tied although "
+        f"its mean is far worse. *Training time*: of the fastest seed, on the hardware listed above; {board.BUSY} if "
+        "other processes were running at the same time. *Better mean, too few seeds*: variants with fewer than three "
+        "seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean alone, without a test."
     )
     return [
         *(["## Winners", sentence, *plain] if plain else []),

@@ -32,7 +32,6 @@ from benchmarks.reporting.verdicts import (
     Outcome,
     between,
     judge,
-    margin_words,
     share,
     verdict_of,
 )
@@ -86,11 +85,11 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         "*Ours* is the mean ± standard deviation over n seeds, and *difference* is ours minus the published number. "
         "*Standardised* divides the difference by the combined standard deviation of both (both sd) if the source "
         "gives its own, otherwise by the standard error of our mean (s.e.): over seeds if there are several, otherwise "
-        "over test images (\\*). An interval with only one end tests which of two results is larger, not the size of "
-        "the difference; *standardised* is then measured from that end. The verdict is decided by the interval, not by "
-        "this number, which knows nothing of other images or another draw of the data. If the source measured other "
-        "images, the interval is shifted by the expected effect and may leave out the published number: the section of "
-        "the target gives the reasons.",
+        "over test images (\\*). If an interval has only one end, the result must be at least (or at most) that "
+        "number; with the end 0, this tests only which of two results is larger. *Standardised* is then measured from "
+        "that end. The verdict is decided by the interval, not by this number, which knows nothing of other images or "
+        "another draw of the data. If the source measured other images, the interval is shifted by the expected "
+        "effect and may leave out the published number: the section of the target gives the reasons.",
         table(header, lines, "left") if lines else "There are no targets.",
         *details,
     ]
@@ -167,8 +166,8 @@ def _held_against(outcome: Outcome) -> str:
     """The interval that the verdict depends on, in words."""
     quantity = outcome.quantity
     if outcome.budget == "reduced" and quantity.expected is not None:
-        return f"{between(quantity.expected)}{margin_words(quantity)} (for the reduced budget)"
-    return between(quantity.accept) + margin_words(quantity)
+        return f"{between(quantity.expected, quantity.standard_errors)} (for the reduced budget)"
+    return between(quantity.accept, quantity.standard_errors)
 
 
 def _distance(outcome: Outcome) -> str:
@@ -203,7 +202,8 @@ def _first(plan: Plan, budget: str, quantity: Quantity) -> Run:
 
 
 def _length(run: Run) -> str:
-    return f"{run.length:,} {run.unit}"
+    """The training budget of a run in words."""
+    return f"{'at most ' if run.stops_early else ''}{run.length:,} {run.unit}"
 
 
 def _details(
@@ -218,7 +218,7 @@ def _details(
         f"Recipe: {escape(target.recipe, 2000)}",
         _intervals(outcomes),
         _again(plan),
-        _runs_table(plan, records),
+        _runs_table(plan, records, files),
     ]
     departures = [*target.deviations]
     if any(outcome.budget == "reduced" for outcome in outcomes) and target.reduced is not None:
@@ -255,14 +255,20 @@ def _intervals(outcomes: Sequence[Outcome]) -> str:
 
 def _interval(outcome: Outcome) -> str:
     quantity = outcome.quantity
-    margin = margin_words(quantity)
     text = f"- {escape(quantity.name)}: **{outcome.verdict}**"
     # No reason is shown for verdicts that follow from the interval alone.
     if not outcome.values or outcome.verdict in (STALE, TOO_SHORT):
         text += f" ({escape(outcome.reason, 600)})"
-    text += f". Accepted with the full recipe: {between(quantity.accept)}{margin}."
+    text += f". Accepted with the full recipe: {between(quantity.accept, quantity.standard_errors)}."
     if quantity.expected is not None:
-        text += f" Expected of the reduced budget: {between(quantity.expected)}{margin}."
+        text += f" Expected of the reduced budget: {between(quantity.expected, quantity.standard_errors)}."
+    decimals = _decimals(quantity)
+    if outcome.reduced:
+        values = list(outcome.reduced.values())
+        text += f" Ours with the reduced budget: {_spread(statistics.fmean(values), values, decimals)}."
+    if outcome.values and len(outcome.values) > 1:
+        each = ", ".join(f"{value:.{decimals}f}" for _, value in sorted(outcome.values.items()))
+        text += f" Ours per seed: {each}."
     return text
 
 
@@ -273,30 +279,48 @@ def _again(plan: Plan) -> str:
     return f"Run the full recipe: {code(f'make reproduce TARGETS={argument(target.id)} BUDGET=full')}.{needs}"
 
 
-def _runs_table(plan: Plan, records: Mapping[str, Record]) -> str:
-    """The table of runs, with a line for each model (arm) of each budget with finished runs; then the commands."""
+def _runs_table(plan: Plan, records: Mapping[str, Record], files: SideFiles) -> str:
+    """The table of runs, with a line for each arm of each budget with finished runs; then the commands."""
     lines, commands = [], []
     for budget in ("full", "reduced"):
         for arm, runs in plan.runs.get(budget, {}).items():
             done = [records[run.run_id] for run in runs if run.run_id in records]
             if done:
-                lines.append([escape(arm), budget, *_spent(done, runs)])
+                lines.append([escape(arm), budget, *_spent(done, runs, files)])
                 commands.append(f"- {_command(done)}")
-    header = ["model", "budget", "seeds", "epochs", "time of the fastest seed", "device", "finished"]
+    header = ["arm", "budget", "seeds", "trained for", "time of the fastest seed", "device", "finished"]
     if not lines:
         return ""
     return "\n".join([table(header, lines, "left"), "", "Equivalent commands:", "", *dict.fromkeys(commands)])
 
 
-def _spent(done: Sequence[Record], runs: Sequence[Run]) -> list[str]:
+def _spent(done: Sequence[Record], runs: Sequence[Run], files: SideFiles) -> list[str]:
     seconds = [record.timing.get("total_seconds", 0.0) for record in done]
     return [
         f"{len(done)} of {len(runs)}",
-        f"{runs[0].epochs:,}" if runs[0].steps is None else _length(runs[0]),
+        _trained(done, runs[0], files),
         f"{min(seconds) / 60:,.0f} min",
         escape("; ".join(sorted({_device(record) for record in done}))),
         escape(max(record.finished for record in done)[:10]),
     ]
+
+
+def _trained(done: Sequence[Record], run: Run, files: SideFiles) -> str:
+    """How long the records were trained, and which weights were evaluated if not the last ones."""
+    text = _length(run)
+    if run.stops_early:
+        histories = [files.table(record.run_id, HISTORY_FILE, ("progress",)) for record in done]
+        shares = [history["progress"].dropna().max() for history in histories if history is not None]
+        if shares:
+            text = f"{_range([round(share * run.length) for share in shares])} of {text}"
+    if selected := [step for record in done if isinstance(step := record.details.get("selected_step"), int)]:
+        text += f"; weights of step {_range(selected)}"
+    return text
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _device(record: Record) -> str:

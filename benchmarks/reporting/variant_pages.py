@@ -40,7 +40,7 @@ PICTURES = {
 MOST_STRIPS = 12
 
 # Added to the loss formula of a variant that uses r without defining it.
-RECONSTRUCTION_TERM = "Here, r = -E_q log p(x|z), summed over pixels, and KL = KL(q(z|x) || p(z))."
+RECONSTRUCTION_TERM, KL_TERM = "r = -E_q log p(x|z), summed over pixels", "KL = KL(q(z|x) || p(z))"
 
 # Variant -> its docstring, "" if it has none; None if the variant is not registered.
 Describe = Callable[[str], str | None]
@@ -98,7 +98,7 @@ def _page(
         metrics = [
             m for m, entry in CATALOGUE.items() if entry.summary and any(row.mean(m) is not None for row in rows)
         ]
-        lines = [[escape(row.label), *(_number(row, m) for m in metrics), str(len(row.records))] for row in rows]
+        lines = [[escape(row.label), *(board.number(row, m) for m in metrics), str(len(row.records))] for row in rows]
         blocks.append(
             table(["", *(f"{escape(section.label(m))} ({CATALOGUE[m].unit})" for m in metrics), "seeds"], lines)
         )
@@ -127,7 +127,8 @@ def _described(
     formulas = "\n".join(line for line in text.splitlines() if line.startswith("    "))
     if re.search(r"= r\b", formulas) and not re.search(r"\br += ", formulas):
         what, references, rest = text.partition("\nReferences:")
-        text = f"{what.rstrip()}\n\n{RECONSTRUCTION_TERM}\n{references}{rest}"
+        terms = [RECONSTRUCTION_TERM, *([KL_TERM] if re.search(r"\bKL\b(?!\()", formulas) else [])]
+        text = f"{what.rstrip()}\n\nHere, {', and '.join(terms)}.\n{references}{rest}"
     return [as_markdown(text), *defaults_section(defaults, searched, searches)]
 
 
@@ -177,11 +178,6 @@ def _caption(row: Row, section: Section, panels: Collection[str]) -> str:
     }
     shown = [text for title, text in words.items() if title in panels]
     return " ".join([f"{escape(row.label)}, seed {row.first.seed}, not selected.", *shown])
-
-
-def _number(row: Row, metric: str) -> str:
-    values = row.values(metric)
-    return "–" if values is None else board.spread(values, CATALOGUE[metric].decimals)
 
 
 def _tables_of_places(own: Sequence[tuple[Section, list[Row]]], sections: Sequence[Section]) -> list[str]:

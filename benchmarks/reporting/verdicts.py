@@ -37,7 +37,8 @@ class Outcome:
 
     ``values`` maps seeds to values. ``error`` is the standard error of their mean: over seeds if there are several,
     otherwise over test images (``over_seeds`` says which); None if neither is known. ``interval`` is the interval that
-    the mean was compared with. ``reason`` says why there is no number, or explains the verdict.
+    the mean was compared with. ``reason`` says why there is no number, or explains the verdict. ``reduced`` are the
+    values under the reduced budget, if ``values`` are those of the full recipe and both have all their records.
     """
 
     quantity: Quantity
@@ -48,6 +49,7 @@ class Outcome:
     error: float | None = None
     over_seeds: bool = False
     interval: Sequence[float | None] | None = None
+    reduced: Mapping[int, float] | None = None
 
     @property
     def mean(self) -> float | None:
@@ -136,15 +138,17 @@ def _outcome(
     arms = [arm for arm in (quantity.arm, quantity.minus) if arm]
     budgets = [budget for budget in ("full", "reduced") if budget in plan.runs]
     for budget in budgets:
-        runs = plan.runs[budget]
-        found = {arm: {run.seed: records.get(run.run_id) for run in runs[arm]} for arm in arms}
+        found = _by_seed(plan, budget, arms, records)
         values = _values(quantity, found)
         if values is not None:
             error, over_seeds = _error(quantity, found, values)
             interval = quantity.accept if budget == "full" else quantity.expected
             assert interval is not None
             verdict, reason = _verdict(quantity, budget, values, error, share(plan, budget, quantity))
-            return Outcome(quantity, verdict, reason, budget, values, error, over_seeds, interval)
+            reduced = None
+            if budget == "full" and "reduced" in budgets:
+                reduced = _values(quantity, _by_seed(plan, "reduced", arms, records))
+            return Outcome(quantity, verdict, reason, budget, values, error, over_seeds, interval, reduced)
     for budget in budgets:
         noted = made_for.get(budget, {})
         earlier = {arm: [records.get(run_id) for run_id in noted.get(arm, ())] for arm in arms}
@@ -155,6 +159,13 @@ def _outcome(
             reason = "the recipe was changed after its records were made"
             return Outcome(quantity, STALE, reason, budget, values, error, over_seeds)
     return Outcome(quantity, NOT_RUN, _why_not(quantity, plan, budgets, arms, records, missing_data))
+
+
+def _by_seed(
+    plan: Plan, budget: str, arms: Sequence[str], records: Mapping[str, Record]
+) -> dict[str, dict[int, Record | None]]:
+    """Arm -> seed -> record of a budget, None for runs without one."""
+    return {arm: {run.seed: records.get(run.run_id) for run in plan.runs[budget][arm]} for arm in arms}
 
 
 def _values(quantity: Quantity, found: Mapping[str, Mapping[int, Record | None]]) -> dict[int, float] | None:
@@ -218,22 +229,23 @@ def _verdict(
     low = -math.inf if interval[0] is None else interval[0] + margin
     high = math.inf if interval[1] is None else interval[1] - margin
     inside = low <= mean <= high
-    where = f"{'in' if inside else 'outside'} {between(interval)}{margin_words(quantity)}"
+    where, words = "inside" if inside else "outside", between(interval, quantity.standard_errors)
     if budget != "full" and done < LEAST_SHARE:
-        return TOO_SHORT, f"{done:.0%} of the recipe; {where}, the interval expected for this budget"
+        return TOO_SHORT, f"{done:.0%} of the recipe; {where} the interval expected for this budget, {words}"
+    reason = f"{where} the interval, {words}: {because}"
     if not inside:
-        return MISSED, f"{where}: {because}"
-    return REPRODUCED if budget == "full" else CONSISTENT, f"{where}: {because}"
+        return MISSED, reason
+    return REPRODUCED if budget == "full" else CONSISTENT, reason
 
 
-def margin_words(quantity: Quantity) -> str:
-    """The margin by which a number must lie inside its interval, in words; "" if there is no margin."""
-    return f" with a margin of {quantity.standard_errors:g} standard errors" if quantity.standard_errors else ""
-
-
-def between(interval: Sequence[float | None]) -> str:
-    """An interval in words."""
+def between(interval: Sequence[float | None], standard_errors: float = 0) -> str:
+    """An interval in words, with the number of standard errors by which a result must lie inside it."""
     low, high = interval
+    if standard_errors:
+        by = f"by at least {standard_errors:g} standard errors"
+        if low is None:
+            return f"below {high:g} {by}"
+        return f"above {low:g} {by}" if high is None else f"{low:g} to {high:g}, inside {by}"
     if low is None:
         return f"at most {high:g}"
     return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"

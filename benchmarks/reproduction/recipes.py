@@ -101,7 +101,13 @@ def plans() -> list[Plan]:
             {
                 budget: {
                     arm: [
-                        Run(config.run_id, config.seed, config.training.epochs, config.training.steps)
+                        Run(
+                            config.run_id,
+                            config.seed,
+                            config.training.epochs,
+                            config.training.steps,
+                            config.training.patience is not None,
+                        )
                         for config in configs
                     ]
                     for arm, configs in cells(target, budget, targets).items()

@@ -185,12 +185,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """A cell of a target: its run id, seed and training budget, which is ``epochs`` unless ``steps`` is given."""
+    """A cell of a target: its run id, seed and training budget, which is ``epochs`` unless ``steps`` is given.
+
+    ``stops_early``: whether training may end before, because the validation no longer improves.
+    """
 
     run_id: str
     seed: int
     epochs: int
     steps: int | None = None
+    stops_early: bool = False
 
     @property
     def length(self) -> int:

@@ -27,6 +27,7 @@ IMAGES = 20_000
 # A small run, 784-200-200-32 on synthetic images, long enough that the start of a process does not matter.
 SMALL_CELL = ("network.hidden=[200,200]", "training.epochs=30", "training.validate_every=30")
 PRECISION_SEEDS = (0, 1, 2)
+PRECISION_SAMPLES = 20
 
 
 def side_by_side(device: torch.device, repeats: int) -> tuple[str, dict[int, float]]:
@@ -92,7 +93,7 @@ def half_precision(device: torch.device, cache: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), data_root(), cache, device, show_progress=False)
         for precision in ("fp32", "bf16"):
-            overrides = [f"training.precision={precision}", "evaluation.importance_samples=20"]
+            overrides = [f"training.precision={precision}", f"evaluation.importance_samples={PRECISION_SAMPLES}"]
             cells = [compose("vae", "mnist", "quick", seed, overrides) for seed in PRECISION_SEEDS]
             try:
                 load(cells[0].dataset, setting.data_root)
@@ -114,9 +115,10 @@ def half_precision(device: torch.device, cache: Path) -> str:
     table = as_table(["training", "test ELBO (nats)", "relative speed"], rows)
     shift = statistics.fmean(elbo["bf16"]) - statistics.fmean(elbo["fp32"])
     spread = statistics.stdev(elbo["fp32"]) / len(PRECISION_SEEDS) ** 0.5
-    return f"""`vae` on MNIST, quick profile, {len(PRECISION_SEEDS)} seeds, all evaluated in fp32:
+    return f"""`vae` on MNIST, quick profile with K = {PRECISION_SAMPLES}, {len(PRECISION_SEEDS)} seeds, all
+evaluated in fp32:
 
 {table}
 
-`training.precision=bf16` moves the mean by {shift:+.2f} nats; one standard error of the fp32 mean over seeds is
-{spread:.2f}, one of an ELBO over test images {found["fp32"][0].metrics["elbo_se"]:.2f}."""
+`training.precision=bf16` moves the mean by {shift:+.2f} nats (before rounding); one standard error of the fp32
+mean over seeds is {spread:.2f}, one of an ELBO over test images {found["fp32"][0].metrics["elbo_se"]:.2f}."""

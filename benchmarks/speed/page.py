@@ -41,7 +41,7 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     blocks = ["# Speed on a GPU" if on_a_gpu else "# Speed", f"[All boards](README.md){_other(on_a_gpu, reports)}"]
     blocks.append(made)
     blocks += [part for name, text in sections.items() for part in (f"## {name}", text)]
-    blocks.append("Run it again: `make peers` once, for pythae's environment, then `make speed`.")
+    blocks.append("Run it again: `make speed`, after `make peers` for the comparison with pythae.")
     page = "\n\n".join(blocks) + "\n"
     write_atomically(reports / PAGES[device.type], page.encode())
     return page
@@ -74,13 +74,14 @@ def _on_a_cpu(device: torch.device, repeats: int, peers: Path | None, reports: P
     sections["Seeds as one batched model"] = seeds_stacked(device, few)
     write_atomically(reports / "figures" / FIGURE, curves(device, by_samples, by_jobs))
     sections["Cost against work"] = (
-        f"![Cost against work](figures/{FIGURE})\n\n*The best of three epochs for images/s; K by the decoder above; "
-        "the process's own memory beside a memory map of so many faces; the runs above.*"
+        f"![Cost against work](figures/{FIGURE})\n\n*Images/s: the best of three epochs. K: the decoder of the section "
+        "Importance sampling. Memory: that of the process, without the memory-mapped images, for so many faces. Jobs: "
+        "the runs of the section Runs side by side.*"
     )
     sections["Growth"], drawn = growth()
     write_atomically(reports / "figures" / GROWTH, drawn)
     sections["Growth"] += (
-        f"\n\n![Growth](figures/{GROWTH})\n\n*Time on a logarithmic axis: where it grows as the records do, a line "
-        "rises by a decade from one size to the next.*"
+        f"\n\n![Growth](figures/{GROWTH})\n\n*Time on a logarithmic axis: if it is proportional to the number of "
+        "records, it is ten times as high at the next size.*"
     )
     return sections

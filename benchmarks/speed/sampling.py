@@ -42,7 +42,8 @@ def importance_sampling(device: torch.device, repeats: int) -> tuple[str, dict[i
         by_samples[count] = statistics.median(taken) / IMAGES
     inverse = statistics.median(a / b for a, b in zip(own, products, strict=True))
     text = f"""A decoder of {"-".join(map(str, WIDTHS))}, {SAMPLES:,} samples an image in fp32, timed on {IMAGES}
-images. An image is encoded once. The estimate takes {inverse:.2f} times as long as the decoder's matrix products alone.
+images; the minutes for 10,000 images are extrapolated. An image is encoded once. The estimate
+takes {inverse:.2f} times as long as the decoder's matrix products alone.
 {rounds.note}
 
 {table}"""

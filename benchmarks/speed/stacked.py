@@ -54,7 +54,7 @@ def seeds_stacked(device: torch.device, repeats: int) -> str:
                      f"{1000 * statistics.median(taken['stacked']) / STEPS:.1f}"])  # fmt: skip
     table = as_table(["network", "stacked relative to in turn (quartiles)", "ms a stacked step"], rows)
     return f"""The gradients of {SEEDS} seeds of a `vae` at batch {BATCH}, as one batched model (`torch.func`), beside
-one seed after the other. A sweep does not train so: it would have to gain 2 or more on a GPU.
+one seed after the other. Sweeps do not use this; it would be worth it from a factor of 2 on a GPU.
 
 {table}"""
 

@@ -33,7 +33,7 @@ register(
         metrics={
             "log_likelihood_by_prior": Metric(
                 "log p(x|condition) by the prior", "nats/image", "higher",
-                "logsumexp over K draws of the prior of log p(x|z, condition), minus log K",
+                "log-mean-exp of log p(x|z, condition) over K draws from the prior",
                 needs=NEEDS, standard_error="log_likelihood_by_prior_se",
                 in_other_unit="log_likelihood_by_prior_bits_per_dim", summary=True,
             ),

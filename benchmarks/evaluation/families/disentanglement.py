@@ -64,8 +64,8 @@ METRICS = {
     "beta_vae_score": _metric(
         "beta-VAE score",
         "accuracy of a linear classifier that predicts which factor is equal in pairs of images, from the mean "
-        "difference of their codes (Higgins et al. 2017). Chance level is one over the number of factors; rotated "
-        "codes can have high scores",
+        "absolute difference of their codes (Higgins et al. 2017). Chance level is one over the number of factors; "
+        "rotated codes can have high scores",
         wide=True,
     ),
     "factor_vae_score": _metric(

@@ -46,7 +46,8 @@ register(
             ),
             "log_likelihood": Metric(
                 "log p(x)", "nats/image", "higher",
-                "importance-sampled lower bound on the log-likelihood, logsumexp over K posterior samples minus log K",
+                "importance-sampled lower bound on the log-likelihood: log-mean-exp over K posterior samples of log "
+                "p(x|z) + log p(z) - log q(z|x)",
                 needs=BOUND, standard_error="log_likelihood_se", in_other_unit="log_likelihood_bits_per_dim",
                 summary=True, plotted_against=("train_seconds",),
             ),

@@ -35,7 +35,7 @@ register(
         order=80,
         compute=compute,
         sentence="The training loss of each variant on test images. Losses of different variants cannot be compared, "
-        "and they are not likelihoods.",
+        "and they are not likelihoods. A loss may contain a large constant, which the page of its variant explains.",
         metrics={
             "objective": Metric(
                 "objective", "loss/image", None,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Maximum number of images of each kind for nearest neighbours, whose cost grows with the square of this number.
 MANIFOLD_IMAGES = 2000
+# Nearest neighbours that set the radius of a neighbourhood. Kynkäänniemi et al. use 3, Naeem et al. 5.
+NEIGHBOURS = 5
 MANIFOLD = ("precision", "recall", "density", "coverage")
 OWN, INCEPTION = ("features", "generated_images"), ("inception", "generated_images")
 
@@ -38,7 +40,7 @@ def _manifold(context: Context, result: Evaluation) -> None:
     features, reference = context.generated_features("features"), context.spaces["features"].reference
     size = min(MANIFOLD_IMAGES, len(features), len(reference))
     try:
-        four = manifold(reference[:size], features[:size])
+        four = manifold(reference[:size], features[:size], NEIGHBOURS)
     except ValueError as error:
         result.not_applicable |= dict.fromkeys(MANIFOLD, str(error))
     else:
@@ -54,7 +56,9 @@ register(
         compute=compute,
         headline=("fid_features", "fid_inception"),
         explains_distances=True,
-        sentence="From {generated_images} mean images of draws from the prior, rounded to 8 bits. *Classifier "
+        sentence="{generated_images} mean images of draws from the prior, rounded to 8 bits, compared with the test "
+        "images in 8 bits (before a binarisation). FID and KID use all of them and depend on their number; the other "
+        f"columns use at most {MANIFOLD_IMAGES:,} of each kind and {NEIGHBOURS} nearest neighbours. *Classifier "
         "features* are those of a classifier of this data set, which describe these images better than ImageNet "
         "features do.",
         metrics={
@@ -65,8 +69,9 @@ register(
             ),
             "kid_features": Metric(
                 "KID, classifier features", "distance", "lower",
-                "kernel distance (unbiased, mean over blocks of 500 images) between generated and test images, in "
-                "features of a classifier of this data set", 3,
+                "squared MMD (unbiased, mean over blocks of 500 images) with the kernel (a·b / d + 1)^3 between "
+                "generated "
+                "and test images, in the d features of a classifier of this data set", 3,
                 needs=OWN, standard_error="kid_features_se", judged=True,
             ),
             "kid_features_se": Metric(
@@ -104,7 +109,7 @@ register(
             ),
             "kid_inception": Metric(
                 "KID, Inception", "distance", "lower",
-                "kernel distance (unbiased, mean over blocks of 500 images) in Inception features", 4,
+                "the same squared MMD (unbiased, mean over blocks of 500 images) in Inception features", 4,
                 needs=INCEPTION, standard_error="kid_inception_se", column=False,
             ),
             "kid_inception_se": Metric(

@@ -7,8 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-NEIGHBOURS = 5
-
 
 class Manifold(NamedTuple):
     """``precision`` and ``recall`` (Kynkäänniemi et al. 2019, eqs. 1-2); ``density`` and ``coverage`` (Naeem et al.
@@ -20,7 +18,7 @@ class Manifold(NamedTuple):
     coverage: float
 
 
-def manifold(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> Manifold:
+def manifold(real: Tensor, fake: Tensor, neighbours: int) -> Manifold:
     """All four measures of features (n, d) and (m, d).
 
     The manifold of a set is the union of balls around its points. The radius of a ball is the distance to the

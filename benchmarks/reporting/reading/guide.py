@@ -16,7 +16,7 @@ FILE = "guide.md"
 NAMED = 3
 # The AUROC of a random score.
 CHANCE = 0.5
-SPEED, RATE = "training speed", "train_images_per_second"
+SPEED, RATE, FID = "training speed", "train_images_per_second", "fid_features"
 
 
 def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> str:
@@ -30,7 +30,9 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
         "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
         "largest budget (if there is one, the largest with three seeds). ~ marks a rank by the mean alone: with fewer "
-        "than three seeds in common, differences between variants may be due to chance.",
+        f"than three seeds in common, differences between variants may be due to chance. {board.BUSY} marks times "
+        "that were measured while other processes were running, which can change the order. In parentheses, for a "
+        "single seed: the standard error over test images.",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]
@@ -69,7 +71,17 @@ def _answers(section: Section, heading: str, question: str, describe: Callable[[
         f"### {link}",
         table(["variant", _unit(section, question), "description and ranks by other criteria"], lines, "left"),
         *_below_chance(section, question, rows),
+        *_beyond_pca(section, question, rows),
     ]
+
+
+def _beyond_pca(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
+    line = board.pca_distance(section)
+    if answering_metric(section, question) != FID or line is None:
+        return []
+    if any((row.mean(FID) or 0.0) <= line for row in rows):
+        return []
+    return [f"All of these samples are further from the test images than reconstructions by PCA are ({line:.2f})."]
 
 
 def _below_chance(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
@@ -107,11 +119,16 @@ def _unit(section: Section, question: str) -> str:
     return f"{escape(section.label(metric))} ({escape(CATALOGUE[metric].unit)})"
 
 
+def _busy(row: Row) -> str:
+    """The mark of a time that was measured on a busy machine."""
+    return f" {board.BUSY}" if row.is_busy else ""
+
+
 def _number(section: Section, row: Row, question: str) -> str:
     metric = answering_metric(section, question)
     if metric is None:
-        return f"{row.timing(RATE):,.0f}"
-    return board.spread(row.values(metric) or [], CATALOGUE[metric].decimals)
+        return f"{row.timing(RATE):,.0f}{_busy(row)}"
+    return board.number(row, metric)
 
 
 @once
@@ -130,7 +147,8 @@ def place(section: Section, row: Row, question: str) -> str | None:
         return None
     metric = answering_metric(section, question)
     rank = None if metric is None else board.ranks_of(section, metric).get(row.label)
-    return f"~{order[row]} of {len(order)}" if rank is None else f"{rank} of {len(order)}"
+    busy = _busy(row) if metric is None else ""
+    return f"~{order[row]} of {len(order)}{busy}" if rank is None else f"{rank} of {len(order)}"
 
 
 def elsewhere(section: Section, row: Row, question: str) -> str:
@@ -172,13 +190,13 @@ def winners(section: Section) -> list[list[str]]:
         number = f"{escape(section.label(metric))}: {_number(section, best, question)} {escape(CATALOGUE[metric].unit)}"
         number += f", {len(best.by_seed(metric))} seeds"
         seconds = best.timing("train_seconds")
-        line = board.pca_distance(section) if metric == "fid_features" else None
+        line = board.pca_distance(section) if metric == FID else None
         if line is not None and (best.mean(metric) or 0.0) > line:
             number += f" (PCA reconstructions: {line:.2f})"
         ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
             escape(question), board.row_link(best), number, ", ".join(board.row_link(row) for row in tied) or "–",
-            "–" if seconds is None else f"{seconds:,.0f} s",
+            "–" if seconds is None else f"{seconds:,.0f} s{_busy(best)}",
             ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
             elsewhere(section, best, question),
         ])  # fmt: skip

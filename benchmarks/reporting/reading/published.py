@@ -43,14 +43,15 @@ def blocks(section: Section, found: Sequence[Published], recipes: str | None) ->
         ]
         for one, numbers in shown
     ]
-    header = ["variant", *(escape(section.label(metric)) for metric in metrics), "their recipe", "published in"]
+    header = ["variant", *(escape(section.label(metric)) for metric in metrics), "recipe of the target", "published in"]
     made = table(header, lines, "left")
     papers = len({one.target.paper for one, _ in shown})
     sources = f"{papers} source{'s' if papers > 1 else ''}"
     return [
         "### Published by others",
         "What other authors report for this data set under the same observation model. None of it was measured here or "
-        f"is ranked: networks and budgets are theirs. The rows above {_own(section)}.",
+        "is ranked. The recipe is that of our paper target; where a source does not state a part of it, the target's "
+        f"section says what we chose. The rows above {_own(section)}.",
         Table(f"<details><summary>Published numbers from {sources}</summary>\n\n{made}\n\n</details>", made),
     ]
 
@@ -92,7 +93,7 @@ def _recipe(config: Mapping[str, Any], latent_size: bool) -> str:
     dataset, training, evaluation = (config.get(part, {}) for part in ("dataset", "training", "evaluation"))
     images = evaluation.get("images")
     parts = [
-        _network(config.get("network", {}), latent_size),
+        board.network(config.get("network", {}), latent_size),
         board.budget(training),
         *board.selection(training),
         *([_DRAWN[dataset["binarise"]]] if dataset.get("binarise") in _DRAWN else []),
@@ -101,12 +102,3 @@ def _recipe(config: Mapping[str, Any], latent_size: bool) -> str:
         + (f" on {board.count(images)} test images" if images else ""),
     ]
     return "; ".join(part for part in parts if part)
-
-
-def _network(network: Mapping[str, Any], latent_size: bool) -> str:
-    hidden = network.get("hidden")
-    sizes = "-".join(map(str, hidden)) if isinstance(hidden, list) else ""
-    width = f"width {network['width']}" if "width" in network else ""
-    text = " ".join(str(part) for part in (network.get("name"), sizes or width, network.get("activation")) if part)
-    latent = f"latent size {network['latent_size']}" if latent_size and "latent_size" in network else ""
-    return escape(", ".join(part for part in (text, latent) if part))

@@ -14,6 +14,7 @@ import variants
 from benchmarks.evaluation import information as evaluation_information
 from benchmarks.evaluation import reconstruction
 from benchmarks.evaluation.discrete import category_accuracy, code_perplexity
+from benchmarks.evaluation.families.sample_quality import NEIGHBOURS
 from benchmarks.evaluation.features.frechet import frechet_distance, statistics
 from benchmarks.evaluation.features.kid import kid, unbiased_mmd
 from benchmarks.evaluation.features.manifold import manifold
@@ -101,28 +102,28 @@ def test_kid_with_a_linear_shift_is_its_double_sum():
 
 def test_a_copy_of_the_data_has_everything_and_far_away_images_nothing():
     real = torch.randn(300, 6)
-    same = manifold(real, real.clone())
+    same = manifold(real, real.clone(), NEIGHBOURS)
     assert (same.precision, same.recall, same.coverage) == (1, 1, 1)
-    assert manifold(real, real + 100) == (0, 0, 0, 0)
+    assert manifold(real, real + 100, NEIGHBOURS) == (0, 0, 0, 0)
 
 
 def test_one_mode_of_two_has_precision_without_recall():
     left, right = torch.randn(200, 4), torch.randn(200, 4) + 50
-    found = manifold(torch.cat([left, right]), torch.randn(400, 4))
+    found = manifold(torch.cat([left, right]), torch.randn(400, 4), NEIGHBOURS)
     assert found.precision > 0.9
     assert found.recall < 0.6
     assert found.coverage < 0.55
 
 
 def test_density_and_coverage_of_equal_distributions_are_near_their_expectations():
-    found = manifold(torch.randn(1500, 8), torch.randn(1500, 8), neighbours=5)
+    found = manifold(torch.randn(1500, 8), torch.randn(1500, 8), NEIGHBOURS)
     assert found.density == pytest.approx(1, abs=0.1)
     assert found.coverage == pytest.approx(1 - 2**-5, abs=0.03)
 
 
 def test_too_few_images_for_the_neighbours_are_refused():
     with pytest.raises(ValueError, match="5 nearest neighbours need more images"):
-        manifold(torch.randn(5, 2), torch.randn(50, 2))
+        manifold(torch.randn(5, 2), torch.randn(50, 2), NEIGHBOURS)
 
 
 # Reconstruction

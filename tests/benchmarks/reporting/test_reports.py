@@ -3,6 +3,7 @@
 import hashlib
 import json
 import locale
+import math
 import re
 import shutil
 import time
@@ -20,11 +21,10 @@ from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
 from benchmarks.records.significance import shared_ranks
 from benchmarks.reporting import board, figures, write_reports
-from benchmarks.reporting.board import spread
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.pages import SPEED
-from benchmarks.reporting.rows import sections
+from benchmarks.reporting.rows import Row, sections
 from benchmarks.reporting.style import own_settings
 from benchmarks.reporting.variant_pages import as_markdown
 from benchmarks.reproduction.published import published
@@ -222,14 +222,16 @@ def test_without_records_the_index_says_so(tmp_path):
     assert "no records yet" in (tmp_path / "README.md").read_text()
 
 
-def test_spread_is_the_sample_standard_deviation():
-    assert spread([1.0, 2.0, 4.0], 2) == "2.3 ± 1.5"
-    assert spread([1.0], 2) == "1.00"
+def row_of(metric, values, **others):
+    rows = [record("vae", seed, {metric: value, **others}) for seed, value in enumerate(values)]
+    return Row("vae", (), tuple(rows))
 
 
 @pytest.mark.parametrize(
     ("values", "text"),
     [
+        ([1.0, 2.0, 4.0], "2.3 ± 1.5"),
+        ([1.0], "1.00"),
         ([-96.4, -97.05, -96.85], "-96.77 ± 0.33"),
         ([500.0, 560.0], "530 ± 42"),
         ([5.0, 5.0], "5.00 ± 0.00"),
@@ -237,7 +239,18 @@ def test_spread_is_the_sample_standard_deviation():
     ],
 )
 def test_numbers_are_rounded_to_the_second_digit_of_their_uncertainty(values, text):
-    assert spread(values, 2) == text
+    assert board.number(row_of("elbo", values), "elbo") == text
+
+
+def test_a_single_seed_has_its_standard_error_over_images_in_both_units():
+    # 784 ln 2 nats are one bit per dimension.
+    nats = {"log_likelihood": -784 * math.log(2) * 0.5, "log_likelihood_se": 784 * math.log(2) * 0.0123}
+    row = row_of("log_likelihood_bits_per_dim", [0.5], **nats)
+    assert board.number(row, "log_likelihood_bits_per_dim") == "0.500 (0.012)"
+    assert board.number(row, "log_likelihood") == "-271.7 (6.7)"
+    assert board.number(row, "mse") == "–"
+    several = row_of("elbo", [-100.0, -102.0], elbo_se=0.3)
+    assert board.number(several, "elbo") == "-101.0 ± 1.4"
 
 
 @pytest.mark.parametrize("text", ["a|b", "*a*", "<b>", "[a](b)", "a\nb", "`a`", "a_b"])
@@ -318,7 +331,7 @@ def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
     index = " ".join((tmp_path / "README.md").read_text().split())
     assert (
         "| likelihood | [vae](variants/vae.md) | log p(x): -96.0 ± 1.0 nats/image, 3 seeds | "
-        "[dip\\_vae](variants/dip_vae.md) | 30 s | [miwae](variants/miwae.md): -90.00 |" in index
+        "[dip\\_vae](variants/dip_vae.md) | 30 s | [miwae](variants/miwae.md): -90.00 (0.30) |" in index
     )
     assert "To run vae again: `make bench VARIANTS=vae" in index
 
@@ -689,8 +702,8 @@ def test_times_of_a_busy_machine_are_marked_with_a_footnote():
     idle = {"overrides": [], **load_details(0.4, 1.0, 1.0)}
     (section,) = sections([record("vae", details=idle), record("iwae", details=busy)])
     note = (
-        "§ Measured on a busy machine, so the time may be longer than on an idle one: the load per core was up to 1.9, "
-        "of which this benchmark accounts for 1.0."
+        "§ Other processes were running at the same time, so it may be longer than on an idle machine: the load per "
+        "core was up to 1.9, of which this suite's runs account for 1.0."
     )
     for table in (board.leaderboard(section), board.cost(section)):
         for text in (table.markdown, table.html):
@@ -700,3 +713,37 @@ def test_times_of_a_busy_machine_are_marked_with_a_footnote():
             assert note in text
     (quiet,) = sections([record("vae", details=idle)])
     assert "§" not in board.leaderboard(quiet).markdown + board.cost(quiet).html
+
+
+def test_times_of_a_busy_machine_are_marked_in_the_guide_and_among_the_winners(tmp_path):
+    busy = {"overrides": [], **load_details(0.4, 1.9, 1.0)}
+    of_vae = (record("vae", seed, {"log_likelihood": -90.0 - seed, "mse": 0.1}, details=busy) for seed in (0, 1, 2))
+    of_iwae = (record("iwae", seed, {"log_likelihood": -95.0 - seed, "mse": 0.1}) for seed in (0, 1, 2))
+    store(tmp_path / "r", *of_vae, *of_iwae)
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    index = " ".join((tmp_path / "reports" / "README.md").read_text().split())
+    assert re.search(r"\| \[vae\]\S* \| log p\(x\): \S+ ± \S+ nats/image, 3 seeds \| \S+ \| 30 s § \|", index)
+    guide = " ".join((tmp_path / "reports" / "guide.md").read_text().split())
+    speed = guide.partition("## Training speed")[2]
+    assert re.search(r"\| \[vae\]\S* \| 20,000 § \|", speed)
+    assert re.search(r"\| \[iwae\]\S* \| 20,000 \|", speed)
+
+
+def test_samples_that_are_all_beyond_reconstructions_by_pca_are_said_to_be_so_in_the_guide(tmp_path):
+    limits = {"limits_features": {"pca_32_reconstruction": 50.0}}
+    for distance, expected in ((60.0, True), (40.0, False)):
+        details = {"overrides": [], **limits}
+        found = [record(name, 0, {"fid_features": distance + n, "mse": 0.1}, details=details)
+                 for n, name in enumerate(("vae", "iwae"))]  # fmt: skip
+        store(tmp_path / f"{distance}", *found)
+        write_reports(tmp_path / f"{distance}", tmp_path / "reports")
+        guide = (tmp_path / "reports" / "guide.md").read_text()
+        assert ("All of these samples are further from the test images than" in guide) == expected
+
+
+def test_a_section_names_the_variants_of_other_sections_that_it_lacks(tmp_path):
+    store(tmp_path / "r", record("vae"), record("iwae"), record("vae", profile="standard"))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    board = (tmp_path / "reports" / "mnist.md").read_text()
+    assert "- [Profile standard](#profile-standard): rows: 1, seeds: 1; not run: iwae\n" in board
+    assert "- [Profile quick](#profile-quick): rows: 2, seeds: 1\n" in board

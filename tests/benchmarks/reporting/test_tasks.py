@@ -225,7 +225,7 @@ def test_publishing_takes_the_pictures_of_tasks_along(results, tmp_path):
 def test_columns_that_only_the_browser_has_are_named_below_the_table(results, tmp_path):
     write_reports(results, tmp_path / "reports", html=True)
     board = (tmp_path / "reports" / "mnist.md").read_text().partition("### Leaderboard")[2].partition("###")[0]
-    (named,) = (line for line in board.splitlines() if line.startswith("Only in the HTML page"))
+    (named,) = (line for line in board.splitlines() if line.startswith("In the HTML page"))
     (headings,) = (line for line in board.splitlines() if line.startswith("| variant"))
     for column in ("parameters", "images/s"):
         assert column in named

@@ -236,11 +236,11 @@ def test_less_than_a_tenth_of_the_recipe_is_too_short_to_judge_wherever_it_ends(
     plan = plan_of(tmp_path)
     shorter = [Run(run.run_id, run.seed, 9) for run in plan.runs["reduced"]["vae"]]
     plan.runs["reduced"]["vae"] = shorter
-    for likelihood, where in ((-40, "in 39 to 60"), (-70, "outside 39 to 60")):
+    for likelihood, where in ((-40, "inside"), (-70, "outside")):
         found = records_of(reduced_vae_0=(likelihood, -50), reduced_vae_1=(likelihood, -50))
         nll, gap = judge(plan, found, {}, {})
         assert (nll.verdict, nll.mean) == ("too short to judge", -likelihood)
-        assert nll.reason == f"9% of the recipe; {where}, the interval expected for this budget"
+        assert nll.reason == f"9% of the recipe; {where} the interval expected for this budget, 39 to 60"
         assert verdict_of([nll, gap]) == "1 of 2 quantities too short to judge, 1 not run"
     # A run of the full recipe is judged, however short it is.
     plan.runs["full"]["vae"] = [Run(run.run_id, run.seed, 1) for run in plan.runs["full"]["vae"]]
@@ -326,6 +326,30 @@ def test_why_a_target_was_not_run(tmp_path):
     assert judge(plan, {"full-vae-0": lacking}, {}, {})[0].reason == "log_likelihood: none"
 
 
+def test_the_page_says_how_far_a_run_that_stopped_early_was_trained_and_lists_every_seed_and_budget(tmp_path):
+    path = written(tmp_path, quantities=TOY["quantities"][:1], ablation=None)
+    found = {
+        ("full", 0): (-40.0, 0.36, 1500), ("full", 1): (-40.5, 0.5, 2500), ("reduced", 0): (-45.0, 1.0, None),
+    }  # fmt: skip
+    runs = {"full": {"vae": []}, "reduced": {"vae": []}}
+    for (budget, seed), (likelihood, share, step) in found.items():
+        one = record(seed=seed, profile=budget, metrics={"log_likelihood": likelihood})
+        one = dataclasses.replace(one, details=one.details | ({"selected_step": step} if step else {}))
+        store(tmp_path / "results", one)
+        history = tmp_path / "results" / "runs" / one.run_id / "history.csv"
+        history.write_text(f"epoch,progress\n1,0.1\n3,{share}\n")
+        early = budget == "full"
+        runs[budget]["vae"].append(Run(one.run_id, seed, 8, 5000 if early else None, stops_early=early))
+    output = Output(tmp_path / "reports")
+    assert add_page(tmp_path / "results", output, [Plan(read_target(path), runs, {"vae": "vae"})]) == []
+    page = output.pages["reproduction.md"]
+    full, reduced = (line for line in page.splitlines() if re.match(r"\| vae +\| (full|reduced) ", line))
+    assert full.split("|")[4].strip() == "1,800 to 2,500 of at most 5,000 steps; weights of step 1,500 to 2,500"
+    assert reduced.split("|")[4].strip() == "8 epochs"
+    assert "full, at most 5,000 steps" in page
+    assert "Ours with the reduced budget: 45.00. Ours per seed: 40.00, 40.50." in page
+
+
 def test_failed_and_diverged_runs_count_as_neither_seeds_nor_times_of_a_target(tmp_path):
     path = written(tmp_path, ablation=None)
     timing = {"train_seconds": 60.0, "total_seconds": 120.0}
@@ -342,7 +366,7 @@ def test_failed_and_diverged_runs_count_as_neither_seeds_nor_times_of_a_target(t
     assert add_page(tmp_path / "results", output, [Plan(read_target(path), runs, {"vae": "vae", "iwae": "iwae"})]) == []
     page = output.pages["reproduction.md"]
     (line,) = (line for line in page.splitlines() if re.match(r"\| vae +\| full ", line))
-    assert [cell.strip() for cell in line.split("|")[3:6]] == ["1 of 3", "3", "2 min"]
+    assert [cell.strip() for cell in line.split("|")[3:6]] == ["1 of 3", "3 epochs", "2 min"]
     assert "SEEDS=0 PROFILE=quick" in page
     assert f"{broken[0].run_id} failed: broke" in page.replace("\\", "")
     assert "have failed or diverged" in page
@@ -364,6 +388,7 @@ def test_a_standard_error_without_seeds_is_over_test_images(tmp_path):
     assert (nll.error, nll.over_seeds) == (0.3, False)
     assert gap.error == pytest.approx(0.3 * math.sqrt(2))
     assert verdicts.between([1.0, None]) == "at least 1"
+    assert verdicts.between([None, 0.0], 2) == "below 0 by at least 2 standard errors"
 
 
 def timed(config, total, train):
