@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
-from benchmarks.records.load import highest_load
 from benchmarks.records.record import REFERENCE, Record
 from benchmarks.records.significance import FEWEST_SEEDS, alike, shared_ranks
+from benchmarks.reporting import times
 from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.rows import Row, Section, data_title, once, undetailed
@@ -145,11 +145,11 @@ def leaderboard(section: Section) -> Table:
             Extra("parameters", lambda row: f"{row.first.parameters:,}", wide=True),
         ],
         after=[
-            Extra("train s", lambda row: _timing(row, "train_seconds")),
-            Extra("images/s", lambda row: _timing(row, "train_images_per_second"), wide=True),
+            Extra("train s", lambda row: times.timing(section, row, "train_seconds")),
+            Extra("images/s", lambda row: times.timing(section, row, "train_images_per_second"), wide=True),
             Extra("seeds", lambda row: str(len(row.records))),
         ],
-        below=busy_note(section.rows),
+        below=times.notes(section),
     )
 
 
@@ -195,8 +195,6 @@ def ranks_of(section: Section, metric: str) -> dict[str, int]:
     return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False) if rank is not None}
 
 
-# Marks a time that was measured on a busy machine.
-BUSY = "§"
 OVER_IMAGES = "(in parentheses) For a single seed, the standard error over test images; for the KID, over its blocks."
 # Maximum number of columns of a Markdown table, for readability. The HTML page has all columns.
 MOST_COLUMNS = 8
@@ -394,20 +392,25 @@ def tied_with(best: Row, rows: Sequence[Row], metric: str) -> list[Row]:
 
 
 def cost(section: Section) -> Table:
-    """Time and memory of every row, fastest first."""
-    rows = sorted(section.rows, key=lambda row: (row.fastest.timing.get("train_seconds", math.inf), row.label))
+    """Time and memory of every row, fastest first, those on the most frequent device before the others."""
+    devices = times.devices(section)
+
+    def key(row: Row) -> tuple[int, float, str]:
+        return devices.index(times.device(row)), row.fastest.timing.get("train_seconds", math.inf), row.label
+
+    rows = sorted(section.rows, key=key)
     header = ["variant", "parameters", "train s ↓", "images/s ↑", "evaluation s ↓", "whole run s ↓", "peak memory ↓"]
     lines = [
         [
             row_link(row), f"{row.first.parameters:,}",
-            *(_timing(row, name) for name in ("train_seconds", "train_images_per_second", "eval_seconds",
+            *(times.timing(section, row, name) for name in ("train_seconds", "train_images_per_second", "eval_seconds",
                                               "total_seconds")),
             _memory(row),
         ]
         for row in rows
     ]  # fmt: skip
     flat = [[line[0], escape(row.family), *line[1:]] for row, line in zip(rows, lines, strict=True)]
-    below = busy_note(rows)
+    below = times.notes(section)
     return Table(
         "\n\n".join([table(header, lines), *below]),
         "\n\n".join([table(["variant", "family", *header[1:]], flat, left=2), *below]),
@@ -418,23 +421,6 @@ def _memory(row: Row) -> str:
     peaks = [record.details.get("peak_memory_bytes") for record in row.records]
     known = [peak for peak in peaks if isinstance(peak, int)]
     return f"{max(known) / 2**30:.1f} GiB" if known else "–"
-
-
-def _timing(row: Row, name: str) -> str:
-    value = row.timing(name)
-    return "–" if value is None else f"{value:,.0f}" + (f" {BUSY}" if row.is_busy else "")
-
-
-def busy_note(rows: Sequence[Row]) -> list[str]:
-    """The explanation of the mark ``BUSY``, if the time of any row has it."""
-    loads = [highest_load(row.fastest) for row in rows if row.is_busy]
-    if not loads:
-        return []
-    load, own = max(loads)
-    return [
-        f"{BUSY} Other processes were running at the same time, so it may be longer than on an idle machine: the load "
-        f"per core was up to {load:.1f}, of which this suite's runs account for {own:.1f}."
-    ]
 
 
 def protocol(section: Section) -> str:

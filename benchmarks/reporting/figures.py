@@ -24,6 +24,7 @@ from PIL import Image
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import CODES_FILE, COMPRESSION_FILE, HISTORY_FILE, ROC_FILE
+from benchmarks.reporting import times
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.rows import Row, Section, once
 from benchmarks.reporting.style import Look, in_figure, label_plainly, looks, new_figure
@@ -188,7 +189,7 @@ def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str
     shown = set(rows[:MOST_ROWS])
     drawn = []
     for x, y in pairs:
-        points = {row: (_value(row, x), _value(row, y)) for row in section.rows}
+        points = {row: (_value(section, row, x), _value(section, row, y)) for row in section.rows}
         known = {row: (a, b) for row, (a, b) in points.items() if a is not None and b is not None}
         front = pareto_front(list(known.values()), (_lower_is_better(x), _lower_is_better(y)))
         marks = {
@@ -246,8 +247,11 @@ def pareto_front(points: Sequence[tuple[float, float]], lower: tuple[bool, bool]
     return [point in front for point in signed]
 
 
-def _value(row: Row, name: str) -> float | None:
-    return row.mean(name) if name in CATALOGUE else row.timing(name)
+def _value(section: Section, row: Row, name: str) -> float | None:
+    """A metric or a timing of a row; no timing for rows on other devices than most, which cannot be compared."""
+    if name in CATALOGUE:
+        return row.mean(name)
+    return row.timing(name) if times.device(row) == times.devices(section)[0] else None
 
 
 def _lower_is_better(name: str) -> bool:
@@ -256,7 +260,7 @@ def _lower_is_better(name: str) -> bool:
 
 def _axis_label(section: Section, name: str) -> str:
     if name not in CATALOGUE:
-        return "training time (s)"
+        return f"training time on {in_figure(times.devices(section)[0])} (s)"
     entry = CATALOGUE[name]
     return f"{section.label(name)} ({entry.unit}), {entry.better} is better"
 

@@ -14,7 +14,7 @@ from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, g
 from benchmarks.records.record import DENOISED_FILE, FACTOR_LINES_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
 from benchmarks.records.significance import FEWEST_SEEDS
-from benchmarks.reporting import board, figures, reproduction, variant_pages
+from benchmarks.reporting import board, figures, reproduction, times, variant_pages
 from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
@@ -553,7 +553,7 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
         "*Tied*: variants with at least three seeds in common with the best one that do not differ significantly from "
         "it (paired t-test over seeds, 5% level). A variant whose results vary much over seeds can be tied although "
-        f"its mean is far worse. *Training time*: of the fastest seed, on the hardware listed above; {board.BUSY} if "
+        f"its mean is far worse. *Training time*: of the fastest seed, on the hardware listed above; {times.BUSY} if "
         "other processes were running at the same time. *Better mean, too few seeds*: variants with fewer than three "
         "seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean alone, without a test."
     )

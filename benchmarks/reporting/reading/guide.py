@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.significance import FEWEST_SEEDS
-from benchmarks.reporting import board
+from benchmarks.reporting import board, times
 from benchmarks.reporting.ceilings import is_bound
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
 from benchmarks.reporting.rows import Row, Section, once
@@ -30,8 +30,9 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
         "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
         "largest budget (if there is one, the largest with three seeds). ~ marks a rank by the mean alone: with fewer "
-        f"than three seeds in common, differences between variants may be due to chance. {board.BUSY} marks times "
-        "that were measured while other processes were running, which can change the order. In parentheses, for a "
+        f"than three seeds in common, differences between variants may be due to chance. {times.BUSY} marks times "
+        "that were measured while other processes were running, which can change the order; a speed is ranked among "
+        "those of the same device. In parentheses, for a "
         "single seed: the standard error over test images.",
     ]
     for question in [*board.all_questions(), SPEED]:
@@ -102,9 +103,10 @@ def answering_metric(section: Section, question: str) -> str | None:
 
 @once
 def answering(section: Section, question: str) -> list[Row]:
-    """The rows with a result for a question, best first."""
+    """The rows with a result for a question, best first; for speed, those on the section's most frequent device."""
     if question == SPEED:
-        rates = {row: rate for row in section.rows if (rate := row.timing(RATE))}
+        on_device = [row for row in section.rows if times.device(row) == times.devices(section)[0]]
+        rates = {row: rate for row in on_device if (rate := row.timing(RATE))}
         return sorted(rates, key=lambda row: (-rates[row], row.label))
     metric = answering_metric(section, question)
     if metric is None:
@@ -115,19 +117,14 @@ def answering(section: Section, question: str) -> list[Row]:
 def _unit(section: Section, question: str) -> str:
     metric = answering_metric(section, question)
     if metric is None:
-        return "images/s"
+        return f"images/s on {escape(times.devices(section)[0])}"
     return f"{escape(section.label(metric))} ({escape(CATALOGUE[metric].unit)})"
-
-
-def _busy(row: Row) -> str:
-    """The mark of a time that was measured on a busy machine."""
-    return f" {board.BUSY}" if row.is_busy else ""
 
 
 def _number(section: Section, row: Row, question: str) -> str:
     metric = answering_metric(section, question)
     if metric is None:
-        return f"{row.timing(RATE):,.0f}{_busy(row)}"
+        return f"{row.timing(RATE):,.0f}{times.marks(section, row)}"
     return board.number(row, metric)
 
 
@@ -147,8 +144,8 @@ def place(section: Section, row: Row, question: str) -> str | None:
         return None
     metric = answering_metric(section, question)
     rank = None if metric is None else board.ranks_of(section, metric).get(row.label)
-    busy = _busy(row) if metric is None else ""
-    return f"~{order[row]} of {len(order)}{busy}" if rank is None else f"{rank} of {len(order)}"
+    marks = times.marks(section, row) if metric is None else ""
+    return f"~{order[row]} of {len(order)}{marks}" if rank is None else f"{rank} of {len(order)}"
 
 
 def elsewhere(section: Section, row: Row, question: str) -> str:
@@ -196,7 +193,7 @@ def winners(section: Section) -> list[list[str]]:
         ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
             escape(question), board.row_link(best), number, ", ".join(board.row_link(row) for row in tied) or "–",
-            "–" if seconds is None else f"{seconds:,.0f} s{_busy(best)}",
+            "–" if seconds is None else f"{seconds:,.0f} s{times.marks(section, best)}",
             ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
             elsewhere(section, best, question),
         ])  # fmt: skip

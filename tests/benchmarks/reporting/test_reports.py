@@ -24,6 +24,7 @@ from benchmarks.reporting import board, figures, write_reports
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.pages import SPEED
+from benchmarks.reporting.reading import guide
 from benchmarks.reporting.rows import Row, sections
 from benchmarks.reporting.style import own_settings
 from benchmarks.reporting.variant_pages import as_markdown
@@ -723,8 +724,8 @@ def test_times_of_a_busy_machine_are_marked_in_the_guide_and_among_the_winners(t
     write_reports(tmp_path / "r", tmp_path / "reports")
     index = " ".join((tmp_path / "reports" / "README.md").read_text().split())
     assert re.search(r"\| \[vae\]\S* \| log p\(x\): \S+ ± \S+ nats/image, 3 seeds \| \S+ \| 30 s § \|", index)
-    guide = " ".join((tmp_path / "reports" / "guide.md").read_text().split())
-    speed = guide.partition("## Training speed")[2]
+    page = " ".join((tmp_path / "reports" / "guide.md").read_text().split())
+    speed = page.partition("## Training speed")[2]
     assert re.search(r"\| \[vae\]\S* \| 20,000 § \|", speed)
     assert re.search(r"\| \[iwae\]\S* \| 20,000 \|", speed)
 
@@ -737,8 +738,8 @@ def test_samples_that_are_all_beyond_reconstructions_by_pca_are_said_to_be_so_in
                  for n, name in enumerate(("vae", "iwae"))]  # fmt: skip
         store(tmp_path / f"{distance}", *found)
         write_reports(tmp_path / f"{distance}", tmp_path / "reports")
-        guide = (tmp_path / "reports" / "guide.md").read_text()
-        assert ("All of these samples are further from the test images than" in guide) == expected
+        page = (tmp_path / "reports" / "guide.md").read_text()
+        assert ("All of these samples are further from the test images than" in page) == expected
 
 
 def test_a_section_names_the_variants_of_other_sections_that_it_lacks(tmp_path):
@@ -747,3 +748,22 @@ def test_a_section_names_the_variants_of_other_sections_that_it_lacks(tmp_path):
     board = (tmp_path / "reports" / "mnist.md").read_text()
     assert "- [Profile standard](#profile-standard): rows: 1, seeds: 1; not run: iwae\n" in board
     assert "- [Profile quick](#profile-quick): rows: 2, seeds: 1\n" in board
+
+
+def test_times_of_another_device_are_marked_and_never_compared(tmp_path):
+    gpu = {"device": "a GPU", "commit": "abcdef0123456", "threads": 2, "torch": "2.15", "python": "3.11"}
+    fast = {"train_seconds": 3.0, "train_images_per_second": 200_000.0}
+    store(tmp_path / "r", record("vae"), record("iwae"), record("dip_vae", environment=gpu, timing=fast))
+    (section,) = sections(read_records(tmp_path / "r")[0])
+    note = "¶ Measured on a GPU; cannot be compared with times on CPU, which have no such mark."
+    leaderboard, cost = board.leaderboard(section).markdown, board.cost(section).markdown
+    assert note in leaderboard
+    assert note in cost
+    assert re.search(r"dip.*\| +3 ¶ \|", leaderboard)
+    order = [re.match(r"\| \[([^]]*)\]", line) for line in cost.splitlines()]
+    assert [found[1] for found in order if found] == ["iwae", "vae", "dip\\_vae"]
+    speed = guide.answering(section, guide.SPEED)
+    assert [row.variant for row in speed] == ["iwae", "vae"]
+    assert all(guide.place(section, row, guide.SPEED) != "~1 of 3" for row in section.rows)
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert "| images/s on CPU " in (tmp_path / "reports" / "guide.md").read_text()

@@ -1,0 +1,56 @@
+"""Times in tables, with marks of what makes them hard to compare: a busy machine, or another device."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from benchmarks.records.load import highest_load
+from benchmarks.reporting.markdown import escape
+from benchmarks.reporting.rows import Row, Section, once
+
+BUSY = "§"
+# Repeated for a third and every further device.
+OTHER_DEVICE = "¶"
+
+
+@once
+def devices(section: Section) -> list[str]:
+    """The devices on which the times of a section were measured, the most frequent first."""
+    counts = Counter(device(row) for row in section.rows)
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def device(row: Row) -> str:
+    """The device on which the times of a row were measured."""
+    return str(row.fastest.environment.get("device", "unknown"))
+
+
+def marks(section: Section, row: Row) -> str:
+    """The marks of a row's times, after a space; "" if they have none."""
+    found = (BUSY if row.is_busy else "") + OTHER_DEVICE * devices(section).index(device(row))
+    return f" {found}" if found else ""
+
+
+def timing(section: Section, row: Row, name: str) -> str:
+    """A field of a row's ``timing`` as a cell of a table."""
+    value = row.timing(name)
+    return "–" if value is None else f"{value:,.0f}{marks(section, row)}"
+
+
+def notes(section: Section) -> list[str]:
+    """The explanations of the marks that the times of a section have."""
+    lines = []
+    loads = [highest_load(row.fastest) for row in section.rows if row.is_busy]
+    if loads:
+        load, own = max(loads)
+        lines.append(
+            f"{BUSY} Other processes were running at the same time, so it may be longer than on an idle machine: the "
+            f"load per core was up to {load:.1f}, of which this suite's runs account for {own:.1f}."
+        )
+    first, *others = devices(section) or [""]
+    lines += [
+        f"{OTHER_DEVICE * number} Measured on {escape(name)}; cannot be compared with times on {escape(first)}, which "
+        "have no such mark."
+        for number, name in enumerate(others, 1)
+    ]
+    return lines
