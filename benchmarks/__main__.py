@@ -299,8 +299,10 @@ def _summarise(summary: Summary) -> int:
         print("use RETRY=1 (--retry) to repeat runs that failed or diverged")
     for name, reason in summary.missing_data.items():
         print(f"  {name}: data missing: {reason}")
+    for run_id, reason in summary.refused.items():
+        print(f"  {run_id}: not run: {reason}")
     nothing_ran = bool(summary.missing_data) and not summary.ran and not summary.skipped
-    return 1 if summary.failed or nothing_ran else 0
+    return 1 if summary.failed or summary.refused or nothing_ran else 0
 
 
 def _check_results(folder: Path, flag: str = "results") -> None:

@@ -195,6 +195,11 @@ class TrainingConfig:
             raise ValueError(
                 f"training.validate_every must be at most training.epochs={self.epochs}, got {self.validate_every}"
             )
+        if self.steps is not None and self.validate_every_steps is not None and self.validate_every_steps > self.steps:
+            raise ValueError(
+                f"training.validate_every_steps must be at most training.steps={self.steps}, "
+                f"got {self.validate_every_steps}"
+            )
         if self.validate_every_steps is not None:
             self._stays("validate_every", "training.validate_every_steps is given in its place")
         budget, unit = self.length

@@ -5,9 +5,11 @@ A name is that of a metric, optionally with a point of training, and optionally 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
+from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import MEASURED, Record
 
 # The details with the terms of the objective on test images, and with the number of pixel channels per image that the
@@ -68,11 +70,26 @@ def number(record: Record, name: str) -> float | None:
 
 
 def standard_error(record: Record, name: str) -> float | None:
-    """The standard error over images of the number with this name; None if the record has none."""
+    """The standard error over images of the number with this name; None if the record has none.
+
+    That of a KID is over its blocks of images. Errors are recorded in one unit; relative to the number, they are the
+    same in the other unit.
+    """
     wanted = parts(name)
     if wanted.term is not None:
         return None
-    return number(record, name.replace(wanted.metric, f"{wanted.metric}_se", 1))
+
+    def of(metric: str) -> float | None:
+        return number(record, name.replace(wanted.metric, metric, 1))
+
+    for metric, one in CATALOGUE.items():
+        if one.standard_error is not None and wanted.metric in (metric, one.in_other_unit):
+            error, recorded, value = of(one.standard_error), of(metric), number(record, name)
+            if wanted.metric == metric or error is None:
+                return error
+            converted = abs(error * (value / recorded)) if value is not None and recorded else math.inf
+            return converted if math.isfinite(converted) else None
+    return None
 
 
 def _per_pixel(record: Record, value: float | None) -> float | None:

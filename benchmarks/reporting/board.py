@@ -195,7 +195,9 @@ def ranks_of(section: Section, metric: str) -> dict[str, int]:
     return {row.label: rank for row, rank in zip(rows, ranks or [], strict=False) if rank is not None}
 
 
-OVER_IMAGES = "(in parentheses) For a single seed, the standard error over test images; for the KID, over its blocks."
+OVER_IMAGES = (
+    "In parentheses, for a single seed: the standard error over test images (of a KID, over its blocks of images)."
+)
 # Maximum number of columns of a Markdown table, for readability. The HTML page has all columns.
 MOST_COLUMNS = 8
 
@@ -305,28 +307,13 @@ def number(row: Row, metric: str) -> str:
     if not values:
         return "–"
     several = len(values) > 1
-    deviation = statistics.stdev(values) if several else _error_over_images(row, metric)
+    deviation = statistics.stdev(values) if several else row.standard_error(metric)
     if deviation is not None and deviation > 0:
         decimals = min(decimals + 1, max(0, 1 - math.floor(math.log10(deviation))))
     text = f"{statistics.fmean(values):.{decimals}f}"
     if several:
         return f"{text} ± {deviation:.{decimals}f}"
     return text if deviation is None else f"{text} ({deviation:.{decimals}f})"
-
-
-def _error_over_images(row: Row, metric: str) -> float | None:
-    """The standard error of the number of a row's first seed; None if it has none.
-
-    An error is recorded in one unit, and is relative to the number the same in the other.
-    """
-    recorded, error = next(
-        ((name, one.standard_error) for name, one in CATALOGUE.items() if metric in (name, one.in_other_unit)),
-        (metric, None),
-    )
-    metrics = row.first.metrics
-    if error not in metrics or not metrics.get(recorded):
-        return None
-    return abs(metrics[error] * metrics[metric] / metrics[recorded])
 
 
 def _heading(section: Section, metric: str) -> str:
@@ -455,7 +442,7 @@ def protocol(section: Section) -> str:
                 ]
             ),
         ],
-        ["network", f"{_networks(section)}, unless a row or its variant's page names another"],
+        *([["network", used]] if (used := _network(section)) else []),
         ["importance samples", f"K = {record.importance_samples} per image"],
         ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
         *([["outliers", outliers]] if (outliers := _outliers(section)) else []),
@@ -467,10 +454,11 @@ def protocol(section: Section) -> str:
     return table(["protocol", f"profile {code(section.profile)}"], rows, align="left")
 
 
-def _networks(section: Section) -> str:
-    """The most frequent network of the section's records, in words."""
+def _network(section: Section) -> str:
+    """The most frequent network of the section's records, in words; "" if it is not known."""
     networks = Counter(network(record.config.get("network", {})) for record in (*section.records, *section.failed))
-    return networks.most_common(1)[0][0]
+    used = networks.most_common(1)[0][0]
+    return f"{used}, unless a row or its variant's page names another" if used else ""
 
 
 def network(config: Mapping[str, Any], latent_size: bool = True) -> str:

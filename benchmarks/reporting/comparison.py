@@ -66,18 +66,11 @@ def change(now: Row, then: Row, metric: str) -> str:
     if len(a.keys() & b.keys()) >= FEWEST_SEEDS:
         real = differ(a, b)
     else:
-        error = _standard_error(now, then, metric)
+        errors = [error for row in (now, then) if (error := row.standard_error(metric)) is not None]
+        error = math.hypot(*errors) if len(errors) == 2 else None
         if error is None:
             return f"{text} (too few seeds to tell)"
         real = abs(difference) > 2 * error
     if not real:
         return f"{text} (within noise)"
     return f"{text} (**{'better' if (difference > 0) == (entry.better == 'higher') else 'worse'}**)"
-
-
-def _standard_error(now: Row, then: Row, metric: str) -> float | None:
-    """The standard error of the difference, over test images; None if a row has no standard error."""
-    name = CATALOGUE[metric].standard_error
-    errors = [row.mean(name) if name else None for row in (now, then)]
-    known = [error for error in errors if error is not None]
-    return math.hypot(*known) if len(known) == 2 else None

@@ -178,7 +178,7 @@ def _contents(parts: Sequence[Section]) -> str:
     lines = []
     for section in parts:
         heading, seeds = board.heading(parts, section), _most_seeds([section])
-        having = {row.variant for row in section.rows}
+        having = {row.variant for row in section.rows} | {record.variant for record in section.failed}
         lacking = [name for name in _variants(parts, section.condition) if name not in having]
         missing = f"; not run: {', '.join(map(escape, lacking))}" if lacking else ""
         lines.append(f"- [{escape(heading)}](#{anchor(heading)}): rows: {len(section.rows)}, seeds: {seeds}{missing}")
@@ -364,8 +364,10 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         ("Seeds", lambda: figures.seeds(section, rows, dots),
          "One marker per seed, and a bar at the mean. The best row of each panel is at the top."),
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
-         f"{_plotted(pairs)}; means over seeds, times of the fastest seed. Rings mark the Pareto front: no other row "
-         "is at least as good in both and better in one."),
+         f"{_plotted(pairs)}; means over seeds, times of the fastest seed, only of rows on "
+         f"{escape(times.devices(section)[0])}. Rings mark the Pareto front: no other row is at least as good in both "
+         "and "
+         "better in one."),
     ]  # fmt: skip
     blocks: list[Block] = []
     every: list[str] = []
@@ -553,9 +555,9 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
         "*Tied*: variants with at least three seeds in common with the best one that do not differ significantly from "
         "it (paired t-test over seeds, 5% level). A variant whose results vary much over seeds can be tied although "
-        f"its mean is far worse. *Training time*: of the fastest seed, on the hardware listed above; {times.BUSY} if "
-        "other processes were running at the same time. *Better mean, too few seeds*: variants with fewer than three "
-        "seeds, whose better mean may be due to chance. *Ranks*: ~ marks a rank by the mean alone, without a test."
+        "its mean is far worse. *Training time*: of the fastest seed, on the hardware listed above. "
+        f"{times.MARKS} *Better mean, too few seeds*: variants with fewer than three seeds, whose better mean may be "
+        f"due to chance. {board.OVER_IMAGES} *Ranks*: ~ marks a rank by the mean alone, without a test."
     )
     return [
         *(["## Winners", sentence, *plain] if plain else []),

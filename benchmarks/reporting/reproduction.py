@@ -221,7 +221,7 @@ def _details(
         _runs_table(plan, records, files),
     ]
     departures = [*target.deviations]
-    if any(outcome.budget == "reduced" for outcome in outcomes) and target.reduced is not None:
+    if target.reduced is not None and any(outcome.budget == "reduced" or outcome.reduced for outcome in outcomes):
         departures += [f"reduced budget: {text}" for text in target.reduced.deviations]
     if departures:
         blocks += ["Deviations from the paper:", "\n".join(f"- {escape(text, 600)}" for text in departures)]
@@ -306,16 +306,22 @@ def _spent(done: Sequence[Record], runs: Sequence[Run], files: SideFiles) -> lis
 
 
 def _trained(done: Sequence[Record], run: Run, files: SideFiles) -> str:
-    """How long the records were trained, and which weights were evaluated if not the last ones."""
+    """How long the records were trained, and after which step the weights were selected, if they were."""
     text = _length(run)
     if run.stops_early:
-        histories = [files.table(record.run_id, HISTORY_FILE, ("progress",)) for record in done]
-        shares = [history["progress"].dropna().max() for history in histories if history is not None]
-        if shares:
+        shares = [share for record in done if (share := _progress(record, files)) is not None]
+        if len(shares) == len(done):
             text = f"{_range([round(share * run.length) for share in shares])} of {text}"
     if selected := [step for record in done if isinstance(step := record.details.get("selected_step"), int)]:
         text += f"; weights of step {_range(selected)}"
     return text
+
+
+def _progress(record: Record, files: SideFiles) -> float | None:
+    """The fraction of its budget for which a run was trained; None if its history does not say."""
+    history = files.table(record.run_id, HISTORY_FILE, ("progress",))
+    found = None if history is None else history["progress"].max()
+    return float(found) if found is not None and 0 <= found <= 1 else None
 
 
 def _range(numbers: Sequence[int]) -> str:
@@ -368,9 +374,10 @@ def _panel(axis: Axes, plan: Plan, outcome: Outcome, lines: Sequence[_Line]) -> 
                   label=None if budget in labelled else f"ours, {budget}, validation")  # fmt: skip
         labelled.add(budget)
     if outcome.mean is not None and outcome.budget is not None:
-        # The epoch of the final results. If the budget is in steps, it is the last epoch of the curves.
+        # The epoch of the final results: the last one of the curves if the budget does not say.
         run = _first(plan, outcome.budget, quantity)
-        end = run.epochs if run.steps is None else max(curve.index[-1] for _, curve in lines)
+        early = run.stops_early or run.steps is not None
+        end = max(curve.index[-1] for _, curve in lines) if early else run.epochs
         axis.plot([end] * len(outcome.values or {}), list((outcome.values or {}).values()), "o", color="black",
                   label="ours, test images")  # fmt: skip
     if quantity.published is not None:

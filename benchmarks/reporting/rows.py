@@ -7,7 +7,7 @@ import json
 import math
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -16,6 +16,7 @@ from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.identity import configuration_hash, identity
 from benchmarks.records.judged import of_one_judge
 from benchmarks.records.load import was_busy
+from benchmarks.records.numbers import standard_error
 from benchmarks.records.record import OWN_CODE, UNKNOWN_DATA, Record
 
 # dataset.condition -> the condition of a conditional model in words.
@@ -61,6 +62,11 @@ def once(
         return result
 
     return remembering
+
+
+def device_of(record: Record) -> str:
+    """The device that a record was made on."""
+    return str(record.environment.get("device") or "an unknown device")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +118,26 @@ class Row:
     @property
     @once
     def fastest(self) -> Record:
-        """The record with the shortest training time, whose times are shown for the row.
+        """The record with the shortest training time on the row's most frequent device, whose times are shown.
 
-        All records have the same setting. The others took longer only because their machines did other work.
+        All records have the same setting. The others of this device took longer only because their machines did other
+        work.
         """
-        return min(self.records, key=lambda record: record.timing.get("train_seconds", math.inf))
+        counts = Counter(device_of(record) for record in self.records)
+        usual = min(counts, key=lambda name: (-counts[name], name))
+        found = [record for record in self.records if device_of(record) == usual]
+        return min(found, key=lambda record: record.timing.get("train_seconds", math.inf))
 
     def timing(self, name: str) -> float | None:
         """A field of ``timing`` of the fastest record; None if the record does not have it."""
         return self.fastest.timing.get(name)
+
+    @once
+    def standard_error(self, metric: str) -> float | None:
+        """The mean over seeds of the standard error of one seed's number; None if any seed has none."""
+        errors = [standard_error(record, metric) for record in self.records]
+        known = [error for error in errors if error is not None]
+        return statistics.fmean(known) if len(known) == len(errors) else None
 
     @once
     def by_seed(self, metric: str) -> dict[int, float]:

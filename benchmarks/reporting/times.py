@@ -6,11 +6,15 @@ from collections import Counter
 
 from benchmarks.records.load import highest_load
 from benchmarks.reporting.markdown import escape
-from benchmarks.reporting.rows import Row, Section, once
+from benchmarks.reporting.rows import Row, Section, device_of, once
 
 BUSY = "§"
 # Repeated for a third and every further device.
 OTHER_DEVICE = "¶"
+MARKS = (
+    f"{BUSY} marks times that were measured while other processes were running, {OTHER_DEVICE} those on another device "
+    "than most of the board's."
+)
 
 
 @once
@@ -22,7 +26,7 @@ def devices(section: Section) -> list[str]:
 
 def device(row: Row) -> str:
     """The device on which the times of a row were measured."""
-    return str(row.fastest.environment.get("device", "unknown"))
+    return device_of(row.fastest)
 
 
 def marks(section: Section, row: Row) -> str:
@@ -44,13 +48,13 @@ def notes(section: Section) -> list[str]:
     if loads:
         load, own = max(loads)
         lines.append(
-            f"{BUSY} Other processes were running at the same time, so it may be longer than on an idle machine: the "
-            f"load per core was up to {load:.1f}, of which this suite's runs account for {own:.1f}."
+            f"{BUSY} Timed while other processes were running, so perhaps slower than on an idle machine: the load per "
+            f"core was up to {load:.1f}, of which this suite's runs account for {own:.1f}."
         )
     first, *others = devices(section) or [""]
     lines += [
-        f"{OTHER_DEVICE * number} Measured on {escape(name)}; cannot be compared with times on {escape(first)}, which "
-        "have no such mark."
+        f"{OTHER_DEVICE * number} Timed on {escape(name)}; not comparable with the times without this mark, on "
+        f"{escape(first)}."
         for number, name in enumerate(others, 1)
     ]
     return lines

@@ -104,6 +104,8 @@ def _page(
         )
         if len(rows) > MOST_STRIPS:
             blocks.append(f"Pictures of the first {MOST_STRIPS} of {len(rows):,} rows.")
+        if any(len(row.records) == 1 and row.standard_error(m) is not None for row in rows for m in metrics):
+            blocks.append(board.OVER_IMAGES)
         for number, row in enumerate(rows):
             run_id, drawn = row.first.run_id, None
             panels = _panels(run_id, files) if number < MOST_STRIPS else {}
@@ -124,9 +126,9 @@ def _described(
     if not documentation:
         return ["This variant is not registered here." if documentation is None else "This variant has no docstring."]
     text, defaults = split_defaults(documentation)
-    formulas = "\n".join(line for line in text.splitlines() if line.startswith("    "))
+    what, references, rest = text.partition("\nReferences:")
+    formulas = "\n".join(line for line in what.splitlines() if line.startswith("    "))
     if re.search(r"= r\b", formulas) and not re.search(r"\br += ", formulas):
-        what, references, rest = text.partition("\nReferences:")
         terms = [RECONSTRUCTION_TERM, *([KL_TERM] if re.search(r"\bKL\b(?!\()", formulas) else [])]
         text = f"{what.rstrip()}\n\nHere, {', and '.join(terms)}.\n{references}{rest}"
     return [as_markdown(text), *defaults_section(defaults, searched, searches)]

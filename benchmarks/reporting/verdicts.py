@@ -242,10 +242,10 @@ def between(interval: Sequence[float | None], standard_errors: float = 0) -> str
     """An interval in words, with the number of standard errors by which a result must lie inside it."""
     low, high = interval
     if standard_errors:
-        by = f"by at least {standard_errors:g} standard errors"
+        errors = f"{standard_errors:g} standard error{'' if standard_errors == 1 else 's'}"
         if low is None:
-            return f"below {high:g} {by}"
-        return f"above {low:g} {by}" if high is None else f"{low:g} to {high:g}, inside {by}"
+            return f"below {high:g} by at least {errors}"
+        return f"above {low:g} by at least {errors}" if high is None else f"{low:g} to {high:g}, {errors} from its ends"
     if low is None:
         return f"at most {high:g}"
     return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"

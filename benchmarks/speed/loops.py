@@ -56,9 +56,9 @@ slower than the hand-written one every time (–), these measurements do not tel
 
 The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
 suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
-does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. {{faster}} The last two
-rows bound the fp32 loops: the forward and backward matrix products alone, at the shapes of this batch, and with one
-fused update of all parameters."""
+does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. {{faster}} *Matrix
+products alone*, forward and backward at the shapes of this batch, and *matrix products and Adam's update alone*, with
+one fused update of all parameters, bound the fp32 loops."""
 ON_A_CPU = """Two loops at once share the cores as two runs of a sweep do, and count together. Compiled loops
 (`training.compile`) are timed from their second epoch on."""
 ON_A_GPU = """A captured loop replays its step as one CUDA graph, and its epoch includes the warm-up and the capture."""

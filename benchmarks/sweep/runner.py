@@ -40,13 +40,15 @@ class Summary:
 
     ``ran``: records of cells that ran now. ``skipped``: ids of runs that already had a record. ``ended_badly``: those
     records among the skipped ones that are not "ok". ``elsewhere``: ids of runs that another process runs.
-    ``missing_data``: data sets that could not be loaded, with the reason.
+    ``missing_data``: data sets that could not be loaded, with the reason. ``refused``: ids of runs that do not fit
+    their data set, with the reason.
     """
 
     ran: list[Record] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     missing_data: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     ended_badly: list[Record] = field(default_factory=list)
 
     @property
@@ -95,6 +97,7 @@ def run(
     with Screen(overview.lines) as screen, listening(partial(overview.hear, None)):
         loaded = _load(wanted, setting.data_root, summary)
         ready = _with_condition(wanted, loaded, summary)
+        _download_outliers(ready, setting.data_root)
         names = {cell.dataset.name for cell in ready}
         jobs = min(side, max(1, len(ready)))
         setting = replace(setting, jobs=jobs)
@@ -189,13 +192,12 @@ def _load(cells: Sequence[Config], data_root: Path, summary: Summary) -> dict[st
         except UserError as error:
             summary.missing_data[config.name] = str(error)
             log.error("%s", error)
-    _download_outliers([cell for cell in cells if cell.dataset.images in loaded], data_root)
     return loaded
 
 
 def _with_condition(cells: Sequence[Config], loaded: dict[str, Dataset], summary: Summary) -> list[Config]:
-    """The cells whose data set was loaded and has their condition. Reasons for the others are added to ``summary``."""
-    fitting, reasons = [], {}
+    """The cells whose data set was loaded and has their condition. Those without it are added to ``summary``."""
+    fitting = []
     for cell in cells:
         if cell.dataset.images not in loaded:
             continue
@@ -203,9 +205,8 @@ def _with_condition(cells: Sequence[Config], loaded: dict[str, Dataset], summary
             condition_shape(loaded[cell.dataset.images], cell.dataset)
             fitting.append(cell)
         except UserError as error:
-            reasons[str(error)] = cell.dataset.name
-    for reason, name in reasons.items():
-        summary.missing_data[name] = reason
+            summary.refused[cell.run_id] = str(error)
+    for reason in dict.fromkeys(summary.refused.values()):
         log.error("%s", reason)
     return fitting
 

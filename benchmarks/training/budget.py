@@ -40,13 +40,16 @@ def budget_of(config: TrainingConfig, images: int) -> Budget:
     """
     steps_per_epoch = math.ceil(images / config.batch_size)
     steps, unit = (config.epochs * steps_per_epoch, steps_per_epoch) if config.steps is None else (config.steps, 1)
-    length = f"the budget of {steps} steps ({steps / steps_per_epoch:g} epochs)"
+    epochs = f"the {steps / steps_per_epoch:g} epochs of the budget ({steps:,} steps)"
     if config.milestones and config.milestones[-1] * steps_per_epoch >= steps:
-        raise UserError(f"training.milestones must be within {length}, got {config.milestones}")
+        raise UserError(f"training.milestones must be below {epochs}, got {config.milestones}")
     if config.validate_every > 1 and config.validate_every * steps_per_epoch > steps:
-        raise UserError(f"training.validate_every must be within {length}, got {config.validate_every}")
+        raise UserError(f"training.validate_every must be at most {epochs}, got {config.validate_every}")
     if config.validate_every_steps is not None and config.validate_every_steps > steps:
-        raise UserError(f"training.validate_every_steps must be within {length}, got {config.validate_every_steps}")
+        raise UserError(
+            f"training.validate_every_steps must be at most the {steps:,} steps of the budget, "
+            f"got {config.validate_every_steps}"
+        )
     return Budget(
         steps,
         steps_per_epoch,

@@ -134,6 +134,8 @@ def _check(summary: runner.Summary) -> None:
         raise UserError(f"{run_id} is being run by another process: repeat the command when that one has ended")
     for name, reason in summary.missing_data.items():
         raise UserError(f"the data set {name} is missing: {reason}")
+    for reason in summary.refused.values():
+        raise UserError(reason)
 
 
 def _cells(

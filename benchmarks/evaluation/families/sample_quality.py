@@ -57,10 +57,10 @@ register(
         headline=("fid_features", "fid_inception"),
         explains_distances=True,
         sentence="{generated_images} mean images of draws from the prior, rounded to 8 bits, compared with the test "
-        "images in 8 bits (before a binarisation). FID and KID use all of them and depend on their number; the other "
-        f"columns use at most {MANIFOLD_IMAGES:,} of each kind and {NEIGHBOURS} nearest neighbours. *Classifier "
-        "features* are those of a classifier of this data set, which describe these images better than ImageNet "
-        "features do.",
+        "images in 8 bits (before a binarisation). FID uses all of them and depends on their number; KID is a mean "
+        f"over blocks of 500 and does not; the other columns use at most {MANIFOLD_IMAGES:,} of each kind and "
+        f"{NEIGHBOURS} nearest neighbours. *Classifier features* are those of a classifier of this data set, which "
+        "describe these images better than ImageNet features do.",
         metrics={
             "fid_features": Metric(
                 "FID, classifier features", "distance", "lower",

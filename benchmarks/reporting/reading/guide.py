@@ -30,10 +30,8 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
         "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
         "largest budget (if there is one, the largest with three seeds). ~ marks a rank by the mean alone: with fewer "
-        f"than three seeds in common, differences between variants may be due to chance. {times.BUSY} marks times "
-        "that were measured while other processes were running, which can change the order; a speed is ranked among "
-        "those of the same device. In parentheses, for a "
-        "single seed: the standard error over test images.",
+        f"than three seeds in common, differences between variants may be due to chance. {times.MARKS} "
+        f"Only rows on the device of most have a rank in speed. {board.OVER_IMAGES}",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]

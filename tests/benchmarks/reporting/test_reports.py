@@ -20,14 +20,14 @@ from benchmarks.records.identity import run_id
 from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
 from benchmarks.records.significance import shared_ranks
-from benchmarks.reporting import board, figures, write_reports
+from benchmarks.reporting import board, figures, times, write_reports
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.pages import SPEED
 from benchmarks.reporting.reading import guide
 from benchmarks.reporting.rows import Row, sections
 from benchmarks.reporting.style import own_settings
-from benchmarks.reporting.variant_pages import as_markdown
+from benchmarks.reporting.variant_pages import _described, as_markdown
 from benchmarks.reproduction.published import published
 from benchmarks.reproduction.recipes import plans
 from benchmarks.tuning.search import searched
@@ -252,6 +252,21 @@ def test_a_single_seed_has_its_standard_error_over_images_in_both_units():
     assert board.number(row, "mse") == "–"
     several = row_of("elbo", [-100.0, -102.0], elbo_se=0.3)
     assert board.number(several, "elbo") == "-101.0 ± 1.4"
+    assert several.standard_error("elbo") == 0.3
+    assert board.number(row_of("kid_features", [0.0], kid_features_se=0.01), "kid_features") == "0.000 (0.010)"
+    # Numbers so different that the error cannot be converted.
+    far = {"log_likelihood": 1e-300, "log_likelihood_se": 1e100}
+    one = row_of("log_likelihood_bits_per_dim", [1e100], **far)
+    assert "(" not in board.number(one, "log_likelihood_bits_per_dim")
+
+
+def test_formulas_are_followed_by_the_definitions_of_their_own_terms_only():
+    for name, has_r, has_kl in (
+        ("vae", True, True), ("beta_tcvae", True, False), ("joint_vae", True, False), ("ae", False, False),
+    ):  # fmt: skip
+        page = "\n".join(_described(documentation(name), {}, ()))
+        assert ("Here, r = " in page) == has_r, name
+        assert ("and KL = KL(q(z" in page) == has_kl, name
 
 
 @pytest.mark.parametrize("text", ["a|b", "*a*", "<b>", "[a](b)", "a\nb", "`a`", "a_b"])
@@ -334,6 +349,10 @@ def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
         "| likelihood | [vae](variants/vae.md) | log p(x): -96.0 ± 1.0 nats/image, 3 seeds | "
         "[dip\\_vae](variants/dip_vae.md) | 30 s | [miwae](variants/miwae.md): -90.00 (0.30) |" in index
     )
+    assert board.OVER_IMAGES in index
+    assert times.MARKS in index
+    assert board.OVER_IMAGES in (tmp_path / "variants" / "miwae.md").read_text()
+    assert board.OVER_IMAGES not in (tmp_path / "variants" / "vae.md").read_text()
     assert "To run vae again: `make bench VARIANTS=vae" in index
 
 
@@ -703,8 +722,8 @@ def test_times_of_a_busy_machine_are_marked_with_a_footnote():
     idle = {"overrides": [], **load_details(0.4, 1.0, 1.0)}
     (section,) = sections([record("vae", details=idle), record("iwae", details=busy)])
     note = (
-        "§ Other processes were running at the same time, so it may be longer than on an idle machine: the load per "
-        "core was up to 1.9, of which this suite's runs account for 1.0."
+        "§ Timed while other processes were running, so perhaps slower than on an idle machine: the load per core was "
+        "up to 1.9, of which this suite's runs account for 1.0."
     )
     for table in (board.leaderboard(section), board.cost(section)):
         for text in (table.markdown, table.html):
@@ -743,11 +762,13 @@ def test_samples_that_are_all_beyond_reconstructions_by_pca_are_said_to_be_so_in
 
 
 def test_a_section_names_the_variants_of_other_sections_that_it_lacks(tmp_path):
-    store(tmp_path / "r", record("vae"), record("iwae"), record("vae", profile="standard"))
+    broken = record("miwae", profile="standard", metrics={}, status="diverged",
+                    error={"type": "E", "message": "broke", "traceback": ""}, evaluated_images=0)  # fmt: skip
+    store(tmp_path / "r", record("vae"), record("iwae"), record("miwae"), record("vae", profile="standard"), broken)
     write_reports(tmp_path / "r", tmp_path / "reports")
     board = (tmp_path / "reports" / "mnist.md").read_text()
     assert "- [Profile standard](#profile-standard): rows: 1, seeds: 1; not run: iwae\n" in board
-    assert "- [Profile quick](#profile-quick): rows: 2, seeds: 1\n" in board
+    assert "- [Profile quick](#profile-quick): rows: 3, seeds: 1\n" in board
 
 
 def test_times_of_another_device_are_marked_and_never_compared(tmp_path):
@@ -755,7 +776,7 @@ def test_times_of_another_device_are_marked_and_never_compared(tmp_path):
     fast = {"train_seconds": 3.0, "train_images_per_second": 200_000.0}
     store(tmp_path / "r", record("vae"), record("iwae"), record("dip_vae", environment=gpu, timing=fast))
     (section,) = sections(read_records(tmp_path / "r")[0])
-    note = "¶ Measured on a GPU; cannot be compared with times on CPU, which have no such mark."
+    note = "¶ Timed on a GPU; not comparable with the times without this mark, on CPU."
     leaderboard, cost = board.leaderboard(section).markdown, board.cost(section).markdown
     assert note in leaderboard
     assert note in cost
@@ -766,4 +787,20 @@ def test_times_of_another_device_are_marked_and_never_compared(tmp_path):
     assert [row.variant for row in speed] == ["iwae", "vae"]
     assert all(guide.place(section, row, guide.SPEED) != "~1 of 3" for row in section.rows)
     write_reports(tmp_path / "r", tmp_path / "reports")
+    # Of a row with seeds on both, the times are those of its most frequent device, although the other is faster.
+    seeds = [record("vae", seed) for seed in (0, 1, 2)]
+    mixed = Row("vae", (), (*seeds, record("vae", 3, environment=gpu, timing=fast)))
+    assert mixed.timing("train_seconds") == 30.0
+    known = [figures._value(section, row, "train_seconds") for row in section.rows]
+    assert sorted(value is None for value in known) == [False, False, True]
     assert "| images/s on CPU " in (tmp_path / "reports" / "guide.md").read_text()
+
+
+def test_the_protocol_names_the_network_of_most_records():
+    network = {"name": "mlp", "hidden": [400, 400], "activation": "silu", "latent_size": 32}
+    other = record("vq_vae", config={"network": {"name": "conv", "width": 32}})
+    (section,) = sections([*(record(name, config={"network": network}) for name in ("vae", "iwae")), other])
+    line = next(line for line in board.protocol(section).splitlines() if line.startswith("| network"))
+    assert "mlp 400-400 silu, latent size 32, unless a row or its variant's page names another" in line
+    (unknown,) = sections([record("vae")])
+    assert "| network" not in board.protocol(unknown)

@@ -348,6 +348,15 @@ def test_the_page_says_how_far_a_run_that_stopped_early_was_trained_and_lists_ev
     assert reduced.split("|")[4].strip() == "8 epochs"
     assert "full, at most 5,000 steps" in page
     assert "Ours with the reduced budget: 45.00. Ours per seed: 40.00, 40.50." in page
+    assert "- reduced budget: one epoch" in page
+    # Histories that do not say how far a run was trained.
+    for progress in ("", "3,\n", "3,1e101\n", "3,-1\n"):
+        history.parent.parent.joinpath(runs["full"]["vae"][1].run_id, "history.csv").write_text(
+            f"epoch,progress\n{progress}"
+        )
+        output = Output(tmp_path / "reports")
+        add_page(tmp_path / "results", output, [Plan(read_target(path), runs, {"vae": "vae"})])
+        assert "| at most 5,000 steps; weights of step" in " ".join(output.pages["reproduction.md"].split())
 
 
 def test_failed_and_diverged_runs_count_as_neither_seeds_nor_times_of_a_target(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.config import from_plain
-from benchmarks.records.record import read_record, read_records, write_record
+from benchmarks.records.record import read_missing_data, read_record, read_records, write_record
 from benchmarks.reporting import write_reports
 from benchmarks.reporting.rows import sections
 from benchmarks.sweep import cell, plan
@@ -66,7 +66,9 @@ def test_a_condition_that_the_data_lack_stops_the_runs_that_need_it_and_no_other
     ]  # fmt: skip
     summary = sweep.run([*given, cells[0]] if conditional_first else [cells[0], *given], setting(tmp_path), jobs=1)
     assert [ran.run_id for ran in summary.ran] == [cells[0].run_id]
-    assert list(summary.missing_data) == ["mine"]
+    assert list(summary.refused) == [one.run_id for one in given]
+    assert not summary.missing_data
+    assert read_missing_data(tmp_path) == {}
     assert caplog.text.count("dataset.condition=label needs one class label per image, but mine has no labels") == 1
 
 

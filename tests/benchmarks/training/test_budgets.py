@@ -242,6 +242,10 @@ def test_functions_that_the_configuration_needs_are_asked_for():
             "training.milestones must be below training.epochs=2, got [1, 2]",
         ),
         (["validate_every=3"], "training.validate_every must be at most training.epochs=2, got 3"),
+        (
+            ["steps=10", "validate_every_steps=11"],
+            "training.validate_every_steps must be at most training.steps=10, got 11",
+        ),
         (["schedule=multistep"], "unknown training.schedule 'multistep'; did you mean 'multi_step'?"),
         (["measure_at=[-1]"], "training.measure_at must be increasing whole numbers from 0"),
         (["measure_at=[1.5]"], "training.measure_at must be a list of whole numbers"),
@@ -282,10 +286,22 @@ def test_options_at_their_defaults_are_not_in_the_run_id_and_others_are():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 12, "schedule": "multi_step", "milestones": [1, 3]}, "milestones must be within .* got [[]1, 3]"),
-        ({"steps": 10, "schedule": "multi_step", "milestones": [2]}, r"10 steps .2 epochs., got [[]2]"),
-        ({"steps": 12, "validate_every": 3}, r"validate_every must be within .* 12 steps .2\.4 epochs., got 3"),
-        ({"epochs": 2, "validate_every_steps": 11}, "validate_every_steps must be within .* got 11"),
+        (
+            {"steps": 12, "schedule": "multi_step", "milestones": [1, 3]},
+            r"milestones must be below the 2\.4 epochs of the budget .12 steps., got [[]1, 3]",
+        ),
+        (
+            {"steps": 10, "schedule": "multi_step", "milestones": [2]},
+            r"must be below the 2 epochs of the budget .10 steps., got [[]2]",
+        ),
+        (
+            {"steps": 12, "validate_every": 3},
+            r"validate_every must be at most the 2\.4 epochs of the budget .12 steps., got 3",
+        ),
+        (
+            {"epochs": 2, "validate_every_steps": 11},
+            "validate_every_steps must be at most the 10 steps of the budget, got 11",
+        ),
     ],
 )
 def test_points_outside_a_budget_in_the_other_unit_are_refused_before_the_first_step(options, message):
