@@ -1,4 +1,5 @@
-# The user's door. Every target does the set-up it needs: on a fresh machine `make bench` alone works.
+# Targets that train or measure do the set-up they need: on a fresh machine `make bench` alone works. Targets that only
+# read, such as report and list, need an environment that exists.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -140,7 +141,7 @@ reproduce: setup ## run the recipes of published results (TARGETS, BUDGET) and c
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(call switch,retry,RETRY) $(call switch,dry,DRY)
 
-tune: setup      ## tune options of VARIANTS that papers do not specify, with at most TRIALS runs each
+tune: setup      ## tune the options of VARIANTS that their pages list under make tune, with at most TRIALS runs each
 	@$(PY) -c "import optuna" 2>/dev/null || $(EDITABLE) ".[tune]"
 	@$(PY) -m benchmarks tune $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,profile,PROFILE) \
 		$(call flag,trials,TRIALS) $(call flag,criterion,CRITERION) $(call flag,results,RESULTS) \

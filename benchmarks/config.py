@@ -77,18 +77,20 @@ T = TypeVar("T")
 
 @dataclass
 class TrainingConfig:
-    """The budget, the optimiser, validation and measurements during training.
+    """The budget, the optimiser, validation and measurements during training. A profile replaces the defaults below.
 
     Budget: ``epochs``, or ``steps``, which replaces ``epochs`` if it is given. The last epoch may then be incomplete.
 
-    Optimiser: ``weight_decay`` is an L2 penalty added to the gradient, but decoupled weight decay for "adamw".
-    "rmsprop" divides the gradient g by sqrt(E[g^2]) + ``epsilon``, or if ``centred`` by
-    sqrt(E[g^2] - E[g]^2) + ``epsilon``, where ``smoothing`` is the decay of the running averages. "adadelta" uses
-    ``smoothing`` for its averages of squared gradients and squared updates. ``momentum`` applies to "rmsprop" and
-    "sgd". ``gradient_clip`` is the maximum global norm of the gradient of a group of parameters; None does not clip.
+    Optimiser: ``optimiser`` is "adam", "adamw", "adamax", "rmsprop", "adagrad", "adadelta" or "sgd"; ``precision`` is
+    "fp32", "tf32" or "bf16". ``weight_decay`` is an L2 penalty added to the gradient, but decoupled weight decay for
+    "adamw". "rmsprop" divides the gradient g by sqrt(E[g^2]) + ``epsilon``, or if ``centred`` by sqrt(E[g^2] - E[g]^2)
+    + ``epsilon``, where ``smoothing`` is the decay of the running averages. "adadelta" uses ``smoothing`` for its
+    averages of squared gradients and squared updates. ``momentum`` applies to "rmsprop" and "sgd". ``gradient_clip`` is
+    the maximum global norm of the gradient of a group of parameters; None does not clip.
 
     Learning rate: ``warmup`` is the fraction of the budget over which the learning rate rises linearly from 0.
-    ``schedule`` "multi_step" multiplies it by ``gamma`` after each of the epochs in ``milestones``.
+    ``schedule`` is "constant", "cosine", "burda" (the stages of Burda et al. 2016) or "multi_step", which multiplies it
+    by ``gamma`` after each of the epochs in ``milestones``.
 
     Validation: every ``validate_every`` epochs or ``validate_every_steps`` steps, and at the end, on
     ``validation_images`` images with ``validation_samples`` posterior samples each. With more than one sample, log p(x)

@@ -41,9 +41,10 @@ class AE(Autoencoder):
         loss = -sum_pixels [x log G(h) + (1 - x) log(1 - G(h))]       ("cross_entropy")
         h = Q(x), or sigmoid(Q(x)) for sigmoid units
 
-    Both losses are summed over pixels. With ``network=linear``, squared error and linear units, G is affine, and the
-    optimum is principal component analysis: the decoder spans the first principal components of the centred data and
-    has their reconstruction error (Baldi & Hornik 1989). The cross-entropy of grey pixels is a loss, not a likelihood.
+    Q is the encoder and G the decoder. Both losses are summed over pixels. With ``network=linear``, squared error and
+    linear units, G is affine, and the optimum is principal component analysis: the decoder spans the first principal
+    components of the centred data and has their reconstruction error (Baldi & Hornik 1989). The cross-entropy of grey
+    pixels is a loss, not a likelihood.
 
     References:
         Hinton & Salakhutdinov, *Reducing the Dimensionality of Data with Neural Networks*, Science 2006.

@@ -87,18 +87,18 @@ class AuxiliaryVAE(Variant):
 
     Deviations:
         1. The board's network replaces two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
-           encoder of the image, which also gives a mean and variance of z that do not depend on a. The output of
-           a network with one hidden layer, whose input includes a, is added to these. Its last layer is 0 at first, so
+           encoder of the image, which also gives a mean and variance of z that do not depend on a. The output of a
+           network with one hidden layer, whose input includes a, is added to these. Its last layer is 0 at first, so
            that training begins with the VAE and an uninformative a. p(a|x, z) is built in the same way. The authors'
            code draws the weights for means and variances from N(0, 0.001^2), together with batch normalisation, which
-           the board's network does not have. With these weights the signal stayed below the noise of z here, and most
-           dimensions of z immediately collapsed to the prior.
+           the fully connected network does not have. With these weights the signal stayed below the noise of z here,
+           and most dimensions of z immediately collapsed to the prior.
         2. Images are unlabelled: there is no class y, which the authors' semi-supervised code has.
         3. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
 
     Defaults:
-        auxiliary = 32: chosen here, the dimensions of the board's z; the authors' code has 100 for both
-            (run_mnist.py).
+        auxiliary = 32: chosen here, the dimensions of z on the MNIST boards, and the same on every board; the authors'
+            code has 100 for both (run_mnist.py).
         context = 64: chosen here, without a search: the authors' code has no such outputs, see deviation 1.
         hidden = 128: chosen here, without a search; the authors' code has two layers of 500 units for every density.
     """

@@ -191,7 +191,7 @@ class Variant(nn.Module):
     family: ClassVar[str] = "other"
     # Defaults for single data sets, which replace the general defaults: {"celeba": {"mmd_weight": 100.0}}.
     dataset_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
-    # What `make tune` searches: options whose values the paper leaves open, and the values to try.
+    # What `make tune` searches: options whose best value depends on the data, and the values to try.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     # Whether the loss trains the observation model's own parameters (a scale). If not, they are fitted after training,
     # by maximum likelihood on training images. __init__ sets it to False if the data set trains another loss.

@@ -88,7 +88,8 @@ class BetaTCVAE(Variant):
     q(z) and its marginals are estimated from the batch, by "weighted" or "stratified" sampling of the N training
     images. alpha = beta = gamma = 1 gives the VAE with a Monte Carlo KL, because the three terms sum to log q(z|x) -
     log p(z) for every draw. Weighted sampling shifts log q(z) and every log q(z_j) by about -log N. The logged terms
-    contain this constant; the gradients do not depend on it.
+    contain this constant, and the loss about (alpha - beta + (beta - gamma) d) log N for d latent dimensions, 1,700
+    nats on MNIST; the gradients do not depend on it.
 
     References:
         Chen, Li, Grosse & Duvenaud, *Isolating Sources of Disentanglement in VAEs*, NeurIPS 2018, eqs. 2-4 and appendix

@@ -50,7 +50,7 @@ class BetaVAE(Variant):
            of its halves.
 
     Defaults:
-        form = beta: the paper (Higgins et al. 2017, eq. 4), which has the earlier of the two forms.
+        form = beta: the paper (Higgins et al. 2017, eq. 4), the earlier of the two forms.
         beta = 4.0: chosen here, as neither paper trains on MNIST; disentanglement_lib tries 1, 2, 4, 6, 8 and 16
             (config/unsupervised_study_v1/sweep.py).
         gamma = 30.0: chosen here, without a search; disentanglement_lib uses 1000 for this form; the author of

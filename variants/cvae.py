@@ -62,8 +62,8 @@ class CVAE(Variant):
 
     Deviations:
         1. One network encodes the condition for the prior, the posterior and the decoder; the paper has three networks.
-        2. The decoder does not get a deterministic first guess of the missing pixels (the paper's recurrent
-           connection); with ``guess``, the prior gets one. The objective is that of the CVAE alone, not its mixture
+        2. By default there is no deterministic first guess of the missing pixels; with ``guess``, the prior gets one,
+           which is the paper's recurrent connection. The objective is that of the CVAE alone, not its mixture
            with an objective whose z is sampled from the prior. The guess is trained together with the model until it
            is frozen, not before the model. Its error stays in the sum of losses that the history of a run calls
            ``loss``.
@@ -74,7 +74,8 @@ class CVAE(Variant):
 
     Defaults:
         features = 64: chosen here, without a search: the paper has no such layer, see deviation 1.
-        networks = shared: chosen here: it supports both classes and pixels; the paper's three networks are "separate".
+        networks = shared: chosen here: it supports both classes and pixels. "separate" has the three networks of Pyro's
+            tutorial on this model, whose decoder, unlike the paper's, does not get the condition.
         guess = 0.0: chosen here: the model without a guess, see deviation 2.
     """
 

@@ -49,8 +49,8 @@ class DFCVAE(Variant):
     Defaults:
         feature_weight = 1.0: the paper, and the authors' code (content_weight in main_cvae_content.lua), because the
             formula contains their 0.5; its factor D is chosen here, see deviation 1.
-        kl_weight = 1.0: the paper; the authors' code does not weight the KL either, but sums it over the batch, with a
-            mean over the features (KLDCriterion.lua).
+        kl_weight = 1.0: the paper; the authors' code has no weight on the KL, either. It sums the KL over the batch and
+            averages the loss over features (KLDCriterion.lua).
     """
 
     Config = DFCConfig
@@ -67,7 +67,7 @@ class DFCVAE(Variant):
 
     def reconstruction(self, step: TrainingStep) -> Tensor:
         if not self._teacher:
-            raise ValueError("the loss needs the network that use_teacher() gives")
+            raise ValueError("the loss needs a feature network: call use_teacher() first")
         # Batch normalisation must use its trained statistics, also while this model is in training mode.
         teacher = self._teacher[0].eval()
         x, x_hat = step.x, step.likelihood.mean

@@ -41,10 +41,10 @@ class FlowVAE(Variant):
     """VAE with planar or radial normalizing flows as the posterior, whose parameters come from the encoder.
 
         z_0 ~ N(mu, sigma^2),   z_k = f_k(z_{k-1}),   log q(z_K|x) = log q(z_0|x) - sum_k log |det df_k/dz_{k-1}|
-        planar:  f(z) = z + u^ tanh(w.z + b)              radial:  f(z) = z + beta^ (z - z0) / (alpha + |z - z0|)
+        planar:  f(z) = z + u^ tanh(w.z + b)              radial:  f(z) = z + beta^ (z - c) / (alpha + |z - c|)
         loss = E[log q(z_K|x) - B log p(x, z_K)],   B = min(1, 0.01 + 0.99 progress / annealing)
 
-    Each image has its own (u, w, b) or (z0, alpha, beta) for every step. ``constrained`` keeps planar steps invertible.
+    Each image has its own (u, w, b) or (c, alpha, beta) for every step. ``constrained`` keeps planar steps invertible.
     Without it log q is not always a density, and the loss not always a bound. ``steps`` = 0 gives the VAE without the
     closed-form KL, once B is 1.
 

@@ -47,7 +47,8 @@ class GumbelVAE(Variant):
 
         loss = -log p(x|y) + KL(q(c|x) || uniform),   y = softmax((log pi + g) / tau),   g ~ Gumbel(0, 1)
 
-    The KL is between the categorical distributions, not the relaxed ones, and has a closed form. ``straight_through``
+    c are the categorical variables, pi the encoder's probabilities of their values, and tau is the temperature. The KL
+    is between the categorical distributions, not the relaxed ones, and has a closed form. ``straight_through``
     decodes one-hot samples and uses the gradient of the relaxed ones. Evaluation always draws one-hot samples.
 
     References:
@@ -62,8 +63,8 @@ class GumbelVAE(Variant):
     Defaults:
         variables = 20: the authors' code (gumbel_softmax_vae_v2.ipynb; the earlier "Categorical VAE.ipynb" has 30).
         categories = 10: the authors' code (both notebooks).
-        rate = 1.0: chosen here: the temperature reaches 0.5 after 69% of the budget. The earlier notebook multiplies it
-            by exp(-0.00003 step) over 50,000 steps, a rate of 1.5, which the target ``jang-gumbel`` uses.
+        rate = 1.0: chosen here: the temperature reaches 0.5 after 69% of the budget. In the earlier notebook it
+            is exp(-0.00003 step) over 50,000 steps, a rate of 1.5, which the target ``jang-gumbel`` uses.
         lowest_temperature = 0.5: the paper, section 4, and the authors' code (MIN_TEMP of the earlier notebook).
         straight_through = false: the authors' code (both notebooks).
     """

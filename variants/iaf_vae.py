@@ -38,11 +38,11 @@ class IAFConfig(VariantConfig):
 class IAFVAE(Variant):
     """VAE with an inverse autoregressive flow as the posterior, trained with the negative ELBO.
 
-        z_0 ~ N(mu, sigma_0^2),   z_t = sigma_t z_{t-1} + (1 - sigma_t) m_t,   sigma_t = sigmoid(s_t)
+        z_0 ~ N(mu, sigma_0^2),   z_t = sigma_t z_{t-1} + (1 - sigma_t) m_t,   sigma_t = sigmoid(s_t + 2)
         (m_t, s_t) = MADE_t(z_{t-1}, h(x)),   log q(z_T|x) = log q(z_0|x) - sum_t sum_i log sigma_{t,i}
 
-    The KL has no closed form; the draws of the objective estimate it. ``steps`` = 0 gives the VAE without the
-    closed-form KL.
+    The order of the dimensions is reversed between steps. The KL has no closed form; the draws of the objective
+    estimate it. ``steps`` = 0 gives the VAE without the closed-form KL.
 
     References:
         Kingma et al., *Improving Variational Inference with Inverse Autoregressive Flow*, NeurIPS 2016, eqs. 10-14 and

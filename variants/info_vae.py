@@ -38,10 +38,11 @@ class InfoVAEConfig(VariantConfig):
 class InfoVAE(Variant):
     """InfoVAE: separate weights for mutual information and for matching the aggregate posterior to the prior.
 
-        loss = r + (1 - alpha) KL + (alpha + lambda - 1) MMD(q_z, p_z)
+        loss = r + (1 - alpha) KL + (alpha + lambda - 1) MMD^2(q_z, p_z)
 
-    alpha = 0, lambda = 1 gives the VAE. alpha = 1 gives MMD-VAE, which has no KL term. The MMD compares the batch's z
-    with the same number of draws from the prior. lambda is the option ``scale``.
+    alpha = 0, lambda = 1 gives the VAE. alpha = 1 gives MMD-VAE, which has no KL term. MMD^2 compares the batch's z
+    with the same number of draws from the prior; the estimate is unbiased, so it can be negative. lambda is the option
+    ``scale``.
 
     References:
         Zhao, Song & Ermon, *InfoVAE: Balancing Learning and Inference in Variational Autoencoders*, AAAI 2019, eq. 6
@@ -50,15 +51,15 @@ class InfoVAE(Variant):
         Another implementation, which says what the authors ran. https://github.com/trungnt13/odin-ai
 
     Deviations:
-        1. The kernel is WAE's sum of seven inverse multiquadratics (:mod:`variants.parts.discrepancies`). The paper
+        1. The kernel is WAE's sum of seven inverse multiquadratics (``variants/parts/discrepancies.py``). The paper
            leaves the divergence open and has a Gaussian kernel.
 
     Defaults:
         alpha = 0.0: chosen here: the KL keeps the weight that it has in the VAE. odin-ai says that the authors used 0
             on MNIST (odin/bay/vi/autoencoder/info_vae.py); the first author's MMD-VAE has alpha = 1, without a KL.
-        scale = 1000.0: chosen here: the MMD weighs about as much as the other terms, which the paper asks of lambda
-            (section 6). odin-ai says that the authors used 1000 on MNIST. The first author's MMD-VAE has 1 with an
-            error averaged over pixels, equivalent to 784 with a sum (mmd_vae.py), and another kernel.
+        scale = 1000.0: chosen here: what odin-ai says that the authors used on MNIST. Smaller values have a higher
+            ELBO, see the search. The first author's MMD-VAE has 1 with an error averaged over pixels, equivalent to 784
+            with a sum (mmd_vae.py), and another kernel.
     """
 
     Config = InfoVAEConfig

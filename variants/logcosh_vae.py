@@ -44,7 +44,8 @@ class LogCoshVAE(Variant):
     Defaults:
         sharpness = 10.0: chosen here, since the paper's value was not available: the loss changes from quadratic to
             linear at an error of a tenth of a pixel's range.
-        beta = 1.0: chosen here: the weight that the VAE gives to the KL.
+        beta = 1.0: chosen here: the weight that the VAE gives to the KL. The best trial of the search, with sharpness 1
+            and beta 0.1, is close to a squared error with a small weight of the KL, no longer to this variant's loss.
     """
 
     Config = LogCoshConfig

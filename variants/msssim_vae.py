@@ -104,11 +104,12 @@ def _statistics(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
 class MSSSIMVAE(Variant):
     """MS-SSIM-VAE: a reconstruction loss on structural similarity at several scales instead of pixels.
 
-        loss = weight D (1 - MS-SSIM(x, x_hat)) + KL,    MS-SSIM = l_L^w_L prod_{j=1..L} cs_j^w_j
+        loss = weight D (1 - MS-SSIM(x, x_hat)) + KL,    MS-SSIM = mean(l_L cs_L)^w_L prod_{j<L} mean(cs_j)^w_j
 
     l_L compares the means inside a Gaussian window of 11 pixels (standard deviation 1.5) at the coarsest of L scales.
-    cs_j compares the contrast and the structure at scale j. Each is averaged over an image. D is the number of pixel
-    channels: the factor D gives a mean over positions the weight of a sum over pixels. x_hat is the likelihood's mean.
+    cs_j compares the contrast and the structure at scale j. The means are over the positions of the window. D is the
+    number of pixel channels: the factor D gives a mean over positions the weight of a sum over pixels. x_hat is the
+    likelihood's mean.
 
     References:
         Snell et al., *Learning to Generate Images with Perceptual Similarity Metrics*, ICIP 2017.

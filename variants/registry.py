@@ -84,12 +84,22 @@ def lookup(name: str) -> type[Variant]:
 
 
 def documentation(name: str) -> str | None:
-    """The docstring of the variant registered under ``name``: "" if it has no docstring of its own, None if no such
-    variant is registered."""
+    """The docstring of the variant registered under ``name``, followed by that of its options under "Options:".
+
+    "" if the variant has no docstring of its own, None if no such variant is registered.
+    """
     if name not in names():
         return None
+    cls = lookup(name)
+    text, options = _own_docstring(cls), _own_docstring(cls.Config)
+    # A dataclass without a docstring gets its signature as one.
+    has_options = options and not options.startswith(f"{cls.Config.__name__}(")
+    return f"{text}\n\nOptions:\n{options}" if text and has_options else text
+
+
+def _own_docstring(cls: type) -> str:
     # Not inspect.getdoc, which falls back to the docstring of a base class: that describes another model.
-    own = vars(lookup(name)).get("__doc__")
+    own = vars(cls).get("__doc__")
     return inspect.cleandoc(own).strip() if isinstance(own, str) else ""
 
 

@@ -80,7 +80,8 @@ class SparseAE(AE):
         Goodfellow, Bengio & Courville, *Deep Learning*, 2016, section 14.2.1 ("l1"). https://www.deeplearningbook.org
 
     Deviations:
-        1. Makhzani & Frey have one linear layer with tied weights and 1000 units; the board's code has 32 units.
+        1. Makhzani & Frey have one linear layer with tied weights and 1000 units; the boards' codes have 32 (shapes 10,
+           CelebA 64).
         2. "kl": Ng's weight decay is left to the optimiser (``training.weight_decay``), by default none.
         3. "kl": the mean activation is over the batch; Ng's is over all training images.
         4. "l1": the decoder's weights are not bounded, so that smaller code values with larger weights can avoid a

@@ -49,12 +49,12 @@ class SWAE(Autoencoder):
         2. The prior is N(0, I) of the board's latent size; the notebooks' priors are rings, circles and squares in two
            dimensions. In d dimensions a random projection contains only a part of the distance, so that the same lambda
            has less effect.
-        3. Batches have the board's 100 images; the notebooks' have 500.
+        3. Batches have the board's 100 images (CelebA 50); the notebooks' have 500.
         4. lambda is constant; the notebooks raise it by a tenth in each of the last 19 of their 30 epochs.
 
     Defaults:
-        sw_weight = 784.0 (celeba 12288.0, digits 64.0, shapes 1024.0): open in the paper; D, the number of pixel
-            channels of MNIST (CelebA, digits, shapes), which must be set for images of another size. The notebooks
+        sw_weight = 784.0 (celeba 12288.0, digits 64.0, shapes 1024.0): open in the paper; the number D of
+            pixel channels of the data set. For images of another size, set it yourself. The notebooks
             begin with 10 and errors averaged over pixels, equivalent to 10 D with a sum, but these errors are several
             times the squared error. At 10 D reconstructions, codes and samples were all worse.
         projections = 50: the authors' code (all three notebooks).

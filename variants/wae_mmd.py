@@ -37,10 +37,11 @@ class WAEConfig(AutoencoderConfig):
 class WAEMMD(Autoencoder):
     """Wasserstein autoencoder: squared error plus the MMD between aggregate posterior and prior.
 
-        loss = |x - G(z)|^2 + lambda MMD(q_z, p_z),   z = Q(x)
+        loss = |x - G(z)|^2 + lambda MMD^2(q_z, p_z),   z = Q(x)
 
-    The squared error is summed over pixels. The MMD (:mod:`variants.parts.discrepancies`) compares the codes of the
-    batch with the same number of draws from the prior. A deterministic encoder has no density, so there is no ELBO.
+    Q is the encoder and G the decoder; lambda is the option ``mmd_weight``. The squared error is summed over pixels.
+    MMD^2 (``variants/parts/discrepancies.py``) compares the codes of the batch with the same number of draws from the
+    prior; the estimate is unbiased, so it can be negative. A deterministic encoder has no density, so there is no ELBO.
 
     References:
         Tolstikhin et al., *Wasserstein Auto-Encoders*, ICLR 2018, Algorithm 2 and section 4.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +40,7 @@ SECTIONS = (
         ("fit", "load_run", "save", "Run", "load_images", "load_factors", "data.Factors", "data.Factor"),
         "`from benchmarks import fit, load_run, evaluate`: each name is imported when it is first used. A call that "
         "takes a `model` takes what `fit` and `load_run` return, or a `variants.Variant` that was built by hand. "
-        "Errors that the caller can mend are `benchmarks.errors.UserError`, a `ValueError` of one line. An `Array` is "
+        "Errors that the caller can fix are `benchmarks.errors.UserError`, a `ValueError` of one line. An `Array` is "
         "a tensor or a NumPy array.",
     ),
     Section("Measure", "benchmarks", ("evaluate", "Evaluation", "Evaluator", "likelihoods", "sample_quality")),
@@ -123,15 +124,19 @@ def _found(module: str, name: str) -> tuple[str, Any]:
 
 def _contents() -> str:
     lines = []
+    seen: Counter[str] = Counter()
     for section in SECTIONS:
-        found = (_found(section.module, name)[0] for name in section.names)
-        links = ", ".join(f"[{name.rpartition('.')[2]}](#{_anchor(name)})" for name in found)
+        found = [_found(section.module, name)[0] for name in section.names]
+        links = ", ".join(f"[{name.rpartition('.')[2]}](#{_anchor(name, seen)})" for name in found)
         lines.append(f"- {section.title}: {links}")
     return "\n".join(lines)
 
 
-def _anchor(heading: str) -> str:
-    return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+def _anchor(heading: str, seen: Counter[str]) -> str:
+    """The anchor of the next heading: its text in lower case, numbered if an earlier one of ``seen`` has the same."""
+    anchor = re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+    seen[anchor] += 1
+    return anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor] - 1}"
 
 
 def _entry(name: str, thing: Any) -> Iterator[str]:

@@ -83,7 +83,7 @@ class NewerSchemaError(RecordError):
 
 @dataclass(frozen=True)
 class Record:
-    """The outcome of one cell.
+    """The outcome of one run.
 
     Likelihoods are in nats per image. Every metric is in exactly one of ``metrics`` (a finite number) and
     ``not_applicable`` (the reason why there is none).

@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
 from benchmarks.records.record import REFERENCE, Record
 from benchmarks.records.significance import FEWEST_SEEDS, alike, shared_ranks
-from benchmarks.reporting import times
-from benchmarks.reporting.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
+from benchmarks.reporting.marks import times
+from benchmarks.reporting.marks.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.rows import Row, Section, data_title, once, undetailed
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}

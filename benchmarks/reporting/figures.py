@@ -24,8 +24,8 @@ from PIL import Image
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.record import CODES_FILE, COMPRESSION_FILE, HISTORY_FILE, ROC_FILE
-from benchmarks.reporting import times
 from benchmarks.reporting.boundary.side_files import SideFiles
+from benchmarks.reporting.marks import times
 from benchmarks.reporting.rows import Row, Section, once
 from benchmarks.reporting.style import Look, in_figure, label_plainly, looks, new_figure
 

@@ -14,7 +14,7 @@ from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, g
 from benchmarks.records.record import DENOISED_FILE, FACTOR_LINES_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
 from benchmarks.records.significance import FEWEST_SEEDS
-from benchmarks.reporting import board, figures, reproduction, times, variant_pages
+from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
@@ -23,6 +23,7 @@ from benchmarks.reporting.factors.pictures import factor_lines, scores
 from benchmarks.reporting.factors.spread import EXPLANATION, facts, spread_table
 from benchmarks.reporting.html import as_html
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
+from benchmarks.reporting.marks import times
 from benchmarks.reporting.reading import glossary, guide, published
 from benchmarks.reporting.rows import Row, Section, data_title, sections, shows_originals
 from benchmarks.reporting.style import own_settings

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
+from benchmarks.records.checks import LARGEST
 from benchmarks.records.made_for import read_made_for
 from benchmarks.records.numbers import number as measured
 from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records
@@ -306,15 +307,30 @@ def _spent(done: Sequence[Record], runs: Sequence[Run], files: SideFiles) -> lis
 
 
 def _trained(done: Sequence[Record], run: Run, files: SideFiles) -> str:
-    """How long the records were trained, and after which step the weights were selected, if they were."""
+    """How long the records were trained, and where their weights are from, if they were selected."""
     text = _length(run)
     if run.stops_early:
         shares = [share for record in done if (share := _progress(record, files)) is not None]
         if len(shares) == len(done):
             text = f"{_range([round(share * run.length) for share in shares])} of {text}"
-    if selected := [step for record in done if isinstance(step := record.details.get("selected_step"), int)]:
-        text += f"; weights of step {_range(selected)}"
+    selected = [(record, step) for record in done if isinstance(step := record.details.get("selected_step"), int)]
+    if selected and run.unit == "epochs":
+        epochs = [epoch for record, step in selected if (epoch := _epoch(record, step, files)) is not None]
+        if len(epochs) == len(selected):
+            return f"{text}; weights of epoch {_range(epochs)}"
+    if selected:
+        text += f"; weights of step {_range([step for _, step in selected])}"
     return text
+
+
+def _epoch(record: Record, step: int, files: SideFiles) -> int | None:
+    """The epoch that ends nearest to a step of training; None if the history does not say how long an epoch is."""
+    history = files.table(record.run_id, HISTORY_FILE, ("images_per_second", "seconds"), 2)
+    batch = record.config.get("training", {}).get("batch_size")
+    if history is None or not isinstance(batch, int) or batch < 1:
+        return None
+    images = (history["images_per_second"] * history["seconds"]).median()
+    return round(step / math.ceil(round(images) / batch)) if 1 <= images <= LARGEST else None
 
 
 def _progress(record: Record, files: SideFiles) -> float | None:

@@ -26,7 +26,7 @@ from benchmarks.reporting.markdown import (
     quoted,
     table,
 )
-from benchmarks.reporting.reading import guide
+from benchmarks.reporting.reading import glossary, guide
 from benchmarks.reporting.reading.defaults import defaults_section, split_defaults
 from benchmarks.reporting.rows import Row, Section, shows_originals
 
@@ -41,6 +41,11 @@ MOST_STRIPS = 12
 
 # Added to the loss formula of a variant that uses r without defining it.
 RECONSTRUCTION_TERM, KL_TERM = "r = -E_q log p(x|z), summed over pixels", "KL = KL(q(z|x) || p(z))"
+
+EVERY_OPTION = (
+    "Options that every variant has, such as `variant.samples` and `variant.kl_warmup`, are described under "
+    "`VariantConfig` in the API reference (`make api`)."
+)
 
 # Variant -> its docstring, "" if it has none; None if the variant is not registered.
 Describe = Callable[[str], str | None]
@@ -86,15 +91,15 @@ def _page(
     blocks += [block for search in searches for block in _tried(search)]
     blocks += [
         "## Ranks",
-        "Rank among the rows that have a result, by the metric that the guide uses for the data set. Variants are "
-        "ordered by their mean. A variant shares the rank of the best one of the group before it unless the two "
-        "differ significantly; then it begins a new group. A variant with a large standard deviation can therefore be "
-        "tied with the best one and still have a lower rank. ~ marks a rank by the mean alone, where there are fewer "
-        "than three seeds in common.",
+        f"Rank among the rows that have a result, by the metric that the [guide](../{guide.FILE}) uses for the data "
+        f"set (definitions: [glossary](../{glossary.FILE})). Rows are ordered by their mean and compared with the "
+        "best row of the current group; a row that differs significantly begins the next group. A row with a large "
+        "standard deviation can therefore be tied with the best one and still have a lower rank. ~ marks a rank by "
+        "the mean alone, where there are fewer than three seeds in common.",
         *_tables_of_places(own, sections),
     ]
     for section, rows in own:
-        blocks.append(f"## {escape(section.title)}")
+        blocks += [f"## {escape(section.title)}", f"{_board_link(section, sections, 'On the board')}:"]
         metrics = [
             m for m, entry in CATALOGUE.items() if entry.summary and any(row.mean(m) is not None for row in rows)
         ]
@@ -128,10 +133,11 @@ def _described(
     text, defaults = split_defaults(documentation)
     what, references, rest = text.partition("\nReferences:")
     formulas = "\n".join(line for line in what.splitlines() if line.startswith("    "))
-    if re.search(r"= r\b", formulas) and not re.search(r"\br += ", formulas):
-        terms = [RECONSTRUCTION_TERM, *([KL_TERM] if re.search(r"\bKL\b(?!\()", formulas) else [])]
+    terms = [RECONSTRUCTION_TERM] if re.search(r"= r\b", formulas) and not re.search(r"\br += ", formulas) else []
+    terms += [KL_TERM] if re.search(r"\bKL\b(?!\()", formulas) else []
+    if terms:
         text = f"{what.rstrip()}\n\nHere, {', and '.join(terms)}.\n{references}{rest}"
-    return [as_markdown(text), *defaults_section(defaults, searched, searches)]
+    return [as_markdown(text), *defaults_section(defaults, searched, searches), EVERY_OPTION]
 
 
 def _tried(search: Search) -> list[str]:
@@ -154,8 +160,8 @@ def _tried(search: Search) -> list[str]:
         command += f" OVERRIDES={quoted(search.overrides)}"
     return [
         f"## Tuning on {escape(search.dataset)}",
-        f"{len(trials)} runs of the profile {code(search.profile)}, seed 0. The score is the "
-        f"{escape(search.criterion.replace('_', ' '))} after the last epoch; higher is better. Defaults are not "
+        f"{len(trials)} runs of the profile {code(search.profile)}, seed 0 only: the board shows how much seeds "
+        f"differ. The score is {code(search.criterion)} after the last epoch; higher is better. Defaults are not "
         "changed automatically, because the score is not always what a variant is designed for. Command: "
         f"{code(command, 2000)}",
         table(["options", "score", ""], lines, "left"),
@@ -199,11 +205,15 @@ def _tables_of_places(own: Sequence[tuple[Section, list[Row]]], sections: Sequen
     return tables
 
 
+def _board_link(section: Section, sections: Sequence[Section], text: str) -> str:
+    """A link from a variant's page to a section of a board."""
+    return f"[{text}](../{board.page_file(section.dataset)}#{anchor(board.heading(sections, section))})"
+
+
 def _places(
     section: Section, rows: Sequence[Row], questions: Iterable[str], sections: Sequence[Section]
 ) -> list[list[str]]:
-    where = f"{board.page_file(section.dataset)}#{anchor(board.heading(sections, section))}"
-    link = f"[{escape(section.title)}](../{where})"
+    link = _board_link(section, sections, escape(section.title))
     return [
         [
             link if row.label == row.variant else f"{link}: {escape(row.label)}",
@@ -258,11 +268,11 @@ def _paragraphs(text: str) -> list[str]:
 def _list(lines: list[str]) -> str:
     """A Markdown list: numbered entries are kept; otherwise each entry is a reference that ends with its address."""
     if re.match(r"\d+\. ", lines[0]):
-        return "\n".join(line if re.match(r"\d+\. ", line) else f"   {line.strip()}" for line in lines)
+        return inline("\n".join(line if re.match(r"\d+\. ", line) else f"   {line.strip()}" for line in lines))
     entries, entry = [], ""
     for line in lines:
         entry = f"{entry} {line.strip()}".strip()
         if re.search(r"https?://\S+$", entry):
             entries.append(entry)
             entry = ""
-    return "\n".join(f"- {text}" for text in [*entries, *([entry] if entry else [])])
+    return "\n".join(f"- {inline(text)}" for text in [*entries, *([entry] if entry else [])])

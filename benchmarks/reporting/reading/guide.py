@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.significance import FEWEST_SEEDS
-from benchmarks.reporting import board, times
-from benchmarks.reporting.ceilings import is_bound
+from benchmarks.reporting import board
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
+from benchmarks.reporting.marks import times
+from benchmarks.reporting.marks.ceilings import is_bound
 from benchmarks.reporting.rows import Row, Section, once
 
 FILE = "guide.md"
@@ -133,12 +134,13 @@ def _order(section: Section, question: str) -> dict[Row, int]:
 
 
 def place(section: Section, row: Row, question: str) -> str | None:
-    """The rank among the rows with a result, such as "2 of 12"; None if the row has no result.
+    """The rank among the rows with a result, such as "2 of 12"; None if the row or all others have no result.
 
     "~2 of 12" is a rank by the mean alone, if the rows cannot be tested, for example with too few seeds.
     """
     order = _order(section, question)
-    if row not in order:
+    # A single row has nothing to be compared with.
+    if row not in order or len(order) < 2:
         return None
     metric = answering_metric(section, question)
     rank = None if metric is None else board.ranks_of(section, metric).get(row.label)

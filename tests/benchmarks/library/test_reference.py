@@ -34,13 +34,15 @@ def test_every_public_name_has_an_entry_with_its_signature_and_its_text():
 def test_links_of_the_contents_lead_to_headings():
     page = reference()
     links = re.findall(r"\]\(#([\w-]+)\)", page)
-    headings = {
-        re.sub(r"[^\w-]", "", line.lower().lstrip("# ").replace(" ", "-"))
-        for line in page.splitlines()
-        if line.startswith("#")
-    }
-    assert len(links) == len(public_names())
-    assert set(links) <= headings
+    headings: list[str] = []
+    for line in page.splitlines():
+        if line.startswith("#"):
+            text = re.sub(r"[^\w-]", "", line.lower().lstrip("# ").replace(" ", "-"))
+            # As GitHub does: the second heading of the same text in lower case is numbered.
+            earlier = [heading for heading in headings if re.fullmatch(rf"{text}(-\d+)?", heading)]
+            headings.append(f"{text}-{len(earlier)}" if earlier else text)
+    assert len(set(links)) == len(links) == len(public_names())
+    assert set(links) <= set(headings)
 
 
 def test_nothing_on_the_page_depends_on_the_process():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.reporting import board
-from benchmarks.reporting.ceilings import ceiling, is_bound
+from benchmarks.reporting.marks.ceilings import ceiling, is_bound
 from benchmarks.reporting.rows import sections
 
 from .test_reports import NATS, record

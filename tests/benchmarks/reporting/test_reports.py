@@ -20,9 +20,10 @@ from benchmarks.records.identity import run_id
 from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
 from benchmarks.records.significance import shared_ranks
-from benchmarks.reporting import board, figures, times, write_reports
+from benchmarks.reporting import board, figures, write_reports
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
+from benchmarks.reporting.marks import times
 from benchmarks.reporting.pages import SPEED
 from benchmarks.reporting.reading import guide
 from benchmarks.reporting.rows import Row, sections

@@ -329,15 +329,16 @@ def test_why_a_target_was_not_run(tmp_path):
 def test_the_page_says_how_far_a_run_that_stopped_early_was_trained_and_lists_every_seed_and_budget(tmp_path):
     path = written(tmp_path, quantities=TOY["quantities"][:1], ablation=None)
     found = {
-        ("full", 0): (-40.0, 0.36, 1500), ("full", 1): (-40.5, 0.5, 2500), ("reduced", 0): (-45.0, 1.0, None),
+        ("full", 0): (-40.0, 0.36, 1500), ("full", 1): (-40.5, 0.5, 2500), ("reduced", 0): (-45.0, 1.0, 26),
     }  # fmt: skip
     runs = {"full": {"vae": []}, "reduced": {"vae": []}}
     for (budget, seed), (likelihood, share, step) in found.items():
         one = record(seed=seed, profile=budget, metrics={"log_likelihood": likelihood})
-        one = dataclasses.replace(one, details=one.details | ({"selected_step": step} if step else {}))
+        one = dataclasses.replace(one, details=one.details | {"selected_step": step})
         store(tmp_path / "results", one)
         history = tmp_path / "results" / "runs" / one.run_id / "history.csv"
-        history.write_text(f"epoch,progress\n1,0.1\n3,{share}\n")
+        # 1,297 images are 13 batches of 100.
+        history.write_text(f"epoch,progress,seconds,images_per_second\n1,0.1,2,648.5\n3,{share},1,1297.0001\n")
         early = budget == "full"
         runs[budget]["vae"].append(Run(one.run_id, seed, 8, 5000 if early else None, stops_early=early))
     output = Output(tmp_path / "reports")
@@ -345,18 +346,19 @@ def test_the_page_says_how_far_a_run_that_stopped_early_was_trained_and_lists_ev
     page = output.pages["reproduction.md"]
     full, reduced = (line for line in page.splitlines() if re.match(r"\| vae +\| (full|reduced) ", line))
     assert full.split("|")[4].strip() == "1,800 to 2,500 of at most 5,000 steps; weights of step 1,500 to 2,500"
-    assert reduced.split("|")[4].strip() == "8 epochs"
+    assert reduced.split("|")[4].strip() == "8 epochs; weights of epoch 2"
     assert "full, at most 5,000 steps" in page
     assert "Ours with the reduced budget: 45.00. Ours per seed: 40.00, 40.50." in page
     assert "- reduced budget: one epoch" in page
     # Histories that do not say how far a run was trained.
     for progress in ("", "3,\n", "3,1e101\n", "3,-1\n"):
-        history.parent.parent.joinpath(runs["full"]["vae"][1].run_id, "history.csv").write_text(
-            f"epoch,progress\n{progress}"
-        )
+        for file in (tmp_path / "results").glob("runs/*/history.csv"):
+            file.write_text(f"epoch,progress\n{progress}")
         output = Output(tmp_path / "reports")
         add_page(tmp_path / "results", output, [Plan(read_target(path), runs, {"vae": "vae"})])
-        assert "| at most 5,000 steps; weights of step" in " ".join(output.pages["reproduction.md"].split())
+        page = " ".join(output.pages["reproduction.md"].split())
+        assert "| at most 5,000 steps; weights of step 1,500 to 2,500 |" in page
+        assert "| 8 epochs; weights of step 26 |" in page
 
 
 def test_failed_and_diverged_runs_count_as_neither_seeds_nor_times_of_a_target(tmp_path):
