@@ -244,14 +244,12 @@ def metric_table(
     of_family = {metric: best_of_families(section, metric) for metric in metrics}
     notes: dict[str, int] = {}
     warned: dict[str, None] = {}
-    errors: list[bool] = []
 
     def value(row: Row, metric: str) -> str:
         values = row.values(metric)
         if values is None:
             return f"– <sup>{notes.setdefault(row.reason(metric), len(notes) + 1)}</sup>"
         text = number(row, metric)
-        errors.append(text.endswith(")"))
         if row.label in best[metric]:
             text = f"**{text}**"
         elif row.label in of_family[metric]:
@@ -279,8 +277,7 @@ def metric_table(
         lines += [[row_link(row), *(cells[row][i] for i in narrow)] for row in members]
     footnotes = [f"<sup>{number}</sup> {escape(reason)}" for reason, number in notes.items()]
     footnotes += [f"† {escape(warning)}" for warning in warned]
-    footnotes += [OVER_IMAGES] if any(errors) else []
-    footnotes += [*explain(section.rows, metrics), *below]
+    footnotes += [*errors_over_images(rows, metrics), *explain(section.rows, metrics), *below]
     below = ["  \n".join(footnotes)] if footnotes else []
     flat = [[row_link(row), escape(row.family), *cells[row]] for row in rows]
     hidden = ", ".join(text for i, text in enumerate(headings) if i not in narrow)
@@ -289,6 +286,12 @@ def metric_table(
         "\n\n".join([table(header, lines), *elsewhere, *below]),
         "\n\n".join([table(["variant", "family", *headings], flat, left=2), *below]),
     )
+
+
+def errors_over_images(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    """The explanation of the parentheses of :func:`number`, if any of these numbers has them."""
+    singles = [row for row in rows if len(row.records) == 1]
+    return [OVER_IMAGES] if any(row.standard_error(metric) is not None for row in singles for metric in metrics) else []
 
 
 def row_link(row: Row) -> str:

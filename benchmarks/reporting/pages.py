@@ -203,8 +203,8 @@ def _section_blocks(
         blocks += [
             "### Leaderboard",
             CONDITIONAL if section.given else "",
-            f"Sorted by {escape(section.label(by))} ({CATALOGUE[by].unit}): families by their best row, then the rows "
-            "of each family. Mean ± standard deviation over seeds; "
+            f"Sorted by {escape(section.label(by))} ({CATALOGUE[by].unit}); if rows are grouped by family, the "
+            "families by their best row. Mean ± standard deviation over seeds; "
             f"↑ higher is better, ↓ lower is better. What each column means: [glossary]({glossary.FILE}). "
             f"{board.ranking_sentence(section)}",
             board.leaderboard(section),
@@ -367,8 +367,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
          f"{_plotted(pairs)}; means over seeds, times of the fastest seed, only of rows on "
          f"{escape(times.devices(section)[0])}. Rings mark the Pareto front: no other row is at least as good in both "
-         "and "
-         "better in one."),
+         "and better in one."),
     ]  # fmt: skip
     blocks: list[Block] = []
     every: list[str] = []

@@ -109,8 +109,7 @@ def _page(
         )
         if len(rows) > MOST_STRIPS:
             blocks.append(f"Pictures of the first {MOST_STRIPS} of {len(rows):,} rows.")
-        if any(len(row.records) == 1 and row.standard_error(m) is not None for row in rows for m in metrics):
-            blocks.append(board.OVER_IMAGES)
+        blocks += board.errors_over_images(rows, metrics)
         for number, row in enumerate(rows):
             run_id, drawn = row.first.run_id, None
             panels = _panels(run_id, files) if number < MOST_STRIPS else {}

@@ -70,8 +70,7 @@ register(
             "kid_features": Metric(
                 "KID, classifier features", "distance", "lower",
                 "squared MMD (unbiased, mean over blocks of 500 images) with the kernel (a·b / d + 1)^3 between "
-                "generated "
-                "and test images, in the d features of a classifier of this data set", 3,
+                "generated and test images, in the d features of a classifier of this data set", 3,
                 needs=OWN, standard_error="kid_features_se", judged=True,
             ),
             "kid_features_se": Metric(

@@ -32,7 +32,7 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
         "largest budget (if there is one, the largest with three seeds). ~ marks a rank by the mean alone: with fewer "
         f"than three seeds in common, differences between variants may be due to chance. {times.MARKS} "
-        f"Only rows on the device of most have a rank in speed. {board.OVER_IMAGES}",
+        f"Only rows on the most frequent device of a board have a rank in speed. {board.OVER_IMAGES}",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]
