@@ -529,7 +529,7 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
     plain: list[str] = []
     conditional: list[str] = []
     for dataset, parts in boards.items():
-        for section in guide.leading(parts):
+        for section in (one for led in guide.leading(parts) for one in [*_larger(led, parts), led]):
             # A single row has nothing to be compared with.
             if len(section.rows) < 2:
                 continue
@@ -549,7 +549,10 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
                     "commands of all rows under *Commands*.",
                 ]
             else:
-                shown = ["No winners: no variant has three or more seeds."]
+                shown = [
+                    "No winners: no variant has three or more seeds. The best numbers, without a test:",
+                    table(["criterion", "variant", "result"], guide.best_means(section), "left"),
+                ]
             (conditional if section.given else plain).extend([f"### {link}", *shown])
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
@@ -563,6 +566,12 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
         *(["## Winners", sentence, *plain] if plain else []),
         *(["## Winners among conditional models", CONDITIONAL, *conditional] if conditional else []),
     ]
+
+
+def _larger(section: Section, parts: Sequence[Section]) -> list[Section]:
+    """The sections of a board with the same condition and a larger budget; boards show these first."""
+    before = parts[: list(parts).index(section)]
+    return [one for one in before if one.condition == section.condition]
 
 
 def _variants_by_family(boards: dict[str, list[Section]]) -> str:

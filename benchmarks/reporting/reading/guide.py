@@ -164,6 +164,20 @@ def _difference(section: Section, row: Row, question: str, describe: Callable[[s
     return f"{escape(what)}. Ranks: {elsewhere(section, row, question)}" if what else elsewhere(section, row, question)
 
 
+def _result(section: Section, row: Row, metric: str) -> str:
+    return f"{escape(section.label(metric))}: {board.number(row, metric)} {escape(CATALOGUE[metric].unit)}"
+
+
+def best_means(section: Section) -> list[list[str]]:
+    """The row with the best mean for each question, and its result: for sections with too few seeds for winners."""
+    found = {question: answering_metric(section, question) for question in board.all_questions()}
+    return [
+        [escape(question), board.row_link(rows[0]), _result(section, rows[0], metric)]
+        for question, metric in found.items()
+        if metric is not None and len(rows := answering(section, question)) > 1
+    ]
+
+
 def winners(section: Section) -> list[list[str]]:
     """The lines of the table of winners, one per question.
 
@@ -184,8 +198,7 @@ def winners(section: Section) -> list[list[str]]:
         # A number that is only a bound may stand for a better or a worse one.
         bounded = any(is_bound(row, metric) for row in rows)
         tied = [] if bounded else board.tied_with(best, having, metric)
-        number = f"{escape(section.label(metric))}: {_number(section, best, question)} {escape(CATALOGUE[metric].unit)}"
-        number += f", {len(best.by_seed(metric))} seeds"
+        number = f"{_result(section, best, metric)}, {len(best.by_seed(metric))} seeds"
         seconds = best.timing("train_seconds")
         line = board.pca_distance(section) if metric == FID else None
         if line is not None and (best.mean(metric) or 0.0) > line:

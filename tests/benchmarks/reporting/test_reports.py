@@ -805,3 +805,26 @@ def test_the_protocol_names_the_network_of_most_records():
     assert "mlp 400-400 silu, latent size 32, unless a row or its variant's page names another" in line
     (unknown,) = sections([record("vae")])
     assert "| network" not in board.protocol(unknown)
+
+
+def test_the_best_numbers_of_a_larger_budget_stand_before_the_winners_of_a_smaller_one(tmp_path):
+    longer = {"epochs": 100, "batch_size": 100, "optimiser": "adam", "learning_rate": 0.001}
+
+    def of_standard(name, seed, mse):
+        return record(name, seed, {"mse": mse}, profile="standard", config={"training": longer})
+
+    def index_of(*records):
+        store(tmp_path / "r", *records)
+        write_reports(tmp_path / "r", tmp_path / "reports")
+        return " ".join((tmp_path / "reports" / "README.md").read_text().partition("## Winners")[2].split())
+
+    quick = [record(name, seed, {"mse": 0.03 + seed / 1000}) for name in ("vae", "ae") for seed in (0, 1, 2)]
+    index = index_of(*quick, of_standard("vae", 0, 0.01), of_standard("ae", 0, 0.02))
+    larger, smaller = index.index("(mnist.md#profile-standard)"), index.index("(mnist.md#profile-quick)")
+    assert larger < index.index("No winners: no variant has three or more seeds.") < smaller
+    assert "| reconstruction | [vae](variants/vae.md) | MSE: 0.0100 per pixel |" in index[larger:smaller]
+    # With winners of its own, the larger section stands alone.
+    more = [of_standard(name, seed, 0.02 + seed / 1000) for name in ("vae", "ae") for seed in (1, 2)]
+    index = index_of(*more)
+    assert "(mnist.md#profile-standard)" in index
+    assert "(mnist.md#profile-quick)" not in index
