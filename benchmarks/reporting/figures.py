@@ -251,7 +251,7 @@ def _value(section: Section, row: Row, name: str) -> float | None:
     """A metric or a timing of a row; no timing for rows on other devices than most, which cannot be compared."""
     if name in CATALOGUE:
         return row.mean(name)
-    return row.timing(name) if times.device(row) == times.devices(section)[0] else None
+    return row.timing(name) if times.on_usual_device(section, row) else None
 
 
 def _lower_is_better(name: str) -> bool:

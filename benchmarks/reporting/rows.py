@@ -69,6 +69,12 @@ def device_of(record: Record) -> str:
     return str(record.environment.get("device") or "an unknown device")
 
 
+def most_frequent(names: Iterable[str]) -> list[str]:
+    """The different names, the most frequent first; equally frequent ones in alphabetical order."""
+    counts = Counter(names)
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """The successful records of one variant under one setting, one per seed, in the order of seeds.
@@ -123,8 +129,7 @@ class Row:
         All records have the same setting. The others of this device took longer only because their machines did other
         work.
         """
-        counts = Counter(device_of(record) for record in self.records)
-        usual = min(counts, key=lambda name: (-counts[name], name))
+        usual = most_frequent(map(device_of, self.records))[0]
         found = [record for record in self.records if device_of(record) == usual]
         return min(found, key=lambda record: record.timing.get("train_seconds", math.inf))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from benchmarks.records.load import highest_load
 from benchmarks.reporting.markdown import escape
-from benchmarks.reporting.rows import Row, Section, device_of, once
+from benchmarks.reporting.rows import Row, Section, device_of, most_frequent, once
 
 BUSY = "§"
 # Repeated for a third and every further device.
@@ -20,13 +18,17 @@ MARKS = (
 @once
 def devices(section: Section) -> list[str]:
     """The devices on which the times of a section were measured, the most frequent first."""
-    counts = Counter(device(row) for row in section.rows)
-    return sorted(counts, key=lambda name: (-counts[name], name))
+    return most_frequent(map(device, section.rows))
 
 
 def device(row: Row) -> str:
     """The device on which the times of a row were measured."""
     return device_of(row.fastest)
+
+
+def on_usual_device(section: Section, row: Row) -> bool:
+    """Whether the times of a row were measured on the section's most frequent device, and can be compared."""
+    return device(row) == devices(section)[0]
 
 
 def marks(section: Section, row: Row) -> str:

@@ -104,8 +104,8 @@ def answering_metric(section: Section, question: str) -> str | None:
 def answering(section: Section, question: str) -> list[Row]:
     """The rows with a result for a question, best first; for speed, those on the section's most frequent device."""
     if question == SPEED:
-        on_device = [row for row in section.rows if times.device(row) == times.devices(section)[0]]
-        rates = {row: rate for row in on_device if (rate := row.timing(RATE))}
+        comparable = [row for row in section.rows if times.on_usual_device(section, row)]
+        rates = {row: rate for row in comparable if (rate := row.timing(RATE))}
         return sorted(rates, key=lambda row: (-rates[row], row.label))
     metric = answering_metric(section, question)
     if metric is None:
