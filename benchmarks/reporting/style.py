@@ -31,7 +31,7 @@ _LINES = ("-", "--", ":", "-.")
 # A name that is not listed is treated like a user's own variant.
 _BUILT_IN = {
     "bounds": ("vae", "iwae", "miwae"),
-    "posteriors and priors": ("iaf_vae", "fullcov_vae", "flow_vae", "auxiliary_vae", "structured_vae"),
+    "posteriors and priors": ("iaf_vae", "fullcov_vae", "flow_vae", "auxiliary_vae", "structured_vae", "vamp_vae"),
     "discrete": ("vq_vae", "gumbel_vae"),
     "disentangling": ("beta_vae", "info_vae", "dip_vae", "joint_vae", "beta_tcvae", "factor_vae"),
     "reconstruction losses": ("dfc_vae", "logcosh_vae", "msssim_vae"),

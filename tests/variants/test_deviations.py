@@ -84,7 +84,7 @@ def test_a_full_covariance_has_the_deviations_on_its_diagonal():
 # Variants in which networks give the parameters of all normals, and variants without such normals.
 WITH = [
     "vae", "iwae", "flow_vae", "iaf_vae", "fullcov_vae", "joint_vae", "structured_vae", "auxiliary_vae", "cvae",
-    "beta_tcvae", "factor_vae",
+    "beta_tcvae", "factor_vae", "vamp_vae",
 ]  # fmt: skip
 WITHOUT = ["ae", "swae", "sparse_ae", "wae_mmd", "vq_vae", "gumbel_vae"]
 

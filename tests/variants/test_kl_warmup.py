@@ -9,7 +9,7 @@ from benchmarks.errors import UserError
 
 from .models import batch, binary_images, small
 
-WITH_PLAIN_KL = ("auxiliary_vae", "fullcov_vae", "iaf_vae", "msssim_vae", "structured_vae", "vae")
+WITH_PLAIN_KL = ("auxiliary_vae", "fullcov_vae", "iaf_vae", "msssim_vae", "structured_vae", "vae", "vamp_vae")
 
 
 @pytest.mark.parametrize("analytic", [True, False])

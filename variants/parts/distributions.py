@@ -258,6 +258,29 @@ class Concatenated(Distribution):
         return sum(part.pairwise_log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True))
 
 
+class EqualMixture(Distribution):
+    """Mixture of K diagonal normals with equal weights. ``components`` is a :class:`DiagonalNormal` of batch shape
+    (K,); the mixture has no batch shape."""
+
+    def __init__(self, components: Any) -> None:
+        self.components = components
+        super().__init__(torch.Size(), components.event_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.components.mean.mean(0)
+
+    def sample(self, sample_shape: Shape = ONE_DRAW) -> Tensor:
+        loc, log_scale = self.components.loc, self.components.log_scale
+        index = torch.randint(len(loc), torch.Size(sample_shape), device=loc.device)
+        return DiagonalNormal(loc[index], log_scale[index]).sample()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        pairs = self.components.pairwise_log_prob(value.reshape(-1, value.shape[-1]))
+        log_p = pairs.logsumexp(-1) - math.log(pairs.shape[-1])
+        return log_p.reshape(value.shape[:-1]).to(value.dtype)
+
+
 def draw(q: TorchDistribution, sample_shape: Shape = ONE_DRAW) -> tuple[Tensor, Tensor]:
     """A draw from any torch distribution (*sample_shape, *batch, *event) and its log-density (*sample_shape, *batch) in
     nats. The draw is reparameterised if ``q`` supports it."""
@@ -290,6 +313,7 @@ __all__ = [
     "Concatenated",
     "DiagonalNormal",
     "Distribution",
+    "EqualMixture",
     "PointMass",
     "StandardNormal",
     "draw",
