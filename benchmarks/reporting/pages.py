@@ -13,7 +13,6 @@ from benchmarks.errors import UserError
 from benchmarks.records.catalogue import CATALOGUE, Family, families, grouped, groups
 from benchmarks.records.record import DENOISED_FILE, FACTOR_LINES_FILE, REPRODUCTION, read_missing_data, read_records
 from benchmarks.records.searches import read_searches
-from benchmarks.records.significance import FEWEST_SEEDS
 from benchmarks.reporting import board, figures, reproduction, variant_pages
 from benchmarks.reporting.board import Table
 from benchmarks.reporting.boundary.output import Output
@@ -529,31 +528,14 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
     plain: list[str] = []
     conditional: list[str] = []
     for dataset, parts in boards.items():
-        for section in (one for led in guide.leading(parts) for one in [*_larger(led, parts), led]):
-            # A single row has nothing to be compared with.
-            if len(section.rows) < 2:
-                continue
-            heading = board.heading(parts, section)
-            link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})"
-            lines = guide.winners(section)
-            header = [
-                "criterion", "best variant", "result", "tied", "training time", "better mean, too few seeds",
-                "ranks by other criteria",
-            ]  # fmt: skip
-            if lines:
-                rows = board.sorted_rows(section, board.sort_metric(section))
-                first = next(row for row in rows if len(row.records) >= FEWEST_SEEDS)
-                shown = [
-                    table(header, lines, "left"),
-                    f"To run {escape(first.label)} again: {board.command(section, first)}. The board lists the "
-                    "commands of all rows under *Commands*.",
-                ]
-            else:
-                shown = [
-                    "No winners: no variant has three or more seeds. The best numbers, without a test:",
-                    table(["criterion", "variant", "result"], guide.best_means(section), "left"),
-                ]
-            (conditional if section.given else plain).extend([f"### {link}", *shown])
+        for led in guide.leading(parts):
+            for section in [*_larger(led, parts), led]:
+                # A single row has nothing to be compared with.
+                if len(section.rows) < 2:
+                    continue
+                heading = board.heading(parts, section)
+                link = f"[{escape(section.title)}]({board.page_file(dataset)}#{anchor(heading)})"
+                (conditional if section.given else plain).extend([f"### {link}", *_best_of(section, section is led)])
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
         "*Tied*: variants with at least three seeds in common with the best one that do not differ significantly from "
@@ -565,6 +547,32 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
     return [
         *(["## Winners", sentence, *plain] if plain else []),
         *(["## Winners among conditional models", CONDITIONAL, *conditional] if conditional else []),
+    ]
+
+
+def _best_of(section: Section, leads: bool) -> list[str]:
+    """The winners of a section and the command that runs the first one again. Without winners, or if the section does
+    not lead its board because few of its variants have enough seeds, the best numbers."""
+    lines = guide.winners(section) if leads else []
+    rows = board.sorted_rows(section, board.sort_metric(section))
+    tested = [row for row in rows if guide.has_enough_seeds(row)]
+    if lines:
+        header = [
+            "criterion", "best variant", "result", "tied", "training time", "better mean, too few seeds",
+            "ranks by other criteria",
+        ]  # fmt: skip
+        first, shown = tested[0], [table(header, lines, "left")]
+    else:
+        few = f"only {len(tested)} of {len(rows)} variants {'has' if len(tested) == 1 else 'have'}"
+        header = ["criterion", "variant", "result", "training time"]
+        first, shown = rows[0], [
+            f"No winners: {few if tested else 'no variant has'} three or more seeds. The best numbers, without a test:",
+            table(header, guide.best_means(section), "left"),
+        ]  # fmt: skip
+    return [
+        *shown,
+        f"To run {escape(first.label)} again: {board.command(section, first)}. The board lists the commands of all "
+        "rows under *Commands*.",
     ]
 
 

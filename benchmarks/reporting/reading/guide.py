@@ -30,9 +30,9 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         "[All boards](README.md)",
         f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
         "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
-        "largest budget (if there is one, the largest with three seeds). ~ marks a rank by the mean alone: with fewer "
-        f"than three seeds in common, differences between variants may be due to chance. {times.MARKS} "
-        f"Only rows on the most frequent device of a board have a rank in speed. {board.OVER_IMAGES}",
+        "largest budget (if there is one, the largest in which most variants have three seeds). ~ marks a rank by the "
+        f"mean alone: with fewer than three seeds in common, differences between variants may be due to chance. "
+        f"{times.MARKS} Only rows on the most frequent device of a board have a rank in speed. {board.OVER_IMAGES}",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]
@@ -47,17 +47,25 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
 def leading(sections: Sequence[Section]) -> list[Section]:
     """The section to read first of each data set and condition.
 
-    This is the section with winners that has the largest budget or, if no section has winners, the one with the largest
-    budget.
+    This is the one with the largest budget among those that have winners and in which most variants have enough seeds
+    for a test. Otherwise it is the largest with winners, and if there are none, the largest.
     """
     found: dict[tuple[str, str], Section] = {}
-    tells: dict[tuple[str, str], bool] = {}
+    tells: dict[tuple[str, str], int] = {}
     for section in sections:
         key = section.dataset, section.condition
         # Winners need tests over seeds, so they are computed only for sections that may still be chosen.
-        if section.rows and not tells.get(key) and ((told := bool(winners(section))) or key not in found):
-            found[key], tells[key] = section, told
+        if section.rows and tells.get(key, -1) < 2:
+            most = 2 * sum(map(has_enough_seeds, section.rows)) > len(section.rows)
+            told = 1 + most if winners(section) else 0
+            if told > tells.get(key, -1):
+                found[key], tells[key] = section, told
     return list(found.values())
+
+
+def has_enough_seeds(row: Row) -> bool:
+    """Whether a row has enough seeds for a test."""
+    return len(row.records) >= FEWEST_SEEDS
 
 
 def _answers(section: Section, heading: str, question: str, describe: Callable[[str], str | None]) -> list[str]:
@@ -165,14 +173,22 @@ def _difference(section: Section, row: Row, question: str, describe: Callable[[s
 
 
 def _result(section: Section, row: Row, metric: str) -> str:
-    return f"{escape(section.label(metric))}: {board.number(row, metric)} {escape(CATALOGUE[metric].unit)}"
+    number = f"{escape(section.label(metric))}: {board.number(row, metric)} {escape(CATALOGUE[metric].unit)}"
+    seeds = len(row.by_seed(metric))
+    return f"{number}, {seeds} seeds" if seeds > 1 else number
+
+
+def _cost(section: Section, row: Row) -> str:
+    seconds = row.timing("train_seconds")
+    return "–" if seconds is None else f"{seconds:,.0f} s{times.marks(section, row)}"
 
 
 def best_means(section: Section) -> list[list[str]]:
-    """The row with the best mean for each question, and its result: for sections with too few seeds for winners."""
+    """The row with the best mean for each question, its result and its training time: for sections in which few rows
+    can be tested."""
     found = {question: answering_metric(section, question) for question in board.all_questions()}
     return [
-        [escape(question), board.row_link(rows[0]), _result(section, rows[0], metric)]
+        [escape(question), board.row_link(rows[0]), _result(section, rows[0], metric), _cost(section, rows[0])]
         for question, metric in found.items()
         if metric is not None and len(rows := answering(section, question)) > 1
     ]
@@ -198,15 +214,14 @@ def winners(section: Section) -> list[list[str]]:
         # A number that is only a bound may stand for a better or a worse one.
         bounded = any(is_bound(row, metric) for row in rows)
         tied = [] if bounded else board.tied_with(best, having, metric)
-        number = f"{_result(section, best, metric)}, {len(best.by_seed(metric))} seeds"
-        seconds = best.timing("train_seconds")
+        number = _result(section, best, metric)
         line = board.pca_distance(section) if metric == FID else None
         if line is not None and (best.mean(metric) or 0.0) > line:
             number += f" (PCA reconstructions: {line:.2f})"
         ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
             escape(question), board.row_link(best), number, ", ".join(board.row_link(row) for row in tied) or "–",
-            "–" if seconds is None else f"{seconds:,.0f} s{times.marks(section, best)}",
+            _cost(section, best),
             ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
             elsewhere(section, best, question),
         ])  # fmt: skip
