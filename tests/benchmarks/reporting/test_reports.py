@@ -823,7 +823,7 @@ def test_the_best_numbers_of_a_larger_budget_stand_before_the_winners_of_a_small
     larger, smaller = index.index("(mnist.md#profile-standard)"), index.index("(mnist.md#profile-quick)")
     assert larger < index.index("No winners: no variant has three or more seeds.") < smaller
     assert "| reconstruction | [vae](variants/vae.md) | MSE: 0.0100 per pixel | 30 s |" in index[larger:smaller]
-    assert "To run vae again: `make bench VARIANTS=vae DATASETS=mnist SEEDS=0 PROFILE=standard`" in index[larger:smaller]
+    assert "To run vae again: `make bench VARIANTS=vae DATASETS=mnist SEEDS=0 PROFILE=standard" in index[larger:smaller]
     # Of three variants one has enough seeds: its number has a standard deviation, and the smaller section stays.
     index = index_of(*(of_standard("vae", seed, 0.01 + seed / 1000) for seed in (1, 2)), of_standard("iwae", 0, 0.03))
     larger, smaller = index.index("(mnist.md#profile-standard)"), index.index("(mnist.md#profile-quick)")
