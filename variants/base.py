@@ -205,6 +205,8 @@ class Variant(nn.Module):
     # The smallest batch size that the configuration may set. The last batch of an epoch may be smaller, so the loss
     # must be finite for any size.
     smallest_batch: ClassVar[int] = 1
+    # Whether KL(q || p) can have a closed form. If False, training does not compute the prior to ask for it.
+    closed_form_kl: ClassVar[bool] = True
     # The smallest height and width of images that the variant supports.
     smallest_side: ClassVar[int] = 1
     # Options that select another model, estimator or loss than the defaults do. The contract tests run each of them.
@@ -318,7 +320,7 @@ class Variant(nn.Module):
         x, condition = batch.images, batch.condition
         q, samples = self.posterior(x, condition=condition), self.config.samples
         # If a model overrides log_weights, its loss has more terms than r and KL(q || p).
-        if self.config.analytic_kl and type(self).log_weights is Variant.log_weights:
+        if self.config.analytic_kl and self.closed_form_kl and type(self).log_weights is Variant.log_weights:
             p = self.prior(condition=condition)
             if has_closed_form_kl(q, p):
                 z = q.rsample(torch.Size([samples]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Variant, VariantConfig
-from .options import between, not_negative, positive, without_effect
+from .options import between, positive, without_effect
 from .parts.distributions import EqualMixture
 from .parts.networks import Network
 from .registry import register
@@ -27,7 +27,7 @@ class VampVAEConfig(VariantConfig):
         super().__post_init__()
         positive("variant.components", self.components)
         between("variant.start_mean", self.start_mean, 0, 1)
-        not_negative("variant.start_deviation", self.start_deviation)
+        positive("variant.start_deviation", self.start_deviation)
         without_effect("variant.analytic_kl", self.analytic_kl, True, "the KL to a mixture has no closed form")
 
 
@@ -40,7 +40,7 @@ class VampVAE(Variant):
 
     The prior that maximises the ELBO is the mean of the posteriors of all training images. Pseudo-inputs w_1 to w_K
     stand for them and are learned with the networks. The encoder's weights have a gradient from the posterior and from
-    the prior. At the optimum for pseudo-inputs that are the training images, the KL is the mutual information of x and
+    the prior. If the pseudo-inputs are all training images, the mean KL over these is the mutual information of x and
     z, at most log K.
 
     References:
@@ -52,18 +52,19 @@ class VampVAE(Variant):
         2. The networks are the board's. The paper's layers are gated, and the authors clamp log sigma^2 to [-6, 2],
            which ``variance_bounds`` = [0.0025, 7.389] does here.
         3. The authors' KL has full weight after 100 epochs. Here it has from the start; see ``kl_warmup``.
-        4. Batch normalisation, which the paper's networks do not have, uses its running averages for pseudo-inputs, in
+        4. Batch normalisation, which the paper's encoders do not have, uses its running averages for pseudo-inputs, in
            training and in evaluation, so that p(z) does not depend on the batch.
 
     Defaults:
         components = 500: the authors' code (experiment.py).
         start_mean = 0.05 (celeba 0.4, fashion_mnist 0.4): the authors' code (utils/load_data.py), for MNIST and,
-            with grey levels or colours, for their images of tissue and CIFAR-10.
+            with grey levels or colours, for their images of tissue and CIFAR-10; chosen here for other data.
         start_deviation = 0.01 (celeba 0.05, fashion_mnist 0.05): the authors' code (utils/load_data.py).
     """
 
     Config = VampVAEConfig
     family = "posteriors and priors"
+    closed_form_kl = False
     dataset_defaults = {
         "celeba": {"start_mean": 0.4, "start_deviation": 0.05},
         "fashion_mnist": {"start_mean": 0.4, "start_deviation": 0.05},
@@ -78,9 +79,10 @@ class VampVAE(Variant):
 
     def prior(self, condition: Tensor | None = None) -> EqualMixture:
         normalising = [m for m in self.encoder.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+        modes = [module.training for module in normalising]
         for module in normalising:
             module.eval()
         components = self.posterior(self.pseudo_inputs.clamp(0, 1))
-        for module in normalising:
-            module.train(self.training)
+        for module, mode in zip(normalising, modes, strict=True):
+            module.train(mode)
         return EqualMixture(components)

@@ -562,13 +562,15 @@ def _best_of(section: Section, leads: bool) -> list[str]:
             "ranks by other criteria",
         ]  # fmt: skip
         first, shown = tested[0], [table(header, lines, "left")]
-    else:
-        few = f"only {len(tested)} of {len(rows)} variants {'has' if len(tested) == 1 else 'have'}"
+    elif numbers := guide.best_means(section):
         header = ["criterion", "variant", "result", "training time"]
         first, shown = rows[0], [
-            f"No winners: {few if tested else 'no variant has'} three or more seeds. The best numbers, without a test:",
-            table(header, guide.best_means(section), "left"),
+            f"No winners. Variants with three or more seeds: {len(tested)} of {len(rows)}. The best numbers, without a "
+            "test:",
+            table(header, numbers, "left"),
         ]  # fmt: skip
+    else:
+        return ["No winners. No criterion has results of two variants."]
     return [
         *shown,
         f"To run {escape(first.label)} again: {board.command(section, first)}. The board lists the commands of all "

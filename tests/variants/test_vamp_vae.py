@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 import variants
@@ -106,8 +107,18 @@ def test_batch_normalisation_uses_running_averages_for_pseudo_inputs_and_keeps_t
     training = model.prior().log_prob(z)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
+    next(module for module in model.encoder.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    model.prior()
+    assert [module.training for module in model.encoder.modules()].count(False) == 1  # a frozen layer stays frozen
     assert torch.equal(model.eval().prior().log_prob(z), training)
     assert not any(module.training for module in model.modules())
+
+
+def test_a_training_step_encodes_the_pseudo_inputs_once():
+    model, sizes = double(samples=2), []
+    model.encoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
+    model.loss(batch(binary_images(5).double()), NOW)
+    assert sizes == [5, 4]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +126,7 @@ def test_batch_normalisation_uses_running_averages_for_pseudo_inputs_and_keeps_t
     [
         ({"components": 0}, "variant.components must be above 0"),
         ({"start_mean": -0.05}, "variant.start_mean must be between 0 and 1"),
-        ({"start_deviation": -1.0}, "variant.start_deviation must be 0 or above"),
+        ({"start_deviation": 0.0}, "variant.start_deviation must be above 0"),
         ({"analytic_kl": False}, "variant.analytic_kl must stay True"),
     ],
 )

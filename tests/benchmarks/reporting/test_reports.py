@@ -821,15 +821,27 @@ def test_the_best_numbers_of_a_larger_budget_stand_before_the_winners_of_a_small
     quick = [record(name, seed, {"mse": 0.03 + seed / 1000}) for name in ("vae", "ae") for seed in (0, 1, 2)]
     index = index_of(*quick, of_standard("vae", 0, 0.01), of_standard("ae", 0, 0.02))
     larger, smaller = index.index("(mnist.md#profile-standard)"), index.index("(mnist.md#profile-quick)")
-    assert larger < index.index("No winners: no variant has three or more seeds.") < smaller
+    assert larger < index.index("No winners. Variants with three or more seeds: 0 of 2.") < smaller
     assert "| reconstruction | [vae](variants/vae.md) | MSE: 0.0100 per pixel | 30 s |" in index[larger:smaller]
     assert "To run vae again: `make bench VARIANTS=vae DATASETS=mnist SEEDS=0 PROFILE=standard" in index[larger:smaller]
     # Of three variants one has enough seeds: its number has a standard deviation, and the smaller section stays.
     index = index_of(*(of_standard("vae", seed, 0.01 + seed / 1000) for seed in (1, 2)), of_standard("iwae", 0, 0.03))
     larger, smaller = index.index("(mnist.md#profile-standard)"), index.index("(mnist.md#profile-quick)")
-    assert "No winners: only 1 of 3 variants has three or more seeds." in index[larger:smaller]
+    assert "No winners. Variants with three or more seeds: 1 of 3." in index[larger:smaller]
     assert "MSE: 0.0110 ± 0.0010 per pixel, 3 seeds |" in index[larger:smaller]
     # With winners of its own, the larger section stands alone.
     index = index_of(*(of_standard("ae", seed, 0.02 + seed / 1000) for seed in (1, 2)))
     assert "(mnist.md#profile-standard)" in index
     assert "(mnist.md#profile-quick)" not in index
+
+
+def test_a_section_in_which_no_criterion_has_two_rows_has_no_table_of_best_numbers(tmp_path):
+    seeds = range(3)
+    store(
+        tmp_path / "r",
+        *(record(name, seed, {metric: 1.0}) for name, metric in (("vae", "mse"), ("ae", "psnr")) for seed in seeds),
+    )
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    index = (tmp_path / "reports" / "README.md").read_text().partition("## Winners")[2].partition("## Variants")[0]
+    assert "No winners. No criterion has results of two variants." in index
+    assert "|" not in index
