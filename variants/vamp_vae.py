@@ -44,8 +44,8 @@ class VampVAE(Variant):
     z, at most log K.
 
     References:
-        Tomczak & Welling, *VAE with a VampPrior*, AISTATS 2018, eq. 9. https://arxiv.org/abs/1705.07120
-        The authors' code. https://github.com/jmtomczak/vae_vampprior
+        Tomczak & Welling, *VAE with a VampPrior*, AISTATS 2018. https://arxiv.org/abs/1705.07120
+        The authors' code (models/VAE.py, log_p_z). https://github.com/jmtomczak/vae_vampprior
 
     Deviations:
         1. One level of latent variables; the paper also has a model of two levels.
