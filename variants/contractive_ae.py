@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from .ae import AE, AEConfig
 from .base import TrainingStep
 from .options import not_negative, one_of
+from .parts.normalisation import running_averages
 from .registry import register
 
 JACOBIANS = ("estimate", "exact")
-BATCH_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass
@@ -85,7 +85,8 @@ class ContractiveAE(AE):
         differentiable = torch.is_grad_enabled()
         with torch.enable_grad():
             at = x.detach().requires_grad_()
-            h = self._units_without_batch_statistics(at)
+            with running_averages(self.encoder):
+                h = self.units(at)
             if self.config.jacobian == "exact":
                 directions = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
             else:
@@ -108,13 +109,3 @@ class ContractiveAE(AE):
             return rows.sum().expand(len(x))
         h = self.units(x)
         return (h * (1 - h)).square() @ rows
-
-    def _units_without_batch_statistics(self, x: Tensor) -> Tensor:
-        switched = [m for m in self.encoder.modules() if isinstance(m, BATCH_NORMALISATIONS) and m.training]
-        for module in switched:
-            module.eval()
-        try:
-            return self.units(x)
-        finally:
-            for module in switched:
-                module.train()

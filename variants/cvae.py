@@ -13,6 +13,7 @@ from .base import Batch, Loss, ParameterGroup, Variant, VariantConfig
 from .options import added, between, one_of, positive, without_effect
 from .parts.distributions import DiagonalNormal
 from .parts.networks import Network, batched
+from .parts.normalisation import BATCH_NORMALISATIONS
 from .registry import register
 
 
@@ -113,7 +114,7 @@ class CVAE(Variant):
         if self.config.guess:
             pixels = network.encoder(self.image_shape, channels * height * width)
             self.guess = nn.Sequential(pixels, nn.Unflatten(1, self.image_shape))
-            if any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in pixels.modules()):
+            if any(isinstance(module, BATCH_NORMALISATIONS) for module in pixels.modules()):
                 raise ValueError(
                     "variant.guess needs a network without batch normalisation, whose averages would go on changing "
                     "once it is frozen: set network.normalisation=none or use network=mlp"

@@ -11,6 +11,7 @@ from .base import Variant, VariantConfig
 from .options import between, positive, without_effect
 from .parts.distributions import EqualMixture
 from .parts.networks import Network
+from .parts.normalisation import running_averages
 from .registry import register
 
 
@@ -78,11 +79,5 @@ class VampVAE(Variant):
         self.pseudo_inputs = nn.Parameter(self.config.start_mean + self.config.start_deviation * noise)
 
     def prior(self, condition: Tensor | None = None) -> EqualMixture:
-        normalising = [m for m in self.encoder.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-        modes = [module.training for module in normalising]
-        for module in normalising:
-            module.eval()
-        components = self.posterior(self.pseudo_inputs.clamp(0, 1))
-        for module, mode in zip(normalising, modes, strict=True):
-            module.train(mode)
-        return EqualMixture(components)
+        with running_averages(self.encoder):
+            return EqualMixture(self.posterior(self.pseudo_inputs.clamp(0, 1)))

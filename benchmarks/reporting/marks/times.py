@@ -37,10 +37,10 @@ def marks(section: Section, row: Row) -> str:
     return f" {found}" if found else ""
 
 
-def timing(section: Section, row: Row, name: str) -> str:
-    """A field of a row's ``timing`` as a cell of a table."""
+def timing(section: Section, row: Row, name: str, unit: str = "") -> str:
+    """A field of a row's ``timing`` as a cell of a table, followed by ``unit``."""
     value = row.timing(name)
-    return "–" if value is None else f"{value:,.0f}{marks(section, row)}"
+    return "–" if value is None else f"{value:,.0f}{unit}{marks(section, row)}"
 
 
 def notes(section: Section) -> list[str]:

@@ -131,7 +131,7 @@ def _unit(section: Section, question: str) -> str:
 def _number(section: Section, row: Row, question: str) -> str:
     metric = answering_metric(section, question)
     if metric is None:
-        return f"{row.timing(RATE):,.0f}{times.marks(section, row)}"
+        return times.timing(section, row, RATE)
     return board.number(row, metric)
 
 
@@ -178,22 +178,23 @@ def _result(section: Section, row: Row, metric: str) -> str:
     return f"{number}, {seeds} seeds" if seeds > 1 else number
 
 
-def _cost(section: Section, row: Row) -> str:
-    seconds = row.timing("train_seconds")
-    return "–" if seconds is None else f"{seconds:,.0f} s{times.marks(section, row)}"
-
-
 def best_means(section: Section) -> list[list[str]]:
     """The row with the best mean for each question, its result and its training time: for sections in which few rows
     can be tested."""
     found = {question: answering_metric(section, question) for question in board.all_questions()}
     return [
-        [escape(question), board.row_link(rows[0]), _result(section, rows[0], metric), _cost(section, rows[0])]
+        [
+            escape(question),
+            board.row_link(rows[0]),
+            _result(section, rows[0], metric),
+            times.timing(section, rows[0], "train_seconds", " s"),
+        ]
         for question, metric in found.items()
         if metric is not None and len(rows := answering(section, question)) > 1
     ]
 
 
+@once
 def winners(section: Section) -> list[list[str]]:
     """The lines of the table of winners, one per question.
 
@@ -221,7 +222,7 @@ def winners(section: Section) -> list[list[str]]:
         ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
             escape(question), board.row_link(best), number, ", ".join(board.row_link(row) for row in tied) or "–",
-            _cost(section, best),
+            times.timing(section, best, "train_seconds", " s"),
             ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
             elsewhere(section, best, question),
         ])  # fmt: skip
