@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .ae import AE, AEConfig
 from .base import TrainingStep
 from .options import not_negative, one_of
-from .parts.normalisation import running_averages
+from .parts.networks import running_averages
 from .registry import register
 
 JACOBIANS = ("estimate", "exact")

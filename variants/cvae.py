@@ -12,8 +12,7 @@ from torch.distributions import Distribution
 from .base import Batch, Loss, ParameterGroup, Variant, VariantConfig
 from .options import added, between, one_of, positive, without_effect
 from .parts.distributions import DiagonalNormal
-from .parts.networks import Network, batched
-from .parts.normalisation import BATCH_NORMALISATIONS
+from .parts.networks import BATCH_NORMALISATIONS, Network, batched
 from .registry import register
 
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from .base import Variant, VariantConfig
 from .options import between, positive, without_effect
 from .parts.distributions import EqualMixture
-from .parts.networks import Network
-from .parts.normalisation import running_averages
+from .parts.networks import Network, running_averages
 from .registry import register
 
 

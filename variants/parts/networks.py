@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
@@ -22,6 +23,7 @@ from .layers import Shape, activation, build_layers, check_activation, read_laye
 
 # Name -> (slope, offset): encoders get slope x + offset as input, for pixels x in [0, 1].
 INPUTS: dict[str, tuple[float, float]] = {"unit": (1.0, 0.0), "signed": (2.0, -1.0), "centred": (1.0, -0.5)}
+BATCH_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # Name -> the normalisation layers for a number of channels. Groups have 8 channels; if 8 does not divide the channels,
 # there is one group.
 NORMALISATIONS: dict[str, Callable[[int], list[nn.Module]]] = {
@@ -394,3 +396,17 @@ def batched(body: nn.Module, z: Tensor, event_dimensions: int = 1) -> Tensor:
     leading = z.shape[: z.dim() - event_dimensions]
     output = body(z.reshape(-1, *z.shape[len(leading) :]))
     return output.reshape(*leading, *output.shape[1:])
+
+
+@contextmanager
+def running_averages(network: nn.Module) -> Iterator[None]:
+    """Inside, the batch normalisation of ``network`` uses its running averages, as in evaluation, and does not change
+    them. Afterwards its layers are in the mode in which they were."""
+    switched = [m for m in network.modules() if isinstance(m, BATCH_NORMALISATIONS) and m.training]
+    for module in switched:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in switched:
+            module.train()
