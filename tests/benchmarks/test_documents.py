@@ -1,4 +1,4 @@
-"""The examples in README.md and CONTRIBUTING.md run."""
+"""The examples and tables in README.md, OPTIONS.md, DATA.md and CONTRIBUTING.md hold."""
 
 import os
 import re
@@ -8,11 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import variants
 from benchmarks.__main__ import _parser
 from benchmarks.arguments import parse
+from benchmarks.conf_files import choices
+from benchmarks.config import compose
+from benchmarks.data import load
+from variants.parts.networks import Layers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,14 +104,20 @@ def test_make_understands_every_command(document):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text()
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/README.md", "reports/api.md"]
-)
+DOCUMENTS = ["README.md", "OPTIONS.md", "DATA.md", "CONTRIBUTING.md", "CLUSTER.md", "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "reports/README.md", "reports/api.md"])
 def test_links_inside_the_repository_lead_somewhere(document):
     text = (ROOT / document).read_text()
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        if not target.startswith("http"):
-            assert (ROOT / document).parent.joinpath(target).exists(), target
+    for target, section in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
+        if target.startswith("http"):
+            continue
+        page = (ROOT / document).parent.joinpath(target) if target else ROOT / document
+        assert page.exists(), target
+        if section and document in DOCUMENTS:
+            headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+            assert section in {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in headings}, section
 
 
 def test_settings_of_the_readme_are_settings_of_the_makefile():
@@ -128,12 +139,32 @@ def test_the_profiles_of_the_readme_are_those_of_the_configuration():
     }
 
 
-def test_the_command_line_understands_every_command_of_the_readme():
-    table = re.search(r"\| make \| command \|.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL)[0]
-    commands = re.findall(r"vae-bench ([^`]+)`", table)
-    assert {command.split()[0] for command in commands} == set(_parser()[1])
+def test_the_command_line_understands_every_command_of_the_documents():
+    options = (ROOT / "OPTIONS.md").read_text()
+    table = re.findall(r"vae-bench ([^`]+)`", options[options.index("| make | command |") :])
+    assert {command.split()[0] for command in table} == set(_parser()[1])
+    (example,) = re.findall(r"`vae-bench ([^`]+)`", (ROOT / "README.md").read_text())
+    commands = [*table, example]
     for command in commands:
         parse(*_parser(), command.replace("<run id>", "run-id").split())
+
+
+def test_the_table_of_data_sets_lists_all_with_their_sizes(tmp_path):
+    table = re.search(r"\| name \|.*?\n\n", (ROOT / "DATA.md").read_text(), re.DOTALL)[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.MULTILINE))
+    assert sorted(rows) == choices("dataset")
+    for name in ("digits", "shapes"):  # the others would be downloaded
+        data = load(compose("vae", name, "smoke", 0).dataset, tmp_path)
+        assert rows[name] == ", ".join(f"{len(split):,}" for split in (data.train, data.validation, data.test))
+
+
+def test_the_documented_network_can_be_built():
+    (source,) = blocks("OPTIONS.md", "yaml")
+    options = yaml.safe_load(source)["network"]
+    assert options.pop("name") == "layers"
+    model = variants.build("vae", (1, 28, 28), network=Layers(**options))
+    assert model.sample_latent(3).shape == (3, 2)
+    assert model.likelihood(torch.zeros(3, 2)).mean.shape == (3, 1, 28, 28)
 
 
 def test_the_readme_counts_the_variants():

@@ -33,9 +33,9 @@ def draw(path, colour, size=(10, 10), mode="RGB"):
     Image.new(mode, size, colour).save(path)
 
 
-def test_the_readmes_data_set_is_one(tmp_path, monkeypatch):
-    readme = Path(__file__).resolve().parents[3] / "README.md"
-    (text,) = re.findall(r"```yaml\n(name: flowers\n.*?)```", readme.read_text(), re.DOTALL)
+def test_the_documented_data_set_is_one(tmp_path, monkeypatch):
+    document = Path(__file__).resolve().parents[3] / "DATA.md"
+    (text,) = re.findall(r"```yaml\n(name: flowers\n.*?)```", document.read_text(), re.DOTALL)
     for kind, colour in (("rose", (200, 0, 0)), ("violet", (90, 0, 200))):
         for i in range(10):
             draw(tmp_path / "flowers" / kind / f"{i}.png", colour, size=(40 + i, 50))

@@ -217,7 +217,6 @@ def test_a_file_that_is_not_dsprites_is_refused_in_one_line(tmp_path, other, mes
     assert "\n" not in str(raised.value)
 
 
-def test_the_readme_says_that_they_are_not_dsprites():
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-    assert "`shapes`" in readme
-    assert "results cannot be compared with published ones on dSprites" in " ".join(readme.split())
+def test_their_documentation_says_that_they_are_not_dsprites():
+    document = (Path(__file__).resolve().parents[3] / "DATA.md").read_text()
+    assert "results cannot be compared with published ones on dSprites" in " ".join(document.split())
