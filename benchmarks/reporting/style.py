@@ -35,7 +35,7 @@ _BUILT_IN = {
     "discrete": ("vq_vae", "gumbel_vae"),
     "disentangling": ("beta_vae", "info_vae", "dip_vae", "joint_vae", "beta_tcvae", "factor_vae"),
     "reconstruction losses": ("dfc_vae", "logcosh_vae", "msssim_vae"),
-    "autoencoders": ("wae_mmd", "ae", "denoising_ae", "sparse_ae", "contractive_ae", "swae"),
+    "autoencoders": ("wae_mmd", "ae", "denoising_ae", "sparse_ae", "contractive_ae", "swae", "rae"),
     "conditional": ("cvae",),
 }
 _PLACES = len(_MARKERS) * len(_LINES)

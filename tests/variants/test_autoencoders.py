@@ -288,6 +288,118 @@ def test_under_batch_normalisation_the_jacobian_is_the_encoder_s_in_evaluation()
     assert torch.allclose(norms, jacobian_norms(model.eval(), x))
 
 
+# Regularised
+
+
+def decoder_jacobian_norms(model, z):
+    """|dG/dz|_F^2 by torch's Jacobian, code by code."""
+    rows = [torch.autograd.functional.jacobian(lambda code: model.image(code.unsqueeze(0))[0], code) for code in z]
+    return torch.stack([row.square().sum() for row in rows])
+
+
+def test_the_regularised_loss_adds_half_the_squared_code_and_the_squared_weights():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("rae", dtype=torch.float64, code_weight=0.7, l2_weight=0.3)
+    error = (model.reconstruct(x) - x).square().sum() / 6
+    codes = model.represent(x).square().sum() / 6 / 2
+    layers = [module for module in model.decoder.modules() if isinstance(module, torch.nn.Linear)]
+    weights = sum(layer.weight.square().sum() for layer in layers)
+    assert len(layers) == 2
+    expected = error + 0.7 * codes + 0.3 * weights
+    assert model.loss(batch(x), NOW).value.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_the_squared_weights_are_weight_decay_of_the_decoder():
+    x = binary_images(6, dtype=torch.float64)
+    gradients = []
+    for weight in (0.0, 0.3):
+        torch.manual_seed(1)
+        model = small("rae", dtype=torch.float64, l2_weight=weight)
+        model.loss(batch(x), NOW).value.backward()
+        trained = [*model.encoder.parameters(), *model.decoder.parameters()]
+        gradients.append([parameter.grad for parameter in trained])
+    decayed = {id(module.weight) for module in model.decoder.modules() if isinstance(module, torch.nn.Linear)}
+    for without, with_decay, parameter in zip(*gradients, trained, strict=True):
+        expected = without + (0.6 * parameter.detach() if id(parameter) in decayed else 0)
+        assert torch.allclose(with_decay, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_the_mean_of_the_decoder_s_estimate_over_all_signs_is_the_exact_norm(monkeypatch):
+    z = torch.randn(2, 3, dtype=torch.float64)
+    model = small("rae", (1, 2, 2), torch.float64, DEEP, form="gradient_penalty")
+    estimates = []
+    for number in range(2**4):
+        # Numbers below one half become the sign +1.
+        signs = torch.tensor([(number >> bit) % 2 for bit in range(4)], dtype=torch.float64).reshape(1, 2, 2)
+        monkeypatch.setattr(torch, "rand_like", lambda image, signs=signs: signs.expand_as(image))
+        estimates.append(model.squared_jacobian(z).detach())
+    assert torch.allclose(torch.stack(estimates).mean(0), decoder_jacobian_norms(model, z), rtol=1e-10)
+    assert torch.stack(estimates).std(0).min() > 0
+
+
+def test_the_gradient_penalty_trains_decoder_and_encoder():
+    x = binary_images(5, dtype=torch.float64)
+    model = small("rae", dtype=torch.float64, form="gradient_penalty")
+
+    def penalty():
+        torch.manual_seed(2)
+        return model.squared_jacobian(model.posterior(x).mean).mean()
+
+    for layer in (model.encoder, model.decoder):
+        weight = layer[1].weight if layer is model.encoder else layer[0].weight
+        (gradient,) = torch.autograd.grad(penalty(), weight)
+        flat, sides = weight.data.view(-1), []
+        for shift in (1e-6, -2e-6):
+            flat[3] += shift
+            sides.append(penalty().item())
+        flat[3] += 1e-6
+        assert gradient.view(-1)[3].abs() > 0
+        assert gradient.view(-1)[3].item() == pytest.approx((sides[0] - sides[1]) / 2e-6, rel=1e-5, abs=1e-9)
+
+
+def test_the_gradient_penalty_has_its_weight_in_the_loss():
+    x = binary_images(5, dtype=torch.float64)
+    model = small("rae", dtype=torch.float64, form="gradient_penalty", code_weight=0.0, gradient_weight=0.2)
+    torch.manual_seed(3)
+    value = model.loss(batch(x), NOW).value.item()
+    torch.manual_seed(3)
+    penalty = model.squared_jacobian(model.represent(x)).mean().item()
+    error = (model.reconstruct(x) - x).square().sum().item() / 5
+    assert value == pytest.approx(error + 0.2 * penalty, rel=1e-12)
+
+
+def test_under_batch_normalisation_the_jacobian_is_the_decoder_s_in_evaluation():
+    z = torch.randn(3, 2, dtype=torch.float64)
+    model = small("rae", (1, 8, 8), torch.float64, Conv(latent_size=2, width=4), form="gradient_penalty").train()
+    torch.manual_seed(5)
+    norms = model.squared_jacobian(z)
+    assert all(module.training for module in model.modules())
+    torch.manual_seed(5)
+    assert torch.equal(norms, model.eval().squared_jacobian(z))
+
+
+@pytest.mark.parametrize(
+    "options", [{"form": "none"}, {"l2_weight": 0.0}, {"form": "gradient_penalty", "gradient_weight": 0.0}]
+)
+def test_a_regularised_autoencoder_without_weights_is_the_plain_one(options):
+    x = binary_images(6)
+    plain, model = small("ae"), small("rae", code_weight=0.0, **options)
+    model.load_state_dict(plain.state_dict())
+    torch.manual_seed(1)
+    expected = plain.loss(batch(x), NOW.float()).value
+    torch.manual_seed(1)
+    assert torch.equal(model.loss(batch(x), NOW.float()).value, expected)
+
+
+def test_the_weight_of_another_form_is_refused():
+    with pytest.raises(
+        UserError, match=r"gradient_weight must stay 0\.01, got 0\.5: it belongs to variant\.form=gradient_penalty"
+    ):
+        compose("rae", "mnist", "smoke", 0, ["variant.gradient_weight=0.5"])
+    with pytest.raises(UserError, match=r"l2_weight must stay 0\.0001, got 0\.1: it belongs to variant\.form=l2"):
+        compose("rae", "mnist", "smoke", 0, ["variant.form=none", "variant.l2_weight=0.1"])
+
+
 # Sliced Wasserstein
 
 

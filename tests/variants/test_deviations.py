@@ -86,7 +86,7 @@ WITH = [
     "vae", "iwae", "flow_vae", "iaf_vae", "fullcov_vae", "joint_vae", "structured_vae", "auxiliary_vae", "cvae",
     "beta_tcvae", "factor_vae", "vamp_vae",
 ]  # fmt: skip
-WITHOUT = ["ae", "swae", "sparse_ae", "wae_mmd", "vq_vae", "gumbel_vae"]
+WITHOUT = ["ae", "swae", "sparse_ae", "rae", "wae_mmd", "vq_vae", "gumbel_vae"]
 
 
 @pytest.mark.parametrize("name", WITH)

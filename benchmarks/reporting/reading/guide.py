@@ -173,9 +173,18 @@ def _difference(section: Section, row: Row, question: str, describe: Callable[[s
 
 
 def _result(section: Section, row: Row, metric: str) -> str:
+    """A row's result for a metric, with the reference that it fails to reach, if it is a bad one although it is the
+    best."""
     number = f"{escape(section.label(metric))}: {board.number(row, metric)} {escape(CATALOGUE[metric].unit)}"
     seeds = len(row.by_seed(metric))
-    return f"{number}, {seeds} seeds" if seeds > 1 else number
+    mean, line = row.mean(metric) or 0.0, board.pca_distance(section)
+    if metric == FID and line is not None and mean > line:
+        reference = f" (worse than PCA reconstructions: {line:.2f})"
+    elif CATALOGUE[metric].unit == "AUROC" and mean < CHANCE:
+        reference = f" (worse than chance: {CHANCE})"
+    else:
+        reference = ""
+    return number + (f", {seeds} seeds" if seeds > 1 else "") + reference
 
 
 def best_means(section: Section) -> list[list[str]]:
@@ -215,13 +224,10 @@ def winners(section: Section) -> list[list[str]]:
         # A number that is only a bound may stand for a better or a worse one.
         bounded = any(is_bound(row, metric) for row in rows)
         tied = [] if bounded else board.tied_with(best, having, metric)
-        number = _result(section, best, metric)
-        line = board.pca_distance(section) if metric == FID else None
-        if line is not None and (best.mean(metric) or 0.0) > line:
-            number += f" (PCA reconstructions: {line:.2f})"
         ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
-            escape(question), board.row_link(best), number, ", ".join(board.row_link(row) for row in tied) or "–",
+            escape(question), board.row_link(best), _result(section, best, metric),
+            ", ".join(board.row_link(row) for row in tied) or "–",
             times.timing(section, best, "train_seconds", " s"),
             ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
             elsewhere(section, best, question),

@@ -750,7 +750,7 @@ def test_times_of_a_busy_machine_are_marked_in_the_guide_and_among_the_winners(t
     assert re.search(r"\| \[iwae\]\S* \| 20,000 \|", speed)
 
 
-def test_samples_that_are_all_beyond_reconstructions_by_pca_are_said_to_be_so_in_the_guide(tmp_path):
+def test_samples_that_are_all_beyond_reconstructions_by_pca_are_said_to_be_so_in_guide_and_index(tmp_path):
     limits = {"limits_features": {"pca_32_reconstruction": 50.0}}
     for distance, expected in ((60.0, True), (40.0, False)):
         details = {"overrides": [], **limits}
@@ -760,6 +760,20 @@ def test_samples_that_are_all_beyond_reconstructions_by_pca_are_said_to_be_so_in
         write_reports(tmp_path / f"{distance}", tmp_path / "reports")
         page = (tmp_path / "reports" / "guide.md").read_text()
         assert ("All of these samples are further from the test images than" in page) == expected
+        index = (tmp_path / "reports" / "README.md").read_text()
+        assert ("60.00 distance (worse than PCA reconstructions: 50.00)" in index) == expected
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_best_auroc_below_chance_is_said_to_be_so_in_guide_and_index(tmp_path, seeds):
+    for auroc, expected in ((0.3, True), (0.7, False)):
+        found = [record(name, seed, {"outliers_dataset_auroc_log_likelihood": auroc - n / 10 + seed / 100, "mse": 0.1})
+                 for n, name in enumerate(("vae", "iwae")) for seed in range(seeds)]  # fmt: skip
+        store(tmp_path / f"{auroc}", *found)
+        write_reports(tmp_path / f"{auroc}", tmp_path / "reports")
+        index, page = ((tmp_path / "reports" / name).read_text() for name in ("README.md", "guide.md"))
+        assert ("(worse than chance: 0.5)" in index) == expected
+        assert ("All values are below 0.5, the chance level" in page) == expected
 
 
 def test_a_section_names_the_variants_of_other_sections_that_it_lacks(tmp_path):
