@@ -34,6 +34,12 @@ class AutoencoderConfig(VariantConfig):
         return False
 
 
+def random_signs(like: Tensor) -> Tensor:
+    """A tensor v of the shape of ``like`` whose entries are -1 or 1, independently. Since Cov(v) = I, |J^T v|^2 is an
+    unbiased estimate of |J|_F^2 for a Jacobian J (Hutchinson 1989)."""
+    return (torch.rand_like(like) < 0.5).to(like.dtype).mul(2).sub(1)
+
+
 class Autoencoder(Variant):
     """An autoencoder: squared error, and a penalty on the image and its code.
 

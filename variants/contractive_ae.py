@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .ae import AE, AEConfig
+from .autoencoder import random_signs
 from .base import TrainingStep
 from .options import not_negative, one_of
 from .parts.networks import running_averages
@@ -90,7 +91,7 @@ class ContractiveAE(AE):
             if self.config.jacobian == "exact":
                 directions = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
             else:
-                directions = (torch.rand_like(h) < 0.5).to(h.dtype).mul(2).sub(1).unsqueeze(0)
+                directions = random_signs(h).unsqueeze(0)
             norm = h.new_zeros(len(x))
             for v in directions:
                 (row,) = torch.autograd.grad(h, at, v.expand_as(h), create_graph=differentiable, retain_graph=True)

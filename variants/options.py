@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -71,6 +71,16 @@ def without_effect(name: str, value: object, default: object, reason: str) -> No
     """Raise ``ValueError`` unless ``value`` is ``default``: any other value would be ignored, for this ``reason``."""
     if value != default:
         raise ValueError(f"{name} must stay {default}, got {value}: {reason}")
+
+
+def check_form(config: Any, forms: Mapping[str, Iterable[str]]) -> None:
+    """Check ``config.form`` against ``forms``, a mapping from each form to the options that only it uses. Raises
+    ``ValueError`` for an unknown form and for an option of another form that is not at its default."""
+    one_of("variant.form", config.form, forms)
+    for form, options in forms.items():
+        for option in options if form != config.form else ():
+            default = getattr(type(config), option)
+            without_effect(f"variant.{option}", getattr(config, option), default, f"it belongs to variant.form={form}")
 
 
 def one_of(name: str, value: str, allowed: Iterable[str]) -> None:

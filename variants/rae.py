@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .autoencoder import Autoencoder, AutoencoderConfig
+from .autoencoder import Autoencoder, AutoencoderConfig, random_signs
 from .base import TrainingStep
-from .options import not_negative, one_of, without_effect
+from .options import check_form, not_negative
 from .parts.networks import running_averages
 from .registry import register
 
-# Form -> the option that only this form uses.
-FORMS: dict[str, str | None] = {"l2": "l2_weight", "gradient_penalty": "gradient_weight", "none": None}
+# Form -> the options that only this form uses.
+FORMS: dict[str, tuple[str, ...]] = {"l2": ("l2_weight",), "gradient_penalty": ("gradient_weight",), "none": ()}
 
 
 @dataclass
@@ -29,13 +29,7 @@ class RAEConfig(AutoencoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("variant.form", self.form, FORMS)
-        for form, option in FORMS.items():
-            if option is not None and form != self.form:
-                default = getattr(RAEConfig, option)
-                without_effect(
-                    f"variant.{option}", getattr(self, option), default, f"it belongs to variant.form={form}"
-                )
+        check_form(self, FORMS)
         not_negative("variant.code_weight", self.code_weight)
         not_negative("variant.l2_weight", self.l2_weight)
         not_negative("variant.gradient_weight", self.gradient_weight)
@@ -59,14 +53,15 @@ class RAE(Autoencoder):
     References:
         Ghosh, Sajjadi, Vergari, Black & Schölkopf, *From Variational to Deterministic Autoencoders*, ICLR 2020.
         https://arxiv.org/abs/1903.12436
-        The authors' code, models/rae/loss_functions.py, models/rae/rae_mnist.py and configurations/config.py.
+        The authors' code, models/rae/ and configurations/config.py.
         https://github.com/ParthaEth/Regularized_autoencoders-RAE-
         Hutchinson, *A Stochastic Estimator of the Trace of the Influence Matrix*, 1989.
         https://doi.org/10.1080/03610918908812806
 
     Deviations:
         1. The penalty on gradients is the paper's; the authors' code has |d(sum of squared pixels)/dz|^2 in its place.
-        2. "l2" is over all layers of the decoder; in the authors' code the first one is left out.
+        2. "l2" is over all layers of the decoder, as in the authors' models/rae/rae_celeba.py; rae_mnist.py leaves out
+           the first one.
         3. Spectral normalisation of the decoder (RAE-SN in the paper) is not offered.
         4. If the decoder has batch normalisation, J is the Jacobian of the decoder in evaluation mode, with running
            statistics, because with batch statistics an image depends on the codes of the other images.
@@ -77,7 +72,8 @@ class RAE(Autoencoder):
         code_weight = 0.0128 (celeba 0.0384): the authors' code (configurations/config.py, RAE-L2): 1e-4 times the mean
             square of a code of 16 (CelebA 64), beside the mean error of 1,024 (CelebA 12,288) pixels.
         l2_weight = 1e-4: the authors' code (configurations/config.py, RAE-L2, MNIST): 1e-7, beside the mean error of
-            1,024 pixels. Beside the 12,288 pixels of CelebA, their 1e-7 would be 1.2e-3 here.
+            1,024 pixels. Beside the 12,288 pixels of CelebA, their 1e-7 would be 1.2e-3, which is not set there
+            because the other forms would refuse it.
         gradient_weight = 0.01: chosen here, without a search: the authors' weights belong to another penalty, see
             deviation 1.
     """
@@ -94,7 +90,8 @@ class RAE(Autoencoder):
             penalty = penalty + self.config.l2_weight * step.log("l2", self.squared_weights())
         # At weight 0 nothing is drawn, so that the random numbers are the same as those of ``ae``.
         if self.config.form == "gradient_penalty" and self.config.gradient_weight > 0:
-            penalty = penalty + self.config.gradient_weight * step.log("gradient", self.squared_jacobian(z))
+            norm = self.squared_jacobian(z, condition=step.batch.condition)
+            penalty = penalty + self.config.gradient_weight * step.log("gradient", norm)
         return penalty
 
     def squared_weights(self) -> Tensor:
@@ -103,13 +100,12 @@ class RAE(Autoencoder):
         squares = [weight.square().sum() for weight in self.decoder.parameters() if weight.dim() > 1]
         return torch.stack(squares).sum()
 
-    def squared_jacobian(self, z: Tensor) -> Tensor:
+    def squared_jacobian(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """An unbiased estimate of |dG/dz|_F^2 at each code of ``z`` (batch, latent): a tensor (batch,)."""
         differentiable = torch.is_grad_enabled()
         with torch.enable_grad():
             at = z if z.requires_grad else z.detach().requires_grad_()
             with running_averages(self.decoder):
-                image = self.image(at)
-            signs = (torch.rand_like(image) < 0.5).to(image.dtype).mul(2).sub(1)
-            (row,) = torch.autograd.grad(image, at, signs, create_graph=differentiable)
+                image = self.image(at, condition=condition)
+            (row,) = torch.autograd.grad(image, at, random_signs(image), create_graph=differentiable)
         return row.square().sum(-1)

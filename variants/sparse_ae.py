@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .ae import AE, AEConfig
 from .base import TrainingStep, VariantConfig
-from .options import not_negative, one_of, positive, without_effect
+from .options import check_form, not_negative, positive
 from .parts.networks import Network
 from .registry import register
 
@@ -35,13 +35,7 @@ class SparseConfig(AEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("variant.form", self.form, FORMS)
-        for form, options in FORMS.items():
-            for option in options if form != self.form else ():
-                default = getattr(SparseConfig, option)
-                without_effect(
-                    f"variant.{option}", getattr(self, option), default, f"it belongs to variant.form={form}"
-                )
+        check_form(self, FORMS)
         if self.k is not None:
             positive("variant.k", self.k)
         if not (self.alpha >= 1 and math.isfinite(self.alpha)):

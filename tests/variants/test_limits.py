@@ -52,6 +52,9 @@ def test_at_this_setting_it_is_the_vae(name, options, vae_options):
         ("contractive_ae", {"contraction": 0.0}, {"loss": "cross_entropy"}),
         ("contractive_ae", {"contraction": 0.0, "jacobian": "exact", "loss": "squared_error"}, {}),
         ("swae", {"sw_weight": 0.0}, {}),
+        ("rae", {"code_weight": 0.0, "form": "none"}, {}),
+        ("rae", {"code_weight": 0.0, "l2_weight": 0.0}, {}),
+        ("rae", {"code_weight": 0.0, "form": "gradient_penalty", "gradient_weight": 0.0}, {}),
     ],
 )
 def test_at_this_setting_it_is_the_plain_autoencoder_to_the_last_bit_and_draw(name, options, plain):

@@ -78,28 +78,30 @@ def _answers(section: Section, heading: str, question: str, describe: Callable[[
     return [
         f"### {link}",
         table(["variant", _unit(section, question), "description and ranks by other criteria"], lines, "left"),
-        *_below_chance(section, question, rows),
-        *_beyond_pca(section, question, rows),
+        *_all_unreached(section, question, rows),
     ]
 
 
-def _beyond_pca(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
-    line = board.pca_distance(section)
-    if answering_metric(section, question) != FID or line is None:
-        return []
-    if any((row.mean(FID) or 0.0) <= line for row in rows):
-        return []
-    return [f"All of these samples are further from the test images than reconstructions by PCA are ({line:.2f})."]
+def _unreached(section: Section, row: Row, metric: str | None) -> str | None:
+    """The reference value that a row's result does not reach, in words: the distance of reconstructions by PCA, or the
+    AUROC of a guess. None if there is no such value or the row reaches it."""
+    mean, line = row.mean(metric) if metric else None, board.pca_distance(section)
+    if mean is None or metric is None:
+        return None
+    if metric == FID and line is not None and mean > line:
+        return f"PCA reconstructions: {line:.2f}"
+    if CATALOGUE[metric].unit == "AUROC" and mean < CHANCE:
+        return f"chance: {CHANCE}"
+    return None
 
 
-def _below_chance(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
+def _all_unreached(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
     metric = answering_metric(section, question)
-    if metric is None or CATALOGUE[metric].unit != "AUROC" or any((row.mean(metric) or 0.0) >= CHANCE for row in rows):
+    references = [_unreached(section, row, metric) for row in rows]
+    if None in references:
         return []
-    return [
-        f"All values are below {CHANCE}, the chance level: this score does not detect these outliers. See the other "
-        "scores on the board."
-    ]
+    see = "" if metric == FID else ": this score does not detect these outliers. See the other scores on the board"
+    return [f"All of these results are worse than {references[0]}{see}."]
 
 
 @once
@@ -173,18 +175,11 @@ def _difference(section: Section, row: Row, question: str, describe: Callable[[s
 
 
 def _result(section: Section, row: Row, metric: str) -> str:
-    """A row's result for a metric, with the reference that it fails to reach, if it is a bad one although it is the
-    best."""
+    """A row's result for a metric, and the reference value that it does not reach, if there is one."""
     number = f"{escape(section.label(metric))}: {board.number(row, metric)} {escape(CATALOGUE[metric].unit)}"
     seeds = len(row.by_seed(metric))
-    mean, line = row.mean(metric) or 0.0, board.pca_distance(section)
-    if metric == FID and line is not None and mean > line:
-        reference = f" (worse than PCA reconstructions: {line:.2f})"
-    elif CATALOGUE[metric].unit == "AUROC" and mean < CHANCE:
-        reference = f" (worse than chance: {CHANCE})"
-    else:
-        reference = ""
-    return number + (f", {seeds} seeds" if seeds > 1 else "") + reference
+    unreached = _unreached(section, row, metric)
+    return number + (f", {seeds} seeds" if seeds > 1 else "") + (f" (worse than {unreached})" if unreached else "")
 
 
 def best_means(section: Section) -> list[list[str]]:
