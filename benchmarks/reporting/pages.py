@@ -325,8 +325,8 @@ def _evaluation_options(section: Section) -> dict[str, str]:
     found: dict[str, set[str]] = defaultdict(set)
     for record in section.records:
         for name, value in record.config.get("evaluation", {}).items():
-            found[name].add(str(value))
-    return {name: escape(", ".join(sorted(values))) for name, values in found.items()}
+            found[name].add(f"{value:,}" if type(value) is int else str(value))
+    return {name: escape(" or ".join(sorted(values))) for name, values in found.items()}
 
 
 def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> tuple[list[Block], list[str]]:

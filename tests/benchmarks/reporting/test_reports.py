@@ -770,6 +770,13 @@ def test_a_best_result_that_does_not_reach_its_reference_is_said_not_to(
         assert (f"All of these results are worse than {reference}" in page) == expected
 
 
+def test_a_table_says_how_many_images_were_generated(tmp_path):
+    options = {"evaluation": {"generated_images": 10_000}}
+    store(tmp_path / "r", record("vae", metrics=NATS | {"fid_features": 9.0}, config=options))
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    assert "\n10,000 mean images of draws from the prior" in (tmp_path / "reports" / "mnist.md").read_text()
+
+
 def test_a_section_names_the_variants_of_other_sections_that_it_lacks(tmp_path):
     broken = record("miwae", profile="standard", metrics={}, status="diverged",
                     error={"type": "E", "message": "broke", "traceback": ""}, evaluated_images=0)  # fmt: skip
