@@ -71,7 +71,7 @@ class RAE(Autoencoder):
             11.54, neither 9.81).
         code_weight = 0.0128 (celeba 0.0384): the authors' code (configurations/config.py, RAE-L2): 1e-4 times the mean
             square of a code of 16 (CelebA 64), beside the mean error of 1,024 (CelebA 12,288) pixels.
-        l2_weight = 1e-4: the authors' code (configurations/config.py, RAE-L2, MNIST): 1e-7, beside the mean error of
+        l2_weight = 0.0001: the authors' code (configurations/config.py, RAE-L2, MNIST): 1e-7, beside the mean error of
             1,024 pixels. Beside the 12,288 pixels of CelebA, their 1e-7 would be 1.2e-3, which is not set there
             because the other forms would refuse it.
         gradient_weight = 0.01: chosen here, without a search: the authors' weights belong to another penalty, see
