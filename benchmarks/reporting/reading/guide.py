@@ -82,13 +82,11 @@ def _answers(section: Section, heading: str, question: str, describe: Callable[[
     ]
 
 
-def _unreached(section: Section, row: Row, metric: str | None) -> str | None:
+def _unreached(section: Section, row: Row, metric: str) -> str | None:
     """The reference value that a row's result does not reach, in words: the distance of reconstructions by PCA, or the
     AUROC of a guess. None if there is no such value or the row reaches it."""
-    mean, line = row.mean(metric) if metric else None, board.pca_distance(section)
-    if mean is None or metric is None:
-        return None
-    if metric == FID and line is not None and mean > line:
+    mean = row.mean(metric) or 0.0
+    if metric == FID and (line := board.pca_distance(section)) is not None and mean > line:
         return f"PCA reconstructions: {line:.2f}"
     if CATALOGUE[metric].unit == "AUROC" and mean < CHANCE:
         return f"chance: {CHANCE}"
@@ -96,8 +94,9 @@ def _unreached(section: Section, row: Row, metric: str | None) -> str | None:
 
 
 def _all_unreached(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
+    """A sentence if no row reaches the reference value of the question's metric."""
     metric = answering_metric(section, question)
-    references = [_unreached(section, row, metric) for row in rows]
+    references = [_unreached(section, row, metric) if metric else None for row in rows]
     if None in references:
         return []
     see = "" if metric == FID else ": this score does not detect these outliers. See the other scores on the board"
