@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .base import TrainingStep, Variant, VariantConfig
-from .options import not_negative, one_of
+from .options import check_form, not_negative
 from .registry import register
+
+# Form -> the options that only this form uses.
+FORMS: dict[str, tuple[str, ...]] = {"beta": ("beta",), "capacity": ("gamma", "capacity")}
 
 
 @dataclass
@@ -23,7 +26,7 @@ class BetaVAEConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("variant.form", self.form, ("beta", "capacity"))
+        check_form(self, FORMS)
         not_negative("variant.beta", self.beta)
         not_negative("variant.gamma", self.gamma)
         not_negative("variant.capacity", self.capacity)

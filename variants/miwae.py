@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .base import Batch, Loss, ParameterGroup, Variant, VariantConfig
-from .options import between, one_of, positive, without_effect
+from .options import between, check_form, positive, without_effect
 from .registry import register
+
+# Form -> the options that only this form uses.
+FORMS: dict[str, tuple[str, ...]] = {"miwae": (), "ciwae": ("beta",), "piwae": ()}
 
 
 @dataclass
@@ -26,10 +29,8 @@ class MIWAEConfig(VariantConfig):
         super().__post_init__()
         without_effect("variant.analytic_kl", self.analytic_kl, True, "importance weights are of single draws")
         positive("variant.outer", self.outer)
-        one_of("variant.form", self.form, ("miwae", "ciwae", "piwae"))
+        check_form(self, FORMS)
         between("variant.beta", self.beta, 0, 1)
-        if self.form != "ciwae":
-            without_effect("variant.beta", self.beta, 0.5, 'only form "ciwae" mixes two bounds')
 
 
 @register("miwae")

@@ -1,5 +1,6 @@
 """The contract: what must hold for every registered variant in every form that its options give it."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,7 +27,7 @@ class Form(NamedTuple):
         return "-".join([self.cls.name, *(f"{key}={value}" for key, value in self.options.items())])
 
     def __call__(self, **more):
-        return small(self.cls, **self.options, **more)
+        return small(self.cls, **self.options | more)
 
 
 def forms(cls):
@@ -226,6 +227,68 @@ def test_reconstruction_and_representation_are_deterministic(form):
             model.sample(5)
     else:
         assert model.sample(5, condition=condition).shape == (5, *SHAPE)
+
+
+# Limits in which a variant is a simpler one. Options of the part that is left out have no effect there: a sweep that
+# reaches the limit does not have to reset them.
+LIMITS = ({"steps": 0}, {"levels": 1}, {"levels": 1, "rectified": False}, {"alpha": 1.0})
+
+
+def other_values(form, option, /):
+    """Values to try for an option of ``form``, other than its value there."""
+    value = getattr(form().config, option)
+    if isinstance(value, str):
+        with pytest.raises(ValueError, match="allowed: ") as refused:
+            form(**{option: "?"})
+        allowed = str(refused.value).partition("(allowed: ")[2].removesuffix(")").split(", ")
+        return [name.replace("LOW HIGH", "-0.5 0.5") for name in allowed if name != value]
+    if value is None:
+        return [[0.5, 0.6]] if option == "variance_bounds" else [2]
+    if isinstance(value, list):
+        return [value + value[-1:], value[:-1]]
+    tried = [not value] if isinstance(value, bool) else [2 * value, value + 1, value // 2, 0.5]
+    return [other for other in tried if other != value and (type(other) is type(value) or isinstance(value, float))]
+
+
+def behaviour(form, /, **options):
+    """Numbers that show what ``options`` do: losses and weights of two steps of training, and outputs of evaluation."""
+    torch.manual_seed(1)
+    model, x = form(dtype=torch.float64, **options), binary_images(6, dtype=torch.float64)
+    condition = batch(x).condition if form.cls.conditional else None
+    groups, found = model.parameter_groups(), []
+    for progress in (0.2, 1.0):
+        loss = model.loss(batch(x), torch.tensor(progress, dtype=torch.float64)).by_group
+        backward(loss, groups)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0 if parameter.grad is None else 0.01 * parameter.grad
+        model.after_step()
+        found += loss.values()
+    found += model.state_dict().values()
+    model.eval()
+    found.append(model.reconstruct(x, condition=condition))
+    if "prior" not in model.unavailable():
+        found.append(model.sample(6, condition=condition))
+    settings = [(group.optimiser, group.until) for group in groups.values()]
+    return settings, [tensor.tolist() for tensor in found]
+
+
+def test_every_option_has_an_effect_or_is_refused(form):
+    if form.options in LIMITS or form.cls in OUTSIDE:
+        pytest.skip("a limit, or a variant of the tests")
+    plain = behaviour(form)
+    assert behaviour(form) == plain
+    for option in (field.name for field in dataclasses.fields(form.cls.Config)):
+        accepted, refusals = [], []
+        for value in other_values(form, option):
+            try:
+                accepted.append(behaviour(form, **{option: value}))
+            except ValueError as refused:
+                refusals.append(str(refused))
+        if accepted:
+            assert any(other != plain for other in accepted), f"{option} has no effect"
+        else:
+            assert refusals, f"no other value of {option} was tried"
 
 
 def test_schedules_do_not_advance_by_being_called(form):
