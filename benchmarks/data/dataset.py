@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +19,9 @@ CONDITIONS = ("none", "label", "quadrants-1", "quadrants-2", "quadrants-3")
 # Source -> its source-specific options. A source without such an option rejects it, so that no option is silently
 # ignored.
 SOURCE_OPTIONS: dict[str, tuple[str, ...]] = {
-    "mnist": (),
-    "fashion_mnist": (),
-    "digits": (),
+    "mnist": ("image_size",),
+    "fashion_mnist": ("image_size",),
+    "digits": ("image_size",),
     "celeba": ("image_size", "crop"),
     "folder": ("path", "image_size", "channels", "validation_share", "test_share", "factors"),
     "array": ("path", "labels", "validation_share", "test_share", "factors"),
@@ -129,6 +131,22 @@ class Dataset:
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
+    def with_images(self, change: Callable[[Tensor], Tensor], how: str) -> Dataset:
+        """The data set with the images of every split changed, and with a digest of its own: that of the old one and
+        ``how`` the images were changed."""
+
+        def changed(split: Split) -> Split:
+            return dataclasses.replace(split, images=change(split.images))
+
+        return dataclasses.replace(
+            self,
+            train=changed(self.train),
+            validation=changed(self.validation),
+            test=changed(self.test),
+            left_out=None if self.left_out is None else changed(self.left_out),
+            sha256=hashlib.sha256(f"{self.sha256} {how}".encode()).hexdigest(),
+        )
+
     def factors_of(self, split: Split) -> Factors | None:
         """The factors of variation of one of the data set's splits; None if they are not known."""
         return None if split.factors is None else Factors(self.factors, split.factors)
@@ -150,9 +168,9 @@ class DatasetConfig:
     ``no_split``: all images are used for training, validation and test, as is usual in work on clustering. The
     resulting numbers are not those of held-out images.
 
-    ``image_size``: images are resized to squares with this side in pixels. None keeps their size, which must then be
-    the same for all images (CelebA: None is 64). ``crop``: the side of the centre crop before the resize, in pixels of
-    CelebA's aligned 178x218 image.
+    ``image_size``: images are resized to squares with this side in pixels, by antialiased bilinear interpolation. None
+    keeps their size, which must then be the same for all images (CelebA: None is 64). ``crop``: the side of the centre
+    crop before the resize, in pixels of CelebA's aligned 178x218 image.
 
     Your own images: ``path`` is a folder of image files, or an ``.npz``, ``.npy`` or IDX file, absolute or below the
     data root; with source "shapes" it is the file of dSprites. ``show_originals`` False keeps the data set's own images

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.data.dataset import Dataset, DatasetConfig
+from benchmarks.data.dataset import SIDES, Dataset, DatasetConfig
 from benchmarks.data.outliers import keep_only, leave_out
 from benchmarks.data.padding import padded
 from benchmarks.data.readers.array import load_array
@@ -14,6 +14,7 @@ from benchmarks.data.readers.digits import load_digits
 from benchmarks.data.readers.folder import load_folder
 from benchmarks.data.readers.idx_images import load_fashion_mnist, load_mnist
 from benchmarks.data.readers.shapes import load_shapes
+from benchmarks.data.resizing import at_side
 from benchmarks.data.splits import unsplit
 from benchmarks.errors import UserError
 from variants.options import unknown
@@ -41,6 +42,9 @@ def load(config: DatasetConfig, root: Path, download: bool = True) -> Dataset:
         raise UserError(unknown("dataset.source", config.source, LOADERS))
     options = {"download": download} if config.source in DOWNLOADED else {}
     data = LOADERS[config.source](config, root, **options)
+    # The readers of image files and of shapes make images of this size themselves.
+    if config.image_size is not None and config.source in SIDES:
+        data = at_side(data, config.image_size)
     if config.no_split:
         data = unsplit(data)
     if config.left_out is not None:

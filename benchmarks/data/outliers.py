@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.data.dataset import Dataset, Split
+from benchmarks.data.resizing import resized
 from benchmarks.errors import UserError
 
 # Weights of red, green and blue in a grey level (ITU-R BT.601), as in Pillow's conversion.
@@ -86,7 +86,4 @@ def in_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if images.shape[1] == 3 and channels == 1:
         weights = torch.tensor(LUMA).view(3, 1, 1)
         images = (images.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)
-    if list(images.shape[2:]) != size:
-        resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
-        images = resized.round().clamp(0, 255).to(torch.uint8)
-    return images.expand(-1, channels, -1, -1)
+    return resized(images, size).expand(-1, channels, -1, -1)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.data.dataset import Dataset, Split
+from benchmarks.data.dataset import Dataset
 from benchmarks.errors import UserError
 
 
@@ -17,19 +16,8 @@ def padded(data: Dataset, side: int) -> Dataset:
     _, height, width = data.shape
     if max(height, width) > side:
         raise UserError(f"dataset.pad={side} is smaller than the images of {data.name}, {height}x{width}")
-
-    def larger(split: Split) -> Split:
-        return dataclasses.replace(split, images=with_zeros(split.images, side))
-
-    return dataclasses.replace(
-        data,
-        train=larger(data.train),
-        validation=larger(data.validation),
-        test=larger(data.test),
-        left_out=None if data.left_out is None else larger(data.left_out),
-        sha256=hashlib.sha256(f"{data.sha256} with zeros up to {side}x{side}".encode()).hexdigest(),
-        unpadded=data,
-    )
+    larger = data.with_images(lambda images: with_zeros(images, side), f"with zeros up to {side}x{side}")
+    return dataclasses.replace(larger, unpadded=data)
 
 
 def with_zeros(images: Tensor, side: int) -> Tensor:
