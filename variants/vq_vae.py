@@ -80,6 +80,8 @@ class VQVAE(Variant):
     Deviations:
         1. The prior is trained in the same steps as the model, on the model's current codes, and not after the model.
         2. Codes that are no longer used are revived; the paper does not mention unused codes.
+        3. The prior is a small PixelCNN: with ``prior_layers`` = 2 a code of a 7x7 grid sees half of the codes before
+           it on average.
 
     Defaults:
         codes = 128: chosen here for the small images of the boards, as in the Keras example (target ``vq-keras``); the

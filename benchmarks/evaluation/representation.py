@@ -31,12 +31,14 @@ def linear_probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, tes
     return float(probe.score(scaler.transform(test.numpy()), test_labels.numpy()))
 
 
-def active_units(means: Tensor) -> int:
+def active_units(means: Tensor, scaled: bool = True) -> int:
     """The number of active units: latent dimensions u with Var_x(E_q[u]) > 0.01 (Burda et al. 2016, section 5.2).
 
-    ``means`` (n, latent): the posterior means of n images.
+    ``means`` (n, latent): the posterior means of n images. If ``scaled`` is false, no prior fixes the scale of the
+    codes, and the threshold is 0.01 times the largest variance.
     """
-    return int((means.double().var(0) > ACTIVE_VARIANCE).sum())
+    variances = means.double().var(0)
+    return int((variances > ACTIVE_VARIANCE * (1 if scaled else variances.max())).sum())
 
 
 def fit_mixture(codes: Tensor, components: int, seed: int) -> GaussianMixture:

@@ -42,10 +42,11 @@ def disentanglement(
     over random restarts.
 
     ``factors`` are those of `load_factors`, or an array (n,) or (n, factors) of numbers or texts, with at least ten
-    images per value of a factor on average. Raises :class:`UserError` for input that cannot be scored.
+    images per value of a factor on average. Numbers are values of an ordered factor, which DCI and SAP fit by
+    regression: give classes as texts. Raises :class:`UserError` for input that cannot be scored.
 
     Example:
-        >>> found = disentanglement(represent(run, images), labels, restarts=2)
+        >>> found = disentanglement(represent(run, images), labels.astype(str), restarts=2)
         >>> sorted(found.means)[:4]
         ['beta_vae_score', 'dci_completeness', 'dci_disentanglement', 'dci_informativeness']
     """

@@ -122,6 +122,15 @@ def test_a_normal_pixel_is_bounded_by_the_mass_of_its_level_and_meets_it_where_t
         assert exact - drawn.mean().item() < gap
 
 
+def test_every_draw_of_z_has_a_dequantisation_of_its_own():
+    """With one for all draws, importance-sampled likelihoods would depend on how many draws are decoded at a time."""
+    d = NormalImage(one_pixel(0.38).expand(100_000, 1, 1, 1), torch.tensor(0.002, dtype=torch.float64).log())
+    drawn = d.log_prob(one_pixel(100 / 255))
+    cdf = stats.norm(0.38, 0.002).cdf
+    exact = math.log(cdf(101 / 256) - cdf(100 / 256))
+    assert drawn.logsumexp(0).item() - math.log(100_000) == pytest.approx(exact, abs=0.05)
+
+
 @pytest.mark.parametrize("name", [name for name, model in OBSERVATION_MODELS.items() if not model.binary])
 def test_the_expected_mass_over_the_levels_is_at_most_one(name):
     # The reported bits/dim must bound a code length: the sum over levels of exp(E log p) is at most 1.

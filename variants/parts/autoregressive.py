@@ -28,10 +28,11 @@ class MaskedConv2d(nn.Conv2d):
 
 
 class PixelCNN(nn.Module):
-    """Logits of every code given the codes before it in raster order (van den Oord et al. 2016).
+    """Logits of every code given codes before it in raster order (van den Oord et al. 2016).
 
     Maps codes, int64 (batch, height, width), to logits (batch, codes, height, width). The first layer masks its centre;
-    the ``layers`` residual layers after it do not.
+    the ``layers`` residual layers after it do not. A code sees the rows above it up to ``layers`` + 1 rows away, and of
+    each only what masked 3x3 convolutions reach: there is a blind spot to the right.
     """
 
     def __init__(self, codes: int, channels: int, layers: int) -> None:
@@ -49,7 +50,10 @@ class PixelCNN(nn.Module):
 
 
 class AutoregressivePrior(Distribution):
-    """p(codes) = prod_i p(code_i | codes before it); a value is int64 (*batch, height * width) in raster order."""
+    """p(codes) = prod_i p(code_i | codes before it that the network sees).
+
+    A value is int64 (*batch, height * width) in raster order.
+    """
 
     def __init__(self, network: PixelCNN, grid: tuple[int, int]) -> None:
         self.network, self.grid = network, grid

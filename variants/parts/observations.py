@@ -205,8 +205,9 @@ class ContinuousBernoulliImage(Image):
 class DequantisedImage(Image):
     """A density of real-valued pixels, applied to dequantised 8-bit pixels: log p((byte + u) / 256) - D log 256.
 
-    u is uniform on [0, 1) and drawn at every call; D is the number of pixel channels. The mean over u is a lower bound
-    on the log-mass of the levels (Theis et al. 2016, section 3.1). Subclasses define the elementwise ``log_density`` of
+    u is uniform on [0, 1) and drawn for every location, that is for every draw of z; D is the number of pixel channels.
+    The mean over u is a lower bound on the log-mass of the levels (Theis et al. 2016, section 3.1), and so is a
+    log-mean-exp over draws of z and u. Subclasses define the elementwise ``log_density`` of
     pixels y in [0, 1], around ``location``.
     """
 
@@ -219,7 +220,8 @@ class DequantisedImage(Image):
         return dequantised_to_level(self.location)
 
     def pixel_log_prob(self, value: Tensor) -> Tensor:
-        y = (value * (LEVELS - 1) + torch.rand_like(value)) / LEVELS
+        u = torch.rand_like(value.expand(torch.broadcast_shapes(value.shape, self.location.shape)))
+        y = (value * (LEVELS - 1) + u) / LEVELS
         return self.log_density(y) - math.log(LEVELS)
 
     def log_density(self, y: Tensor) -> Tensor:
@@ -411,7 +413,11 @@ class LogCosh(Scaled):
 
 class TrainedBy(ObservationModel):
     """An observation model that another loss of grey pixels replaces in training: "cross_entropy" or "squared_error",
-    multiplied by ``weight``. Evaluation uses ``model``, whose scale is fitted after training."""
+    multiplied by ``weight``. Evaluation uses ``model``, whose scale is fitted after training.
+
+    The loss compares the location with byte / 255. The dequantised models, normal and log-cosh, then read it as
+    (byte + u) / 256: half a level away from it at most.
+    """
 
     has_scale = True
     is_trained = False

@@ -78,8 +78,9 @@ register(
         sentence=f"Test images, at most the first {IMAGES:,}, are decoded from k numbers each: their codes (posterior "
         "means), projected onto the first k principal components of the codes of training images. With all "
         "components, this is the ordinary reconstruction. The components with the largest variance are not always the "
-        "most important ones for the decoder. For comparison, PCA is applied to the pixels. Both are fitted on the "
-        f"first {FITTED:,} of the training images that classifiers are fitted on. The numbers are not quantised.",
+        "most important ones for the decoder. For comparison, PCA is applied to the pixels; its images are not clipped "
+        f"to [0, 1]. Both are fitted on the first {FITTED:,} of the training images that classifiers are fitted on. "
+        "The numbers are not quantised.",
         reference="PCA of the images has a squared error per pixel channel of",
         metrics={name: metric for k in SIZES for name, metric in _metrics(k).items()},
     )

@@ -14,8 +14,9 @@ def compute(context: Context, result: Evaluation) -> None:
     from benchmarks.evaluation.representation import active_units, knn_accuracy, linear_probe_accuracy
 
     variant, data = context.variant, context.data
-    if not context.missing("continuous_latent"):
-        result.add("active_units", active_units(context.of_test(variant.latent_means)))
+    if not context.missing("continuous_latent") and not context.missing("no_condition"):
+        scaled = context.missing("prior") is None
+        result.add("active_units", active_units(context.of_test(variant.latent_means), scaled))
     if not context.missing("classes") and not context.missing("no_condition"):
         assert data.labels is not None
         assert data.probe_labels is not None
@@ -46,9 +47,9 @@ register(
             ),
             "active_units": Metric(
                 "active units", "dimensions", None,
-                "latent dimensions whose posterior mean has a variance above 0.01 over test images (Burda et al. 2016)",
-                0,
-                needs=("continuous_latent",), also_in={"likelihood": 3},
+                "latent dimensions whose posterior mean has a variance above 0.01 over test images (Burda et al. "
+                "2016); without a prior, which fixes the scale of codes, above 1% of the largest variance", 0,
+                needs=("continuous_latent", "no_condition"), also_in={"likelihood": 3},
             ),
         },
     )

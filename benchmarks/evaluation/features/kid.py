@@ -29,11 +29,17 @@ def unbiased_mmd(a: Tensor, b: Tensor) -> Tensor:
 def kid(a: Tensor, b: Tensor, block: int = BLOCK) -> tuple[float, float]:
     """KID of features (n, d) and (m, d), and its standard error.
 
-    The KID is the mean over disjoint blocks of ``block`` features of each set. With fewer than two blocks, the standard
-    error is infinite.
+    The KID is the mean over disjoint random blocks of ``block`` features of each set (Binkowski et al. 2018, section
+    4). With fewer than two blocks, the standard error is infinite.
+
+    Blocks in the order of the images would add the spread of the blocks to the distance where the order of a test set
+    is not random: the first half of MNIST's has other writers than the second. Each set has its own order, so that
+    few images of a conditional model are in the block of the test image whose condition they were given: such pairs
+    are dependent and bias the estimate.
     """
     count = max(1, min(len(a), len(b)) // block)
     size = min(block, len(a), len(b))
+    a, b = (x[torch.randperm(len(x), generator=torch.Generator().manual_seed(i))] for i, x in enumerate((a, b)))
     values = torch.stack(
         [
             unbiased_mmd(x.double(), y.double())

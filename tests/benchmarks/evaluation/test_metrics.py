@@ -85,6 +85,21 @@ def test_kid_is_unbiased_at_equal_distributions_and_positive_at_shifted_ones():
     assert value > 10 * error > 0
 
 
+def test_kid_of_a_sorted_test_set_is_that_of_the_shuffled_one():
+    """Blocks of consecutive images would add the spread of the blocks to the distance: 1.5 here."""
+    drift = torch.rand(4000, 1) * 2 - 1
+    value, error = kid(torch.randn(2000, 8) + drift[:2000], torch.randn(2000, 8) + drift[2000:].sort(0).values)
+    assert abs(value) < 4 * error < 0.5
+
+
+def test_kid_of_images_that_resemble_the_test_images_at_their_places_is_not_biased():
+    """So do those of a conditional model. In blocks of pairs the distance would be -0.033, here in blocks with one pair
+    in twenty."""
+    conditions = torch.randn(10_000, 8)
+    value, error = kid(conditions + 0.1 * torch.randn(10_000, 8), conditions + 0.1 * torch.randn(10_000, 8))
+    assert abs(value) < 0.033 / 20 + 4 * error < 0.01
+
+
 def test_kid_with_a_linear_shift_is_its_double_sum():
     a, b = torch.randn(5, 3).double(), torch.randn(4, 3).double()
 
@@ -254,6 +269,12 @@ def test_densities_in_blocks_are_those_of_the_loop_over_all_pairs(kind, monkeypa
 def test_active_units_vary_over_images():
     means = torch.randn(1000, 3) * torch.tensor([1.0, 0.05, 0.2])
     assert active_units(means) == 2
+
+
+def test_active_units_without_a_prior_do_not_depend_on_the_scale_of_the_code():
+    means = torch.randn(1000, 3) * torch.tensor([1.0, 0.05, 0.2])
+    for scale in (100, 1, 0.01):
+        assert active_units(scale * means, scaled=False) == 2
 
 
 def test_code_perplexity_counts_values_in_use():

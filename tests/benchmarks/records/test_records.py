@@ -48,6 +48,24 @@ def test_what_is_written_is_read_again(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("dataset", "details", "biased"),
+    [
+        ({"source": "mnist"}, {}, True),
+        ({"source": "mnist"}, {"kid_blocks": "random"}, False),
+        ({"source": "fashion_mnist"}, {}, False),
+        ({"source": "fashion_mnist", "condition": "label"}, {}, True),
+    ],
+)
+def test_a_kid_of_ordered_blocks_is_not_shown_where_the_order_biases_it(tmp_path, dataset, details, biased):
+    config = record().config | {"dataset": {"name": "some", **dataset}}
+    metrics = {"fid_features": 9.0, "kid_features": 5.0, "kid_features_se": 0.5}
+    written = record(run_id=run_id(config), dataset="some", config=config, metrics=metrics, details=details)
+    found = read_record(write_record(tmp_path / written.run_id, written))
+    assert found.metrics == ({"fid_features": 9.0} if biased else metrics)
+    assert found.not_applicable.keys() == ({"kid_features", "kid_features_se"} if biased else set())
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"metrics": {"elbo": math.nan}},
