@@ -89,7 +89,7 @@ register(
         group=FACTORS,
         compute=compute,
         sentence="The scores compare posterior means (and discrete latent variables, one dimension each) with the "
-        "known factors. Dimensions whose variance over images is at most 0.01, or 1% of the largest one if that is less, "
+        "known factors. Dimensions whose variance over images is at most 0.01, or 1% of the largest if that is less, "
         "are left out. Each score is the mean of five restarts, which split the test images at random into a half for "
         "fitting and a half for scoring. Variants do not see the factors in training. Scores can only be compared with "
         "published ones for the same data set and implementation.",
