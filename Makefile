@@ -142,7 +142,7 @@ reproduce: setup ## run the recipes of published results (TARGETS, BUDGET) and c
 		$(call switch,retry,RETRY) $(call switch,dry,DRY)
 
 tune: setup      ## tune the options of VARIANTS that their pages list under make tune, with at most TRIALS runs each
-	@$(PY) -c "import optuna" 2>/dev/null || $(EDITABLE) ".[tune]"
+	@$(PY) -c "import optuna" 2>/dev/null || $(if $(INSTALLED),$(EDITABLE) ".[tune]",:)
 	@$(PY) -m benchmarks tune $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,profile,PROFILE) \
 		$(call flag,trials,TRIALS) $(call flag,criterion,CRITERION) $(call flag,results,RESULTS) \
 		$(call switch,retry,RETRY) $(call flag,overrides,OVERRIDES)
