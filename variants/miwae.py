@@ -29,8 +29,8 @@ class MIWAEConfig(VariantConfig):
         super().__post_init__()
         without_effect("variant.analytic_kl", self.analytic_kl, True, "importance weights are of single draws")
         positive("variant.outer", self.outer)
-        check_form(self, FORMS)
         between("variant.beta", self.beta, 0, 1)
+        check_form(self, FORMS)
 
 
 @register("miwae")
