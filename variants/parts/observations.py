@@ -207,8 +207,8 @@ class DequantisedImage(Image):
 
     u is uniform on [0, 1) and drawn for every location, that is for every draw of z; D is the number of pixel channels.
     The mean over u is a lower bound on the log-mass of the levels (Theis et al. 2016, section 3.1), and so is a
-    log-mean-exp over draws of z and u. Subclasses define the elementwise ``log_density`` of
-    pixels y in [0, 1], around ``location``.
+    log-mean-exp over draws of z and u. Subclasses define the elementwise ``log_density`` of pixels y in [0, 1], around
+    ``location``.
     """
 
     def __init__(self, location: Tensor, log_scale: Tensor) -> None:
