@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, NoReturn
 from benchmarks.arguments import Parser, check_overrides, expanded, overrides, parse, path, seconds, seeds, whole
 from benchmarks.conf_files import check_files, choices, described
 from benchmarks.errors import UserError
+from benchmarks.records import catalogue
+from benchmarks.records.record import PARTS, REPRODUCTION
+from benchmarks.records.searches import TUNING
 from benchmarks.variables import check_variables
 from benchmarks.wording import counted
 from variants.own_files import OwnFileError
@@ -47,12 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
         options = parse(*_parser(), sys.argv[1:] if arguments is None else arguments)
         check_variables()
         check_files()
+        # The user's own metrics: an error in their files must not end a sweep after its first training.
+        catalogue.discover()
         return int(options.command(options))
     except (UserError, OwnFileError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print("interrupted: run the same command again to continue from the last checkpoint", file=sys.stderr)
+        print("interrupted: run the same command again; training continues from its last checkpoint", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     finally:
         for number, handler in previous.items():
@@ -306,10 +311,12 @@ def _summarise(summary: Summary) -> int:
 
 
 def _check_results(folder: Path, flag: str = "results") -> None:
-    """Raise :class:`UserError` for a results folder that does not exist. A mistyped name would otherwise be read as a
-    folder without records, and empty the reports."""
+    """Raise :class:`UserError` for a folder that is not a results folder. It would otherwise be read as a folder
+    without records, and empty the reports."""
     if not folder.is_dir():
         raise UserError(f"--{flag} must be an existing results folder, got {str(folder)!r}")
+    if not any((folder / part).is_dir() for part in (*PARTS, REPRODUCTION, TUNING)):
+        raise UserError(f"--{flag} must be a results folder, which contains runs/ or reference/, got {str(folder)!r}")
 
 
 def _data(options: argparse.Namespace) -> int:
@@ -323,7 +330,6 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from benchmarks.records.record import REPRODUCTION
     from benchmarks.reporting import write_reports
     from benchmarks.reproduction.published import published
     from benchmarks.tuning.search import searched
@@ -349,7 +355,6 @@ def _report(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> int:
     from benchmarks.records.made_for import note_made_for, read_made_for
     from benchmarks.records.publishing import publish
-    from benchmarks.records.record import REPRODUCTION
 
     source = options.source or options.results
     _check_results(source, "source" if options.source else "results")
@@ -368,7 +373,7 @@ def _publish(options: argparse.Namespace) -> int:
 def _reproduce(options: argparse.Namespace) -> int:
     from benchmarks.data import data_root, feature_cache
     from benchmarks.environment import choose_device
-    from benchmarks.records.record import REPRODUCTION, read_records
+    from benchmarks.records.record import read_records
     from benchmarks.reproduction import costs, recipes
     from benchmarks.sweep import plan
     from benchmarks.sweep.cell import Setting

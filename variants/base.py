@@ -16,7 +16,7 @@ from .parts.deviations import Deviation, check_deviation
 from .parts.distributions import DiagonalNormal, StandardNormal, draw, has_closed_form_kl, kl_divergence
 from .parts.networks import Network, batched
 from .parts.observations import CompletedImage, ObservationModel
-from .signatures import accept_condition, check_hooks
+from .signatures import accept_condition, check_hooks, check_returned
 
 # Properties that a model may lack; see Variant.unavailable.
 PROPERTIES = ("prior", "posterior_density", "density_elsewhere", "continuous_latent")
@@ -85,6 +85,22 @@ class LogWeights(NamedTuple):
     @property
     def value(self) -> Tensor:
         return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+# Methods that a variant may override -> the type of their result, and its name in the error for another type.
+RETURNS = {
+    "prior": (Distribution, "a torch Distribution"),
+    "posterior": (Distribution, "a torch Distribution"),
+    "likelihood": (Distribution, "a torch Distribution"),
+    "decode": (Tensor, "a tensor"),
+    "loss": (Loss, "a Loss"),
+    "reconstruction": (Tensor, "a tensor"),
+    "regulariser": (Tensor, "a tensor"),
+    "log_weights": (LogWeights, "LogWeights"),
+    "sample_latent": (Tensor, "a tensor"),
+    "represent": (Tensor, "a tensor"),
+    "latent_means": (Tensor, "a tensor"),
+}
 
 
 @dataclass
@@ -218,6 +234,7 @@ class Variant(nn.Module):
         super().__init_subclass__(**options)
         check_hooks(cls)
         accept_condition(cls)
+        check_returned(cls, RETURNS)
         one_of(f"{cls.__name__}.family", cls.family, FAMILIES)
 
     def __init__(
@@ -282,6 +299,9 @@ class Variant(nn.Module):
 
     def observed(self, output: Tensor, condition: Tensor | None = None) -> Distribution:
         """p(x|z) for the decoder's ``output`` (*samples, batch, channels, height, width)."""
+        if output.shape[-3:] != self.image_shape:
+            shape = ", ".join(map(str, self.image_shape))
+            raise self._wrong_shape("decode", f"(*samples, batch, {shape})", output)
         image = self.observation(output)
         channels, *size = self.image_shape
         if condition is None or self.condition_shape != (channels + 1, *size):
@@ -292,6 +312,9 @@ class Variant(nn.Module):
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The decoder's output for ``z`` (*samples, batch, latent), which the observation model turns into p(x|z)."""
         return batched(self.decoder, z).to(z.dtype)
+
+    def _wrong_shape(self, hook: str, expected: str, result: Tensor) -> ValueError:
+        return ValueError(f"{type(self).__name__}.{hook} must return the shape {expected}, got {tuple(result.shape)}")
 
     # Training
 
@@ -304,10 +327,15 @@ class Variant(nn.Module):
     def loss(self, batch: Batch, progress: Tensor) -> Loss:
         """The training objective on a batch; see the class docstring."""
         step = self.forward_pass(batch, progress)
-        r = step.log("reconstruction", self.reconstruction(step).mean(0))
+        r = self.reconstruction(step)
+        if r.dim() != 2 or r.shape[1] != len(step.x):
+            raise self._wrong_shape("reconstruction", f"(samples, {len(step.x)})", r)
+        r = step.log("reconstruction", r.mean(0))
         if step.divergence is not None:
             step.log("kl", step.divergence)
         penalty = self.regulariser(step)
+        if penalty.dim() and penalty.shape != r.shape:
+            raise self._wrong_shape("regulariser", f"({len(step.x)},) or ()", penalty)
         # A scalar penalty is a statistic of the batch: it is added once, not to every image.
         return Loss((r + penalty).mean() if penalty.dim() else r.mean() + penalty, step.terms)
 

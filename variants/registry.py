@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "vae_bench.variants"
 PATH_VARIABLE = "VAE_VARIANTS_PATH"
 
-# Words that mean something else in a configuration or on the command line, so no variant can have them as its name.
-RESERVED = ("all", "null", "true", "false", "nan", "inf")
+# Words that mean something else in a configuration or on the command line, where the name of a family stands for its
+# variants, so no variant can have them as its name.
+RESERVED = ("all", "null", "true", "false", "nan", "inf", *FAMILIES)
 
 _variants: dict[str, type[Variant]] = {}
 # Entry points and paths of files that are already imported, so that repeated discovery costs nothing.

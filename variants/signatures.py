@@ -1,10 +1,10 @@
-"""Checks of the method signatures of a variant, made when its class is created."""
+"""Checks of a variant's methods: of their signatures, when its class is created, and of what they return."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Hooks with fixed arguments -> these arguments, and the signature that the error shows.
@@ -61,3 +61,23 @@ def _ignoring_condition(method: Callable[..., Any]) -> Callable[..., Any]:
         return method(self, *arguments, **options)
 
     return accepting
+
+
+def check_returned(cls: type, kinds: Mapping[str, tuple[type, str]]) -> None:
+    """Wrap the methods of ``cls`` that ``kinds`` maps to a type and its description, so that they raise ``TypeError``
+    for a result of another type. The error names the method; without it, a later line of the suite would fail."""
+    for name, (kind, described) in kinds.items():
+        method = cls.__dict__.get(name)
+        if inspect.isfunction(method):
+            setattr(cls, name, _returning(method, kind, f"{cls.__name__}.{name} must return {described}"))
+
+
+def _returning(method: Callable[..., Any], kind: type, required: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def returning(self: Any, *arguments: Any, **options: Any) -> Any:
+        result = method(self, *arguments, **options)
+        if not isinstance(result, kind):
+            raise TypeError(f"{required}, got {'None' if result is None else f'a {type(result).__name__}'}")
+        return result
+
+    return returning

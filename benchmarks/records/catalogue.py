@@ -15,13 +15,17 @@ import pkgutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from benchmarks.errors import UserError
+from variants.options import one_of
 from variants.own_files import OwnFileError, folders, import_folder
 
 PACKAGE = "benchmarks.evaluation.families"
 PATH_VARIABLE = "VAE_METRICS_PATH"
+# The directions in which a metric can be better.
+Direction = Literal["higher", "lower"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Metric:
 
     label: str
     unit: str
-    better: Literal["higher", "lower"] | None
+    better: Direction | None
     meaning: str
     decimals: int = 2
     needs: tuple[str, ...] = ()
@@ -121,8 +125,8 @@ _complete: tuple[set[str], str] | None = None
 def register(family: Family) -> Family:
     """Register a family.
 
-    Raises ``ValueError`` if its name or that of one of its metrics is already taken, or if a board could not complete
-    its sentence.
+    Raises ``ValueError`` if its name or that of one of its metrics is already taken, if a board could not complete its
+    sentence, and for a value of a metric or of ``headline`` that is not allowed.
     """
     if family.name in _families:
         first = inspect.getsourcefile(_families[family.name].compute)
@@ -131,6 +135,10 @@ def register(family: Family) -> Family:
         for name in family.metrics:
             if name in other.metrics:
                 raise ValueError(f"metric {name!r} of family {family.name!r} is already one of family {other.name!r}")
+    for name, metric in family.metrics.items():
+        _check_metric(f"metric {name!r} of family {family.name!r}", metric, family)
+    for name in family.headline:
+        one_of(f"metric in headline of family {family.name!r}", name, family.metrics)
     try:
         family.sentence.format_map(defaultdict(str))
     except (ValueError, LookupError, AttributeError) as error:
@@ -140,6 +148,22 @@ def register(family: Family) -> Family:
         ) from None
     _families[family.name] = family
     return family
+
+
+def _check_metric(described: str, metric: Metric, family: Family) -> None:
+    """Raise ``ValueError`` for a value with which the reports of a run could not be written, or would lack a number."""
+    for part in ("label", "unit", "meaning"):
+        if not isinstance(text := getattr(metric, part), str):
+            raise ValueError(f"{described}: {part} must be a text, got {text!r}")
+    if metric.better not in (*DIRECTIONS, None):
+        raise ValueError(
+            f"{described}: better must be {', '.join(map(repr, DIRECTIONS))} or None, got {metric.better!r}"
+        )
+    if type(metric.decimals) is not int or metric.decimals < 0:
+        raise ValueError(f"{described}: decimals must be a whole number from 0, got {metric.decimals!r}")
+    for part in ("standard_error", "in_other_unit"):
+        if (other := getattr(metric, part)) is not None:
+            one_of(f"metric in {part} of {described}", other, family.metrics)
 
 
 @dataclass(frozen=True)

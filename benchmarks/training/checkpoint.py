@@ -74,8 +74,8 @@ class Trained:
 class Checkpoints:
     """The checkpoints and the trained weights of one run, in its folder.
 
-    If a file is damaged or its content does not fit, it is renamed to <name>.unusable and the previous one is used
-    instead, with a warning. If a file belongs to another configuration, code or data set, training restarts from the
+    If a file is damaged or its content does not fit, it is renamed to <name>.unusable, with a warning, and the previous
+    one is used instead. If a file belongs to another configuration, code or data set, training restarts from the
     beginning, with a warning. Errors of the device, such as ``torch.OutOfMemoryError``, are raised, because they say
     nothing about the file.
     """
@@ -126,6 +126,10 @@ class Checkpoints:
         for path in self._newest_first():
             if (done := self._used(path, fill)) is not None:
                 return done
+        if any(self.folder.glob(f"checkpoint-*{UNUSABLE}")):
+            log.warning(
+                "%s: none of its checkpoints can be used: training restarts from the beginning", self.folder.name
+            )
         return None
 
     def save_weights(self, model: nn.Module, trained: Trained) -> None:
@@ -184,8 +188,7 @@ class Checkpoints:
             return None
 
     def _pass_over(self, path: Path, why: str) -> None:
-        rest = "using the previous one" if path.name != WEIGHTS_FILE else "using the last checkpoint"
-        log.warning("%s/%s %s; %s", self.folder.name, path.name, why, rest)
+        log.warning("%s/%s %s: it is not used", self.folder.name, path.name, why)
         # Under its own name, it could count as newer than checkpoints that are written from now on. It is not removed,
         # because a disk may fail to read a good file.
         with contextlib.suppress(OSError):

@@ -139,7 +139,9 @@ def _loss(means: dict[str, float]) -> float:
 def _finite(means: dict[str, float], done: Progress) -> dict[str, float]:
     """Return ``means`` of the current epoch. Raises :class:`DivergenceError` if their loss is not finite."""
     if not math.isfinite(loss := _loss(means)):
-        raise DivergenceError(f"the loss of epoch {done.epoch + 1} is {loss}")
+        terms = [name for name, value in means.items() if not (math.isfinite(value) or name.startswith("loss_"))]
+        which = f"; terms that are not finite: {', '.join(terms)}" if terms else ""
+        raise DivergenceError(f"the loss of epoch {done.epoch + 1} is {loss}{which}")
     return means
 
 

@@ -329,6 +329,7 @@ def test_a_new_user_sees_what_the_suite_logs_and_no_chatter_of_libraries(tmp_pat
         "    logging.getLogger(name).info('information from %s', name)\n"
         "    logging.getLogger(name).warning('warning from %s', name)\n"
     )
+    (tmp_path / "runs").mkdir()
     environment = os.environ | {"MPLCONFIGDIR": str(tmp_path / "matplotlib")}
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -359,7 +360,10 @@ def test_ctrl_c_pressed_again_while_a_command_cleans_up_is_quiet(monkeypatch, ca
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "interrupted: run the same command again to continue from the last checkpoint\n"
+    assert (
+        capsys.readouterr().err
+        == "interrupted: run the same command again; training continues from its last checkpoint\n"
+    )
 
 
 @pytest.mark.parametrize("command", [["report"], ["publish"], ["verify", "run"], ["results", "--csv", "-"]])
@@ -381,3 +385,20 @@ def test_output_that_nobody_reads_to_its_end_is_no_error():
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("command", [["report"], ["report", "--baseline"], ["publish", "--source"]])
+def test_a_folder_that_is_no_results_folder_is_refused(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "results" / "runs" / "one").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    flag, folder = [*command, "--results"][1], str(Path("results") / "runs")
+    assert main([command[0], flag, folder]) == 2
+    expected = f"error: {flag} must be a results folder, which contains runs/ or reference/, got {folder!r}\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_an_error_in_a_users_metrics_ends_a_sweep_before_it_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VAE_METRICS_PATH", str(tmp_path / "none"))
+    assert main(["bench", "--datasets", "digits", "--results", str(tmp_path / "results")]) == 2
+    assert "VAE_METRICS_PATH names" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()

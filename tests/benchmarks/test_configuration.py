@@ -201,7 +201,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(tmp_path, monkeypat
         monkeypatch.setenv(name, value)
     assert "flowers" in choices("dataset")
     assert (cache_root(), data_root()) == (tmp_path / "cache", tmp_path / "data")
-    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "runs").mkdir(parents=True)
     assert main(["report", "--results=~/results", "--reports", "~/reports"]) == 0
     assert (tmp_path / "reports" / "README.md").exists()
     assert str(tmp_path / "reports" / "README.md") in capsys.readouterr().out
@@ -312,6 +312,7 @@ def test_a_variant_without_a_docstring_is_not_described_by_its_base_class(own, c
         (mine(before="import sys; sys.exit(2)"), r"it ends the program.*line 4"),
         (mine("vae"), r"variant 'vae' is already registered by .*variants/vae\.py"),
         (mine("all"), r"variant name 'all' must be an identifier"),
+        (mine("discrete"), r"variant name 'discrete' must be an identifier"),
         (mine("my-vae"), r"variant name 'my-vae' must be an identifier"),
         (mine().replace('@register("mine_too")', "@register"), r"register needs a name: write @register"),
         (mine(before="from . import other"), r"has a relative import \(line 4\): files of one folder"),

@@ -67,6 +67,29 @@ def test_a_method_that_names_no_condition_can_be_called_with_one():
     assert torch.equal(model.posterior(x).mean, model.posterior(x, condition=torch.ones(3, 2)).mean)
 
 
+@pytest.mark.parametrize(
+    ("hook", "result", "error"),
+    [
+        ("prior", lambda self, condition=None: torch.zeros(2), r"prior must return a torch Distribution, got a Tensor"),
+        ("posterior", lambda self, x: self.encoder(x).chunk(2, -1), r"posterior must .* Distribution, got a tuple"),
+        ("decode", lambda self, z: None, r"decode must return a tensor, got None"),
+        ("decode", lambda self, z: z, r"decode must return the shape \(\*samples, batch, 1, 4, 4\), got \(1, 3, 3\)"),
+        ("loss", lambda self, batch, progress: batch.images.sum(), r"loss must return a Loss, got a Tensor"),
+        (
+            "reconstruction",
+            lambda self, step: step.z[..., 0].mean(0),
+            r"must return the shape \(samples, 3\), got \(3,\)",
+        ),
+        ("regulariser", lambda self, step: 0.0, r"regulariser must return a tensor, got a float"),
+        ("regulariser", lambda self, step: step.z[0], r"must return the shape \(3,\) or \(\), got \(3, 3\)"),
+    ],
+)
+def test_a_result_of_another_type_or_shape_is_an_error_that_names_the_method(hook, result, error):
+    kind = type("Mine", (Variant,), {hook: result})
+    with pytest.raises((TypeError, ValueError), match=rf"Mine\.{hook} .*{error.removeprefix(hook + ' ')}"):
+        small(kind).objective(batch(binary_images(3)), torch.zeros(()))
+
+
 def test_groups_hold_every_parameter_once():
     class Critic(Variant):
         def build(self, network):

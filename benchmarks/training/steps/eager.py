@@ -124,14 +124,16 @@ class Step:
         return gathered(loss, len(batch.images))
 
     def _loss(self, objective: Callable[[Batch, Tensor], Loss], batch: Batch, progress: Tensor) -> Loss:
-        """The ``objective`` of a batch. Raises ``ValueError`` if it does not have one value for each group of
-        parameters."""
+        """The ``objective`` of a batch. Raises ``ValueError`` unless it has one scalar for each group of parameters."""
         with autocast(self.config.precision, self.device):
             loss = objective(batch, progress)
         if loss.by_group.keys() != self.groups.keys():
             raise ValueError(
                 f"the loss has values for {sorted(loss.by_group)}, the parameter groups are {sorted(self.groups)}"
             )
+        for value in loss.by_group.values():
+            if value.dim():
+                raise ValueError(f"the loss of {name_of(self.variant)} must be a scalar, got {tuple(value.shape)}")
         return loss
 
     def _batch(self, rows: Tensor) -> Batch:

@@ -43,7 +43,9 @@ def registry(monkeypatch):
 
 
 def family(name="mine", metrics=("my_metric",), compute=lambda context, result: None, **options):
-    described = {metric: Metric(metric, "share", None, "a test's", **options) for metric in metrics}
+    described = {
+        metric: Metric(metric, "share", meaning="a test's", **{"better": None, **options}) for metric in metrics
+    }
     return Family(name=name, title=name, order=99, metrics=described, compute=compute)
 
 
@@ -93,6 +95,27 @@ def test_a_sentence_that_no_board_could_complete_is_refused_before_it_costs_one(
     with pytest.raises(ValueError, match=r"family 'mine': .* cannot be completed"):
         register(replace(family(), sentence=sentence))
     register(replace(family(), sentence="Of {generated_images} images of the set {{1, 2}}."))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (
+            {"better": "highr"},
+            r"metric 'my_metric' of family 'mine': better must be 'higher', 'lower' or None, got 'highr'",
+        ),
+        ({"decimals": "2"}, "decimals must be a whole number from 0, got '2'"),
+        ({"standard_error": "my_metrc"}, "unknown metric in standard_error .* did you mean 'my_metric'"),
+    ],
+)
+def test_a_value_of_a_metric_with_which_no_report_could_be_written_is_refused(registry, options, error):
+    with pytest.raises(ValueError, match=error):
+        register(family(**options))
+
+
+def test_a_headline_is_a_metric_of_its_family(registry):
+    with pytest.raises(ValueError, match="unknown metric in headline of family 'mine' 'elbo'"):
+        register(replace(family(), headline=("elbo",)))
 
 
 SPACES = {"features": "no labels", "inception": "no weights"}

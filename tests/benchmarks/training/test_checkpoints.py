@@ -79,18 +79,20 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(tmp_path, caplog, 
         save(tmp_path, epoch)
     newest(tmp_path).write_bytes(damage(newest(tmp_path).read_bytes()))
     assert restored(tmp_path) == 11
-    assert "using the previous one" in caplog.text
+    assert "checkpoint-000012.safetensors" in caplog.text
+    assert "restarts from the beginning" not in caplog.text
     # The damaged checkpoint was removed, so training continues from the one that is written now.
     save(tmp_path, 12)
     assert restored(tmp_path) == 12
 
 
-def test_where_all_are_damaged_training_starts_afresh_and_keeps_what_it_writes(tmp_path):
+def test_where_all_are_damaged_training_starts_afresh_and_keeps_what_it_writes(tmp_path, caplog):
     for epoch in (11, 12):
         save(tmp_path, epoch)
     for path in tmp_path.iterdir():
         path.write_bytes(b"nothing")
     assert restored(tmp_path) is None
+    assert "none of its checkpoints can be used: training restarts from the beginning" in caplog.text
     for epoch in (0, 1, 2):
         save(tmp_path, epoch)
     assert restored(tmp_path) == 2
