@@ -508,12 +508,10 @@ def _index(
         ]
     else:
         blocks.append("There are no records yet. `make bench` creates them.")
-    present = []
-    if has_reproduction:
-        present.append(f"- [{reproduction.FILE}]({reproduction.FILE}): our results compared with published ones")
-    present += [f"- [{name}]({name}): {SPEED[name]}" for name in measured]
-    if present:
-        blocks += ["## Other reports", "\n".join(present)]
+    others = {reproduction.FILE: "our results compared with published ones"} if has_reproduction else {}
+    if others := others | {name: SPEED[name] for name in measured}:
+        lines = [f"- [{name.removesuffix('.md')}]({name}): {text}" for name, text in others.items()]
+        blocks += ["## Other reports", "\n".join(lines)]
     failed = [record for parts in boards.values() for section in parts for record in section.failed]
     if missing_data:
         missing = [f"- {escape(name)}: **data missing**: {escape(why)}" for name, why in sorted(missing_data.items())]

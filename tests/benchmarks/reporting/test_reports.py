@@ -535,8 +535,8 @@ def test_pages_that_no_record_supports_any_more_are_removed_and_others_left(resu
     write_reports(results, reports, html=True)
     assert not (reports / "variants" / "iwae.md").exists()
     assert (reports / "speed.md").exists()
-    assert "[speed.md](speed.md)" in (reports / "README.md").read_text()
-    assert '<a href="speed.html">speed.md</a>' in (reports / "index.html").read_text()
+    assert "[speed](speed.md)" in (reports / "README.md").read_text()
+    assert '<a href="speed.html">speed</a>' in (reports / "index.html").read_text()
 
 
 def test_the_pictures_of_a_board_show_the_best_of_each_family_by_their_own_metric_of_those_that_have_them(
