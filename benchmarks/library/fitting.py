@@ -18,7 +18,8 @@ from benchmarks.config import Config, EvaluationConfig, TrainingConfig, compose,
 from benchmarks.data import Dataset, DatasetConfig, Split, condition_shape, data_root, feature_cache, load
 from benchmarks.data.dataset import OBSERVED
 from benchmarks.errors import UserError
-from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.checks import shown
+from benchmarks.library.images import Array, image_bytes, label_tensor, training_labels
 from benchmarks.library.randomness import kept_random_numbers
 from benchmarks.library.runs import Run, choose, folder_of_model, save
 from benchmarks.sweep.cell import Setting, build, calibrate, learn
@@ -80,6 +81,8 @@ def fit(
         raise UserError(f"data set {dataset!r} has labels and validation images of its own: leave out those given")
     if variant not in variants.names():
         raise UserError(unknown("variant", variant, variants.names()))
+    if not isinstance(overrides, list | tuple) or not all(isinstance(override, str) for override in overrides):
+        raise UserError(f"overrides must be a list of texts, such as ['training.epochs=3'], got {shown(overrides)}")
     names = named_options(variant, network, options)
     chosen = [*([] if network is None else [f"network={network}"]), *overrides]
     if dataset is not None:
@@ -139,7 +142,7 @@ def _given(images: Array, labels: Array | None, validation: Array | tuple[Array,
     pixels = image_bytes(images)
     if not pixels.any():
         raise UserError("every pixel in images is 0")
-    targets = None if labels is None else label_tensor(labels, len(pixels))
+    targets = None if labels is None else training_labels(labels, len(pixels))
     none = Split(pixels[:0], None if targets is None else targets[:0])
     classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
     held_out = none if validation is None else _held_out(validation, pixels)
@@ -161,7 +164,7 @@ def _held_out(validation: Array | tuple[Array, Array], pixels: Tensor) -> Split:
     images, labels = validation if isinstance(validation, tuple) else (validation, None)
     _, channels, height, width = pixels.shape
     found = image_bytes(images, (channels, height, width), "validation images")
-    return Split(found, None if labels is None else label_tensor(labels, len(found), "validation labels"))
+    return Split(found, None if labels is None else label_tensor(labels, len(found), "validation images"))
 
 
 def _config_of_images(
