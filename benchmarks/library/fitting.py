@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -21,10 +22,20 @@ from benchmarks.errors import UserError
 from benchmarks.library.checks import shown
 from benchmarks.library.images import Array, image_bytes, label_tensor, training_labels
 from benchmarks.library.randomness import kept_random_numbers
-from benchmarks.library.runs import Run, choose, folder_of_model, save
+from benchmarks.library.runs import (
+    Run,
+    checkpoint_files,
+    choose,
+    folder_of_model,
+    holds_model,
+    of_another_run,
+    write_model,
+)
+from benchmarks.records.record import HISTORY_FILE
+from benchmarks.sealed import DamagedError, read_sealed
 from benchmarks.sweep.cell import Setting, build, calibrate, learn
 from benchmarks.training.checkpoint import Checkpoints
-from benchmarks.training.identity import identity
+from benchmarks.training.identity import Identity, identity
 from benchmarks.training.loop import tensor_float_32
 from variants.options import unknown
 from variants.parts.networks import NETWORKS
@@ -66,7 +77,8 @@ def fit(
     With a ``folder``, the model and history.csv are saved there (see `save`), and checkpoints during training. If
     training is interrupted, the same call continues from the last checkpoint.
 
-    Raises :class:`UserError` before training for inputs and options that cannot be used.
+    Raises :class:`UserError` before training for inputs and options that cannot be used, and for a folder with files of
+    another run.
 
     Example:
         >>> run = fit("beta_vae", images, epochs=2, beta=4, latent_size=2)
@@ -121,7 +133,9 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
     setting = Setting(Path(), data_root(), feature_cache(), device, show_progress=progress)
     checkpoints = None
     if folder is not None:
-        checkpoints = Checkpoints(folder, identity(config, data), device)
+        own = identity(config, data)
+        _check_folder(folder, config, own)
+        checkpoints = Checkpoints(folder, own, device)
     with kept_random_numbers(device), tensor_float_32(False):
         try:
             model = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
@@ -130,11 +144,24 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
         trained, _ = learn(config, data, model, setting, checkpoints)
         if not trained.calibrated:
             calibrate(config, data, model)
-    run = Run(model.eval(), config, trained.progress.history, data=data)
+    run = Run(model.eval(), config, trained.progress.history, data=data, data_sha256=data.sha256)
     if checkpoints is not None:
-        save(run, checkpoints.folder)
+        write_model(run, checkpoints.folder)
         checkpoints.remove()
     return run
+
+
+def _check_folder(folder: Path, config: Config, own: Identity) -> None:
+    """Raise :class:`UserError` if training would replace files of another run than ``own``."""
+    is_own = holds_model(folder, config, own.data)
+    for path in checkpoint_files(folder):
+        is_own = True
+        # A damaged checkpoint is renamed, not replaced.
+        with contextlib.suppress(DamagedError):
+            if (why := own.difference(read_sealed(path).facts.get("identity"))) is not None:
+                raise of_another_run(path, why)
+    if not is_own and (folder / HISTORY_FILE).exists():
+        raise of_another_run(folder / HISTORY_FILE)
 
 
 def _given(images: Array, labels: Array | None, validation: Array | tuple[Array, Array] | None) -> Dataset:
