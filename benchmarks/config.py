@@ -658,6 +658,15 @@ def from_plain(given: dict[str, Any]) -> Config:
     return Config(variant_name=variant_name, network_name=network_name, seed=seed, profile=str(profile), **parts)  # type: ignore[arg-type]
 
 
+def evaluation_with(base: EvaluationConfig, options: dict[str, Any]) -> EvaluationConfig:
+    """``base`` with other ``options``, given as Python values. Raises ``ValueError`` for unknown names and wrong types,
+    also for a text that stands for a number."""
+    for key, value in options.items():
+        if isinstance(value, str) and (kind := _kind(EvaluationConfig, key)) not in (None, KINDS[str]):
+            raise ValueError(f"evaluation.{key} must be {kind}, got {value!r}")
+    return _typed(EvaluationConfig, dataclasses.asdict(base) | options, "evaluation")
+
+
 def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "") -> T:
     """``values`` as an instance of the dataclass ``schema``. Raises ``ValueError`` for unknown keys and wrong types."""
     known = _options(schema)

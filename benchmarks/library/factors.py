@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-
 from benchmarks.config import dataset_of
 from benchmarks.data import Factors, data_root, load
 from benchmarks.data.readers.factors import as_factors
 from benchmarks.errors import UserError
 from benchmarks.evaluation.disentanglement.scores import RESTARTS, Disentanglement, scores
-from benchmarks.library.images import SPLITS, Array, as_array
+from benchmarks.library.checks import LARGEST_SEED, whole_number
+from benchmarks.library.images import SPLITS, Array, as_array, code_tensor
 from variants.options import unknown
 
 
@@ -50,11 +49,10 @@ def disentanglement(
         >>> sorted(found.means)[:4]
         ['beta_vae_score', 'dci_completeness', 'dci_disentanglement', 'dci_informativeness']
     """
-    points = torch.from_numpy(as_array(codes, "codes"))
-    if points.dim() != 2 or not points.is_floating_point():
-        raise UserError(f"codes are {points.dtype} of shape {tuple(points.shape)}; numbers (n, d) are needed")
-    if restarts < 1:
-        raise UserError(f"restarts must be above 0, got {restarts}")
+    points = code_tensor(codes)
+    if not points.is_floating_point():
+        raise UserError(f"codes are {points.dtype}; floats are needed: codes.float()")
+    restarts, seed = whole_number("restarts", restarts), whole_number("seed", seed, 0, LARGEST_SEED)
     try:
         return scores(points, known_factors(factors, len(points)), restarts, seed)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -18,12 +19,23 @@ from benchmarks.config import Config, EvaluationConfig, TrainingConfig, compose,
 from benchmarks.data import Dataset, DatasetConfig, Split, condition_shape, data_root, feature_cache, load
 from benchmarks.data.dataset import OBSERVED
 from benchmarks.errors import UserError
-from benchmarks.library.images import Array, image_bytes, label_tensor
+from benchmarks.library.checks import shown
+from benchmarks.library.images import Array, image_bytes, label_tensor, training_labels
 from benchmarks.library.randomness import kept_random_numbers
-from benchmarks.library.runs import Run, choose, folder_of_model, save
+from benchmarks.library.runs import (
+    Run,
+    checkpoint_files,
+    choose,
+    folder_of_model,
+    holds_model,
+    of_another_run,
+    write_model,
+)
+from benchmarks.records.record import HISTORY_FILE
+from benchmarks.sealed import DamagedError, read_sealed
 from benchmarks.sweep.cell import Setting, build, calibrate, learn
 from benchmarks.training.checkpoint import Checkpoints
-from benchmarks.training.identity import identity
+from benchmarks.training.identity import Identity, identity
 from benchmarks.training.loop import tensor_float_32
 from variants.options import unknown
 from variants.parts.networks import NETWORKS
@@ -65,7 +77,8 @@ def fit(
     With a ``folder``, the model and history.csv are saved there (see `save`), and checkpoints during training. If
     training is interrupted, the same call continues from the last checkpoint.
 
-    Raises :class:`UserError` before training for inputs and options that cannot be used.
+    Raises :class:`UserError` before training for inputs and options that cannot be used, and for a folder with files of
+    another run.
 
     Example:
         >>> run = fit("beta_vae", images, epochs=2, beta=4, latent_size=2)
@@ -80,6 +93,8 @@ def fit(
         raise UserError(f"data set {dataset!r} has labels and validation images of its own: leave out those given")
     if variant not in variants.names():
         raise UserError(unknown("variant", variant, variants.names()))
+    if not isinstance(overrides, list | tuple) or not all(isinstance(override, str) for override in overrides):
+        raise UserError(f"overrides must be a list of texts, such as ['training.epochs=3'], got {shown(overrides)}")
     names = named_options(variant, network, options)
     chosen = [*([] if network is None else [f"network={network}"]), *overrides]
     if dataset is not None:
@@ -118,7 +133,9 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
     setting = Setting(Path(), data_root(), feature_cache(), device, show_progress=progress)
     checkpoints = None
     if folder is not None:
-        checkpoints = Checkpoints(folder, identity(config, data), device)
+        own = identity(config, data)
+        _check_folder(folder, config, own)
+        checkpoints = Checkpoints(folder, own, device)
     with kept_random_numbers(device), tensor_float_32(False):
         try:
             model = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
@@ -127,11 +144,24 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
         trained, _ = learn(config, data, model, setting, checkpoints)
         if not trained.calibrated:
             calibrate(config, data, model)
-    run = Run(model.eval(), config, trained.progress.history, data=data)
+    run = Run(model.eval(), config, trained.progress.history, data=data, data_sha256=data.sha256)
     if checkpoints is not None:
-        save(run, checkpoints.folder)
+        write_model(run, checkpoints.folder)
         checkpoints.remove()
     return run
+
+
+def _check_folder(folder: Path, config: Config, own: Identity) -> None:
+    """Raise :class:`UserError` if training would replace files of another run than ``own``."""
+    is_own = holds_model(folder, config, own.data)
+    for path in checkpoint_files(folder):
+        is_own = True
+        # A damaged checkpoint is renamed, not replaced.
+        with contextlib.suppress(DamagedError):
+            if (why := own.difference(read_sealed(path).facts.get("identity"))) is not None:
+                raise of_another_run(path, why)
+    if not is_own and (folder / HISTORY_FILE).exists():
+        raise of_another_run(folder / HISTORY_FILE)
 
 
 def _given(images: Array, labels: Array | None, validation: Array | tuple[Array, Array] | None) -> Dataset:
@@ -139,7 +169,7 @@ def _given(images: Array, labels: Array | None, validation: Array | tuple[Array,
     pixels = image_bytes(images)
     if not pixels.any():
         raise UserError("every pixel in images is 0")
-    targets = None if labels is None else label_tensor(labels, len(pixels))
+    targets = None if labels is None else training_labels(labels, len(pixels))
     none = Split(pixels[:0], None if targets is None else targets[:0])
     classes = 0 if targets is None else int(targets.max()) + 1 if targets.dim() == 1 else targets.shape[1]
     held_out = none if validation is None else _held_out(validation, pixels)
@@ -161,7 +191,7 @@ def _held_out(validation: Array | tuple[Array, Array], pixels: Tensor) -> Split:
     images, labels = validation if isinstance(validation, tuple) else (validation, None)
     _, channels, height, width = pixels.shape
     found = image_bytes(images, (channels, height, width), "validation images")
-    return Split(found, None if labels is None else label_tensor(labels, len(found), "validation labels"))
+    return Split(found, None if labels is None else label_tensor(labels, len(found), "validation images"))
 
 
 def _config_of_images(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.config import dataset_of
 from benchmarks.data import data_root, load
-from benchmarks.data.values import as_images, channels_first
+from benchmarks.data.values import as_images, as_labels, channels_first
 from benchmarks.errors import UserError
 from variants.options import unknown
 
@@ -19,6 +19,9 @@ Array = Tensor | np.ndarray
 # The largest distance from [0, 1] that pixels of a decoder with a linear output may have. Floats further away are
 # images on another scale, such as 0..255.
 OVERSHOOT = 10
+# The default limit of class numbers. Larger numbers are most likely not classes, and tables with an entry for each of
+# them would not fit into memory. ImageNet-21k has 21,841 classes.
+MOST_CLASSES = 25_000
 SPLITS = ("train", "validation", "test")
 
 
@@ -99,26 +102,51 @@ def of_shape(
     return found
 
 
-def label_tensor(labels: Array, count: int, name: str = "labels") -> Tensor:
-    """Convert the labels of ``count`` images to int64 on the CPU: classes (n,) or attributes (n, attributes).
+def training_labels(labels: Array, count: int, images: str = "images") -> Tensor:
+    """Convert the labels of ``count`` training ``images`` to int64 on the CPU, like those of a data set from a file.
 
-    Raises :class:`UserError` for another number of labels, and for labels that are not whole numbers from 0.
+    Classes (n,) are given as (n,), (n, 1) or one-hot rows, or labels are attributes (n, attributes). Raises
+    :class:`UserError` for other labels, and for classes that are not numbered below the number of images.
     """
-    array = as_array(labels, name)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim not in (1, 2) or len(array) != count:
-        raise UserError(f"{name} have shape {array.shape}; {count} images need ({count},) or ({count}, attributes)")
-    if array.dtype.kind not in "iub" and not (array.dtype.kind == "f" and (array == np.rint(array)).all()):
-        raise UserError(f"{name} are {array.dtype}; whole numbers from 0 are needed")
-    if array.size and array.min() < 0:
-        raise UserError(f"{name} reach down to {array.min()}; whole numbers from 0 are needed")
-    return torch.from_numpy(np.ascontiguousarray(array).astype(np.int64))
+    return as_labels(_label_array(labels, count, images), count, images)
+
+
+def label_tensor(labels: Array, count: int, images: str = "images", classes: int = MOST_CLASSES) -> Tensor:
+    """Like :func:`training_labels`, but classes may be numbered up to ``classes``, however few ``images`` there are."""
+    array = _label_array(labels, count, images)
+    if array.ndim == 2 and array.shape[1] > 1:
+        return as_labels(array, count, images)
+    array = array.reshape(-1)
+    known = np.isin(array, np.arange(classes)) if array.dtype.kind in "iubf" else np.zeros(count, dtype=bool)
+    if not known.all():
+        wrong = str(array[~known][0])[:40]
+        raise UserError(f"labels of {images} must be whole numbers from 0 to {classes - 1}, got {wrong}")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _label_array(labels: Array, count: int, images: str) -> np.ndarray:
+    array = as_array(labels, f"labels of {images}")
+    if array.ndim not in (1, 2) or len(array) != count or 0 in array.shape:
+        raise UserError(f"labels of {images} have shape {array.shape}; ({count},) or ({count}, attributes) is needed")
+    return array
+
+
+def code_tensor(codes: Array, name: str = "codes") -> Tensor:
+    """Convert one or more codes to a tensor (n, d) on the CPU.
+
+    Raises :class:`UserError` for other shapes, and for values that are not numbers.
+    """
+    array = as_array(codes, name)
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "iuf":
+        raise UserError(f"{name} are {array.dtype} of shape {array.shape}; numbers (n, d) are needed, with n above 0")
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """Convert a tensor or NumPy array to a NumPy array. Raises :class:`UserError` for other types."""
+    """Convert a dense tensor or a NumPy array to a NumPy array. Raises :class:`UserError` for other types."""
     if isinstance(values, Tensor):
+        if values.layout != torch.strided:
+            raise UserError(f"{name} are a sparse tensor; a dense one is needed: .to_dense()")
         values = values.detach().cpu()
         # NumPy has no bfloat16.
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

@@ -22,7 +22,17 @@ from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.evaluate import BATCH, batched
 from benchmarks.evaluation.representation import fit_mixture as fitted_mixture
-from benchmarks.library.images import Array, as_array, as_batch, image_bytes, label_tensor, of_shape, pixel_values
+from benchmarks.library.checks import LARGEST_SEED, number, whole_number
+from benchmarks.library.images import (
+    Array,
+    as_array,
+    as_batch,
+    code_tensor,
+    image_bytes,
+    label_tensor,
+    of_shape,
+    pixel_values,
+)
 from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, model_of, observation_of
 from benchmarks.training.loop import tensor_float_32
@@ -105,17 +115,17 @@ def represent(model: Run | Variant, images: Array, labels: Array | None = None) 
 
 @tensor_float_32(False)
 @torch.no_grad()
-def decode(model: Run | Variant, z: Tensor, labels: Array | None = None) -> Tensor:
+def decode(model: Run | Variant, z: Array, labels: Array | None = None) -> Tensor:
     """Decode latent vectors ``z`` (n, latent) to mean images (n, channels, height, width).
+
+    Raises :class:`UserError` if there are no vectors, or if the model does not decode them.
 
     Example:
         >>> decode(run, encode(run, images)).shape
         torch.Size([200, 1, 8, 8])
     """
     variant = model_of(model)
-    z = torch.as_tensor(z).to(device_of(model))
-    if z.dim() != 2:
-        raise UserError(f"latent vectors are (n, latent), got shape {tuple(z.shape)}")
+    z = code_tensor(z, "latent vectors").to(device_of(model))
     if z.is_floating_point():
         z = z.to(next(variant.parameters()).dtype)
 
@@ -142,7 +152,7 @@ def reconstruct(model: Run | Variant, images: Array, labels: Array | None = None
 @torch.no_grad()
 def sample(
     model: Run | Variant,
-    count: int = 64,
+    count: int | None = None,
     *,
     labels: Array | None = None,
     images: Array | None = None,
@@ -151,8 +161,9 @@ def sample(
     """Draw from the prior and decode to mean images (count, channels, height, width).
 
     A conditional model is given the class of each sample, ``labels``, or completes ``images``, of which it sees a part.
-    ``seed`` fixes the draws. Raises :class:`UserError` for a model without a prior; `fit_mixture` samples from such a
-    model.
+    ``count`` is the number of these by default, and 64 without them. ``seed`` fixes the draws. Raises
+    :class:`UserError` for a model without a prior, from which `fit_mixture` samples, for another ``count`` than that of
+    the labels or images, and unless ``count`` is a whole number from 1.
 
     Example:
         >>> sample(run, 16, seed=0).shape
@@ -161,15 +172,20 @@ def sample(
     variant = model_of(model)
     if reason := variant.unavailable().get("prior"):
         raise UserError(f"there are no samples: {reason}; fit_mixture(model, images).sample(count) draws codes instead")
+    count = None if count is None else whole_number("count", count)
     if images is not None:
         x, condition = observed(model, images, labels)
-        count = len(x)
+        size = len(x)
     else:
+        size = count or 64
         if labels is not None:
-            count = len(labels)
-        condition = _class_condition(model, labels, count)
+            size = whole_number("the number of labels", len(np.atleast_1d(as_array(labels, "labels"))))
+        condition = _class_condition(model, labels, size)
+    if count not in (None, size):
+        given = "labels" if images is None else "images"
+        raise UserError(f"count is {count}, but there are {size} {given}: leave out count")
     with drawn_from(seed, device_of(model), "samples"):
-        rows = torch.arange(count).split(BATCH)
+        rows = torch.arange(size).split(BATCH)
         drawn = [variant.sample(len(part), condition=None if condition is None else condition[part]) for part in rows]
     return torch.cat(drawn).cpu()
 
@@ -182,12 +198,19 @@ class MixtureSampler:
     density: MixtureSameFamily
 
     def codes(self, count: int = 64, seed: int | None = None) -> Tensor:
-        """Draw latent vectors (count, latent)."""
+        """Draw latent vectors (count, latent).
+
+        Raises :class:`UserError` unless ``count`` is a whole number from 1.
+        """
+        count = whole_number("count", count)
         with drawn_from(seed, torch.device("cpu"), "mixture"):
             return self.density.sample(torch.Size([count])).float()
 
     def sample(self, count: int = 64, seed: int | None = None) -> Tensor:
-        """Draw latent vectors and decode them to mean images (count, channels, height, width)."""
+        """Draw latent vectors and decode them to mean images (count, channels, height, width).
+
+        Raises :class:`UserError` unless ``count`` is a whole number from 1.
+        """
         return decode(self.model, self.codes(count, seed))
 
 
@@ -195,8 +218,8 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
     """Fit a mixture of Gaussians with full covariances to the codes of training ``images``.
 
     The result samples from this mixture instead of the prior. It is the mixture sampler of the boards, and the way to
-    sample from a model that has no prior. Raises :class:`UserError` for discrete codes, conditional models, and fewer
-    images than ``components``.
+    sample from a model that has no prior. Raises :class:`UserError` for discrete codes, conditional models, fewer
+    images than ``components``, and unless ``components`` is a whole number from 1.
 
     References:
         Ghosh et al., *From Variational to Deterministic Autoencoders*, ICLR 2020, section 4.
@@ -206,6 +229,7 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
         >>> fit_mixture(run, images).sample(16, seed=0).shape
         torch.Size([16, 1, 8, 8])
     """
+    components, seed = whole_number("components", components), whole_number("seed", seed, 0, LARGEST_SEED)
     codes = continuous_codes(model, images)
     if len(codes) < components:
         raise UserError(f"a mixture of {components} Gaussians needs as many images, got {len(codes)}")
@@ -222,17 +246,16 @@ def interpolate(model: Run | Variant, start: Array, end: Array, steps: int = 8) 
 
     Returns mean images (pairs, steps, channels, height, width). The first and last image of a line are reconstructions,
     except that a discrete variable next to the continuous ones always keeps the value of the start. Raises
-    :class:`UserError` for a model without continuous latent variables.
+    :class:`UserError` for a model without continuous latent variables, and unless ``steps`` is a whole number from 2.
 
     Example:
         >>> interpolate(run, images[:3], images[3:6], steps=5).shape
         torch.Size([3, 5, 1, 8, 8])
     """
+    steps = whole_number("steps", steps, 2)
     first, last = _continuous(model, start), _continuous(model, end)
     if len(first.codes) != len(last.codes):
         raise UserError(f"start has {len(first.codes)} images and end has {len(last.codes)}: pairs are needed")
-    if steps < 2:
-        raise UserError(f"steps must be 2 or above, got {steps}")
     ends = torch.stack([first.means, last.means], dim=1).flatten(0, 1)
     z = latent_pictures.interpolations(ends, steps)
     rest = first.codes[:, first.means.shape[1] :].repeat_interleave(steps, 0)
@@ -259,7 +282,9 @@ class LatentMap:
 
         The grid reaches ``reach`` standard deviations to each side of the centre. The images are in the order of rows:
         the first axis goes from left to right, the second from bottom to top. `image_grid` makes one picture of them.
+        Raises :class:`UserError` unless ``side`` is a whole number from 1 and ``reach`` is a number from 0.
         """
+        side, reach = whole_number("side", side), number("reach", reach)
         z = latent_pictures.plane_points(self.plane, torch.linspace(-reach, reach, side))
         return decode(self.model, torch.cat([z, self.rest.expand(len(z), -1)], dim=1))
 
@@ -312,14 +337,16 @@ def image_grid(images: Array, columns: int | None = None) -> np.ndarray:
     """Arrange images in one picture for ``plt.imshow``, row by row with one pixel between them.
 
     Returns uint8 (height, width) for grey images, in which 255 is white, or (height, width, 3) for RGB images. Pixels
-    outside [0, 1], which a decoder with a linear output returns, are clamped.
+    outside [0, 1], which a decoder with a linear output returns, are clamped. Raises :class:`UserError` unless
+    ``columns`` is a whole number from 1.
 
     Example:
         >>> image_grid(images[:6], columns=3).shape
         (19, 28)
     """
     pixels = pixel_values(images)
-    sheet = pictures.grid(pixels, columns or pictures.columns_for(pixels))
+    columns = pictures.columns_for(pixels) if columns is None else whole_number("columns", columns)
+    sheet = pictures.grid(pixels, columns)
     return sheet.squeeze(-1).numpy()
 
 
@@ -390,7 +417,8 @@ def _class_condition(model: Run | Variant, labels: Array | None, count: int) -> 
         raise UserError(
             f"the model is given the class of each image: labels, {count} of 0 to {shape[0] - 1}, are needed"
         )
-    classes = label_tensor(labels, count)
+    classes = label_tensor(labels, count, classes=shape[0])
     if classes.dim() != 1 or int(classes.max()) >= shape[0]:
-        raise UserError(f"labels must be {count} classes from 0 to {shape[0] - 1}")
+        found = f"shape {tuple(classes.shape)}" if classes.dim() != 1 else f"classes up to {int(classes.max())}"
+        raise UserError(f"labels must be {count} classes from 0 to {shape[0] - 1}, got {found}")
     return F.one_hot(classes, shape[0]).float().to(device_of(model))

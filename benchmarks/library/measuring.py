@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import itertools
 import logging
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.config import EvaluationConfig
+from benchmarks.config import EvaluationConfig, evaluation_with
 from benchmarks.data import Dataset, Factors, Split, data_root, feature_cache
 from benchmarks.data.dataset import SIDES
 from benchmarks.errors import UserError
@@ -27,8 +29,9 @@ from benchmarks.evaluation.judges.network import feature_network, shipped_judge
 from benchmarks.evaluation.judges.shipped import SOURCES
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.representation import subset
+from benchmarks.library.checks import LARGEST_SEED, whole_number
 from benchmarks.library.factors import known_factors
-from benchmarks.library.images import Array, image_bytes, label_tensor, pixel_values
+from benchmarks.library.images import Array, as_array, image_bytes, label_tensor, pixel_values, training_labels
 from benchmarks.library.latent import model_pixels, observed
 from benchmarks.library.randomness import drawn_from, kept_random_numbers
 from benchmarks.library.runs import Run, device_of, loaded_data, model_of
@@ -86,7 +89,7 @@ def evaluate(
         >>> found.not_applicable["ms_ssim"]
         'needs images of 176 pixels a side'
     """
-    variant, device = model_of(model), device_of(model)
+    variant, device, seed = model_of(model), device_of(model), whole_number("seed", seed, 0, LARGEST_SEED)
     if images is not None or inception:
         options["inception"] = inception
     config = _options(model, options)
@@ -127,7 +130,8 @@ class Evaluator:
     """`evaluate` for images that come batch by batch, with the interface of torchmetrics.
 
     Call ``update`` with each batch, then ``compute`` for the :class:`Evaluation`; ``reset`` starts again. Images are
-    kept as bytes, and the numbers are those of one call with all images. ``options`` are those of `evaluate`.
+    kept as bytes, and the numbers are those of one call with all images. ``options`` are those of `evaluate`. Raises
+    :class:`UserError` for options that `evaluate` does not have, and for values that cannot be used.
 
     Example:
         >>> evaluator = Evaluator(run, importance_samples=10)
@@ -139,30 +143,38 @@ class Evaluator:
 
     def __init__(self, model: Run | Variant, **options: Any) -> None:
         model_of(model)
+        _options(model, options)
         self.model, self.options = model, options
         self.reset()
 
     def update(self, images: Array, labels: Array | None = None) -> None:
-        """Add a batch. Either all batches have labels or none has."""
+        """Add a batch. Either all batches have labels, of one form, or none has.
+
+        Raises :class:`UserError` otherwise, and for images and labels that `evaluate` does not take.
+        """
         pixels = model_pixels(self.model, images)
-        targets = None if labels is None else label_tensor(labels, len(pixels))
-        if self._images and (targets is None) != (not self._labels):
+        if self._images and (labels is None) != (not self._labels):
             raise UserError("either all batches have labels or none has")
+        if labels is not None:
+            label_tensor(labels, len(pixels))
+            # Kept as they were given: only all batches together show whether rows are one-hot.
+            rows = as_array(labels, "labels").reshape(len(pixels), -1).copy()
+            if self._labels and rows.shape[1] != self._labels[0].shape[1]:
+                raise UserError(f"labels have {rows.shape[1]} columns, those before had {self._labels[0].shape[1]}")
+            self._labels.append(rows)
         self._images.append(pixels)
-        if targets is not None:
-            self._labels.append(targets)
 
     def compute(self) -> Evaluation:
         """Compute every metric of all images since the start or the last reset."""
         if not self._images:
             raise UserError("there are no images yet: call update(images) first")
-        labels = torch.cat(self._labels) if self._labels else None
+        labels = np.concatenate(self._labels) if self._labels else None
         return evaluate(self.model, torch.cat(self._images), labels, **self.options)
 
     def reset(self) -> None:
         """Forget all images."""
         self._images: list[Tensor] = []
-        self._labels: list[Tensor] = []
+        self._labels: list[np.ndarray] = []
 
 
 @tensor_float_32(False)
@@ -172,7 +184,8 @@ def likelihoods(
     """Likelihoods of each image, in nats (n,), from one array of ``samples`` log-weights per image.
 
     The keys are ``elbo``, ``log_likelihood`` (the importance-sampled bound on log p(x)), ``distortion`` (-E log p(x|z))
-    and ``kl``. Raises :class:`UserError` for a model that has no bound.
+    and ``kl``. Raises :class:`UserError` for a model that has no bound, and unless ``samples`` is a whole number from
+    1.
 
     Example:
         >>> found = likelihoods(run, images, samples=10)
@@ -182,10 +195,9 @@ def likelihoods(
     variant = model_of(model)
     if reason := no_bound(variant):
         raise UserError(f"log p(x) is not defined: {reason}")
+    samples = whole_number("samples", samples)
     x, condition = observed(model, images, labels)
     decodes = EvaluationConfig().decodes
-    if samples < 1:
-        raise UserError(f"samples must be above 0, got {samples}")
     with drawn_from(seed, x.device, "likelihood"):
         found = per_image(variant, x, samples, decodes, tuple(PER_IMAGE), condition)
     return {name: values.cpu() for name, values in found.items()}
@@ -226,14 +238,18 @@ def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, flo
 
 def _options(model: Run | Variant, options: dict[str, Any]) -> EvaluationConfig:
     base = model.config.evaluation if isinstance(model, Run) else EvaluationConfig()
-    known = [option.name for option in dataclasses.fields(EvaluationConfig)]
+    # The keyword ``images`` is that of `evaluate`, which has more keywords that are not part of the configuration.
+    known = {option.name for option in dataclasses.fields(EvaluationConfig)} - {"images"}
+    keywords = {name for name, one in inspect.signature(evaluate).parameters.items() if one.kind is one.KEYWORD_ONLY}
     for name in options:
-        if name not in known:
-            raise UserError(unknown("option of the evaluation", name, known))
+        if name not in known | keywords:
+            raise UserError(unknown("option of the evaluation", name, known | keywords))
+    given = {name: options[name] for name in options if name in known}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     try:
-        return dataclasses.replace(base, **options)
-    except (ValueError, TypeError) as error:
-        raise UserError(str(error)) from None
+        return evaluation_with(base, plain)
+    except ValueError as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evaluation:
@@ -270,7 +286,7 @@ def _training(model: Run | Variant, images: Array | None, labels: Array | None) 
     """The images that classifiers are fitted on: the given ones, or those of the run; None if there are none."""
     if images is not None:
         pixels = model_pixels(model, images, "train_images")
-        return Split(pixels, None if labels is None else label_tensor(labels, len(pixels), "train_labels"))
+        return Split(pixels, None if labels is None else training_labels(labels, len(pixels), "train_images"))
     if labels is not None:
         raise UserError("train_labels need train_images")
     if not isinstance(model, Run):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from benchmarks.library.checks import whole_number
 from benchmarks.seeding import seed_everything
 
 
@@ -19,10 +20,13 @@ def kept_random_numbers(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def drawn_from(seed: int | None, device: torch.device, purpose: str) -> Iterator[None]:
-    """Draw from a separate stream that starts from ``seed``; without a seed, from the caller's stream."""
+    """Draw from a separate stream that starts from ``seed``; without a seed, from the caller's stream.
+
+    Raises :class:`UserError` for a seed that is not a whole number from 0.
+    """
     if seed is None:
         yield
         return
     with kept_random_numbers(device):
-        seed_everything(seed, purpose)
+        seed_everything(whole_number("seed", seed, 0), purpose)
         yield

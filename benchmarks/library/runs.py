@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ from benchmarks.config import Config, from_plain
 from benchmarks.data import Dataset, DatasetConfig, condition_shape, data_root, load
 from benchmarks.environment import choose_device
 from benchmarks.errors import UserError
-from benchmarks.records.record import IMAGE_SHAPE, RECORD_FILE, REPRODUCTION, Record, RecordError, read_record
+from benchmarks.library.checks import path_of
+from benchmarks.records.record import (
+    IMAGE_SHAPE,
+    RECORD_FILE,
+    REPRODUCTION,
+    UNKNOWN_DATA,
+    Record,
+    RecordError,
+    configuration_hash,
+    read_record,
+)
 from benchmarks.sealed import Content, DamagedError, read_sealed, write_sealed
 from benchmarks.sweep.cell import build
 from benchmarks.training.checkpoint import WEIGHTS_FILE, fill_model, packed, unpacked
@@ -28,6 +39,8 @@ _PLACES = (
 )  # fmt: skip
 # The key in a weights file's facts that says that `save` wrote the file.
 _SAVED = "saved_model"
+# The key of the SHA-256 of the data. Earlier versions did not write it.
+_DATA = "data_sha256"
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class Run:
     It can be passed to every function that takes a model. ``model``: the :class:`variants.Variant`, in evaluation mode.
     ``config``: every option that it was made with. ``history``: one dictionary per epoch. ``record``: the record of a
     benchmark run with its metrics; None for a model of `fit`. ``data``: the data that `fit` trained on; None for a
-    model of `load_run`.
+    model of `load_run`. ``data_sha256``: the SHA-256 of the data that it was trained on; None if it is not known.
     """
 
     model: Variant
@@ -45,6 +58,7 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     record: Record | None = None
     data: Dataset | None = None
+    data_sha256: str | None = None
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -59,14 +73,14 @@ def load_run(run: str | Path, results: str | Path = "results", device: str = "au
 
     ``run`` is the folder of a run, a folder that `save` wrote, or a run id below the folder ``results``. ``device`` is
     "cpu", "cuda", or "auto", a GPU if there is one. Nothing is unpickled. Raises :class:`UserError` if there is no such
-    run, or if its weights are missing, damaged, or do not fit the current version of the variant.
+    run, or if its weights are missing, damaged, those of another run, or do not fit the current version of the variant.
 
     Example:
         >>> again = load_run(save(run, folder), device="cpu")
         >>> again.config.variant_name, len(again.history)
         ('vae', 2)
     """
-    folder = _folder(run, Path(results))
+    folder = _folder(path_of("run", run), path_of("results", results))
     content = _weights(folder)
     facts, record = content.facts, None
     try:
@@ -75,8 +89,11 @@ def load_run(run: str | Path, results: str | Path = "results", device: str = "au
             config, history = _configuration(facts["configuration"], facts["overrides"]), facts["history"]
             shape, condition = tuple(facts["image_shape"]), facts["condition_shape"]
             condition = None if condition is None else tuple(condition)
+            data_sha256 = facts.get(_DATA)
         else:
             record = read_record(folder / RECORD_FILE)
+            _check_identity(folder, facts, record)
+            data_sha256 = None if record.data_sha256 == UNKNOWN_DATA else record.data_sha256
             config = _configuration(record.config, record.details.get("overrides", ()))
             history = facts["progress"]["history"]
             shape, condition = _shapes(config, record)
@@ -91,14 +108,15 @@ def load_run(run: str | Path, results: str | Path = "results", device: str = "au
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the model in {folder} cannot be made by this version of the suite: {reason}") from error
-    return Run(model.eval(), config, list(history), record)
+    return Run(model.eval(), config, list(history), record, data_sha256=data_sha256)
 
 
 def save(run: Run, folder: str | Path) -> Path:
     """Write a trained model to ``folder``/weights.safetensors, with its configuration, history and record.
 
-    Returns the folder, from which `load_run` loads the model. Raises :class:`UserError` if the folder cannot be
-    written, or if it contains a run of the benchmark.
+    Returns the folder, from which `load_run` loads the model. A model of the same run, with the same configuration and
+    data, is replaced. Raises :class:`UserError` if the folder cannot be written, or if it contains weights or
+    checkpoints of another run, or a run of the benchmark.
 
     Example:
         >>> load_run(save(run, folder)).config == run.config
@@ -107,6 +125,15 @@ def save(run: Run, folder: str | Path) -> Path:
     if not isinstance(run, Run):
         raise UserError(f"save expects what fit or load_run returned, got a {type(run).__name__}")
     folder = folder_of_model(folder)
+    checkpoint = next(checkpoint_files(folder), None)
+    if not holds_model(folder, run.config, run.data_sha256, run.history) and checkpoint is not None:
+        raise of_another_run(checkpoint)
+    write_model(run, folder)
+    return folder
+
+
+def write_model(run: Run, folder: Path) -> None:
+    """Write the file of `save`, also over that of another run. Raises :class:`UserError` if it cannot be written."""
     facts: dict[str, Any] = {
         _SAVED: 1,
         "configuration": run.config.resolved(),
@@ -115,12 +142,49 @@ def save(run: Run, folder: str | Path) -> Path:
         "image_shape": list(run.model.image_shape),
         "condition_shape": run.model.condition_shape and list(run.model.condition_shape),
         "record": run.record and asdict(run.record),
+        _DATA: run.data_sha256,
     }
     try:
         write_sealed(folder / WEIGHTS_FILE, packed(run.model.state_dict(), facts))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    return folder
+
+
+def holds_model(
+    folder: Path, config: Config, data_sha256: str | None, history: list[dict[str, float]] | None = None
+) -> bool:
+    """Whether ``folder`` has the file of `save` for the run with this configuration and these data.
+
+    If the data of one of them are not known, the histories must be equal. Raises :class:`UserError` if the folder has
+    weights of another run.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        facts = read_sealed(path).facts
+    except FileNotFoundError:
+        return False
+    except DamagedError as error:
+        raise of_another_run(path, str(error)) from None
+    if _SAVED not in facts or configuration_hash(facts["configuration"]) != configuration_hash(config.resolved()):
+        raise of_another_run(path)
+    if facts.get(_DATA) and data_sha256:
+        is_same = facts[_DATA] == data_sha256
+    else:
+        is_same = json.dumps(facts["history"], sort_keys=True) == json.dumps(history, sort_keys=True)
+    if not is_same:
+        raise of_another_run(path)
+    return True
+
+
+def checkpoint_files(folder: Path) -> Iterator[Path]:
+    """The checkpoints of an unfinished run in ``folder``."""
+    return folder.glob("checkpoint-*.safetensors")
+
+
+def of_another_run(path: Path, why: str = "") -> UserError:
+    """The error for a file that is not overwritten."""
+    reason = f" ({why})" if why else ""
+    return UserError(f"{path} is not of this run{reason}: choose another folder, or delete this one")
 
 
 def folder_of_model(folder: str | Path) -> Path:
@@ -128,12 +192,12 @@ def folder_of_model(folder: str | Path) -> Path:
 
     Raises :class:`UserError` if it contains a run of the benchmark, or if it cannot be created or written.
     """
-    folder = Path(folder).expanduser()
-    if (folder / RECORD_FILE).exists():
-        raise UserError(f"{folder} holds the record of a run, whose weights stay as they are: choose another folder")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: choose a folder")
+    folder = path_of("folder", folder)
     try:
+        if (folder / RECORD_FILE).exists():
+            raise UserError(f"{folder} holds the record of a run, whose weights are kept: choose another folder")
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file: choose a folder")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
@@ -196,13 +260,13 @@ def loaded_data(run: Run) -> Dataset:
     return data
 
 
-def _folder(run: str | Path, results: Path) -> Path:
-    path = Path(run).expanduser()
-    if path.is_dir():
+def _folder(path: Path, results: Path) -> Path:
+    # os.path, because the methods of a path raise an error for a name that is too long.
+    if os.path.isdir(path):
         return path
-    if path.name in (WEIGHTS_FILE, RECORD_FILE) and path.is_file():
+    if path.name in (WEIGHTS_FILE, RECORD_FILE) and os.path.isfile(path):
         return path.parent
-    name = str(run)
+    name = str(path)
     found = [folder for folder in _runs(results) if folder.name == name]
     if not found:
         near = difflib.get_close_matches(name, {folder.name for folder in _runs(results)}, n=1)
@@ -228,6 +292,18 @@ def _weights(folder: Path) -> Content:
         raise UserError(f"{folder} has no {WEIGHTS_FILE}") from None
     except DamagedError as error:
         raise UserError(f"{folder / WEIGHTS_FILE} is damaged: {error}") from None
+
+
+def _check_identity(folder: Path, facts: Mapping[str, Any], record: Record) -> None:
+    """Raise :class:`UserError` if the weights are not those of the run of the record.
+
+    Weights of the first versions, which do not name their run, are not checked.
+    """
+    of_weights = facts.get("identity") or {}
+    of_record = {"configuration": configuration_hash(record.config), "data": record.data_sha256}
+    for name, value in of_record.items():
+        if value != UNKNOWN_DATA and of_weights.get(name, value) != value:
+            raise UserError(f"{folder / WEIGHTS_FILE} is not of the run of {RECORD_FILE}: its {name} differs")
 
 
 def _configuration(plain: dict[str, Any], overrides: Any) -> Config:

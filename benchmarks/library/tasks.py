@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +17,8 @@ from benchmarks.evaluation.tasks.denoising import gaussian, psnr_gain, salt_and_
 from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_accuracy
 from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
 from benchmarks.evaluation.tasks.outliers import squared_errors
-from benchmarks.library.images import Array, image_bytes, label_tensor, pixel_values
+from benchmarks.library.checks import number, shown, whole_number
+from benchmarks.library.images import Array, as_array, image_bytes, label_tensor, pixel_values, training_labels
 from benchmarks.library.latent import continuous_codes, observed, padded_pixels, represent, unpadded_pixels
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
@@ -41,7 +45,7 @@ def few_label_accuracy(
 
     They are means over ten draws with equally many images of every class. "linear" is a logistic regression, "nearest"
     the vote of the ``neighbours`` nearest codes (by default 1 below 1,000 labels, else 5). Raises :class:`UserError` if
-    there are too few images of a class.
+    there are too few images of a class, or a single class, and unless both numbers are whole numbers from 1.
 
     Example:
         >>> found = few_label_accuracy(run, images[:150], labels[:150], images[150:], labels[150:], count=50)
@@ -49,15 +53,16 @@ def few_label_accuracy(
         ['linear', 'nearest']
     """
     _unconditional(model)
+    count = whole_number("count", count)
+    nearest = NEIGHBOURS[count >= FEW] if neighbours is None else whole_number("neighbours", neighbours, 1, count)
     codes, test_codes = represent(model, images), represent(model, test_images)
-    classes, truth = label_tensor(labels, len(codes)), label_tensor(test_labels, len(test_codes), "test_labels")
+    classes, truth = training_labels(labels, len(codes)), label_tensor(test_labels, len(test_codes), "test_images")
     if classes.dim() != 1 or truth.dim() != 1:
         raise UserError("one class per image is needed, with shape (n,), but these are attributes")
     if int(truth.max()) > int(classes.max()):
         raise UserError(f"test_labels reach {int(truth.max())}, and labels {int(classes.max())}")
-    nearest = NEIGHBOURS[count >= FEW] if neighbours is None else neighbours
-    if not 1 <= nearest <= count:
-        raise UserError(f"neighbours must be between 1 and count, {count}, got {nearest}")
+    if len(classes.unique()) < 2:
+        raise UserError(f"every label is {int(classes[0])}: images of two classes or more are needed")
     try:
         draws = balanced_draws(classes, count)
     except ValueError as error:
@@ -75,7 +80,8 @@ def outlier_scores(
 
     "mse" is the squared reconstruction error. "elbo" and "log_likelihood" are the negative ELBO and the negative log
     p(x), in nats, from ``samples`` draws; a model that has no bound has only "mse". The scores can disagree; `auroc`
-    measures how well each of them tells two sets apart.
+    measures how well each of them tells two sets apart. Raises :class:`UserError` for a conditional model, and
+    unless ``samples`` is a whole number from 1.
 
     Example:
         >>> scores = outlier_scores(run, images, samples=5)
@@ -83,6 +89,7 @@ def outlier_scores(
         ['elbo', 'log_likelihood', 'mse']
     """
     _unconditional(model)
+    samples = whole_number("samples", samples)
     x, _ = observed(model, images)
     found = {"mse": squared_errors(x, batched(model_of(model).reconstruct, x, None)).cpu()}
     if not no_bound(model_of(model)):
@@ -91,24 +98,35 @@ def outlier_scores(
     return found
 
 
-def auroc(inside: Tensor, outliers: Tensor) -> float:
+def auroc(inside: Array, outliers: Array) -> float:
     """Area under the ROC curve of outlier scores: 1 separates the sets, 0.5 is chance.
 
     It is the share of pairs of an image and an outlier, with scores ``inside`` (n,) and ``outliers`` (m,), in which the
-    outlier has the higher score. Ties count one half.
+    outlier has the higher score. Ties count one half. Raises :class:`UserError` for scores of another shape, for none,
+    and for scores that are NaN.
 
     Example:
         >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
         0.875
     """
-    return area_under_the_curve(torch.as_tensor(inside), torch.as_tensor(outliers))
+    return area_under_the_curve(_scores(inside, "scores inside"), _scores(outliers, "scores of outliers"))
+
+
+def _scores(values: Array, name: str) -> Tensor:
+    array = as_array(values, name)
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iuf":
+        raise UserError(f"{name} are {array.dtype} of shape {array.shape}; numbers (n,) are needed, with n above 0")
+    if np.isnan(array).any():
+        raise UserError(f"{int(np.isnan(array).sum())} of {len(array)} {name} are NaN")
+    return torch.from_numpy(array.astype(np.float64))
 
 
 def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Tensor:
     """Add noise to images and return them as (n, channels, height, width) in [0, 1].
 
     The noise is the same in every call. "gaussian" has the standard deviation ``strength``, and the result is clipped.
-    "salt_and_pepper" makes a share ``strength`` of the pixels black or white.
+    "salt_and_pepper" makes a share ``strength`` of the pixels black or white. Raises :class:`UserError` for other noise
+    and other strengths.
 
     Example:
         >>> corrupt(images, "salt_and_pepper", 0.1).shape
@@ -116,8 +134,7 @@ def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Te
     """
     if noise not in NOISES:
         raise UserError(unknown("noise", noise, NOISES))
-    if not 0 <= strength <= (1 if noise == "salt_and_pepper" else float("inf")):
-        raise UserError(f"strength must be {'a share' if noise == 'salt_and_pepper' else '0 or above'}, got {strength}")
+    strength = number("strength", strength, 0, 1 if noise == "salt_and_pepper" else None)
     return NOISES[noise](image_bytes(images).float() / 255, strength)
 
 
@@ -160,24 +177,25 @@ def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
 @tensor_float_32(False)
 @torch.no_grad()
 def compression(
-    model: Run | Variant, images: Array, train_images: Array, counts: list[int] | None = None
+    model: Run | Variant, images: Array, train_images: Array, counts: Collection[int] | None = None
 ) -> dict[str, dict[int, float]]:
     """Squared error per pixel channel of ``images`` that are described by k numbers each.
 
     "code" keeps the first k principal components of the codes and decodes them; "pca" keeps the first k principal
     components of the images themselves. Both are fitted on ``train_images``. The errors are by k, for each k of
     ``counts`` that is possible (default: 1, 2, 4, ... and the size of a code). Raises :class:`UserError` for a model
-    whose codes are not continuous.
+    whose codes are not continuous, and for ``counts`` that are not whole numbers from 1.
 
     Example:
         >>> compression(run, images[150:], images[:150])["code"].keys()
         dict_keys([1, 2])
     """
+    if counts is not None and not (isinstance(counts, Collection) and len(counts)):
+        raise UserError(f"counts must be a list of whole numbers, such as [1, 2, 4], got {shown(counts)}")
+    wanted = None if counts is None else sorted(whole_number("counts", k) for k in counts)
     codes, fitted_on = (continuous_codes(model, part) for part in (images, train_images))
     x, probe = observed(model, images)[0].cpu(), observed(model, train_images)[0].cpu()
-    chosen = dimensions(codes.shape[1]) if counts is None else sorted(counts)
-    if not chosen or chosen[0] < 1:
-        raise UserError(f"counts must be numbers from 1, got {counts}")
+    chosen = dimensions(codes.shape[1]) if wanted is None else wanted
     variant, device = model_of(model), device_of(model)
 
     def decoded(z: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import variants
-from benchmarks import encode, fit, load_run
+from benchmarks import encode, fit, load_run, save
 from benchmarks.config import compose
 from benchmarks.errors import UserError
 from benchmarks.evaluation.judges import network
@@ -88,13 +88,19 @@ def test_pixels_of_0_and_1_are_binary_and_others_grey_unless_said_otherwise(imag
         (lambda x: fit("dfc_vae", x), r"features of a classifier .*: given_images has no labels"),
         (lambda x: fit("dfc_vae", x, x[:, 0, 0].astype(int)), r"has a single class"),
         (lambda x: fit("cvae", x, np.arange(20) % 3, validation=(x, np.arange(20) % 4)), r"from 0 to 2, .*up to 3"),
-        (lambda x: fit("cvae", x, np.arange(20) % 3, validation=(x, np.eye(20, dtype=int))), r"got shape \(20, 20\)"),
+        (lambda x: fit("cvae", x, np.arange(20) % 3, validation=(x, np.eye(20, dtype=int))), r"got classes up to 19"),
+        (lambda x: fit("cvae", x, np.arange(20) % 3, validation=(x, np.ones((20, 2)))), r"got shape \(20, 2\)"),
+        (lambda x: fit("vae", x, validation=(x, np.full(20, 10**12))), r"labels of validation images must be"),
+        (lambda x: fit("cvae", x, np.full(20, 10**12)), r"go up to 1000000000000, but there are 20 im"),
+        (lambda x: fit("vae", x, overrides="variant.x=1"), r"a list of texts, such as \['training.epochs=3'\]"),
+        (lambda x: fit("vae", x, overrides=[3]), r"overrides must be a list of texts, .* got \[3\]"),
+        (lambda x: fit("vae", x, overrides=3), r"overrides must be a list of texts, .* got 3"),
         (lambda x: fit("vae", x, observation="bernouli"), r"observation model 'bernouli'; did you mean 'bernoulli'"),
         (lambda x: fit("vae", x, observation="gaussian", binarise="dynamic"), r"binarise=dynamic needs .*bernoulli"),
         (lambda x: fit("vae", x, select="validation"), r"needs images to score: fit\(\.\.\., validation=images\)"),
         (lambda x: fit("vae", x, validation=x[:, :4]), r"validation images have shape .*takes \(n, 1, 8, 8\)"),
         (lambda x: fit("vae", dataset="digits", validation=x), r"has labels and validation images of its own"),
-        (lambda x: fit("vae", x, x), r"labels have shape \(20, 8, 8\); 20 images need \(20,\)"),
+        (lambda x: fit("vae", x, x), r"labels of images have shape \(20, 8, 8\); \(20,\) or"),
         (lambda x: fit("vae", x[0, 0]), r"images has shape \(8,\)|images have shape"),
         (lambda x: fit("vae", x.tolist()), r"images are a list; a tensor or a NumPy array is needed"),
         (lambda x: fit("vae", x * 2 - 1), r"takes \[-1, 1\] to bytes"),
@@ -139,15 +145,17 @@ def test_a_folder_that_takes_no_model_is_refused_before_training(images, tmp_pat
         (done, "holds the record of a run"),
         (file, "is a file: choose a folder"),
         (file / "below", "cannot be written: Not a directory"),
+        (tmp_path / ("a" * 300), "cannot be written: File name too long"),
+        (3, "folder must be a path, got 3"),
     ):
         with pytest.raises(UserError, match=message):
             fit("vae", images[:20], folder=folder, **TINY)
     assert {path.name: path.read_text() for path in done.iterdir()} == {RECORD_FILE: "kept", HISTORY_FILE: "kept"}
 
 
-def test_a_call_with_other_validation_images_does_not_go_on_from_the_earlier_one(images, labels, tmp_path, monkeypatch):
+def test_another_call_leaves_the_checkpoints_of_an_interrupted_one(images, tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_CHECKPOINT_SECONDS", "0")
-    options = TINY | {"epochs": 3, "select": "validation"}
+    options = TINY | {"epochs": 3, "validation": images[40:60], "folder": tmp_path}
     saved = Checkpoints.save
 
     def interrupted(self, model, optimisers, best, done):
@@ -158,12 +166,47 @@ def test_a_call_with_other_validation_images_does_not_go_on_from_the_earlier_one
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit("vae", images[:40], validation=images[40:60], folder=tmp_path, **options)
+            fit("vae", images[:40], **options)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "checkpoint-000002.safetensors" in before
+    for variant, other, reason in (
+        ("vae", {"validation": images[60:80]}, "the data changed"),
+        ("vae", {"epochs": 4}, "the configuration changed"),
+        ("ae", {}, "the configuration and the code changed"),
+    ):
+        with pytest.raises(UserError, match=rf"checkpoint-00000\d\.safetensors is not of this run \({reason} since"):
+            fit(variant, images[:40], **options | other)
+    with pytest.raises(UserError, match="is not of this run: choose another folder, or delete this one"):
+        save(fit("vae", images[:40], **TINY), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     starts = []
     restore = Checkpoints.restore
     monkeypatch.setattr(Checkpoints, "restore", lambda *given: starts.append(restore(*given)) or starts[-1])
-    fit("vae", images[:40], validation=images[60:80], folder=tmp_path, **options)
-    assert starts == [None]
+    fit("vae", images[:40], **options)
+    assert starts[0].resumed == [2]
+
+
+def test_the_model_of_another_call_is_not_replaced_and_that_of_the_same_call_is(images, tmp_path, monkeypatch):
+    first = fit("vae", images[:20], folder=tmp_path, **TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmarks.library.fitting.learn", None)
+        for rows, other in ((images[20:40], {}), (images[:20], {"seed": 1}), (images[:20], {"variant": "ae"})):
+            with pytest.raises(UserError, match=r"weights\.safetensors is not of this run: choose another folder"):
+                fit(images=rows, folder=tmp_path, **TINY | other)
+    assert equal(load_run(tmp_path).model, first.model)
+    assert equal(fit("vae", images[:20], folder=tmp_path, **TINY).model, first.model)
+
+
+def test_files_that_the_suite_did_not_write_are_not_replaced(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.library.fitting.learn", None)
+    for name in (HISTORY_FILE, WEIGHTS_FILE):
+        path = tmp_path / name / name
+        path.parent.mkdir()
+        path.write_text("kept")
+        with pytest.raises(UserError, match=f"{name} is not of this run.*: choose another folder") as refused:
+            fit("vae", images[:20], folder=path.parent, **TINY)
+        assert "\n" not in str(refused.value)
+        assert path.read_text() == "kept"
 
 
 def test_training_does_not_move_the_random_numbers_of_the_caller(images):

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import load_images
 from benchmarks.errors import UserError
-from benchmarks.library.images import image_bytes, label_tensor, pixel_values
+from benchmarks.library.images import image_bytes, label_tensor, pixel_values, training_labels
 
 BYTES = np.random.RandomState(0).randint(0, 256, (5, 3, 8, 6), dtype=np.uint8)
 BYTES[0, 0, 0, :2] = 0, 255
@@ -79,6 +79,7 @@ def test_one_image_alone_is_a_batch_of_one_where_its_shape_is_known():
         (BYTES.astype(complex)[:, 0], r"holds complex128 images"),
         ("images", r"images are a str; a tensor or a NumPy array is needed"),
         (None, r"images are a NoneType"),
+        (torch.tensor(BYTES[:, 0]).to_sparse(), r"images are a sparse tensor; a dense one is needed: \.to_dense\(\)"),
     ],
 )
 def test_other_shapes_and_values_are_refused(images, message):
@@ -91,9 +92,31 @@ def test_labels_may_be_columns_truth_values_or_whole_floats():
         assert label_tensor(np.array(same), 2).tolist() == [2, 0]
     assert label_tensor(torch.tensor([True, False]), 2).tolist() == [1, 0]
     assert label_tensor(np.array([[1, 0], [1, 1]]), 2).tolist() == [[1, 0], [1, 1]]
-    for wrong in ([0.5, 1], [-1, 1], [1, 2, 3], [[[1]], [[2]]]):
-        with pytest.raises(UserError, match="labels"):
-            label_tensor(np.array(wrong), 2)
+    for wrong in ([0.5, 1], [-1, 1], [1, 2, 3], [[[1]], [[2]]], [1, np.nan], [1, np.inf], [1, 10**12], ["1", "2"]):
+        for convert in (label_tensor, training_labels):
+            with pytest.raises(UserError, match="labels of images"):
+                convert(np.array(wrong), 2)
+
+
+def test_one_hot_rows_are_classes_as_in_a_file_and_other_rows_attributes():
+    for convert in (label_tensor, training_labels):
+        assert convert(np.array([[0, 0, 1], [1, 0, 0], [1, 0, 0]]), 3).tolist() == [2, 0, 0]
+        assert convert(np.array([[0, 1, 1], [1, 0, 0]]), 2).tolist() == [[0, 1, 1], [1, 0, 0]]
+        with pytest.raises(UserError, match="attributes of images go up to 2"):
+            convert(np.array([[2, 0], [0, 1]]), 2)
+
+
+def test_classes_of_training_images_are_fewer_than_the_images_and_of_others_within_their_limit():
+    assert label_tensor(np.array([9, 3]), 2).tolist() == [9, 3]
+    with pytest.raises(UserError, match="labels of train_images go up to 9, but there are 2 images"):
+        training_labels(np.array([9, 3]), 2, "train_images")
+    largest = np.array([1, 2**64 - 1], dtype=np.uint64)
+    with pytest.raises(UserError, match="whole numbers from 0 to 24999, got 18446744073709551615"):
+        label_tensor(largest, 2)
+    with pytest.raises(UserError, match="go up to 18446744073709551615"):
+        training_labels(largest, 2)
+    with pytest.raises(UserError, match="labels of images must be whole numbers from 0 to 2, got 3"):
+        label_tensor(np.array([0, 3]), 2, classes=3)
 
 
 def test_images_of_a_data_set_are_those_of_its_split():

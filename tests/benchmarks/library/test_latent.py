@@ -97,10 +97,56 @@ def test_a_conditional_model_is_given_classes_and_says_which(trained, images, la
     assert encode(run, images, labels).shape == (200, 2)
     with pytest.raises(UserError, match=r"labels, 200 of 0 to 9, are needed"):
         encode(run, images)
-    with pytest.raises(UserError, match=r"labels must be 2 classes from 0 to 9"):
+    with pytest.raises(UserError, match=r"labels of images must be whole numbers from 0 to 9, got 10"):
         sample(run, labels=np.array([1, 10]))
+    with pytest.raises(UserError, match=r"labels must be 2 classes from 0 to 9, got classes up to 10"):
+        sample(run, labels=np.eye(11)[[1, 10]])
+    with pytest.raises(UserError, match=r"labels must be 2 classes from 0 to 9, got shape \(2, 10\)"):
+        sample(run, labels=np.ones((2, 10)))
     with pytest.raises(UserError, match="labels have no effect here: the model is given no condition"):
         encode(trained("vae"), images, labels)
+
+
+def test_one_hot_rows_are_the_classes_of_a_conditional_model(trained, images, labels):
+    run = trained("cvae")
+    assert torch.equal(sample(run, labels=np.eye(10)[labels], seed=0), sample(run, labels=labels, seed=0))
+    assert torch.equal(encode(run, images, torch.eye(10)[labels]), encode(run, images, labels))
+
+
+def test_the_number_of_samples_is_that_of_the_labels_unless_it_contradicts_them(trained, images, labels):
+    run = trained("cvae")
+    assert sample(run, 3, labels=labels[:3]).shape == sample(run, labels=labels[:3]).shape == (3, 1, 8, 8)
+    assert len(sample(trained("vae"))) == 64
+    with pytest.raises(UserError, match="count is 3, but there are 2 labels: leave out count"):
+        sample(run, 3, labels=labels[:2])
+    with pytest.raises(UserError, match="count is 3, but there are 2 images: leave out count"):
+        sample(trained("vae"), 3, images=images[:2])
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "3", True, torch.zeros(2)])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("count", lambda run, x, n: sample(run, n)),
+        ("count", lambda run, x, n: fit_mixture(run, x, components=1).sample(n)),
+        ("count", lambda run, x, n: fit_mixture(run, x, components=1).codes(n)),
+        ("components", lambda run, x, n: fit_mixture(run, x, components=n)),
+        ("steps", lambda run, x, n: interpolate(run, x[:1], x[1:2], steps=n)),
+        ("side", lambda run, x, n: latent_map(run, x).decoded(n)),
+        ("columns", lambda run, x, n: image_grid(x[:4], columns=n)),
+        ("samples", lambda run, x, n: likelihoods(run, x, samples=n)),
+        ("samples", lambda run, x, n: outlier_scores(run, x, samples=n)),
+    ],
+)
+def test_a_count_that_is_not_a_whole_number_is_named_in_one_line(trained, images, name, call, wrong):
+    with pytest.raises(UserError, match=rf"^{name} must be a whole number from [12], got ") as refused:
+        call(trained("vae"), images, wrong)
+    assert "\n" not in str(refused.value)
+
+
+def test_whole_numbers_of_numpy_and_torch_are_counts_and_seeds(run):
+    for three in (np.int64(3), torch.tensor(3)):
+        assert torch.equal(sample(run, three, seed=three), sample(run, 3, seed=3))
 
 
 def test_a_line_between_two_codes_ends_at_their_reconstructions_and_is_straight(trained, images):
@@ -165,8 +211,20 @@ def test_a_mixture_samples_codes_with_the_mean_and_covariance_of_the_training_co
         (lambda t, x: fit_mixture(t("vae"), x[:3]), "a mixture of 10 Gaussians needs as many images, got 3"),
         (lambda t, x: fit_mixture(t("cvae"), x), "conditional model"),
         (lambda t, x: interpolate(t("vae"), x[:2], x[:3]), "start has 2 images and end has 3"),
-        (lambda t, x: interpolate(t("vae"), x[:2], x[:2], steps=1), "steps must be 2 or above, got 1"),
-        (lambda t, x: decode(t("vae"), torch.zeros(3)), r"latent vectors are \(n, latent\), got shape \(3,\)"),
+        (lambda t, x: interpolate(t("vae"), x[:2], x[:2], steps=1), "steps must be a whole number from 2, got 1"),
+        (
+            lambda t, x: decode(t("vae"), torch.zeros(3)),
+            r"are float32 of shape \(3,\); numbers \(n, d\)",
+        ),
+        (lambda t, x: decode(t("vae"), torch.zeros(0, 2)), r"latent vectors are float32 of shape \(0, 2\)"),
+        (lambda t, x: decode(t("vae"), torch.zeros(3, 2).to_sparse()), "latent vectors are a sparse tensor"),
+        (lambda t, x: decode(t("vae"), None), "latent vectors are a NoneType"),
+        (lambda t, x: sample(t("vae"), 2, seed=-1), "seed must be a whole number from 0, got -1"),
+        (lambda t, x: fit_mixture(t("vae"), x, seed=2**32), "seed must be a whole number from 0 to 4294967295"),
+        (lambda t, x: sample(t("cvae"), labels=np.zeros(0, int)), "the number of labels must be a whole number from 1"),
+        (lambda t, x: sample(t("cvae"), labels=np.array(3)), r"labels of images have shape \(\)"),
+        (lambda t, x: latent_map(t("vae"), x).decoded(2, reach="3"), "reach must be a number from 0, got '3'"),
+        (lambda t, x: latent_map(t("vae"), x, np.full(200, np.inf)), "whole numbers from 0 to 24999, got inf"),
         (lambda t, x: decode(t("vae"), torch.zeros(3, 7)), "does not decode torch.float32 vectors of 7 numbers"),
         (lambda t, x: encode(t("vae"), x[:, :4]), r"images have shape \(200, 4, 8\); the model takes \(n, 1, 8, 8\)"),
         (lambda t, x: encode(t("vae"), x[:0]), r"images has shape \(0, 8, 8\)"),

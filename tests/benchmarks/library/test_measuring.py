@@ -113,6 +113,37 @@ def test_batches_one_by_one_give_the_numbers_of_all_at_once(run, images, labels)
         evaluator.update(images[:2], labels[:2])
 
 
+def test_rows_of_labels_are_one_hot_only_if_those_of_all_batches_are(run, images, labels):
+    rows = np.eye(10)[labels]
+    evaluator = Evaluator(run, **FEW)
+    for start in range(0, 200, 64):
+        batch = rows[start : start + 64].copy()
+        evaluator.update(images[start : start + 64], batch)
+        # As by a loader that fills the same array again.
+        batch[:] = 0
+    assert evaluator.compute().metrics == evaluate(run, images, labels, **FEW).metrics
+    # The only row of this batch has one attribute, and the next one two.
+    evaluator.reset()
+    evaluator.update(images[:1], np.array([[1, 0]]))
+    evaluator.update(images[1:3], np.array([[1, 1], [0, 1]]))
+    assert "knn_accuracy" in evaluator.compute().not_applicable
+    with pytest.raises(UserError, match="labels have 1 columns, those before had 2"):
+        evaluator.update(images[:2], labels[:2])
+
+
+def test_an_evaluator_refuses_the_options_that_evaluate_refuses(run, images):
+    Evaluator(run, judge="digits", seed=1, train_images=images, **FEW)
+    for options, message in (
+        ({"foo": 3}, r"unknown option of the evaluation 'foo' \(allowed: .*, judge, "),
+        ({"judg": "digits"}, "unknown option of the evaluation 'judg'; did you mean 'judge'"),
+        ({"images": images}, "unknown option of the evaluation 'images'"),
+        ({"importance_samples": 2.5}, "importance_samples must be a whole number, got 2.5"),
+        ({"inception": "no"}, "inception must be true or false, got 'no'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Evaluator(run, **options)
+
+
 def test_likelihoods_of_images_are_those_of_the_evaluation(run, images):
     torch.manual_seed(3)
     found = likelihoods(run, images, samples=7)
@@ -139,7 +170,17 @@ def test_an_evaluation_follows_its_seed_and_does_not_move_the_callers_random_num
         (lambda r, x, y: evaluate(r.model), "a model without a run has no data set of its own: give images"),
         (lambda r, x, y: evaluate(r), "which has no test split: give images"),
         (lambda r, x, y: evaluate(r, labels=y), "without images a run is measured as on its board"),
-        (lambda r, x, y: evaluate(r, x, y[:3]), r"labels have shape \(3,\); 200 images need \(200,\)"),
+        (lambda r, x, y: evaluate(r, x, y[:3]), r"labels of images have shape \(3,\); \(200,\) or"),
+        (lambda r, x, y: evaluate(r, x, y * 10**12), r"labels of images must be whole numbers from 0 to 24999, got"),
+        (
+            lambda r, x, y: evaluate(r, x, y, train_images=x, train_labels=y + 200),
+            "of train_images go up to 209",
+        ),
+        (lambda r, x, y: evaluate(r, x, seed="a"), "seed must be a whole number from 0 to 4294967295, got 'a'"),
+        (lambda r, x, y: evaluate(r, x, importance_samples=2.5), "importance_samples must be a whole number, got 2.5"),
+        (lambda r, x, y: evaluate(r, x, importance_samples="5"), "importance_samples must be a whole number, got '5'"),
+        (lambda r, x, y: evaluate(r, x, generated_images=None), "generated_images must be a whole number, got None"),
+        (lambda r, x, y: evaluate(r, x, inception="no"), "inception must be true or false, got 'no'"),
         (lambda r, x, y: evaluate(r, x, samples=3), "unknown option of the evaluation 'samples'"),
         (lambda r, x, y: evaluate(r, x, importance_samples=0), "importance_samples must be above 0, got 0"),
         (lambda r, x, y: evaluate(r, x, judge="digit"), "unknown judge 'digit'; did you mean 'digits'"),
@@ -151,7 +192,7 @@ def test_an_evaluation_follows_its_seed_and_does_not_move_the_callers_random_num
         (lambda r, x, y: sample_quality(x, x, "cifar"), "unknown judge 'cifar'"),
         (lambda r, x, y: sample_quality(x[:1], x, "digits"), "two images or more of each are needed, got 1"),
         (lambda r, x, y: sample_quality(x, x, "mnist"), r"images have shape .*takes \(n, 1, 28, 28\)"),
-        (lambda r, x, y: likelihoods(r, x, samples=0), "samples must be above 0, got 0"),
+        (lambda r, x, y: likelihoods(r, x, samples=0), "samples must be a whole number from 1, got 0"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(run, images, labels, call, message):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from benchmarks import encode, evaluate, fit, load_run, sample, save
 from benchmarks.errors import UserError
 from benchmarks.records.record import IMAGE_SHAPE, RECORD_FILE, read_record, write_record
+from benchmarks.sealed import read_sealed, seal, write_sealed
 from benchmarks.sweep.cell import run_cell
 from benchmarks.training.checkpoint import WEIGHTS_FILE
 
@@ -112,12 +114,47 @@ def test_a_loaded_run_can_be_saved_elsewhere_and_keeps_its_record(results, run_i
     assert evaluate(again).metrics == run.record.metrics
 
 
-def test_saving_again_replaces_the_model_and_nothing_else(trained, tmp_path):
+def test_saving_a_run_again_replaces_its_model_and_nothing_else(trained, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    save(trained("vae"), tmp_path)
-    save(trained("ae"), tmp_path)
-    assert load_run(tmp_path).config.variant_name == "ae"
+    run = trained("vae")
+    save(run, tmp_path)
+    changed = deepcopy(run.model)
+    torch.nn.init.zeros_(next(changed.parameters()))
+    save(replace(run, model=changed), tmp_path)
+    again = load_run(tmp_path)
+    assert not next(again.model.parameters()).any()
+    assert again.data_sha256 == run.data.sha256
+    save(again, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", WEIGHTS_FILE]
+
+
+def test_the_model_of_another_run_is_not_replaced(images, trained, tmp_path):
+    path = save(trained("vae"), tmp_path) / WEIGHTS_FILE
+    before = path.read_bytes()
+    same_options = fit("vae", images[:150], epochs=2, latent_size=2, progress=False, **{"network.hidden": [16]})
+    for other in (trained("ae"), same_options):
+        with pytest.raises(UserError, match=f"{path} is not of this run: choose another folder, or delete this one"):
+            save(other, tmp_path)
+    path.write_bytes(b"another format")
+    with pytest.raises(UserError, match=f"{path} is not of this run"):
+        save(trained("vae"), tmp_path)
+    path.write_bytes(before)
+    assert load_run(tmp_path).config == trained("vae").config
+
+
+def test_a_file_that_does_not_name_its_data_is_that_of_the_run_with_its_history(trained, tmp_path):
+    run = trained("vae")
+    path = save(run, tmp_path) / WEIGHTS_FILE
+    content = read_sealed(path)
+    facts = {key: value for key, value in content.facts.items() if key != "data_sha256"}
+    write_sealed(path, seal(content.tensors, facts))
+    again = load_run(tmp_path)
+    assert again.data_sha256 is None
+    with pytest.raises(UserError, match="is not of this run"):
+        save(replace(run, history=run.history[:1]), tmp_path)
+    save(again, tmp_path)
+    save(run, tmp_path)
+    assert load_run(tmp_path).data_sha256 == run.data.sha256
 
 
 def test_the_run_of_a_benchmark_is_not_overwritten(results, run_id, trained):
@@ -147,6 +184,44 @@ def test_what_cannot_be_loaded_is_one_line_that_names_it(results, run_id, tmp_pa
         load_run(unfinished)
     with pytest.raises(UserError, match="save expects what fit or load_run returned, got a VAE"):
         save(trained("vae").model, tmp_path)
+
+
+@pytest.mark.parametrize("changed", ["configuration", "data"])
+def test_weights_of_another_run_of_the_benchmark_are_refused(results, run_id, tmp_path, changed):
+    folder = tmp_path / run_id
+    shutil.copytree(results / "runs" / run_id, folder)
+    if changed == "configuration":
+        other = configuration(seed=1)
+        run_cell(other, digits(), setting(tmp_path))
+    else:
+        other = configuration()
+        run_cell(other, replace(digits(), sha256="f" * 64), setting(tmp_path))
+    shutil.copy(tmp_path / "runs" / other.run_id / WEIGHTS_FILE, folder)
+    with pytest.raises(UserError, match=f"is not of the run of {RECORD_FILE}: its {changed} differs"):
+        load_run(folder)
+
+
+def test_weights_without_an_identity_are_loaded(results, run_id, tmp_path):
+    shutil.copytree(results / "runs" / run_id, tmp_path / run_id)
+    path = tmp_path / run_id / WEIGHTS_FILE
+    content = read_sealed(path)
+    write_sealed(path, seal(content.tensors, {key: value for key, value in content.facts.items() if key != "identity"}))
+    assert load_run(tmp_path / run_id).record.run_id == run_id
+
+
+@pytest.mark.parametrize("folder", [None, 3, "", "a\0b"])
+def test_what_is_no_path_is_named(trained, folder):
+    for call in (lambda: save(trained("vae"), folder), lambda: load_run(folder)):
+        with pytest.raises(UserError, match=r"^(folder|run) must be a path"):
+            call()
+
+
+def test_a_name_that_is_too_long_is_refused_in_one_line(trained, tmp_path):
+    name = "a" * 300
+    with pytest.raises(UserError, match="cannot be written: File name too long"):
+        save(trained("vae"), tmp_path / name)
+    with pytest.raises(UserError, match=f"no run '{name}'"):
+        load_run(name, tmp_path)
 
 
 def test_damaged_weights_are_named_and_left_where_they_are(trained, tmp_path):

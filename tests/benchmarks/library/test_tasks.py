@@ -43,6 +43,12 @@ def test_the_boards_evaluation_and_the_calls_give_the_same_numbers(trained, imag
     assert found.metrics["denoising_gaussian_20"] == pytest.approx(gain, abs=0.05)
 
 
+def test_one_hot_rows_are_classes_of_few_labels(trained, images, labels):
+    run, rows = trained("vae"), np.eye(10)[labels]
+    expected = few_label_accuracy(run, images, labels, images, labels, count=50)
+    assert few_label_accuracy(run, images, rows, images, rows, count=50) == expected
+
+
 def test_scores_are_higher_for_what_is_less_likely(trained, images):
     run = trained("vae", epochs=30)
     inside, outside = outlier_scores(run, images, seed=0), outlier_scores(run, 1 - images, seed=0)
@@ -105,19 +111,37 @@ def test_a_model_of_binary_pixels_sees_noise_as_it_is(run, images):
         (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, count=500), "500 labels are more than the 200"),
         (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, count=5), "5 labels are fewer than the 10 classes"),
         (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y + 1), "test_labels reach 10, and labels 9"),
-        (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, neighbours=0), "neighbours must be between 1 and"),
-        (lambda t, x, y: few_label_accuracy(t("vae"), x, np.eye(10)[y], x, y), "one class per image is needed"),
+        (
+            lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, neighbours=0),
+            "neighbours must be a whole number",
+        ),
+        (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, neighbours=101), "from 1 to 100, got 101"),
+        (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, count="50"), "count must be a whole number .* '50'"),
+        (lambda t, x, y: few_label_accuracy(t("vae"), x, y, x, y, count=50.5), "count must be a whole number .* 50.5"),
+        (lambda t, x, y: few_label_accuracy(t("vae"), x, y * 0, x, y * 0), "every label is 0: images of two classes"),
+        (lambda t, x, y: few_label_accuracy(t("vae"), x, np.ones((200, 2)), x, y), "one class per image is needed"),
+        (lambda t, x, y: auroc(x[0], x[1]), r"scores inside are float64 of shape \(8, 8\); numbers \(n,\)"),
+        (lambda t, x, y: auroc(x[0, 0], x[0, 0, :0]), r"scores of outliers are float64 of shape \(0,\)"),
+        (lambda t, x, y: auroc(x[0, 0] * np.nan, x[0, 0]), "8 of 8 scores inside are NaN"),
         (lambda t, x, y: few_label_accuracy(t("cvae"), x, y, x, y), "for a model without a condition"),
         (lambda t, x, y: outlier_scores(t("cvae"), x), "for a model without a condition"),
         (lambda t, x, y: denoise(t("cvae"), x), "for a model without a condition"),
         (lambda t, x, y: denoise(t("vae"), x[:, :3]), "noisy images have shape"),
         (lambda t, x, y: corrupt(x, "gausian"), "unknown noise 'gausian'; did you mean 'gaussian'"),
-        (lambda t, x, y: corrupt(x, "salt_and_pepper", 2), "strength must be a share, got 2"),
-        (lambda t, x, y: corrupt(x, strength=-1), "strength must be 0 or above, got -1"),
+        (lambda t, x, y: corrupt(x, "salt_and_pepper", 2), "strength must be a number from 0 to 1, got 2"),
+        (lambda t, x, y: corrupt(x, strength=-1), "strength must be a number from 0, got -1"),
+        (lambda t, x, y: corrupt(x, strength="0.2"), "strength must be a number from 0, got '0.2'"),
+        (lambda t, x, y: corrupt(x, strength=np.inf), "strength must be a number from 0, got inf"),
         (lambda t, x, y: denoising_gain(x, x, x[:3]), "the shapes of the images differ"),
         (lambda t, x, y: compression(t("vq_vae"), x, x), "not continuous"),
         (lambda t, x, y: compression(t("joint_vae"), x, x), "a part of this one is discrete"),
-        (lambda t, x, y: compression(t("vae"), x, x, counts=[0]), "counts must be numbers from 1"),
+        (lambda t, x, y: compression(t("vae"), x, x, counts=[0]), "counts must be a whole number from 1, got 0"),
+        (lambda t, x, y: compression(t("vae"), x, x, counts=[1.5]), "counts must be a whole number from 1, got 1.5"),
+        (
+            lambda t, x, y: compression(t("vae"), x, x, counts=[]),
+            r"such as \[1, 2, 4\], got \[\]",
+        ),
+        (lambda t, x, y: compression(t("vae"), x, x, counts=2), "counts must be a list of whole numbers, .*, got 2"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(trained, images, labels, call, message):
