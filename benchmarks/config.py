@@ -732,6 +732,8 @@ def split_list(
     for name in names:
         group = name.replace(" ", "-")
         if name not in known and group not in members:
-            raise UserError(unknown(kind, name, [*known, *members]))
+            raise UserError(unknown(kind, name, ["all", *known, *members]))
         found += [name] if name in known else members[group]
     return list(dict.fromkeys(found))
+    if "all" in names:
+        raise UserError(f"'all' stands alone, without other names, got {text!r}")

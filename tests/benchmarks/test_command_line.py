@@ -89,6 +89,10 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
     ("arguments", "message"),
     [
         (["--variants", "betavae"], "unknown variant 'betavae'; did you mean 'beta_vae'? (allowed: "),
+        (["--variants", "VAE"], "unknown variant 'VAE'; did you mean 'vae'?"),
+        (["--variants", "ALL"], "unknown variant 'ALL'; did you mean 'all'?"),
+        (["--variants", "all,vae"], "'all' stands alone, without other names, got 'all,vae'"),
+        (["--datasets", "DIGITS"], "unknown data set 'DIGITS'; did you mean 'digits'?"),
         (["--variants", ","], "no variant given"),
         (["--datasets", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["--profile", "quik"], "unknown profile 'quik'; did you mean 'quick'?"),
