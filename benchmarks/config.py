@@ -18,6 +18,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hydra import compose as hydra_compose
+import torch
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
@@ -47,6 +48,7 @@ from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
 
 # Optimisers -> their options, without those that every optimiser has.
+from variants.parts.observations import observation_model
 OPTIMISERS = {
     "adam": ("beta1", "beta2", "epsilon"),
     "adamw": ("beta1", "beta2", "epsilon"),
@@ -296,6 +298,14 @@ class Config:
                 f"(allowed: {', '.join(known)})"
             )
         if condition != "none" and not conditional:
+    def build(self, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> variants.Variant:
+        """Make the variant. ``condition`` is the shape of the condition of an image, if there is one."""
+        cls, data = variants.lookup(self.variant_name), self.dataset
+        observation = observation_model(
+            data.observation, image_shape, data.scale, cls.trains_observation, data.loss, data.loss_weight, data.output
+        )
+        return cls(self.variant, image_shape, self.network, observation, condition)
+
             raise ValueError(
                 f"dataset.condition={condition} has no effect on {self.variant_name}, which takes no condition"
             )
@@ -395,6 +405,7 @@ def _composed_seeds(
         if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
             raise UserError(unknown("budget", name, budgets))
         if key == "network" and name not in (networks := choices("network")) and re.fullmatch(r"\w+", name):
+        _check_buildable(first)
             raise UserError(unknown("network", name, networks))
     with _refusals(variant):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
@@ -420,6 +431,27 @@ def _check_outliers(config: DatasetConfig) -> None:
         return
     one_of("dataset.outliers", name, ["default", "none", *choices("dataset")])
     other = outlier_dataset(config, name)
+def _check_buildable(config: Config) -> None:
+    """Raise ``ValueError`` if the variant cannot be built for the images, as far as the configuration determines their
+    shape."""
+    shape = config.dataset.shape
+    if shape is None:
+        return
+    condition: tuple[int, ...] | None = None
+    if config.dataset.condition != "none":
+        # The number of classes is known when the data are loaded. Here any number will do.
+        condition = (2,) if config.dataset.condition == "label" else (shape[0] + 1, *shape[1:])
+    # On the meta device no weights are drawn.
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        try:
+            config.build(shape, condition)
+        except ValueError:
+            raise
+        except Exception:
+            # A model that needs the values of its weights cannot be built there.
+            return
+
+
     if (other.source, other.path) == (config.source, config.path):
         raise ValueError(f"dataset.outliers={name} has the same images as {config.name}")
 
@@ -556,7 +588,7 @@ def _unsuited(name: str, given: Mapping[str, Any], options: Sequence[str]) -> st
     values = OmegaConf.from_dotlist([option.removeprefix("variant.") for option in options])
     try:
         changed: dict[str, Any] = OmegaConf.to_container(values)  # type: ignore[assignment]
-        from_plain({**given, "variant": {"name": name, **own, **changed}})
+        _check_buildable(from_plain({**given, "variant": {"name": name, **own, **changed}}))
     except (ValueError, TypeError, OmegaConfBaseException) as error:
         return _one_line(error)
     return ""
