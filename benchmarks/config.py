@@ -35,6 +35,7 @@ from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, p
 from benchmarks.records.identity import earlier_run_id, run_id
 from variants.options import (
     added,
+    KINDS,
     between,
     increasing,
     not_negative,
@@ -67,12 +68,6 @@ SELECTED_BY = ("elbo", "objective")
 
 # Largest whole number in a configuration. No count or seed is larger, and torch accepts no number above 2^63.
 LARGEST_WHOLE = 2**32 - 1
-
-# Type of an option -> what its value must be, for messages.
-KINDS: dict[object, str] = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a text",
-    list[int]: "a list of whole numbers such as [64, 32]", list[float]: "a list of numbers such as [0.5, 1]",
-}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -697,7 +692,12 @@ def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "
         if key not in known:
             raise _unknown_option(where, str(key), known, variant)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: _literal(value) for key, value in values.items()})
+        literal = {key: _literal(value) for key, value in values.items()}
+        merged: Any = OmegaConf.merge(OmegaConf.structured(schema), literal)
+        for key, value in values.items():
+            # OmegaConf takes numbers and some texts for booleans.
+            if isinstance(merged[key], bool) and not isinstance(value, bool):
+                raise ValueError(f"{where}.{key} must be {KINDS[bool]}, got {value!r}")
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         # The key in the error is relative to the section and may contain a list index.

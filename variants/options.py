@@ -19,6 +19,12 @@ FAMILIES = (
 )  # fmt: skip
 # An error lists all allowed names if there are at most this many.
 MOST_NAMED = 60
+# Type of an option -> what its value must be, for messages.
+KINDS: dict[object, str] = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text",
+    list[int]: "a list of whole numbers such as [64, 32]", list[float]: "a list of numbers such as [0.5, 1]",
+    list[float | None]: "a list of numbers or null such as [0.5, null]", list[str]: "a list of texts",
+}  # fmt: skip
 
 
 def added(default: Any) -> Any:
