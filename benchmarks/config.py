@@ -522,6 +522,12 @@ def _check_sections(given: Mapping[str, Any]) -> None:
         if not isinstance(given[section].get("name"), str):
             raise ValueError(f"{section}.name must be a name, got {given[section].get('name')!r}")
     for key, value in _leaves(dict(given)):
+    for override in overrides:
+        if override.lstrip("+").startswith("training.epochs=") and config.training.steps is not None:
+            raise ValueError(
+                f"{override} has no effect beside training.steps={config.training.steps}, which replaces it: give one "
+                "of them, or training.steps=null"
+            )
         # OmegaConf's mark of a missing value.
         if value == "???":
             raise ValueError(f"{key} must have a value, got '???'")
