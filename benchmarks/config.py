@@ -14,28 +14,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from hydra import compose as hydra_compose
 import torch
+from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
 import variants
 from benchmarks.arguments import values_of
-from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path
+from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path, files, origin, shown
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
 from benchmarks.records.identity import earlier_run_id, run_id
 from variants.options import (
-    added,
     KINDS,
+    added,
     between,
     increasing,
     not_negative,
@@ -47,9 +48,9 @@ from variants.options import (
 )
 from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
+from variants.parts.observations import observation_model
 
 # Optimisers -> their options, without those that every optimiser has.
-from variants.parts.observations import observation_model
 OPTIMISERS = {
     "adam": ("beta1", "beta2", "epsilon"),
     "adamw": ("beta1", "beta2", "epsilon"),
@@ -293,6 +294,10 @@ class Config:
                 f"(allowed: {', '.join(known)})"
             )
         if condition != "none" and not conditional:
+            raise ValueError(
+                f"dataset.condition={condition} has no effect on {self.variant_name}, which takes no condition"
+            )
+
     def build(self, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> variants.Variant:
         """Make the variant. ``condition`` is the shape of the condition of an image, if there is one."""
         cls, data = variants.lookup(self.variant_name), self.dataset
@@ -300,10 +305,6 @@ class Config:
             data.observation, image_shape, data.scale, cls.trains_observation, data.loss, data.loss_weight, data.output
         )
         return cls(self.variant, image_shape, self.network, observation, condition)
-
-            raise ValueError(
-                f"dataset.condition={condition} has no effect on {self.variant_name}, which takes no condition"
-            )
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as plain data, as stored in the record."""
@@ -400,11 +401,11 @@ def _composed_seeds(
         if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
             raise UserError(unknown("budget", name, budgets))
         if key == "network" and name not in (networks := choices("network")) and re.fullmatch(r"\w+", name):
-        _check_buildable(first)
             raise UserError(unknown("network", name, networks))
-    with _refusals(variant):
+    with _refusals(variant, dataset, profile, overrides):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
         _check_outliers(first.dataset)
+        _check_buildable(first)
         if interpolated:
             return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
         return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
@@ -426,6 +427,10 @@ def _check_outliers(config: DatasetConfig) -> None:
         return
     one_of("dataset.outliers", name, ["default", "none", *choices("dataset")])
     other = outlier_dataset(config, name)
+    if (other.source, other.path) == (config.source, config.path):
+        raise ValueError(f"dataset.outliers={name} has the same images as {config.name}")
+
+
 def _check_buildable(config: Config) -> None:
     """Raise ``ValueError`` if the variant cannot be built for the images, as far as the configuration determines their
     shape."""
@@ -447,10 +452,6 @@ def _check_buildable(config: Config) -> None:
             return
 
 
-    if (other.source, other.path) == (config.source, config.path):
-        raise ValueError(f"dataset.outliers={name} has the same images as {config.name}")
-
-
 def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
     """The configuration of the data set ``name``, whose images are outliers for the data set of ``config``. Raises
     :class:`UserError` for an unknown name."""
@@ -463,8 +464,19 @@ def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
 def dataset_of(name: str) -> DatasetConfig:
     """The configuration of the data set ``name`` in ``conf/``, without its condition, which its images do not depend
     on. Raises :class:`UserError`."""
-    # An unconditional variant; which one does not matter.
-    return compose("vae", name, "smoke", 0, ["dataset.condition=none"]).dataset
+    # Which unconditional variant does not matter. The profile is long, because a data set can set training.milestones.
+    return compose("vae", name, "standard", 0, ["dataset.condition=none"]).dataset
+
+
+def check_choices() -> None:
+    """Compose with each data set, profile and budget. Raises :class:`UserError`."""
+    for dataset in files("dataset"):
+        dataset_of(dataset)
+        for profile in files("profile"):
+            if f"{dataset}_{profile}" in files("budget"):
+                compose("vae", dataset, profile, 0, ["dataset.condition=none"])
+    for profile in files("profile"):
+        compose("vae", "digits", profile, 0)
 
 
 def _variant_names() -> list[str]:
@@ -475,12 +487,31 @@ def _variant_names() -> list[str]:
 
 
 @contextmanager
-def _refusals(variant: str) -> Iterator[None]:
-    """Convert errors of composing and checking to :class:`UserError`."""
+def _refusals(variant: str, dataset: str, profile: str, overrides: Sequence[str]) -> Iterator[None]:
+    """Convert errors of composing and checking to :class:`UserError`. An error in a configuration file begins with its
+    path."""
     try:
         yield
+    except UserError:
+        raise
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(_refused_key(error, variant) or _one_line(error)) from error
+        # Hydra names the file whose list of defaults it cannot read.
+        if found := re.match(r"In '([\w/]+)/([\w-]+)': (.*)", str(error)):
+            raise UserError(f"{shown(files(found[1])[found[2]])}: defaults: {found[3]}") from error
+        message = _refused_key(error, variant) or _one_line(error)
+        given = {override.lstrip("+").partition("=")[0]: override.partition("=")[2] for override in overrides}
+        option = re.search(r"\b(variant|network|dataset|training|evaluation)\.\w+", message)
+        if option and option[0] not in given:
+            message = origin(option[0], _composed_files(dataset, profile, given)) + message
+        raise UserError(message) from error
+
+
+def _composed_files(dataset: str, profile: str, given: Mapping[str, str]) -> list[Path]:
+    """The files of a composition with the overrides ``given``, in reverse order: the first one that sets an option
+    decides."""
+    names = {"budget": f"{dataset}_{profile}", "dataset": dataset, "network": "", "profile": profile}
+    names |= {group: given[group] for group in ("budget", "network") if group in given}
+    return [files(group)[name] for group, name in names.items() if name in files(group)]
 
 
 def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str]) -> tuple[Config, bool]:
@@ -489,11 +520,14 @@ def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Seq
     given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     _check_sections(given)
     if given["profile"] != profile:
-        raise ValueError(
-            f"profile must be the name of its file, {profile!r}, got {given['profile']!r}: "
-            f"begin the file with '# @package _global_' and 'profile: {profile}'"
-        )
+        raise ValueError(f"profile must stay {profile!r}, got {given['profile']!r}")
     config = from_plain(given)
+    for override in overrides:
+        if override.lstrip("+").startswith("training.epochs=") and config.training.steps is not None:
+            raise ValueError(
+                f"{override} has no effect beside training.steps={config.training.steps}, which replaces it: give one "
+                "of them, or training.steps=null"
+            )
     if config.dataset.name != dataset:
         raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
     # Checked here for all options, because the hash of the run id supports only finite numbers.
@@ -522,12 +556,6 @@ def _check_sections(given: Mapping[str, Any]) -> None:
         if not isinstance(given[section].get("name"), str):
             raise ValueError(f"{section}.name must be a name, got {given[section].get('name')!r}")
     for key, value in _leaves(dict(given)):
-    for override in overrides:
-        if override.lstrip("+").startswith("training.epochs=") and config.training.steps is not None:
-            raise ValueError(
-                f"{override} has no effect beside training.steps={config.training.steps}, which replaces it: give one "
-                "of them, or training.steps=null"
-            )
         # OmegaConf's mark of a missing value.
         if value == "???":
             raise ValueError(f"{key} must have a value, got '???'")
@@ -741,9 +769,10 @@ def _literal(value: Any) -> Any:
 
 def _one_line(error: Exception) -> str:
     """The message of a library's error on one line, without the trailing lines about its context."""
+    key = error.full_key if isinstance(error, InterpolationResolutionError) else None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
-    return " ".join(kept)
+    return " ".join([f"{key}:", *kept] if key else kept)
 
 
 def variant_families() -> dict[str, list[str]]:
@@ -766,6 +795,8 @@ def split_list(
         raise UserError(f"no {kind} given (allowed: all, {', '.join(known)})")
     if names == ["all"]:
         return known
+    if "all" in names:
+        raise UserError(f"'all' stands alone, without other names, got {text!r}")
     found: list[str] = []
     for name in names:
         group = name.replace(" ", "-")
@@ -773,5 +804,3 @@ def split_list(
             raise UserError(unknown(kind, name, ["all", *known, *members]))
         found += [name] if name in known else members[group]
     return list(dict.fromkeys(found))
-    if "all" in names:
-        raise UserError(f"'all' stands alone, without other names, got {text!r}")
