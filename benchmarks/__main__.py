@@ -473,9 +473,13 @@ def _api(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from benchmarks.config import check_choices
+    from benchmarks.reproduction.targets import all_targets
     from variants.registry import summaries
 
     found = summaries()
+    all_targets()
+    check_choices()
     groups = {
         f"variants, family {family.replace(' ', '-')}": {
             name: text for name, (own, text) in found.items() if own == family

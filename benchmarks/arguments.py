@@ -6,7 +6,6 @@ Imports nothing heavy, because every command parses its arguments first.
 from __future__ import annotations
 
 import argparse
-import difflib
 import itertools
 import math
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.errors import UserError
+from variants.options import nearest
 
 # Maximum number of seeds; more are probably a typing error.
 MOST_SEEDS = 1000
@@ -57,12 +57,6 @@ def parse(parser: Parser, commands: dict[str, Parser], arguments: Sequence[str])
     if takes_overrides:
         options.overrides = [*options.listed, *joined([*options.overrides, *rest])]
     return options
-
-
-def nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """The hint "; did you mean ...?" with the nearest of ``known``, or "" if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def path(text: str) -> Path:

@@ -7,16 +7,16 @@ boards and run ids contain the name but not the file. This module imports neithe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from benchmarks.arguments import nearest
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_NAME
 from variants import sources
+from variants.options import nearest
 from variants.own_files import OwnFileError, folders
 
 CONF_VARIABLE = "VAE_CONF_PATH"
@@ -29,6 +29,13 @@ GROUPS = {
     "network": "network",
     "paper": "paper target",
     "profile": "profile",
+}
+# Group -> the sections that its files can set if they begin with "# @package _global_". Hydra reads files in the order
+# of conf/config.yaml: what a file sets in another section is replaced by later files.
+SECTIONS = {
+    "profile": ("profile", "dataset", "training", "evaluation"),
+    "dataset": ("dataset", "network", "training", "evaluation"),
+    "budget": ("dataset", "network", "variant", "training", "evaluation"),
 }
 NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
 # The name of the data set of images that are passed in memory (benchmarks.fit). It has no file.
@@ -68,7 +75,7 @@ def conf_path() -> list[Path]:
         # Hydra would interpolate it.
         if "${" in str(folder):
             raise UserError(
-                f"{CONF_VARIABLE} names {_shown(folder)}: the name of a configuration folder must not contain ${{"
+                f"{CONF_VARIABLE} names {shown(folder)}: the name of a configuration folder must not contain ${{"
             )
     return found
 
@@ -87,17 +94,17 @@ def files(group: str) -> dict[str, Path]:
         for path in sorted((folder / group).glob("*.y*ml")):
             name = path.stem
             if path.suffix != ".yaml":
-                raise UserError(f"{_shown(path)} would be ignored: rename it to {name}.yaml")
+                raise UserError(f"{shown(path)} would be ignored: rename it to {name}.yaml")
             taken = name.lower() in TAKEN or (group == "paper" and name == "quick")
             if not NAME.fullmatch(name) or taken or not isinstance(yaml.safe_load(name), str):
                 raise UserError(
-                    f"{_shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: use at most {LONGEST_NAME} "
+                    f"{shown(path)}: {name!r} cannot be the name of a {GROUPS[group]}: use at most {LONGEST_NAME} "
                     "letters, digits, _ and -, starting with a letter, and no reserved word"
                 )
             if name in found or name in code:
-                first = _shown(found[name]) if name in found else "the suite's code"
+                first = shown(found[name]) if name in found else "the suite's code"
                 raise UserError(
-                    f"{_shown(path)}: the {GROUPS[group]} {name!r} is already in {first}: rename one of them"
+                    f"{shown(path)}: the {GROUPS[group]} {name!r} is already in {first}: rename one of them"
                 )
             found[name] = path
     return found
@@ -121,31 +128,29 @@ def described(group: str) -> dict[str, str]:
 
 
 def check_files() -> None:
-    """Raise :class:`UserError` for a file in the user's folders that cannot be read or would be ignored."""
+    """Raise :class:`UserError` for a file in ``conf/`` or the user's folders that cannot be read or has no effect."""
     for folder in conf_path():
         _check_folder(folder)
+    _check_budgets()
     for group in GROUPS:
         for path in files(group).values():
-            if not path.is_relative_to(conf_folder()):
-                _check_file(path)
-    if conf_path():
-        _check_budgets()
+            _check_file(path, group)
 
 
 def _check_folder(folder: Path) -> None:
     for name in ("config.yaml", "schema.yaml"):
         if (folder / name).exists():
             raise UserError(
-                f"{_shown(folder / name)} would have no effect: only files in the folders {_groups()} are read"
+                f"{shown(folder / name)} would have no effect: only files in the folders {_groups()} are read"
             )
     if not any((folder / group).is_dir() for group in GROUPS):
-        raise UserError(f"{CONF_VARIABLE} names {_shown(folder)}, which has none of the folders {_groups()}")
+        raise UserError(f"{CONF_VARIABLE} names {shown(folder)}, which has none of the folders {_groups()}")
     for child in sorted(path for path in folder.iterdir() if path.is_dir()):
         if child.name in {group.partition("/")[0] for group in GROUPS} or not any(child.glob("*.yaml")):
             continue
         near = nearest(child.name, GROUPS)
         if near or child.name == "variant":
-            raise UserError(f"{_shown(child)} would be ignored{near} (allowed: {_groups()})")
+            raise UserError(f"{shown(child)} would be ignored{near} (allowed: {_groups()})")
 
 
 def _check_budgets() -> None:
@@ -154,46 +159,48 @@ def _check_budgets() -> None:
     for name, path in files("budget").items():
         if name not in meant:
             hint = nearest(name, sorted(meant))
-            raise UserError(f"{_shown(path)} would have no effect: its name must be <data set>_<profile>{hint}")
+            raise UserError(f"{shown(path)} would have no effect: its name must be <data set>_<profile>{hint}")
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, group: str) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise UserError(f"{_shown(path)} cannot be read: {error.strerror}") from None
-    _check_content(path, status.st_mtime_ns, status.st_size)
+        raise UserError(f"{shown(path)} cannot be read: {error.strerror}") from None
+    _check_content(path, group, status.st_mtime_ns, status.st_size)
 
 
 @cache
-def _check_content(path: Path, changed: int, size: int) -> None:
+def _check_content(path: Path, group: str, changed: int, size: int) -> None:
     """Check the content of a file. ``changed`` and ``size`` are for the cache: an unchanged file is checked once."""
     try:
         text = path.read_bytes().decode("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
-            raise UserError(f"{_shown(path)} is empty: expected lines of the form key: value")
+            raise UserError(f"{shown(path)} is empty: expected lines of the form key: value")
         if not isinstance(root, yaml.MappingNode):
-            raise UserError(f"{_shown(path)}, line {root.start_mark.line + 1}: expected lines of the form key: value")
+            raise UserError(f"{shown(path)}, line {root.start_mark.line + 1}: expected lines of the form key: value")
         for mapping in _mappings(root):
             _check_keys(path, mapping)
-        yaml.safe_load(text)
+        yaml.SafeLoader("").construct_document(root)
+        if group in SECTIONS:
+            _check_sections(path, group, text, root)
     except UserError:
         raise
     except UnicodeDecodeError:
-        raise UserError(f"{_shown(path)} is not text in UTF-8: save it as UTF-8") from None
+        raise UserError(f"{shown(path)} is not text in UTF-8: save it as UTF-8") from None
     except OSError as error:
-        raise UserError(f"{_shown(path)} cannot be read: {error.strerror}") from None
+        raise UserError(f"{shown(path)} cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = " ".join((error.problem or error.context or "is not valid YAML").split())
         mend = next((f": {mend}" for begins, mend in MENDS.items() if problem.startswith(begins)), "")
-        raise UserError(f"{_shown(path)}{line}: {problem}{mend}") from None
+        raise UserError(f"{shown(path)}{line}: {problem}{mend}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{_shown(path)}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{shown(path)}: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise UserError(f"{_shown(path)} is nested too deeply") from None
+        raise UserError(f"{shown(path)} is nested too deeply") from None
 
 
 def _mappings(root: yaml.Node) -> Iterator[yaml.MappingNode]:
@@ -216,24 +223,68 @@ def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
     for key, value in mapping.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise UserError(f"{_shown(path)}, line {line}: a key must be a word")
+            raise UserError(f"{shown(path)}, line {line}: a key must be a word")
         if key.value in lines:
             raise UserError(
-                f"{_shown(path)}, line {line}: {key.value!r} is already set in line {lines[key.value]}: delete one"
+                f"{shown(path)}, line {line}: {key.value!r} is already set in line {lines[key.value]}: delete one"
             )
         lines[key.value] = line
         # In a Windows path such as "C:\new", \n would be a line break.
         if key.value in ("path", "labels") and isinstance(value, yaml.ScalarNode) and not value.value.isprintable():
             raise UserError(
-                f"{_shown(path)}, line {line}: {value.value!r} contains a control character, because a backslash in "
+                f"{shown(path)}, line {line}: {value.value!r} contains a control character, because a backslash in "
                 f"double quotes is an escape: {MENDS['found unknown escape character']}"
             )
+
+
+def _check_sections(path: Path, group: str, text: str, root: yaml.MappingNode) -> None:
+    if _package(text) != "_global_":
+        if group != "dataset":
+            raise UserError(f"{shown(path)} would have no effect: begin the file with '# @package _global_'")
+        return
+    allowed = SECTIONS[group]
+    for key, value in root.value:
+        where = f"{shown(path)}, line {key.start_mark.line + 1}"
+        if key.value not in ("defaults", *allowed):
+            why = ": seeds are set with SEEDS=… (make) or --seeds …" if key.value == "seed" else ""
+            hint = nearest(key.value, allowed)
+            raise UserError(
+                f"{where}: {key.value} has no effect in a {GROUPS[group]}{why}{hint} (allowed: {', '.join(allowed)})"
+            )
+        if key.value not in ("defaults", "profile") and not isinstance(value, yaml.MappingNode):
+            raise UserError(f"{where}: {key.value} must be a group of options, got {value.value!r}")
+    name = next((value.value for key, value in root.value if key.value == "profile"), None)
+    if group == "profile" and name != path.stem:
+        raise UserError(f"{shown(path)}: profile must be the name of the file, {path.stem!r}, got {name!r}")
+
+
+def _package(text: str) -> str | None:
+    """What Hydra's comment "# @package …" names; None if there is no such comment."""
+    found = re.search(r"^#\s*@package\s+(\S+)", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def origin(option: str, paths: Iterable[Path]) -> str:
+    """The first of the files that sets an option such as "training.epochs", and the line, as the beginning of a
+    message; "" if none sets it."""
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        line = None
+        for name in option.split(".") if _package(text) == "_global_" else option.split(".")[1:]:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            line, node = next(((key.start_mark.line, value) for key, value in pairs if key.value == name), (None, None))
+        if line is not None:
+            return f"{shown(path)}, line {line + 1}: "
+    return ""
 
 
 def _groups() -> str:
     return ", ".join(GROUPS)
 
 
-def _shown(path: Path) -> str:
-    """The path as text, quoted if it has characters that are not printable."""
-    return str(path) if str(path).isprintable() else repr(str(path))
+def shown(path: Path) -> str:
+    """The path as text, relative to the working directory if it is inside, and quoted if it has characters that are not
+    printable."""
+    here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return str(here) if str(here).isprintable() else repr(str(here))

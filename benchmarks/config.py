@@ -14,25 +14,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
 import variants
 from benchmarks.arguments import values_of
-from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path
+from benchmarks.conf_files import GIVEN_IMAGES, check_files, choices, conf_folder, conf_path, files, origin, shown
 from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
 from benchmarks.records.identity import earlier_run_id, run_id
 from variants.options import (
+    KINDS,
     added,
     between,
     increasing,
@@ -45,6 +48,7 @@ from variants.options import (
 )
 from variants.own_files import OwnFileError
 from variants.parts.networks import NETWORKS, Network
+from variants.parts.observations import observation_model
 
 # Optimisers -> their options, without those that every optimiser has.
 OPTIMISERS = {
@@ -65,12 +69,6 @@ SELECTED_BY = ("elbo", "objective")
 
 # Largest whole number in a configuration. No count or seed is larger, and torch accepts no number above 2^63.
 LARGEST_WHOLE = 2**32 - 1
-
-# Type of an option -> what its value must be, for messages.
-KINDS: dict[object, str] = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a text",
-    list[int]: "a list of whole numbers such as [64, 32]", list[float]: "a list of numbers such as [0.5, 1]",
-}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -300,6 +298,14 @@ class Config:
                 f"dataset.condition={condition} has no effect on {self.variant_name}, which takes no condition"
             )
 
+    def build(self, image_shape: tuple[int, int, int], condition: tuple[int, ...] | None = None) -> variants.Variant:
+        """Make the variant. ``condition`` is the shape of the condition of an image, if there is one."""
+        cls, data = variants.lookup(self.variant_name), self.dataset
+        observation = observation_model(
+            data.observation, image_shape, data.scale, cls.trains_observation, data.loss, data.loss_weight, data.output
+        )
+        return cls(self.variant, image_shape, self.network, observation, condition)
+
     def resolved(self) -> dict[str, Any]:
         """The configuration as plain data, as stored in the record."""
         return {
@@ -396,9 +402,10 @@ def _composed_seeds(
             raise UserError(unknown("budget", name, budgets))
         if key == "network" and name not in (networks := choices("network")) and re.fullmatch(r"\w+", name):
             raise UserError(unknown("network", name, networks))
-    with _refusals(variant):
+    with _refusals(variant, dataset, profile, overrides):
         first, interpolated = _compose(variant, dataset, profile, seeds[0], overrides)
         _check_outliers(first.dataset)
+        _check_buildable(first)
         if interpolated:
             return [first, *(_compose(variant, dataset, profile, seed, overrides)[0] for seed in seeds[1:])]
         return [first, *(dataclasses.replace(copy.deepcopy(first), seed=seed) for seed in seeds[1:])]
@@ -424,6 +431,27 @@ def _check_outliers(config: DatasetConfig) -> None:
         raise ValueError(f"dataset.outliers={name} has the same images as {config.name}")
 
 
+def _check_buildable(config: Config) -> None:
+    """Raise ``ValueError`` if the variant cannot be built for the images, as far as the configuration determines their
+    shape."""
+    shape = config.dataset.shape
+    if shape is None:
+        return
+    condition: tuple[int, ...] | None = None
+    if config.dataset.condition != "none":
+        # The number of classes is known when the data are loaded. Here any number will do.
+        condition = (2,) if config.dataset.condition == "label" else (shape[0] + 1, *shape[1:])
+    # On the meta device no weights are drawn.
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        try:
+            config.build(shape, condition)
+        except ValueError:
+            raise
+        except Exception:
+            # A model that needs the values of its weights cannot be built there.
+            return
+
+
 def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
     """The configuration of the data set ``name``, whose images are outliers for the data set of ``config``. Raises
     :class:`UserError` for an unknown name."""
@@ -436,8 +464,19 @@ def outlier_dataset(config: DatasetConfig, name: str) -> DatasetConfig:
 def dataset_of(name: str) -> DatasetConfig:
     """The configuration of the data set ``name`` in ``conf/``, without its condition, which its images do not depend
     on. Raises :class:`UserError`."""
-    # An unconditional variant; which one does not matter.
-    return compose("vae", name, "smoke", 0, ["dataset.condition=none"]).dataset
+    # Which unconditional variant does not matter. The profile is long, because a data set can set training.milestones.
+    return compose("vae", name, "standard", 0, ["dataset.condition=none"]).dataset
+
+
+def check_choices() -> None:
+    """Compose with each data set, profile and budget. Raises :class:`UserError`."""
+    for dataset in files("dataset"):
+        dataset_of(dataset)
+        for profile in files("profile"):
+            if f"{dataset}_{profile}" in files("budget"):
+                compose("vae", dataset, profile, 0, ["dataset.condition=none"])
+    for profile in files("profile"):
+        compose("vae", "digits", profile, 0)
 
 
 def _variant_names() -> list[str]:
@@ -448,12 +487,31 @@ def _variant_names() -> list[str]:
 
 
 @contextmanager
-def _refusals(variant: str) -> Iterator[None]:
-    """Convert errors of composing and checking to :class:`UserError`."""
+def _refusals(variant: str, dataset: str, profile: str, overrides: Sequence[str]) -> Iterator[None]:
+    """Convert errors of composing and checking to :class:`UserError`. An error in a configuration file begins with its
+    path."""
     try:
         yield
+    except UserError:
+        raise
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(_refused_key(error, variant) or _one_line(error)) from error
+        # Hydra names the file whose list of defaults it cannot read.
+        if found := re.match(r"In '([\w/]+)/([\w-]+)': (.*)", str(error)):
+            raise UserError(f"{shown(files(found[1])[found[2]])}: defaults: {found[3]}") from error
+        message = _refused_key(error, variant) or _one_line(error)
+        given = {override.lstrip("+").partition("=")[0]: override.partition("=")[2] for override in overrides}
+        option = re.search(r"\b(variant|network|dataset|training|evaluation)\.\w+", message)
+        if option and option[0] not in given:
+            message = origin(option[0], _composed_files(dataset, profile, given)) + message
+        raise UserError(message) from error
+
+
+def _composed_files(dataset: str, profile: str, given: Mapping[str, str]) -> list[Path]:
+    """The files of a composition with the overrides ``given``, in reverse order: the first one that sets an option
+    decides."""
+    names = {"budget": f"{dataset}_{profile}", "dataset": dataset, "network": "", "profile": profile}
+    names |= {group: given[group] for group in ("budget", "network") if group in given}
+    return [files(group)[name] for group, name in names.items() if name in files(group)]
 
 
 def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Sequence[str]) -> tuple[Config, bool]:
@@ -462,11 +520,14 @@ def _compose(variant: str, dataset: str, profile: str, seed: int, overrides: Seq
     given: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     _check_sections(given)
     if given["profile"] != profile:
-        raise ValueError(
-            f"profile must be the name of its file, {profile!r}, got {given['profile']!r}: "
-            f"begin the file with '# @package _global_' and 'profile: {profile}'"
-        )
+        raise ValueError(f"profile must stay {profile!r}, got {given['profile']!r}")
     config = from_plain(given)
+    for override in overrides:
+        if override.lstrip("+").startswith("training.epochs=") and config.training.steps is not None:
+            raise ValueError(
+                f"{override} has no effect beside training.steps={config.training.steps}, which replaces it: give one "
+                "of them, or training.steps=null"
+            )
     if config.dataset.name != dataset:
         raise ValueError(f"dataset.name must be the name of its file, {dataset!r}, got {config.dataset.name!r}")
     # Checked here for all options, because the hash of the run id supports only finite numbers.
@@ -556,7 +617,7 @@ def _unsuited(name: str, given: Mapping[str, Any], options: Sequence[str]) -> st
     values = OmegaConf.from_dotlist([option.removeprefix("variant.") for option in options])
     try:
         changed: dict[str, Any] = OmegaConf.to_container(values)  # type: ignore[assignment]
-        from_plain({**given, "variant": {"name": name, **own, **changed}})
+        _check_buildable(from_plain({**given, "variant": {"name": name, **own, **changed}}))
     except (ValueError, TypeError, OmegaConfBaseException) as error:
         return _one_line(error)
     return ""
@@ -674,7 +735,12 @@ def _typed(schema: type[T], values: dict[str, Any], where: str, variant: str = "
         if key not in known:
             raise _unknown_option(where, str(key), known, variant)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: _literal(value) for key, value in values.items()})
+        literal = {key: _literal(value) for key, value in values.items()}
+        merged: Any = OmegaConf.merge(OmegaConf.structured(schema), literal)
+        for key, value in values.items():
+            # OmegaConf takes numbers and some texts for booleans.
+            if isinstance(merged[key], bool) and not isinstance(value, bool):
+                raise ValueError(f"{where}.{key} must be {KINDS[bool]}, got {value!r}")
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         # The key in the error is relative to the section and may contain a list index.
@@ -712,9 +778,10 @@ def _literal(value: Any) -> Any:
 
 def _one_line(error: Exception) -> str:
     """The message of a library's error on one line, without the trailing lines about its context."""
+    key = error.full_key if isinstance(error, InterpolationResolutionError) else None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|at \[Source)", line)]
-    return " ".join(kept)
+    return " ".join([f"{key}:", *kept] if key else kept)
 
 
 def variant_families() -> dict[str, list[str]]:
@@ -737,10 +804,12 @@ def split_list(
         raise UserError(f"no {kind} given (allowed: all, {', '.join(known)})")
     if names == ["all"]:
         return known
+    if "all" in names:
+        raise UserError(f"'all' stands alone, without other names, got {text!r}")
     found: list[str] = []
     for name in names:
         group = name.replace(" ", "-")
         if name not in known and group not in members:
-            raise UserError(unknown(kind, name, [*known, *members]))
+            raise UserError(unknown(kind, name, ["all", *known, *members]))
         found += [name] if name in known else members[group]
     return list(dict.fromkeys(found))

@@ -19,6 +19,12 @@ FAMILIES = (
 )  # fmt: skip
 # An error lists all allowed names if there are at most this many.
 MOST_NAMED = 60
+# Type of an option -> what its value must be, for messages.
+KINDS: dict[object, str] = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text",
+    list[int]: "a list of whole numbers such as [64, 32]", list[float]: "a list of numbers such as [0.5, 1]",
+    list[float | None]: "a list of numbers or null such as [0.5, null]", list[str]: "a list of texts",
+}  # fmt: skip
 
 
 def added(default: Any) -> Any:
@@ -94,10 +100,15 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> ValueError:
     """The error for an unknown name: the given name, the nearest match and the allowed names. If more than
     ``MOST_NAMED`` names are allowed, it lists the nearest five and the number of the others."""
     known = sorted(allowed)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(known)
     if len(known) > MOST_NAMED:
-        nearest = difflib.get_close_matches(str(name), known, n=5, cutoff=0)
-        shown = f"{', '.join(nearest)} and {len(known) - len(nearest)} others"
-    return ValueError(f"unknown {kind} {name!r}{hint} (allowed: {shown})")
+        near = difflib.get_close_matches(str(name), known, n=5, cutoff=0)
+        shown = f"{', '.join(near)} and {len(known) - len(near)} others"
+    return ValueError(f"unknown {kind} {name!r}{nearest(str(name), known)} (allowed: {shown})")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint "; did you mean ...?" with the nearest of ``known``, in upper or lower case, or "" if none is near."""
+    of_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), of_lower, n=1)
+    return f"; did you mean {of_lower[near[0]]!r}?" if near else ""

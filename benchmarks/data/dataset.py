@@ -310,7 +310,7 @@ class DatasetConfig:
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)
         if self.source in OWN_FILES and not self.path:
-            raise ValueError(f"source {self.source!r} needs dataset.path, where the images are")
+            raise ValueError(f"dataset.source={self.source} needs dataset.path, where the images are")
         if self.source == "shapes":
             self._check_shapes()
         defaults = {option.name: option.default for option in dataclasses.fields(self)}

@@ -12,15 +12,16 @@ def published(dataset: str) -> list[Published]:
     for target in targets.values():
         for name, named in target.arms.items():
             # The runs of an arm with ``of`` are those of the other target, with its options and seeds.
-            arm, full = (targets[named.of].only_arm, targets[named.of].full) if named.of else (named, target.full)
+            owner = targets[named.of] if named.of else target
+            own_name = next(iter(owner.arms)) if named.of else name
+            arm, full = owner.arms[own_name], owner.full
             numbers = target.reported(name)
             if arm.dataset != dataset or not numbers:
                 continue
             # Imported here because it imports torch, and many data sets have no published numbers.
-            from benchmarks.config import compose
+            from benchmarks.reproduction.recipes import compose_arm
 
-            options = [*arm.options, *full.options]
-            config = compose(arm.variant, dataset, arm.profile, full.seeds[0], options)
-            states = any(option.startswith("network.latent_size=") for option in options)
+            (config,) = compose_arm(owner, own_name, full.seeds[:1], full.options)
+            states = any(option.startswith("network.latent_size=") for option in [*arm.options, *full.options])
             found.append(Published(target, numbers, arm.variant, config.resolved(), states))
     return found

@@ -12,7 +12,7 @@ from benchmarks.records.made_for import note_made_for
 from benchmarks.records.record import read_records
 from benchmarks.reproduction import costs
 from benchmarks.reproduction.costs import Asked
-from benchmarks.reproduction.targets import BUDGETS, Arm, Plan, Run, Target, all_targets
+from benchmarks.reproduction.targets import BUDGETS, Plan, Run, Target, all_targets
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.cell import Setting
 from variants.options import unknown
@@ -69,12 +69,12 @@ def cells(target: Target, budget: str, targets: dict[str, Target]) -> dict[str, 
     if budget == "ablation":
         assert target.ablation is not None
         changes = {UNCHANGED: [], **{change.what: change.options for change in target.ablation.changes}}
-        arms = [target.arms[name] for name in (target.ablated.arm, target.ablated.minus) if name]
+        arms = [name for name in (target.ablated.arm, target.ablated.minus) if name]
         return {
             what: [
                 config
                 for arm in arms
-                for config in _compose(arm, target.seeds(budget), [*target.ablation.options, *options])
+                for config in compose_arm(target, arm, target.seeds(budget), [*target.ablation.options, *options])
             ]
             for what, options in changes.items()
         }
@@ -84,12 +84,17 @@ def cells(target: Target, budget: str, targets: dict[str, Target]) -> dict[str, 
             (planned[name],) = cells(targets[arm.of], budget, targets).values()
         else:
             options = (target.full if budget == "full" else target.reduced or target.full).options
-            planned[name] = _compose(arm, target.seeds(budget), options)
+            planned[name] = compose_arm(target, name, target.seeds(budget), options)
     return planned
 
 
-def _compose(arm: Arm, seeds: Sequence[int], options: Sequence[str]) -> list[Config]:
-    return compose_seeds(arm.variant, arm.dataset, arm.profile, seeds, [*arm.options, *options])
+def compose_arm(target: Target, name: str, seeds: Sequence[int], options: Sequence[str]) -> list[Config]:
+    """The cells of an arm of a target with the ``options`` of a budget. Raises :class:`UserError`."""
+    arm = target.arms[name]
+    try:
+        return compose_seeds(arm.variant, arm.dataset, arm.profile, seeds, [*arm.options, *options])
+    except UserError as error:
+        raise UserError(f"{target.file}: arms.{name}: {error}") from error
 
 
 def plans() -> list[Plan]:

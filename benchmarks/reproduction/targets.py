@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from benchmarks.arguments import nearest
-from benchmarks.conf_files import check_files, files
+from benchmarks.conf_files import check_files, choices, files, shown
 from benchmarks.errors import UserError
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.records.numbers import ON_THE_WAY, parts
+from variants.options import KINDS, nearest, one_of, unknown
+from variants.registry import summaries
 
 BUDGETS = ("full", "reduced", "ablation")
+# Type of a field -> the types of YAML values that it takes.
+ACCEPTED: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str, int, float)}
 
 
 @dataclass
@@ -116,7 +120,7 @@ class Target:
 
     ``recipe``: a description of what the source does. ``seen``: where the number was read. ``deviations``: deviations
     from the paper even with the full recipe. ``needs``: what is required to run it, such as data. ``tried``: what was
-    tried to explain a number that was not reproduced.
+    tried to explain a number that was not reproduced. ``id`` and ``file``: the name and the path of the target's file.
     """
 
     title: str = MISSING
@@ -134,6 +138,7 @@ class Target:
     needs: str = ""
     tried: str = ""
     id: str = ""
+    file: str = ""
 
     @property
     def ablated(self) -> Quantity:
@@ -241,18 +246,53 @@ def read_target(path: Path) -> Target:
     Raises :class:`UserError` if a field is missing or unknown, or if fields contradict each other.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Target), OmegaConf.load(path))
+        content = OmegaConf.load(path)
+        _check_keys(Target, OmegaConf.to_container(content), "")
+        merged = OmegaConf.merge(OmegaConf.structured(Target), content)
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ValueError(f"{missing[0]} is not given")
         target: Any = OmegaConf.to_object(merged)
-        target.id = path.stem
+        target.id, target.file = path.stem, shown(path)
         _check(target)
     except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         message = " ".join(str(error).split() if isinstance(error, YAMLError) else str(error).split("\n")[0].split())
-        raise UserError(f"target {path.stem!r} ({path}): {message}") from error
+        raise UserError(f"{shown(path)}: {message}") from error
     assert isinstance(target, Target)
     return target
+
+
+def _check_keys(schema: type, content: Any, where: str) -> None:
+    """Raise ``ValueError`` for a key that the dataclass ``schema`` does not have, and for a value that is not of its
+    type. ``where`` is the key of ``content`` in the file."""
+    known = [option.name for option in fields(schema) if option.name not in ("id", "file")]
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} must be keys and values (allowed: {', '.join(known)}), got {content!r}".strip())
+    for key, value in content.items():
+        if key not in known:
+            raise unknown(f"key of {where}" if where else "key", str(key), known)
+        _check_value(get_type_hints(schema)[key], value, f"{where}.{key}" if where else key)
+
+
+def _check_value(hint: Any, value: Any, where: str) -> None:
+    optional = NoneType in get_args(hint)
+    if optional and value is None:
+        return
+    kind = get_args(hint)[0] if optional else hint
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        _check_keys(kind, value, where)
+    elif get_origin(kind) is list and isinstance(value, list):
+        for number, part in enumerate(value):
+            _check_value(get_args(kind)[0], part, f"{where}[{number}]")
+    elif get_origin(kind) is dict and isinstance(value, dict):
+        for name, part in value.items():
+            _check_value(get_args(kind)[1], part, f"{where}.{name}")
+    elif isinstance(value, bool) or not isinstance(value, ACCEPTED.get(kind, ())):
+        words = KINDS.get(kind, "a list" if get_origin(kind) is list else "keys and values")
+        raise ValueError(f"{where} must be {words}{' or null' if optional else ''}, got {value!r}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} must be finite, got {value}")
 
 
 def _check(target: Target) -> None:
@@ -268,7 +308,7 @@ def _check(target: Target) -> None:
         where = f"quantities[{number}]"
         for arm_name in filter(None, (quantity.arm, quantity.minus)):
             if arm_name not in target.arms:
-                raise ValueError(f"{where}: arm {arm_name!r} is not one of {', '.join(target.arms)}")
+                raise unknown(f"arm of {where}", arm_name, target.arms)
         _check_metric(f"{where}.metric", quantity.metric)
         if quantity.times == 0:
             raise ValueError(f"{where}.times must not be 0")
@@ -281,8 +321,8 @@ def _check(target: Target) -> None:
         elif target.reduced is not None:
             raise ValueError(f"{where}.expected is not given, though there is a reduced budget")
     names = [quantity.name for quantity in target.quantities]
-    if target.ablation is not None and target.ablation.quantity not in ("", *names):
-        raise ValueError(f"ablation.quantity {target.ablation.quantity!r} is not one of {', '.join(names)}")
+    if target.ablation is not None and target.ablation.quantity:
+        one_of("ablation.quantity", target.ablation.quantity, names)
     for budget in BUDGETS:
         if target.has(budget) and not target.seeds(budget):
             raise ValueError(f"{budget}.seeds must not be empty")
@@ -319,24 +359,30 @@ def _check_interval(where: str, ends: list[float | None]) -> None:
 def read_targets(paths: Iterable[Path]) -> dict[str, Target]:
     """Read the targets in these files, by id. Raises :class:`UserError`."""
     targets = {path.stem: read_target(path) for path in sorted(paths, key=lambda path: path.stem)}
+    known = {"variant": list(summaries()), "dataset": choices("dataset"), "profile": choices("profile")}
     for target in targets.values():
-        for arm_name, arm in target.arms.items():
-            if arm.of is None:
-                continue
-            if arm.of not in targets:
-                raise UserError(
-                    f"target {target.id!r}: arms.{arm_name}.of: {arm.of!r} is not one of {', '.join(targets)}"
-                )
-            if len(targets[arm.of].arms) != 1 or next(iter(targets[arm.of].arms.values())).of:
-                raise UserError(f"target {target.id!r}: arms.{arm_name}.of must have one arm of its own")
-            if target.reduced is not None and targets[arm.of].reduced is None:
-                raise UserError(
-                    f"target {target.id!r}: arms.{arm_name}.of: {arm.of!r} has no reduced budget, though {target.id!r} "
-                    "has one"
-                )
-            if target.ablation is not None and arm_name in (target.ablated.arm, target.ablated.minus):
-                raise UserError(f"target {target.id!r}: arms.{arm_name}.of: an ablation needs a variant in its place")
+        try:
+            for name, arm in target.arms.items():
+                if arm.of is not None:
+                    _check_other(target, name, arm.of, targets)
+                    continue
+                for kind, allowed in known.items():
+                    one_of(f"arms.{name}.{kind}", getattr(arm, kind), allowed)
+        except ValueError as error:
+            raise UserError(f"{target.file}: {error}") from error
     return targets
+
+
+def _check_other(target: Target, name: str, of: str, targets: Mapping[str, Target]) -> None:
+    """Raise ``ValueError`` if the arm ``name`` cannot use the arm of the target ``of``."""
+    where = f"arms.{name}.of"
+    one_of(where, of, targets)
+    if len(targets[of].arms) != 1 or targets[of].only_arm.of:
+        raise ValueError(f"{where} must have one arm of its own, got {of!r}")
+    if target.reduced is not None and targets[of].reduced is None:
+        raise ValueError(f"{where}: {of!r} has no reduced budget, though {target.id!r} has one")
+    if target.ablation is not None and name in (target.ablated.arm, target.ablated.minus):
+        raise ValueError(f"{where}: an ablation needs a variant in its place")
 
 
 def all_targets() -> dict[str, Target]:

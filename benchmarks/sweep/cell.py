@@ -71,7 +71,6 @@ from benchmarks.training.loop import DivergenceError, tensor_float_32, train, wr
 from benchmarks.training.teacher import teacher
 from benchmarks.training.tracking import tracker
 from variants import Variant
-from variants.parts.observations import observation_model
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +89,7 @@ def build(config: Config, image_shape: tuple[int, int, int], condition: tuple[in
     """Make the variant of a configuration, with weights initialised from the cell's seed. ``condition`` is the shape of
     the condition of an image, if there is one."""
     seed_everything(config.seed, "initialisation")
-    cls, data = variants.lookup(config.variant_name), config.dataset
-    observation = observation_model(
-        data.observation, image_shape, data.scale, cls.trains_observation, data.loss, data.loss_weight, data.output
-    )
-    return cls(config.variant, image_shape, config.network, observation, condition)
+    return config.build(image_shape, condition)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,10 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
     ("arguments", "message"),
     [
         (["--variants", "betavae"], "unknown variant 'betavae'; did you mean 'beta_vae'? (allowed: "),
+        (["--variants", "VAE"], "unknown variant 'VAE'; did you mean 'vae'?"),
+        (["--variants", "ALL"], "unknown variant 'ALL'; did you mean 'all'?"),
+        (["--variants", "all,vae"], "'all' stands alone, without other names, got 'all,vae'"),
+        (["--datasets", "DIGITS"], "unknown data set 'DIGITS'; did you mean 'digits'?"),
         (["--variants", ","], "no variant given"),
         (["--datasets", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["--profile", "quik"], "unknown profile 'quik'; did you mean 'quick'?"),
@@ -150,6 +154,11 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["network.hidden=64,32"], "network.hidden must be a list of whole numbers such as [64, 32], got 64"),
         (["network.hidden=[wide]"], "network.hidden must be a list of whole numbers such as [64, 32], got ['wide']"),
         (["variant.analytic_kl=perhaps"], "variant.analytic_kl must be true or false, got 'perhaps'"),
+        (["variant.analytic_kl=2"], "variant.analytic_kl must be true or false, got 2"),
+        (["variant.analytic_kl=yes"], "variant.analytic_kl must be true or false, got 'yes'"),
+        (["evaluation.inception=0"], "evaluation.inception must be true or false, got 0"),
+        (["network=conv", "network.stages=9"], "network conv with 9 stages cannot take images of 8x8"),
+        (["--variants", "vq_vae", "network=linear"], "network linear has no grid of codes"),
         (["training.epochs=interval(1,3)"], "cannot be run: list the values, as in training.epochs=1,2,3"),
         (["training.epochs=???"], "training.epochs must have a value, got '???'"),
         (

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import variants
-from benchmarks import config
+from benchmarks import conf_files, config
 from benchmarks.__main__ import main
-from benchmarks.conf_files import GROUPS, check_files, choices, files
+from benchmarks.conf_files import GROUPS, check_files, choices, files, shown
 from benchmarks.config import compose, compose_seeds
 from benchmarks.errors import UserError
 from benchmarks.records import catalogue
@@ -61,11 +61,10 @@ def refused(capsys, arguments):
 def test_a_file_with_a_mistake_is_one_line_from_every_command_before_anything_is_written(
     command, tmp_path, monkeypatch, capsys
 ):
-    folder = conf(tmp_path / "conf", monkeypatch, dataset__flowers=OWN_DATA + "source: array\n")
+    conf(tmp_path / "conf", monkeypatch, dataset__flowers=OWN_DATA + "source: array\n")
     monkeypatch.chdir(tmp_path)
     error = refused(capsys, COMMANDS[command])
-    path = folder / "dataset" / "flowers.yaml"
-    assert error == f"error: {path}, line 6: 'source' is already set in line 2: delete one\n"
+    assert error == "error: conf/dataset/flowers.yaml, line 6: 'source' is already set in line 2: delete one\n"
     assert [child.name for child in tmp_path.iterdir()] == ["conf"]
 
 
@@ -156,7 +155,7 @@ def test_a_name_of_the_suites_own_is_refused_in_every_group(group, tmp_path, mon
     with pytest.raises(UserError) as error:
         choices(group)
     mine, first = tmp_path / group / f"{name}.yaml", ROOT / "conf" / group / f"{name}.yaml"
-    where = "the suite's code" if group == "network" else first
+    where = "the suite's code" if group == "network" else shown(first)
     assert str(error.value) == f"{mine}: the {GROUPS[group]} {name!r} is already in {where}: rename one of them"
 
 
@@ -228,10 +227,131 @@ def test_a_file_with_another_ending_is_refused(tmp_path, monkeypatch, capsys):
     assert "flowers.yml would be ignored: rename it to flowers.yaml" in refused(capsys, ["list"])
 
 
-def test_a_profile_whose_options_would_go_nowhere_is_refused(tmp_path, monkeypatch):
-    conf(tmp_path, monkeypatch, profile__mine="training:\n  epochs: 3\n")
-    with pytest.raises(UserError, match=r"profile must be the name of its file, 'mine'.*# @package _global_"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training:\n  epochs: 3\n", " would have no effect: begin the file with '# @package _global_'"),
+        (
+            "# @package _global_\ntraining:\n  epochs: 3\n",
+            ": profile must be the name of the file, 'mine', got None",
+        ),
+        (
+            "# @package _global_\nprofile: quick\n",
+            ": profile must be the name of the file, 'mine', got 'quick'",
+        ),
+    ],
+)
+def test_a_profile_whose_options_would_go_nowhere_is_refused(text, message, tmp_path, monkeypatch):
+    conf(tmp_path, monkeypatch, profile__mine=text)
+    with pytest.raises(UserError) as error:
         compose("vae", "digits", "mine", 0)
+    assert str(error.value) == f"{tmp_path / 'profile' / 'mine.yaml'}{message}"
+
+
+GLOBAL = "# @package _global_\n"
+PROFILE = f"{GLOBAL}profile: mine\n"
+ALL_OF_IT = f"{GLOBAL}dataset:\n" + "".join(f"  {line}\n" for line in OWN_DATA.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "message"),
+    [
+        (
+            "profile",
+            PROFILE + "seed: 7\n",
+            "line 3: seed has no effect in a profile: seeds are set with SEEDS=… (make)",
+        ),
+        ("profile", PROFILE + "network:\n  latent_size: 2\n", "line 3: network has no effect in a profile (allowed: "),
+        (
+            "profile",
+            PROFILE + "trainnig:\n  epochs: 2\n",
+            "line 3: trainnig has no effect in a profile; did you mean 't",
+        ),
+        ("profile", PROFILE + "training: 3\n", "line 3: training must be a group of options, got '3'"),
+        (
+            "profile",
+            PROFILE + "training:\n  epohs: 3\n",
+            "line 4: unknown option 'training.epohs'; did you mean 'train",
+        ),
+        ("profile", PROFILE + "training:\n  epochs: x\n", "line 4: training.epochs must be a whole number, got 'x'"),
+        ("profile", PROFILE + "training:\n  centred: 2\n", "line 4: training.centred must be true or false, got 2"),
+        ("profile", PROFILE + "training:\n  beta1: 2\n", "line 4: training.beta1 must be between 0 and 1, got 2.0"),
+        (
+            "profile",
+            PROFILE + "training:\n  epochs: ${x}\n",
+            "line 4: training.epochs: Interpolation key 'x' not found",
+        ),
+        (
+            "dataset",
+            OWN_DATA.replace("folder", "foldr"),
+            "line 2: unknown dataset.source 'foldr'; did you mean 'folder'",
+        ),
+        (
+            "dataset",
+            OWN_DATA.replace("path", "pth"),
+            "line 3: unknown option 'dataset.pth'; did you mean 'dataset.path'",
+        ),
+        ("dataset", OWN_DATA.replace("path: flowers\n", ""), "line 2: dataset.source=folder needs dataset.path, where"),
+        ("dataset", OWN_DATA.replace(": flowers", ": roses", 1), "line 1: dataset.name must be the name of its file, "),
+        ("dataset", GLOBAL + OWN_DATA, "line 2: name has no effect in a data set (allowed: dataset, network, "),
+        ("dataset", ALL_OF_IT + "variant:\n  samples: 2\n", "line 8: variant has no effect in a data set (allowed: "),
+        ("dataset", ALL_OF_IT + "network:\n  laten_size: 2\n", "line 9: unknown option 'network.laten_size'; did you"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_with_its_path_and_line_before_anything_is_trained(
+    group, text, message, tmp_path, monkeypatch, capsys
+):
+    names = {"dataset": "digits", "profile": "smoke"} | {group: {"profile": "mine", "dataset": "flowers"}[group]}
+    conf(tmp_path / "conf", monkeypatch, **{f"{group}__{names[group]}": text})
+    monkeypatch.chdir(tmp_path)
+    used = ["bench", "--variants", "vae", "--datasets", names["dataset"], "--profile", names["profile"]]
+    for command in (used, ["list"]):
+        assert refused(capsys, command).startswith(f"error: conf/{group}/{names[group]}.yaml, {message}")
+    assert [child.name for child in tmp_path.iterdir()] == ["conf"]
+
+
+def test_a_default_that_hydra_cannot_find_is_refused_with_the_file_that_names_it(tmp_path, monkeypatch, capsys):
+    conf(tmp_path, monkeypatch, profile__mine=PROFILE + "defaults:\n  - override /network: conv\n")
+    error = f"error: {tmp_path / 'profile' / 'mine.yaml'}: defaults: Could not override 'network'.\n"
+    assert refused(capsys, ["list"]) == error
+
+
+def test_an_error_names_the_file_that_decides_and_none_if_an_override_does(tmp_path, monkeypatch):
+    conf(tmp_path, monkeypatch, profile__mine=PROFILE + "training:\n  beta1: 2\n")
+    with pytest.raises(UserError, match=r"profile/mine\.yaml, line 4: training\.beta1 must be between 0 and 1, got 2"):
+        compose("vae", "digits", "mine", 0)
+    conf(tmp_path, monkeypatch, budget__digits_mine=GLOBAL + "training:\n  beta1: 4\n")
+    with pytest.raises(
+        UserError, match=r"budget/digits_mine\.yaml, line 3: training\.beta1 must be between 0 and 1, got 4"
+    ):
+        compose("vae", "digits", "mine", 0)
+    with pytest.raises(UserError, match=r"^training\.beta1 must be between 0 and 1, got 3"):
+        compose("vae", "digits", "mine", 0, ["training.beta1=3"])
+
+
+def test_files_of_the_suite_are_checked_as_those_of_a_user(tmp_path, monkeypatch, capsys):
+    copy = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    monkeypatch.setattr(conf_files, "conf_folder", lambda: copy)
+    path = copy / "profile" / "quick.yaml"
+    path.write_text("seed: 1\n" + path.read_text())
+    assert f"{path}, line 1: seed has no effect in a profile" in refused(capsys, ["results", "--csv=-"])
+
+
+def test_epochs_that_a_budget_in_steps_would_replace_are_refused_and_defaults_are_not(tmp_path, monkeypatch):
+    conf(tmp_path, monkeypatch, profile__mine=PROFILE + "training:\n  steps: 30\n")
+    with pytest.raises(
+        UserError, match=r"^training\.epochs=3 has no effect beside training\.steps=30, which replaces it"
+    ):
+        compose("vae", "digits", "mine", 0, ["training.epochs=3"])
+    of_user = {
+        ("mine",): (30, "steps"),
+        ("mine", "training.steps=5"): (5, "steps"),
+        ("mine", "training.epochs=3", "training.steps=null"): (3, "epochs"),
+        ("smoke", "training.steps=5"): (5, "steps"),
+        ("smoke", "training.epochs=3"): (3, "epochs"),
+    }
+    for (profile, *given), length in of_user.items():
+        assert compose("vae", "digits", profile, 0, given).training.length == length
 
 
 # The user's own variants and metrics.

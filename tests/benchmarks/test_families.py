@@ -74,6 +74,7 @@ def test_all_is_what_takes_the_options_that_are_set():
         ),
         ("+variant.kl_warmup=0.2", ["vae"], "digits: skipping iwae: variant.kl_warmup must stay 0, got 0.2: the loss "),
         ("training.batch_size=1", ["iwae", "vae"], "digits: skipping wae_mmd: training.batch_size must be 2 or above"),
+        ("network=linear", ["vae"], "digits: skipping vq_vae: network linear has no grid of codes"),
         (
             "network.latent_size=200",
             ["iwae", "vae"],
@@ -82,7 +83,7 @@ def test_all_is_what_takes_the_options_that_are_set():
     ],
 )
 def test_all_leaves_out_variants_that_refuse_an_option_together_with_others(override, kept, line):
-    names = ["iaf_vae", "iwae", "vae", "wae_mmd"]
+    names = ["iaf_vae", "iwae", "vae", "vq_vae", "wae_mmd"]
     found, lines = fitting(names, "digits", "smoke", [override])
     assert set(kept) <= set(found)
     assert any(one.startswith(line) for one in lines)

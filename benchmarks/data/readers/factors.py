@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.data.dataset import Factor
 from benchmarks.errors import UserError
+from benchmarks.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def read_table(path: Path, names: Sequence[str]) -> tuple[Tensor, tuple[Factor, 
     """
     header, rows = _rows(path)
     place = header.index(FILE)
-    of_image: dict[str, list[str]] = {}
+    of_image: dict[str, tuple[int, list[str]]] = {}
     for number, row in rows:
         if len(row) != len(header):
             raise UserError(f"{path}, line {number}: expected {len(header)} columns, got {len(row)}")
@@ -44,15 +45,15 @@ def read_table(path: Path, names: Sequence[str]) -> tuple[Tensor, tuple[Factor, 
             raise UserError(f"{path}, line {number}: {name[:80]} is listed twice")
         if "" in (cells := [cell.strip() for cell in row]):
             raise UserError(f"{path}, line {number}: column {header[cells.index('')]!r} is empty")
-        of_image[name] = [cell for column, cell in enumerate(cells) if column != place]
+        of_image[name] = number, [cell for column, cell in enumerate(cells) if column != place]
     missing = [name for name in names if name not in of_image]
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise UserError(f"{path} has no row for {len(missing)} images: {shown}")
     if extra := len(of_image) - len(set(names)):
         log.warning("%s: ignoring %d rows of images that are not there", path, extra)
-    cells_of = np.array([of_image[name] for name in names])
-    return as_factors(cells_of, len(names), [name for name in header if name != FILE], str(path))
+    lines, cells_of = zip(*(of_image[name] for name in names), strict=True)
+    return as_factors(np.array(cells_of), len(names), [name for name in header if name != FILE], str(path), lines)
 
 
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -77,16 +78,16 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def as_factors(
-    array: np.ndarray, count: int, names: Sequence[str] | None, where: str
+    array: np.ndarray, count: int, names: Sequence[str] | None, where: str, lines: Sequence[int] | None = None
 ) -> tuple[Tensor, tuple[Factor, ...]]:
     """Convert the columns of an array (n, factors) of numbers or texts to factors.
 
     Returns the index of each image's value of each factor, int64 (n, factors), and the factors. If all texts of a
     column are numbers, its values are numbers and ordered. A column with a single value is left out. ``count`` is the
-    number of images.
+    number of images, ``lines`` the line of each row in a text file.
 
-    Raises :class:`UserError` for other arrays, a value that is not finite, names that are invalid or not distinct, and
-    a factor with more than one value per ten images.
+    Raises :class:`UserError` for other arrays, a value that is not finite, a column of numbers with fewer texts, names
+    that are invalid or not distinct, and a factor with more than one value per ten images.
     """
     columns = array[:, None] if array.ndim == 1 else array
     if columns.ndim != 2 or 0 in columns.shape or columns.dtype.kind not in "iufbU":
@@ -99,7 +100,7 @@ def as_factors(
     names = _checked(names, columns.shape[1], where)
     factors, which = [], []
     for name, column in zip(names, columns.T, strict=True):
-        values, indices = np.unique(_as_numbers(column, name, where), return_inverse=True)
+        values, indices = np.unique(_as_numbers(column, name, where, lines), return_inverse=True)
         if len(values) == 1:
             log.info("%s: factor %r has one value and is left out", where, name)
             continue
@@ -115,15 +116,35 @@ def as_factors(
     return torch.from_numpy(np.stack(which, 1).astype(np.int64)), tuple(factors)
 
 
-def _as_numbers(column: np.ndarray, name: str, where: str) -> np.ndarray:
-    """A column as float64; unchanged if one of its texts is not a number."""
+def _as_numbers(column: np.ndarray, name: str, where: str, lines: Sequence[int] | None) -> np.ndarray:
+    """A column as float64; unchanged if at least half of its values are not numbers.
+
+    Raises :class:`UserError` if fewer values are not numbers, which are most likely typing errors.
+    """
     try:
         numbers = column.astype(np.float64)
     except ValueError:
-        return column
+        texts = [row for row, text in enumerate(column.tolist()) if not _is_number(text)]
+        if 2 * len(texts) >= len(column):
+            return column
+        row = texts[0] if lines is None else min(texts, key=lines.__getitem__)
+        place = f"row {row + 1}" if lines is None else f"line {lines[row]}"
+        more = f" and {counted(len(texts) - 1, 'other text')}" if len(texts) > 1 else ""
+        raise UserError(
+            f"{where}, {place}: factor {name!r} has {str(column[row])[:80]!r}{more} among numbers: correct it, or use "
+            "texts for all values"
+        ) from None
     if not np.isfinite(numbers).all():
         raise UserError(f"{where}: factor {name!r} holds values that are NaN or infinite")
     return numbers
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _checked(names: Sequence[str] | None, count: int, where: str) -> list[str]:

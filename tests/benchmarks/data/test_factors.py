@@ -86,6 +86,28 @@ def test_a_csv_file_that_cannot_be_read_without_a_guess_is_refused_in_one_line(t
     assert "\n" not in str(raised.value)
 
 
+def rows(sizes):
+    return [f"{i}.png,red,{size}" for i, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (["1", "2"] * 14 + ["1o", "2"], r"about\.csv, line 30: factor 'size' has '1o' among numbers: correct it"),
+        (["1", "n/a", "2"] * 10, r"about\.csv, line 3: factor 'size' has 'n/a' and 9 other texts among numbers"),
+    ],
+)
+def test_a_text_among_more_numbers_is_refused_with_its_line(tmp_path, monkeypatch, sizes, message):
+    pictures(tmp_path, rows=rows(sizes))
+    with pytest.raises(UserError, match=message):
+        own(tmp_path, monkeypatch, *FOLDER)
+
+
+def test_texts_of_which_half_or_fewer_are_numbers_are_texts(tmp_path, monkeypatch):
+    pictures(tmp_path, rows=rows(["1", "big"] * 15))
+    assert own(tmp_path, monkeypatch, *FOLDER).factors == (Factor("size", ("1", "big")),)
+
+
 def test_rows_of_other_images_are_ignored_and_counted(tmp_path, monkeypatch, caplog):
     pictures(tmp_path)
     with (tmp_path / "about.csv").open("a") as file:
@@ -119,6 +141,7 @@ def test_another_array_can_hold_the_factors_which_then_have_numbers_for_names(tm
         ({"factors": GRID[:59]}, (), "has 60 images and the factors of 59"),
         ({"factors": GRID[:, None]}, (), r"must be numbers or texts, \(n,\) or \(n, factors\); got int64"),
         ({"factors": GRID + 0j}, (), "must be numbers or texts"),
+        ({"factors": np.array([*"1" * 59, "l"])}, (), "row 60: factor 'factor 1' has 'l' among numbers"),
         ({"factors": GRID, "factors_names": np.array(["one"])}, (), "2 factors must have as many different names"),
         ({"latents": GRID}, ("factors: latent",), "did you mean 'latents'"),
     ],

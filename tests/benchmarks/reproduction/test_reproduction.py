@@ -83,16 +83,41 @@ def without(key, part=None):
         (without("expected", "quantities"), r"quantities\[0\].expected is not given, though there is a reduced budget"),
         ({"quantities": [{**TOY["quantities"][0], "accept": [2.0, 1.0]}]}, "low below high"),
         ({"quantities": [{**TOY["quantities"][0], "accept": [None, None]}]}, "one of them null at most"),
-        ({"quantities": [{**TOY["quantities"][0], "arm": "vea"}]}, "arm 'vea' is not one of iwae, vae"),
+        (
+            {"quantities": [{**TOY["quantities"][0], "arm": "vea"}]},
+            r"unknown arm of quantities\[0\] 'vea'; did you mean 'vae'",
+        ),
         ({"full": {"seeds": []}}, "full.seeds must not be empty"),
         ({"arms": {"vae": {}}}, "arms.vae needs either a variant or another target"),
-        ({"spelling": 1}, "spelling"),
+        ({"recpe": "x"}, "unknown key 'recpe'; did you mean 'recipe'"),
+        ({"id": "toy"}, "unknown key 'id'"),
+        (
+            {"full": {"minute": 1}},
+            "unknown key of full 'minute'; did you mean 'minutes'.* .allowed: deviations, minutes",
+        ),
+        ({"full": {"seeds": 0}}, "full.seeds must be a list of whole numbers such as .*, got 0"),
+        ({"full": {"seeds": [True]}}, r"full.seeds\[0\] must be a whole number, got True"),
+        ({"full": 3}, r"full must be keys and values .allowed: seeds, minutes, options, deviations., got 3"),
+        ({"reduced": {"minutes": "long"}}, "reduced.minutes must be a number or null, got 'long'"),
+        ({"arms": {"vae": {"varaint": "vae"}}}, "unknown key of arms.vae 'varaint'; did you mean 'variant'"),
+        ({"arms": ["vae"]}, "arms must be keys and values, got"),
+        (
+            {"ablation": {"changes": [{"what": "x", "option": []}]}},
+            r"unknown key of ablation.changes\[0\] 'option'; did you mean 'options'",
+        ),
+        (
+            {"quantities": [{**TOY["quantities"][0], "published": "forty"}]},
+            "published must be a number or null, got 'fo",
+        ),
+        ({"quantities": [{**TOY["quantities"][0], "published": math.nan}]}, r"\[0\].published must be finite, got nan"),
+        ({"quantities": [{**TOY["quantities"][0], "published": -math.inf}]}, "published must be finite, got -inf"),
+        ({"quantities": [{**TOY["quantities"][0], "accept": [1.0, math.inf]}]}, r"accept\[1\] must be finite, got inf"),
     ],
 )
 def test_a_target_that_lacks_something_or_contradicts_itself_is_refused_by_name(tmp_path, changes, message):
     with pytest.raises(UserError, match=message) as refused:
         read_target(written(tmp_path, **changes))
-    assert "'toy'" in str(refused.value)
+    assert str(refused.value).startswith(f"{tmp_path / 'paper' / 'toy.yaml'}: ")
     assert "\n" not in str(refused.value)
 
 
@@ -100,40 +125,67 @@ def test_a_target_without_source_or_that_is_no_yaml_is_refused_by_name(tmp_path)
     fields = {name: value for name, value in TOY.items() if name != "link"}
     path = tmp_path / "sourceless.yaml"
     path.write_text(yaml.safe_dump(fields))
-    with pytest.raises(UserError, match=r"'sourceless'.*link is not given"):
+    with pytest.raises(UserError, match=r"sourceless\.yaml: link is not given"):
         read_target(path)
     path.write_text("title: [")
-    with pytest.raises(UserError, match="'sourceless'") as refused:
+    with pytest.raises(UserError, match=r"sourceless\.yaml: ") as refused:
         read_target(path)
     assert "\n" not in str(refused.value)
 
 
-def test_an_arm_of_a_target_that_does_not_exist_is_refused(tmp_path):
-    written(tmp_path, arms={"vae": {"of": "nothing"}, "iwae": TOY["arms"]["iwae"]})
-    with pytest.raises(UserError, match=r"arms\.vae\.of: 'nothing' is not one of toy"):
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ({"of": "toyy"}, "unknown arms.vae.of 'toyy'; did you mean 'toy'? (allowed: "),
+        ({"variant": "VEA"}, "unknown arms.vae.variant 'VEA'; did you mean 'vae'? (allowed: ae, "),
+        ({"variant": "vae", "dataset": "digit"}, "unknown arms.vae.dataset 'digit'; did you mean 'digits'?"),
+        ({"variant": "vae", "profile": "papr"}, "unknown arms.vae.profile 'papr'; did you mean 'paper'?"),
+    ],
+)
+def test_an_arm_with_a_name_that_does_not_exist_is_refused_with_its_file(tmp_path, monkeypatch, capsys, arm, message):
+    path = written(tmp_path, arms={"vae": arm, "iwae": TOY["arms"]["iwae"]})
+    with pytest.raises(UserError) as refused:
         read_targets((tmp_path / "paper").glob("*.yaml"))
+    assert str(refused.value).startswith(f"{path}: {message}")
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path))
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path}: {message}")
+
+
+def test_an_option_of_an_arm_that_does_not_exist_is_refused_with_the_file_and_the_arm(tmp_path, monkeypatch, capsys):
+    arms = TOY["arms"] | {"vae": TOY["arms"]["vae"] | {"options": ["training.epoch=1"]}}
+    path = written(tmp_path, arms=arms)
+    monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path))
+    assert main(["reproduce", "--targets", "toy", "--dry", "--results", str(tmp_path / "results")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"error: {path}: arms.vae: unknown option 'training.epoch'; did you mean 'training.epochs'?"
+    )
+    assert error.count("\n") == 1
 
 
 def test_an_ablation_of_another_target_is_refused(tmp_path):
     written(tmp_path, "base", arms={"vae": TOY["arms"]["vae"]}, quantities=[TOY["quantities"][0]], ablation=None)
     written(tmp_path, arms={"vae": {"of": "base"}, "iwae": TOY["arms"]["iwae"]})
-    with pytest.raises(UserError, match=r"target 'toy': arms\.vae\.of: an ablation needs a variant in its place"):
+    with pytest.raises(UserError, match=r"toy\.yaml: arms\.vae\.of: an ablation needs a variant in its place"):
         read_targets((tmp_path / "paper").glob("*.yaml"))
 
 
 def test_an_arm_of_a_target_without_the_reduced_budget_is_refused(tmp_path, monkeypatch, capsys):
     one = {"arms": {"vae": TOY["arms"]["vae"]}, "quantities": [TOY["quantities"][0]], "ablation": None}
     written(tmp_path, "base", **one, reduced=None)
-    written(tmp_path, **one | {"arms": {"vae": {"of": "base"}}})
+    path = written(tmp_path, **one | {"arms": {"vae": {"of": "base"}}})
     monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path))
     assert main(["reproduce", "--targets", "toy", "--dry"]) == 2
-    error = "error: target 'toy': arms.vae.of: 'base' has no reduced budget, though 'toy' has one\n"
+    error = f"error: {path}: arms.vae.of: 'base' has no reduced budget, though 'toy' has one\n"
     assert capsys.readouterr().err == error
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--targets", "Burda-VAE-1"], "unknown target 'Burda-VAE-1'; did you mean 'burda-vae-1'?"),
+        (["--targets", "all,burda-vae-1"], "'all' stands alone, without other names, got 'all,burda-vae-1'"),
         (["--targets", "burda-vea-1"], "unknown target 'burda-vea-1'; did you mean 'burda-vae-1'?"),
         (["--budget", "fill"], "unknown budget 'fill'; did you mean 'full'?"),
         (["--budget", "all"], "unknown budget 'all'"),

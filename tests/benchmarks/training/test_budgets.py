@@ -228,6 +228,7 @@ def test_functions_that_the_configuration_needs_are_asked_for():
     ("overrides", "message"),
     [
         (["steps=0"], "training.steps must be above 0, got 0"),
+        (["epochs=3", "steps=5"], "training.epochs=3 has no effect beside training.steps=5, which replaces it"),
         (["validate_every_steps=-1"], "training.validate_every_steps must be above 0, got -1"),
         (["validate_every_steps=5", "validate_every=2"], "training.validate_every must stay 1, got 2"),
         (["schedule=multi_step"], "training.schedule=multi_step needs training.milestones, such as [200,350]"),
