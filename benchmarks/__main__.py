@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from benchmarks.arguments import Parser, check_overrides, expanded, overrides, parse, path, seconds, seeds, whole
-from benchmarks.conf_files import check_files, choices, described
+from benchmarks.conf_files import check_files, choices, conf_path, described
 from benchmarks.errors import UserError
 from benchmarks.records import catalogue
 from benchmarks.records.record import PARTS, REPRODUCTION
@@ -473,13 +473,16 @@ def _api(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from benchmarks.config import check_choices
-    from benchmarks.reproduction.targets import all_targets
     from variants.registry import summaries
 
     found = summaries()
-    all_targets()
-    check_choices()
+    if conf_path():
+        # Only the user's own files can have errors in their values, and these imports are slow.
+        from benchmarks.config import check_choices
+        from benchmarks.reproduction.targets import all_targets
+
+        all_targets()
+        check_choices()
     groups = {
         f"variants, family {family.replace(' ', '-')}": {
             name: text for name, (own, text) in found.items() if own == family

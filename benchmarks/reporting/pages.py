@@ -510,8 +510,8 @@ def _index(
         blocks.append("There are no records yet. `make bench` creates them.")
     others = {reproduction.FILE: "our results compared with published ones"} if has_reproduction else {}
     if others := others | {name: SPEED[name] for name in measured}:
-        lines = [f"- [{name.removesuffix('.md')}]({name}): {text}" for name, text in others.items()]
-        blocks += ["## Other reports", "\n".join(lines)]
+        listed = [f"- [{name.removesuffix('.md')}]({name}): {text}" for name, text in others.items()]
+        blocks += ["## Other reports", "\n".join(listed)]
     failed = [record for parts in boards.values() for section in parts for record in section.failed]
     if missing_data:
         missing = [f"- {escape(name)}: **data missing**: {escape(why)}" for name, why in sorted(missing_data.items())]
