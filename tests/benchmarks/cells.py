@@ -16,7 +16,10 @@ SMALL = ("network.hidden=[16]", "network.latent_size=4", "training.epochs=3")
 
 
 def configuration(variant="vae", seed=0, *overrides):
-    return compose(variant, "digits", "smoke", seed, [*SMALL, *overrides])
+    # A budget in steps replaces that in epochs; both together are refused.
+    in_steps = any(override.startswith("training.steps=") for override in overrides)
+    small = [option for option in SMALL if not (in_steps and option.startswith("training.epochs="))]
+    return compose(variant, "digits", "smoke", seed, [*small, *overrides])
 
 
 def digits():

@@ -200,6 +200,7 @@ def test_records_become_a_tidy_table(tmp_path, capsys):
 
 
 def test_a_table_that_nobody_asked_a_place_for_is_refused(tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
     assert main(["results", "--results", str(tmp_path)]) == 2
     assert "--csv FILE" in capsys.readouterr().err
     assert main(["results", "--results", str(tmp_path), "--csv", "/proc/no/such"]) == 2
