@@ -257,7 +257,7 @@ def test_a_shipped_judge_that_is_damaged_during_training_costs_what_it_measures_
 
 def test_the_judges_command_refuses_a_data_set_that_it_does_not_ship(capsys):
     assert main(["judges", "--datasets", "celeba"]) == 2
-    assert "allowed: digits, fashion_mnist, mnist" in capsys.readouterr().err
+    assert "allowed: all, digits, fashion_mnist, mnist" in capsys.readouterr().err
 
 
 def test_the_judges_command_writes_the_files_of_a_data_set(tmp_path, monkeypatch, capsys):
