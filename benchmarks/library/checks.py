@@ -14,8 +14,6 @@ from benchmarks import arguments
 from benchmarks.errors import UserError
 from benchmarks.records.checks import in_one_line
 
-LARGEST_SEED = 2**32 - 1
-
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """``value`` as an ``int``. Raises :class:`UserError` unless it is a whole number from ``least`` to ``most``."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.config import dataset_of
+from benchmarks.config import LARGEST_WHOLE, dataset_of
 from benchmarks.data import Factors, data_root, load
 from benchmarks.data.readers.factors import as_factors
 from benchmarks.errors import UserError
 from benchmarks.evaluation.disentanglement.scores import RESTARTS, Disentanglement, scores
-from benchmarks.library.checks import LARGEST_SEED, whole_number
+from benchmarks.library.checks import whole_number
 from benchmarks.library.images import SPLITS, Array, as_array, code_tensor
 from variants.options import unknown
 
@@ -52,7 +52,7 @@ def disentanglement(
     points = code_tensor(codes)
     if not points.is_floating_point():
         raise UserError(f"codes are {points.dtype}; floats are needed: codes.float()")
-    restarts, seed = whole_number("restarts", restarts), whole_number("seed", seed, 0, LARGEST_SEED)
+    restarts, seed = whole_number("restarts", restarts), whole_number("seed", seed, 0, LARGEST_WHOLE)
     try:
         return scores(points, known_factors(factors, len(points)), restarts, seed)
     except ValueError as error:

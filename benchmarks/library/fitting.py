@@ -22,19 +22,11 @@ from benchmarks.errors import UserError
 from benchmarks.library.checks import shown
 from benchmarks.library.images import Array, image_bytes, label_tensor, training_labels
 from benchmarks.library.randomness import kept_random_numbers
-from benchmarks.library.runs import (
-    Run,
-    checkpoint_files,
-    choose,
-    folder_of_model,
-    holds_model,
-    of_another_run,
-    write_model,
-)
+from benchmarks.library.runs import Run, choose, folder_of_model, holds_model, of_another_run, write_model
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.sealed import DamagedError, read_sealed
 from benchmarks.sweep.cell import Setting, build, calibrate, learn
-from benchmarks.training.checkpoint import Checkpoints
+from benchmarks.training.checkpoint import Checkpoints, checkpoint_files
 from benchmarks.training.identity import Identity, identity
 from benchmarks.training.loop import tensor_float_32
 from variants.options import unknown

@@ -136,10 +136,16 @@ def code_tensor(codes: Array, name: str = "codes") -> Tensor:
 
     Raises :class:`UserError` for other shapes, and for values that are not numbers.
     """
-    array = as_array(codes, name)
-    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "iuf":
-        raise UserError(f"{name} are {array.dtype} of shape {array.shape}; numbers (n, d) are needed, with n above 0")
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.ascontiguousarray(number_array(codes, name, 2)))
+
+
+def number_array(values: Array, name: str, dimensions: int) -> np.ndarray:
+    """Convert numbers (n,) or (n, d) to a NumPy array. Raises :class:`UserError` for other shapes and values."""
+    array = as_array(values, name)
+    if array.ndim != dimensions or 0 in array.shape or array.dtype.kind not in "iuf":
+        form = "(n,)" if dimensions == 1 else "(n, d)"
+        raise UserError(f"{name} are {array.dtype} of shape {array.shape}; numbers {form} are needed, with n above 0")
+    return array
 
 
 def as_array(values: Any, name: str) -> np.ndarray:

@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from benchmarks.config import LARGEST_WHOLE
 from benchmarks.data import observe_condition, observe_evaluation, with_zeros
 from benchmarks.data.conditions import shows_pixels
 from benchmarks.errors import UserError
 from benchmarks.evaluation import latent_pictures, pictures
 from benchmarks.evaluation.evaluate import BATCH, batched
 from benchmarks.evaluation.representation import fit_mixture as fitted_mixture
-from benchmarks.library.checks import LARGEST_SEED, number, whole_number
+from benchmarks.library.checks import number, whole_number
 from benchmarks.library.images import (
     Array,
     as_array,
@@ -229,7 +230,7 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
         >>> fit_mixture(run, images).sample(16, seed=0).shape
         torch.Size([16, 1, 8, 8])
     """
-    components, seed = whole_number("components", components), whole_number("seed", seed, 0, LARGEST_SEED)
+    components, seed = whole_number("components", components), whole_number("seed", seed, 0, LARGEST_WHOLE)
     codes = continuous_codes(model, images)
     if len(codes) < components:
         raise UserError(f"a mixture of {components} Gaussians needs as many images, got {len(codes)}")

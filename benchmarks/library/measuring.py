@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.config import EvaluationConfig, evaluation_with
+from benchmarks.config import LARGEST_WHOLE, EvaluationConfig, evaluation_with
 from benchmarks.data import Dataset, Factors, Split, data_root, feature_cache
 from benchmarks.data.dataset import SIDES
 from benchmarks.errors import UserError
@@ -29,7 +29,7 @@ from benchmarks.evaluation.judges.network import feature_network, shipped_judge
 from benchmarks.evaluation.judges.shipped import SOURCES
 from benchmarks.evaluation.likelihood import PER_IMAGE, no_bound, per_image
 from benchmarks.evaluation.representation import subset
-from benchmarks.library.checks import LARGEST_SEED, whole_number
+from benchmarks.library.checks import whole_number
 from benchmarks.library.factors import known_factors
 from benchmarks.library.images import Array, as_array, image_bytes, label_tensor, pixel_values, training_labels
 from benchmarks.library.latent import model_pixels, observed
@@ -89,7 +89,7 @@ def evaluate(
         >>> found.not_applicable["ms_ssim"]
         'needs images of 176 pixels a side'
     """
-    variant, device, seed = model_of(model), device_of(model), whole_number("seed", seed, 0, LARGEST_SEED)
+    variant, device, seed = model_of(model), device_of(model), whole_number("seed", seed, 0, LARGEST_WHOLE)
     if images is not None or inception:
         options["inception"] = inception
     config = _options(model, options)
@@ -244,10 +244,13 @@ def _options(model: Run | Variant, options: dict[str, Any]) -> EvaluationConfig:
     for name in options:
         if name not in known | keywords:
             raise UserError(unknown("option of the evaluation", name, known | keywords))
-    given = {name: options[name] for name in options if name in known}
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+    given = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in options.items()
+        if name in known
+    }
     try:
-        return evaluation_with(base, plain)
+        return evaluation_with(base, given)
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from None
 

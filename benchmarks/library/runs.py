@@ -30,7 +30,7 @@ from benchmarks.records.record import (
 )
 from benchmarks.sealed import Content, DamagedError, read_sealed, write_sealed
 from benchmarks.sweep.cell import build
-from benchmarks.training.checkpoint import WEIGHTS_FILE, fill_model, packed, unpacked
+from benchmarks.training.checkpoint import WEIGHTS_FILE, checkpoint_files, fill_model, packed, unpacked
 from variants import Variant
 
 # Sub-folders of a results folder that contain runs; those with weights come first.
@@ -125,9 +125,9 @@ def save(run: Run, folder: str | Path) -> Path:
     if not isinstance(run, Run):
         raise UserError(f"save expects what fit or load_run returned, got a {type(run).__name__}")
     folder = folder_of_model(folder)
-    checkpoint = next(checkpoint_files(folder), None)
-    if not holds_model(folder, run.config, run.data_sha256, run.history) and checkpoint is not None:
-        raise of_another_run(checkpoint)
+    checkpoints = checkpoint_files(folder)
+    if not holds_model(folder, run.config, run.data_sha256, run.history) and checkpoints:
+        raise of_another_run(checkpoints[0])
     write_model(run, folder)
     return folder
 
@@ -174,11 +174,6 @@ def holds_model(
     if not is_same:
         raise of_another_run(path)
     return True
-
-
-def checkpoint_files(folder: Path) -> Iterator[Path]:
-    """The checkpoints of an unfinished run in ``folder``."""
-    return folder.glob("checkpoint-*.safetensors")
 
 
 def of_another_run(path: Path, why: str = "") -> UserError:

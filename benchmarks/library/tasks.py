@@ -18,7 +18,7 @@ from benchmarks.evaluation.tasks.few_labels import balanced_draws, few_labels_ac
 from benchmarks.evaluation.tasks.outliers import auroc as area_under_the_curve
 from benchmarks.evaluation.tasks.outliers import squared_errors
 from benchmarks.library.checks import number, shown, whole_number
-from benchmarks.library.images import Array, as_array, image_bytes, label_tensor, pixel_values, training_labels
+from benchmarks.library.images import Array, image_bytes, label_tensor, number_array, pixel_values, training_labels
 from benchmarks.library.latent import continuous_codes, observed, padded_pixels, represent, unpadded_pixels
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
@@ -113,9 +113,7 @@ def auroc(inside: Array, outliers: Array) -> float:
 
 
 def _scores(values: Array, name: str) -> Tensor:
-    array = as_array(values, name)
-    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iuf":
-        raise UserError(f"{name} are {array.dtype} of shape {array.shape}; numbers (n,) are needed, with n above 0")
+    array = number_array(values, name, 1)
     if np.isnan(array).any():
         raise UserError(f"{int(np.isnan(array).sum())} of {len(array)} {name} are NaN")
     return torch.from_numpy(array.astype(np.float64))

@@ -126,7 +126,7 @@ class Checkpoints:
         for path in self._newest_first():
             if (done := self._used(path, fill)) is not None:
                 return done
-        if any(self.folder.glob(f"checkpoint-*{UNUSABLE}")):
+        if any(_unusable(self.folder)):
             log.warning(
                 "%s: none of its checkpoints can be used: training restarts from the beginning", self.folder.name
             )
@@ -155,7 +155,7 @@ class Checkpoints:
         write_sealed(path, packed(tensors, facts | made_on))
 
     def _newest_first(self) -> Iterator[Path]:
-        return reversed(_checkpoints(self.folder))
+        return reversed(checkpoint_files(self.folder))
 
     def _content(self, path: Path) -> Content | None:
         """The content of ``path`` if it is undamaged and belongs to this run, otherwise None."""
@@ -216,7 +216,7 @@ def unpacked(content: Content, device: torch.device) -> dict[str, Tensor]:
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove all checkpoints of a run, and those that could not be used."""
-    for path in (*_checkpoints(folder), *folder.glob(f"checkpoint-*{UNUSABLE}")):
+    for path in (*checkpoint_files(folder), *_unusable(folder)):
         path.unlink(missing_ok=True)
 
 
@@ -226,8 +226,13 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: copies.setdefault(_place(tensor), tensor.clone()) for name, tensor in state.items()}
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in the folder of a run, the oldest first."""
     return sorted(path for path in folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name))
+
+
+def _unusable(folder: Path) -> Iterator[Path]:
+    return folder.glob(f"checkpoint-*{UNUSABLE}")
 
 
 def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

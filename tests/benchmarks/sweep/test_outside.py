@@ -37,7 +37,7 @@ def test_it_trains_is_evaluated_and_has_a_row_on_the_board(name, swept):
     records, reports = swept
     assert records[name].status == "ok"
     conditional = records[name].config["dataset"].get("condition", "none") != "none"
-    assert {"mse", *(() if conditional else ("active_units",))} <= records[name].metrics.keys()
+    assert {"mse", "ssim", *(() if conditional else ("active_units",))} <= records[name].metrics.keys()
     assert name in (reports / "digits.md").read_text()
 
 
