@@ -6,6 +6,7 @@ Heavy imports are inside the commands that need them, so that ``--help`` is fast
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import logging
 import os
@@ -332,6 +333,7 @@ def _data(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from benchmarks.reporting import write_reports
     from benchmarks.reproduction.published import published
+    from benchmarks.reproduction.targets import all_targets
     from benchmarks.tuning.search import searched
     from variants.registry import documentation
 
@@ -340,12 +342,14 @@ def _report(options: argparse.Namespace) -> int:
     _check_results(options.results)
     if baseline is not None:
         _check_results(baseline, "baseline")
+    targets = functools.cache(all_targets)
     plans = []
     if (options.results / REPRODUCTION).is_dir():
         from benchmarks.reproduction.recipes import plans as plans_now
 
-        plans = plans_now()
-    found = write_reports(options.results, options.reports, baseline, html, documentation, plans, searched, published)
+        plans = plans_now(targets())
+    found = write_reports(options.results, options.reports, baseline, html, documentation, plans, searched,
+                          lambda dataset: published(targets(), dataset))  # fmt: skip
     for message in found:
         print(message, file=sys.stderr)
     print(f"reports: {options.reports / ('index.html' if html else 'README.md')}")

@@ -398,7 +398,7 @@ def _composed_seeds(
             raise UserError(f"{override!r} gives several values, and one run takes one")
         # Checked here, because the group is optional and Hydra would accept any name.
         key, _, name = override.lstrip("+").partition("=")
-        if key == "budget" and name not in (budgets := [*choices("budget"), "null"]):
+        if key == "budget" and name not in (budgets := choices("budget")):
             raise UserError(unknown("budget", name, budgets))
         if key == "network" and name not in (networks := choices("network")) and re.fullmatch(r"\w+", name):
             raise UserError(unknown("network", name, networks))

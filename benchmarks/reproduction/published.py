@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.reproduction.targets import Published, all_targets
+from collections.abc import Mapping
+
+from benchmarks.reproduction.targets import Published, Target
 
 
-def published(dataset: str) -> list[Published]:
+def published(targets: Mapping[str, Target], dataset: str) -> list[Published]:
     """All arms on a data set for which the source reports a metric, in the order of targets. Raises ``UserError``."""
-    targets = all_targets()
     found = []
     for target in targets.values():
         for name, named in target.arms.items():

@@ -97,9 +97,8 @@ def compose_arm(target: Target, name: str, seeds: Sequence[int], options: Sequen
         raise UserError(f"{target.file}: arms.{name}: {error}") from error
 
 
-def plans() -> list[Plan]:
+def plans(targets: dict[str, Target]) -> list[Plan]:
     """Every target with the run ids that its current recipes give."""
-    targets = all_targets()
     return [
         Plan(
             target,

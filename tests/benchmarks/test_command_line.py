@@ -172,6 +172,7 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["network.hiden=[1]"], "did you mean 'network.hidden'?"),
         (["trainnig.epochs=1"], "unknown group of options 'trainnig'; did you mean 'training'?"),
         (["budget=celeba_quik"], "unknown budget 'celeba_quik'; did you mean 'celeba_quick'?"),
+        (["budget=null"], "unknown budget 'null' (allowed: celeba_quick)"),
         (["dataset.scale=inf", "dataset.observation=gaussian", "dataset.binarise=none"], "scale"),
         (["dataset.title=é"], "'dataset.title=é' cannot be read: put the value in quotes"),
         (["--profile", "1e3"], "unknown profile '1e3'"),

@@ -337,6 +337,14 @@ def test_files_of_the_suite_are_checked_as_those_of_a_user(tmp_path, monkeypatch
     assert f"{path}, line 1: seed has no effect in a profile" in refused(capsys, ["results", "--csv=-"])
 
 
+def test_the_budget_of_a_data_set_can_be_left_out():
+    def epochs(*overrides):
+        return compose("vae", "celeba", "quick", 0, overrides).training.epochs
+
+    assert (epochs(), epochs("~budget"), compose("vae", "mnist", "quick", 0).training.epochs) == (4, 12, 12)
+    assert compose("vae", "mnist", "quick", 0, ["~budget"]).run_id == compose("vae", "mnist", "quick", 0).run_id
+
+
 def test_epochs_that_a_budget_in_steps_would_replace_are_refused_and_defaults_are_not(tmp_path, monkeypatch):
     conf(tmp_path, monkeypatch, profile__mine=PROFILE + "training:\n  steps: 30\n")
     with pytest.raises(

@@ -11,7 +11,7 @@ from benchmarks.reporting import write_reports
 from benchmarks.reporting.reading.published import blocks
 from benchmarks.reporting.rows import sections
 from benchmarks.reproduction.published import published
-from benchmarks.reproduction.targets import Plan, Published, Reported, Run, read_target
+from benchmarks.reproduction.targets import Plan, Published, Reported, Run, all_targets, read_target
 
 from ..reproduction.test_reproduction import TOY, written
 from .test_reports import NATS, record, row, store
@@ -143,7 +143,7 @@ def test_an_arm_of_another_target_has_the_recipe_and_seeds_of_that_target(tmp_pa
     own = {"seeds": [0], "options": ["network.latent_size=2"]}
     written(tmp_path, "toy", arms={"vae": {"of": "base"}}, quantities=[TOY["quantities"][0]], full=own, ablation=None)
     monkeypatch.setenv("VAE_CONF_PATH", str(tmp_path))
-    base, toy = published("digits")
+    base, toy = published(all_targets(), "digits")
     assert (base.target.id, toy.target.id) == ("base", "toy")
     assert toy.config == base.config
     assert (toy.config["network"]["latent_size"], toy.config["seed"]) == (7, 3)
@@ -151,13 +151,13 @@ def test_an_arm_of_another_target_has_the_recipe_and_seeds_of_that_target(tmp_pa
 
 
 def test_what_papers_report_of_faces_is_read_from_the_targets_with_the_resolved_recipe():
-    wae, vae = published("celeba")
+    wae, vae = published(all_targets(), "celeba")
     assert [(one.variant, one.numbers) for one in (wae, vae)] == [
         ("wae_mmd", {"fid_inception": Reported(55.0, None)}),
         ("vae", {"fid_inception": Reported(63.0, None)}),
     ]
     assert (wae.config["training"]["epochs"], vae.config["training"]["epochs"]) == (55, 68)
-    assert published("digits") == []
+    assert published(all_targets(), "digits") == []
 
 
 def test_a_number_is_reported_in_the_sign_of_the_record_and_neither_a_loss_nor_a_difference(tmp_path):

@@ -1,5 +1,6 @@
 """Pages depend only on the records, agree with them, and are not broken by their content."""
 
+import functools
 import hashlib
 import json
 import locale
@@ -31,6 +32,7 @@ from benchmarks.reporting.style import own_settings
 from benchmarks.reporting.variant_pages import _described, as_markdown
 from benchmarks.reproduction.published import published
 from benchmarks.reproduction.recipes import plans
+from benchmarks.reproduction.targets import all_targets
 from benchmarks.tuning.search import searched
 from variants.registry import documentation
 
@@ -637,9 +639,10 @@ def test_the_committed_reports_are_those_of_the_committed_records(tmp_path, monk
     (tmp_path / "reports").mkdir()
     for name in SPEED:
         shutil.copy(root / "reports" / name, tmp_path / "reports")
+    targets = all_targets()
     write_reports(
-        tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans(), searched=searched,
-        find_published=published,
+        tmp_path / "results", tmp_path / "reports", describe=documentation, plans=plans(targets), searched=searched,
+        find_published=functools.partial(published, targets),
     )  # fmt: skip
     for path in (tmp_path / "reports").rglob("*.md"):
         name = path.relative_to(tmp_path / "reports").as_posix()

@@ -22,7 +22,7 @@ from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.reproduction import add_page
 from benchmarks.reporting.verdicts import Distance, judge, verdict_of
 from benchmarks.reproduction import costs, recipes
-from benchmarks.reproduction.targets import Plan, Run, read_target, read_targets
+from benchmarks.reproduction.targets import Plan, Run, all_targets, read_target, read_targets
 from benchmarks.reproduction.verify import compare
 from benchmarks.sweep.locks import cell_lock
 
@@ -201,7 +201,7 @@ def test_unknown_targets_and_budgets_are_refused_in_one_line(tmp_path, capsys, a
 @pytest.fixture(scope="module")
 def plans():
     """The plans of all targets of the suite, for which Hydra composes about 50 configurations."""
-    return recipes.plans()
+    return recipes.plans(all_targets())
 
 
 def test_every_target_of_the_suite_can_be_composed_and_reduced_ones_are_shorter(plans):
