@@ -339,7 +339,9 @@ def learn(
         by = config.training.select_by
         # The other scores (squared error and training objective) do not depend on a fitted scale.
         has_likelihood = model.observation.is_trained and not no_bound(model)
-        with calibrated(config, data, model) if has_likelihood else contextlib.nullcontext():
+        fitted = calibrated(config, data, model) if has_likelihood else contextlib.nullcontext()
+        # Without TF32, like the evaluation after training, even if training uses it.
+        with tensor_float_32(False), fitted:
             return validation_score(model, validation, config.seed, samples, given, size, by, data.validation.labels)
 
     def measure(model: Variant) -> dict[str, float]:
@@ -348,6 +350,8 @@ def learn(
     if variant.needs_teacher:
         network, details["teacher"] = teacher(data, setting.cache, device)
         variant.use_teacher(network)
+        if checkpoints is not None:
+            checkpoints.teacher = details["teacher"]
     track = None if checkpoints is None else tracker(setting.tracker, checkpoints.folder)
     started = time.perf_counter()
     with tensor_float_32(config.training.precision != "fp32"):
@@ -373,7 +377,6 @@ def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float
     labels = None if data.test.labels is None else data.test.labels[: len(x)]
     condition = observe_condition(x, labels, config.dataset, variant.condition_shape)
     options = replace(config.evaluation, importance_samples=config.training.validation_samples)
-    # Without TF32, like the evaluation after training, even if training uses it.
     with tensor_float_32(False), calibrated(config, data, variant):
         return interim(variant, x, labels, condition, len(data.train), options, config.seed)
 

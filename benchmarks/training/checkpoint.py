@@ -75,13 +75,15 @@ class Checkpoints:
     """The checkpoints and the trained weights of one run, in its folder.
 
     If a file is damaged or its content does not fit, it is renamed to <name>.unusable, with a warning, and the previous
-    one is used instead. If a file belongs to another configuration, code or data set, training restarts from the
-    beginning, with a warning. Errors of the device, such as ``torch.OutOfMemoryError``, are raised, because they say
-    nothing about the file.
+    one is used instead. If a file belongs to another configuration, code or data set, or was trained with another
+    ``teacher`` (the description of the network whose features the loss compares; None without one), training restarts
+    from the beginning, with a warning. Errors of the device, such as ``torch.OutOfMemoryError``, are raised, because
+    they say nothing about the file.
     """
 
     def __init__(self, folder: Path, identity: Identity, device: torch.device) -> None:
         self.folder, self.identity, self.device = folder, identity, device
+        self.teacher: str | None = None
         # Files that were read but not used yet: `threads` needs a checkpoint before its weights are loaded, and the
         # file is read only once.
         self._read: dict[Path, Content] = {}
@@ -124,6 +126,10 @@ class Checkpoints:
             return done
 
         for path in self._newest_first():
+            content = self._content(path)
+            if content is not None and content.facts.get("teacher") != self.teacher:
+                self._restart(path, "the teacher network changed since it was written")
+                return None
             if (done := self._used(path, fill)) is not None:
                 return done
         if any(_unusable(self.folder)):
@@ -151,7 +157,7 @@ class Checkpoints:
         remove_checkpoints(self.folder)
 
     def _write(self, path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-        made_on = {"identity": asdict(self.identity), "made_on": numerics(self.device)}
+        made_on = {"identity": asdict(self.identity), "made_on": numerics(self.device), "teacher": self.teacher}
         write_sealed(path, packed(tensors, facts | made_on))
 
     def _newest_first(self) -> Iterator[Path]:
@@ -168,13 +174,18 @@ class Checkpoints:
                 self._pass_over(path, f"is damaged ({error})")
                 return None
             if (why := self.identity.difference(content.facts.get("identity"))) is not None:
-                log.warning("%s/%s: %s: training restarts from the beginning", self.folder.name, path.name, why)
-                # Earlier checkpoints cannot be used either, and would count as newer than those of the new start.
-                remove_checkpoints(self.folder)
-                path.unlink(missing_ok=True)
+                self._restart(path, why)
                 return None
             self._read[path] = content
         return self._read[path]
+
+    def _restart(self, path: Path, why: str) -> None:
+        """Remove ``path``, which cannot be used for the reason ``why``, and all checkpoints."""
+        log.warning("%s/%s: %s: training restarts from the beginning", self.folder.name, path.name, why)
+        # Earlier checkpoints cannot be used either, and would count as newer than those of the new start.
+        remove_checkpoints(self.folder)
+        path.unlink(missing_ok=True)
+        self._read.clear()
 
     def _used(self, path: Path, fill: Callable[[dict[str, Tensor], Mapping[str, Any]], T]) -> T | None:
         """The result of ``fill`` for a file's tensors and facts; None if the file cannot be used."""

@@ -161,6 +161,18 @@ def test_the_flow_posterior_integrates_to_one_and_knows_its_own_draws():
     assert torch.allclose(q.log_prob(z), log_q)
 
 
+def test_a_step_under_autocast_knows_the_determinant_of_what_it_does():
+    torch.manual_seed(0)
+    step, z, context = IAFStep(8, 32, 4), torch.randn(50, 8), torch.randn(50, 4)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        m, s = step.made(z, context)
+        output, log_determinant = step(z, context)
+    assert m.dtype == s.dtype == output.dtype == log_determinant.dtype == torch.float32
+    sigma = (s + step.forget_bias).double().sigmoid()
+    assert torch.allclose(output.double(), sigma * z + (1 - sigma) * m, atol=1e-6)
+    assert torch.allclose(log_determinant.double(), sigma.log().sum(-1), atol=1e-5)
+
+
 def test_the_scale_of_a_step_is_bounded():
     step = IAFStep(3, 8, 2)
     _, log_determinant = step(1e6 * torch.randn(100, 3), torch.randn(100, 2))

@@ -48,7 +48,8 @@ class MADE(nn.Module):
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.activation(self.first(z) + self.context(context))
-        m, s = self.last(self.activation(self.second(hidden))).chunk(2, dim=-1)
+        # Autocast gives bfloat16, in which log q would be the density of another z than the one that is decoded.
+        m, s = self.last(self.activation(self.second(hidden))).to(z.dtype).chunk(2, dim=-1)
         return m, s
 
     def solve(

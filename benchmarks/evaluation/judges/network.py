@@ -224,12 +224,12 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.float())
 
 
-@torch.no_grad()
 def accuracy_words(accuracy: float | None) -> str:
     """The end of a phrase about a network: its test accuracy, or nothing if there were no test images."""
     return "" if accuracy is None else f", test accuracy {100 * accuracy:.2f}%"
 
 
+@torch.no_grad()
 def accuracy(network: nn.Module, data: Dataset, device: torch.device) -> float:
     """The fraction of test labels that ``network`` predicts correctly."""
     network.eval()

@@ -113,7 +113,10 @@ def test_a_network_is_shipped_in_the_precision_in_which_its_accuracy_was_measure
     content = made(own, role)
     network = networks.untrained(own, role)
     network.load_state_dict(dict(content.tensors))
+    graphs = []
+    network.register_forward_hook(lambda layer, inputs, output: graphs.append(output.requires_grad))
     assert accuracy(network, own, CPU) == content.facts["accuracy"]
+    assert set(graphs) == {False}
     assert content.facts["data"] == "own"
     assert made(own, role).digest == content.digest
 

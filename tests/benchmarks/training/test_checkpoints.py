@@ -54,6 +54,27 @@ def changed(path, **facts):
     write_sealed(path, seal(content.tensors, {**content.facts, **facts}))
 
 
+def test_a_run_does_not_continue_with_another_teacher(tmp_path, caplog):
+    def of(teacher):
+        checkpoints = kept(tmp_path)
+        # Asked for before the teacher is known, as in a sweep.
+        checkpoints.threads()
+        checkpoints.teacher = teacher
+        return checkpoints
+
+    of("own").save(model(1.0), {}, {}, Progress(epoch=1))
+    of("own").save(model(2.0), {}, {}, Progress(epoch=2))
+    assert of("own").restore(model(), {}, {}).epoch == 2
+    found = model(-1.0)
+    assert of("VGG-19").restore(found, {}, {}) is None
+    assert (found.weight == -1.0).all()
+    assert caplog.messages == [
+        f"{tmp_path.name}/checkpoint-000002.safetensors: the teacher network changed since it was written: training "
+        "restarts from the beginning"
+    ]
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_newest_two_are_kept(tmp_path):
     for epoch in range(4):
         save(tmp_path, epoch)

@@ -220,11 +220,13 @@ def test_tf32_is_for_training_alone_and_only_where_it_was_asked_for(tmp_path, mo
 
     before = torch.backends.cudnn.allow_tf32
     monkeypatch.setattr(cell, "train", noting("train", cell.train))
+    monkeypatch.setattr(cell, "validation_score", noting("validate", cell.validation_score))
     monkeypatch.setattr(cell, "evaluate", noting("evaluate", cell.evaluate))
+    off = (False, False)
     assert run(tmp_path / "tf32", "vae", 0, "training.precision=tf32").status == "ok"
-    assert seen == {"train": (True, True), "evaluate": (False, False)}
+    assert seen == {"train": (True, True), "validate": off, "evaluate": off}
     assert run(tmp_path / "fp32").status == "ok"
-    assert seen == {"train": (False, False), "evaluate": (False, False)}
+    assert seen == {"train": off, "validate": off, "evaluate": off}
     # Reference features are shared by all runs of a sweep, and computed outside of runs.
     monkeypatch.setattr(cell, "evaluation_data", noting("prepare", lambda *arguments: None))
     with tensor_float_32(True):
