@@ -68,7 +68,9 @@ class VQVAE(Variant):
 
         ELBO = log p(x | its codes) + log p(codes)
 
-    is a bound on log p(x). More samples cannot tighten it. A latent vector contains the codes themselves, int64.
+    is a bound on log p(x). More samples cannot tighten it. The loss does not contain log p(codes). With more training,
+    the codebook is used more evenly: distortion falls, but the codes cost more, and the ELBO can become worse. A latent
+    vector contains the codes themselves, int64.
 
     References:
         van den Oord, Vinyals & Kavukcuoglu, *Neural Discrete Representation Learning*, NeurIPS 2017, eq. 3, section 3.3

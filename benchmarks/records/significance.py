@@ -51,11 +51,6 @@ def testable(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
     return len(a.keys() & b.keys()) >= FEWEST_SEEDS
 
 
-def alike(a: Mapping[int, float], b: Mapping[int, float]) -> bool:
-    """Whether a test of two variants was possible and found no difference."""
-    return testable(a, b) and not differ(a, b)
-
-
 def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int | None] | None:
     """Competition ranks (1, 2, 2, 4): variants share a rank if the seeds show no difference.
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from benchmarks.records.catalogue import CATALOGUE, Family, Group, families, groups
 from benchmarks.records.record import REFERENCE, Record
-from benchmarks.records.significance import FEWEST_SEEDS, alike, shared_ranks
+from benchmarks.records.significance import FEWEST_SEEDS, shared_ranks
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.marks import times
 from benchmarks.reporting.marks.ceilings import MARK, explain, is_bound
-from benchmarks.reporting.rows import Row, Section, data_title, once, undetailed
+from benchmarks.reporting.rows import Row, Section, data_title, most_frequent, once, undetailed
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -172,11 +172,10 @@ def ranking_sentence(section: Section) -> str:
     else:
         ranks = f"There are no ranks, because no two rows have {escape(section.label(by))} for the same three seeds."
     return (
-        "**Bold**: the best mean, if it comes from at least three seeds, and every result with at least three seeds in "
-        "common with it that does not differ significantly from it (paired t-test over seeds, 5% level). With three "
-        "seeds, a difference is significant only if it is more than 2.5 times the standard deviation of the "
-        "differences per seed, so bold means *not shown to differ*, not *equally good*: if one of the two varies much "
-        f"over seeds, their means can be far apart. {ranks}{italic}"
+        "**Bold**: the best mean, if it comes from at least three seeds, and the results that follow it, up to the "
+        "first one that differs significantly from it (paired t-test over seeds, 5% level). With three seeds, a "
+        "difference is significant only if it is more than 2.5 times the standard deviation of the differences per "
+        f"seed, so bold means *not shown to differ*, not *equally good*. {ranks}{italic}"
     )
 
 
@@ -356,7 +355,7 @@ def best_of_each_family(section: Section, metric: str, among: Collection[Row]) -
 
 @once
 def best_labels(section: Section, metric: str) -> set[str]:
-    """The labels of the row with the best mean and of the rows that do not differ significantly from it.
+    """The labels of the row with the best mean and of the rows that share its rank.
 
     Empty if the row with the best mean has too few seeds, if all rows with enough seeds have the same mean, if the
     metric has no better direction, or if the metric of any row is only a bound, because its true value is not known.
@@ -373,12 +372,13 @@ def best_labels(section: Section, metric: str) -> set[str]:
     best = (max if better == "higher" else min)(rows, key=lambda row: means[row.label])
     if sorted_rows(section, metric)[0].mean(metric) != best.mean(metric):
         return set()
-    return {best.label, *(row.label for row in tied_with(best, rows, metric))}
+    return {best.label, *(row.label for row in tied_with_best(section, best, metric))}
 
 
-def tied_with(best: Row, rows: Sequence[Row], metric: str) -> list[Row]:
-    """The other ``rows`` that do not differ significantly from ``best``, of those with enough seeds in common."""
-    return [row for row in rows if row is not best and alike(best.by_seed(metric), row.by_seed(metric))]
+def tied_with_best(section: Section, best: Row, metric: str) -> list[Row]:
+    """The other rows with the rank of ``best``, the row with the best mean among those with enough seeds, by mean."""
+    ranks = ranks_of(section, metric)
+    return [row for row in sorted_rows(section, metric) if row is not best and ranks.get(row.label) == 1]
 
 
 def cost(section: Section) -> Table:
@@ -598,6 +598,23 @@ def setting(metric: str) -> str:
     return CATALOGUE[metric].label.partition(", ")[2]
 
 
+def absent(section: Section, family: Family) -> str:
+    """A sentence about the columns of a family that no row has, with the most frequent reason for each."""
+    having = [row for row in section.rows if any(row.mean(metric) is not None for metric in family.metrics)]
+    lacking: dict[str, list[str]] = {}
+    for metric in columns(section, family) if having else ():
+        if not measured(section, [metric]):
+            reason = most_frequent(row.reason(metric) for row in having)[0]
+            lacking.setdefault(reason, []).append(escape(section.label(metric)))
+    found = [f"{', '.join(labels)} ({escape(reason)})" for reason, labels in lacking.items()]
+    return f"Not available for any row: {'; '.join(found)}." if found else ""
+
+
+def shares_features(row: Row, metric: str) -> bool:
+    """Whether the metric compares features of a classifier and the row's loss does, too, so that it is favoured."""
+    return CATALOGUE[metric].judged and any("teacher" in record.details for record in row.records)
+
+
 def judge(section: Section) -> str:
     """Sentences about the networks whose features are used by distances and by losses."""
     sentences = []
@@ -611,7 +628,11 @@ def judge(section: Section) -> str:
         shown = ", ".join(f"{100 * accuracy:.2f}%" for accuracy in accuracies)
         sentences.append(f"The classifier whose features are used has a test accuracy of {shown}.")
     teachers = {(r.variant, undetailed(str(r.details["teacher"]))) for r in section.records if "teacher" in r.details}
-    sentences += [f"The loss of {escape(variant)} uses {escape(teacher)}." for variant, teacher in sorted(teachers)]
+    sentences += [
+        f"The loss of {escape(variant)} uses {escape(teacher)}. A loss on features may favour a variant in distances "
+        "between features."
+        for variant, teacher in sorted(teachers)
+    ]
     return " ".join(sentences)
 
 

@@ -222,14 +222,15 @@ def _section_blocks(
 def _further_tables(section: Section, name: str, files: SideFiles, output: Output) -> list[Block]:
     """The tables of all families except the leaderboard's, and the table of cost.
 
-    Families without any number are left out. The families of a group are placed below the heading of the group.
+    Families without any number of their own are left out. The families of a group are placed below the heading of the
+    group.
     """
     blocks: list[Block] = []
     for group, members in grouped(families()[1:]):
         shown = [
             (family, metrics)
             for family in members
-            if (metrics := board.measured(section, board.columns(section, family)))
+            if not family.metrics.keys().isdisjoint(metrics := board.measured(section, board.columns(section, family)))
         ]
         if group and shown:
             blocks += [f"### {escape(group.title)}", group.sentence]
@@ -242,7 +243,7 @@ def _further_tables(section: Section, name: str, files: SideFiles, output: Outpu
             ]
     blocks += [
         "### Cost",
-        "Times are those of the fastest seed on the hardware listed above. Peak memory is that of the "
+        "Times are those of the fastest seed on the device of most of the row's seeds. Peak memory is that of the "
         "process on a CPU, and that of the allocated tensors on a GPU.",
         board.cost(section),
     ]
@@ -254,6 +255,7 @@ def _family_table(section: Section, family: Family, by: str, shown: Sequence[str
     blocks: list[Block] = [
         family.sentence.format_map(options),
         board.metric_table(section, by, shown),
+        board.absent(section, family),
         board.reference(section, family),
     ]
     if family.explains_distances:
@@ -536,11 +538,11 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
                 (conditional if section.given else plain).extend([f"### {link}", *_best_of(section, section is led)])
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
-        "*Tied*: variants with at least three seeds in common with the best one that do not differ significantly from "
-        "it (paired t-test over seeds, 5% level). A variant whose results vary much over seeds can be tied although "
-        "its mean is far worse. *Training time*: of the fastest seed, on the hardware listed above. "
-        f"{times.MARKS} *Better mean, too few seeds*: variants with fewer than three seeds, whose better mean may be "
-        f"due to chance. {board.OVER_IMAGES} *Ranks*: ~ marks a rank by the mean alone, without a test."
+        "*Tied*: the variants with three seeds that follow the best one, up to the first that differs significantly "
+        "from it (paired t-test over seeds, 5% level). *Training time*: of the fastest seed, on the device of most of "
+        f"its seeds. {times.MARKS} *Better mean, too few seeds*: variants with fewer than three seeds, whose better "
+        f"mean may be due to chance. {board.OVER_IMAGES} *Ranks*: among the variants with three seeds; ~ marks a rank "
+        "by the mean alone among all variants with a result, without a test."
     )
     return [
         *(["## Winners", sentence, *plain] if plain else []),

@@ -39,6 +39,8 @@ from benchmarks.reporting.verdicts import (
 from benchmarks.reproduction.targets import Plan, Quantity, Run
 
 FILE = "reproduction.md"
+# Marks results whose seeds differ too much for the interval.
+VARIES = "‡"
 # Colours of curves by budget: safe for colour-blind readers, and distinguishable in grey.
 _COLOURS = {"full": "#0072B2", "reduced": "#D55E00"}
 
@@ -71,10 +73,11 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         GENERATED,
         "# Reproduction",
         "[All boards](README.md)",
-        _count([outcome.verdict for _, outcome in judged]),
+        _count([outcome for _, outcome in judged]),
         "Published numbers compared with ours. The accepted interval of each quantity was fixed before the runs. The "
         "verdicts are computed from the records under `results/reproduction/`:",
-        "- *reproduced*: our result with the full recipe lies in the accepted interval\n"
+        "- *reproduced*: our result with the full recipe lies in the accepted interval. If a first version of the "
+        "recipe missed the interval and was corrected after the source was read again, the budget says so\n"
         "- *consistent*: the result of a reduced budget lies in the interval that was expected of that budget, which "
         "says nothing about the full recipe\n"
         "- *missed*: the result lies outside the interval\n"
@@ -92,20 +95,37 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         "another draw of the data. If the source measured other images, the interval is shifted by the expected "
         "effect and may leave out the published number: the section of the target gives the reasons.",
         table(header, lines, "left") if lines else "There are no targets.",
+        f"{VARIES} The standard deviation over seeds is larger than the width of the interval, so the verdict says "
+        "little."
+        if any(outcome.varies for _, outcome in judged)
+        else "",
         *details,
     ]
     output.page(FILE, "\n\n".join(block for block in blocks if block) + "\n")
     return messages + files.messages
 
 
-def _count(verdicts: Sequence[str]) -> str:
+def _count(outcomes: Sequence[Outcome]) -> str:
     """A line with the number of quantities of each verdict."""
-    if not verdicts:
+    if not outcomes:
         return ""
-    counts = Counter(verdicts)
+    counts = Counter(outcome.verdict for outcome in outcomes)
     others = [f"{counts[verdict]} {verdict}" for verdict in ORDER if verdict != REPRODUCED and counts[verdict]]
-    line = f"**{counts[REPRODUCED]} of {len(verdicts)} quantities reproduced with the full recipe**"
-    return f"{line}; {', '.join(others)}." if others else f"{line}."
+    line = f"**{counts[REPRODUCED]} of {len(outcomes)} quantities reproduced with the full recipe**"
+    reproduced = [outcome for outcome in outcomes if outcome.verdict == REPRODUCED]
+    remarks = [
+        f"{number} {words}"
+        for words, number in (
+            ("after a first recipe missed and was corrected", sum(map(_is_corrected, reproduced))),
+            (f"with seeds that differ too much to tell ({VARIES})", sum(outcome.varies for outcome in reproduced)),
+        )
+        if number
+    ]
+    return "; ".join([f"{line} ({', '.join(remarks)})" if remarks else line, *filter(None, [", ".join(others)])]) + "."
+
+
+def _is_corrected(outcome: Outcome) -> bool:
+    return outcome.quantity.first_result is not None
 
 
 def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
@@ -130,6 +150,7 @@ def _line(plan: Plan, outcome: Outcome) -> list[str]:
     ours = difference = distance = budget = "–"
     if outcome.values is not None and outcome.mean is not None:
         ours = _spread(outcome.mean, list(outcome.values.values()), _decimals(quantity))
+        ours += f" {VARIES}" if outcome.varies else ""
         if outcome.difference is not None:
             difference = f"{outcome.difference:+.{_decimals(quantity)}f}"
         distance = _distance(outcome)
@@ -190,9 +211,12 @@ def _budget_words(plan: Plan, outcome: Outcome) -> str:
     assert outcome.budget is not None
     if outcome.verdict == STALE:
         return f"{outcome.budget}, earlier recipe"
-    done, full = _first(plan, outcome.budget, outcome.quantity), _first(plan, "full", outcome.quantity)
+    quantity = outcome.quantity
+    done, full = _first(plan, outcome.budget, quantity), _first(plan, "full", quantity)
     if outcome.budget == "full":
-        return f"full, {_length(done)}"
+        arms = [plan.runs["full"][arm][0] for arm in (quantity.arm, quantity.minus) if arm]
+        corrected = f", corrected recipe (first: {quantity.first_result:g})" if _is_corrected(outcome) else ""
+        return f"full, {' and '.join(dict.fromkeys(map(_length, arms)))}{corrected}"
     if done.unit != full.unit:
         return f"reduced, {_length(done)} of {_length(full)}"
     return f"reduced, {done.length:,} of {_length(full)} ({share(plan, outcome.budget, outcome.quantity):.0%})"

@@ -275,7 +275,9 @@ def _code(record: Record) -> str:
 
 
 def undetailed(text: str) -> str:
-    """Remove the address and the Python error from messages of earlier records about failed downloads."""
+    """Remove the address and the Python error from messages of earlier records about failed downloads; reasons that
+    they word differently become the current ones."""
+    text = text.replace("discrete latent: see code", "discrete latent variables: see code")
     text = re.sub(r" from https?://\S+ \(.*\)$", "", text)
     return re.sub(
         r"^weights unavailable: .* and https?://\S+ could not be downloaded \(.*\)$",

@@ -91,11 +91,10 @@ def _page(
     blocks += [block for search in searches for block in _tried(search)]
     blocks += [
         "## Ranks",
-        f"Rank among the rows that have a result, by the metric that the [guide](../{guide.FILE}) uses for the data "
+        f"Rank among the rows with three seeds, by the metric that the [guide](../{guide.FILE}) uses for the data "
         f"set (definitions: [glossary](../{glossary.FILE})). Rows are ordered by their mean and compared with the "
-        "best row of the current group; a row that differs significantly begins the next group. A row with a large "
-        "standard deviation can therefore be tied with the best one and still have a lower rank. ~ marks a rank by "
-        "the mean alone, where there are fewer than three seeds in common.",
+        "best row of the current group; a row that differs significantly begins the next group. ~ marks a rank by the "
+        "mean alone among all rows with a result, where there are fewer than three seeds in common.",
         *_tables_of_places(own, sections),
     ]
     for section, rows in own:
@@ -133,7 +132,7 @@ def _described(
     what, references, rest = text.partition("\nReferences:")
     formulas = "\n".join(line for line in what.splitlines() if line.startswith("    "))
     terms = [RECONSTRUCTION_TERM] if re.search(r"= r\b", formulas) and not re.search(r"\br += ", formulas) else []
-    terms += [KL_TERM] if re.search(r"\bKL\b(?!\()", formulas) else []
+    terms += [KL_TERM] if re.search(r"\bKL\b(?!\()", formulas) and not re.search(r"\bKL = ", formulas) else []
     if terms:
         text = f"{what.rstrip()}\n\nHere, {', and '.join(terms)}.\n{references}{rest}"
     return [as_markdown(text), *defaults_section(defaults, searched, searches), EVERY_OPTION]
@@ -216,10 +215,19 @@ def _places(
     return [
         [
             link if row.label == row.variant else f"{link}: {escape(row.label)}",
-            *(guide.place(section, row, question) or "–" for question in questions),
+            *(_place(section, row, question) for question in questions),
         ]
         for row in rows
     ]
+
+
+def _place(section: Section, row: Row, question: str) -> str:
+    """A row's rank for a question, and the reference value that its result does not reach, if there is one."""
+    place, metric = guide.place(section, row, question), guide.answering_metric(section, question)
+    if place is None or metric is None:
+        return "–"
+    reference = guide.unreached(section, row, metric)
+    return f"{place} (worse than {reference})" if reference else place
 
 
 # Matches the beginning of a table, a list, a heading or a quotation in Markdown, whose lines must not be joined.

@@ -56,6 +56,13 @@ class Outcome:
         return statistics.fmean(self.values.values()) if self.values else None
 
     @property
+    def varies(self) -> bool:
+        """Whether the standard deviation over seeds is larger than the width of the interval."""
+        low, high = self.interval or (None, None)
+        values = list((self.values or {}).values())
+        return low is not None and high is not None and len(values) > 1 and statistics.stdev(values) > high - low
+
+    @property
     def difference(self) -> float | None:
         """Our mean minus the published number."""
         if self.mean is None or self.quantity.published is None:

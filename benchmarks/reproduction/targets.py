@@ -53,7 +53,8 @@ class Quantity:
     there is no bound on this side; an interval with one bound checks a claimed order, not the published value.
     ``standard_errors``: the number of standard errors by which the result must lie inside the interval. ``expected``:
     the interval for the reduced budget, for the reason ``expected_because``. ``curve``: the column of history.csv with
-    the same number after every epoch.
+    the same number after every epoch. ``first_result``: the result of an earlier version of the recipe that missed the
+    interval and was corrected.
     """
 
     name: str = MISSING
@@ -70,6 +71,7 @@ class Quantity:
     expected: list[float | None] | None = None
     expected_because: str = ""
     curve: str | None = None
+    first_result: float | None = None
 
 
 @dataclass
@@ -314,6 +316,8 @@ def _check(target: Target) -> None:
             raise ValueError(f"{where}.times must not be 0")
         _check_spread(where, quantity, target.full.seeds)
         _check_interval(f"{where}.accept", quantity.accept)
+        if quantity.first_result is not None and _lies_in(quantity.first_result, quantity.accept):
+            raise ValueError(f"{where}.first_result must miss the accepted interval, got {quantity.first_result}")
         if quantity.expected is not None:
             _check_interval(f"{where}.expected", quantity.expected)
             if not quantity.expected_because:
@@ -351,9 +355,19 @@ def _check_spread(where: str, quantity: Quantity, seeds: Sequence[int]) -> None:
 def _check_interval(where: str, ends: list[float | None]) -> None:
     if len(ends) != 2 or ends == [None, None]:
         raise ValueError(f"{where} must be [low, high], one of them null at most, got {ends}")
-    low, high = -math.inf if ends[0] is None else ends[0], math.inf if ends[1] is None else ends[1]
+    low, high = _open(ends)
     if not low < high:
         raise ValueError(f"{where} must be [low, high] with low below high, got {ends}")
+
+
+def _lies_in(value: float, ends: list[float | None]) -> bool:
+    low, high = _open(ends)
+    return low <= value <= high
+
+
+def _open(ends: list[float | None]) -> tuple[float, float]:
+    """The ends of an interval; infinity for an end that is missing."""
+    return -math.inf if ends[0] is None else ends[0], math.inf if ends[1] is None else ends[1]
 
 
 def read_targets(paths: Iterable[Path]) -> dict[str, Target]:

@@ -57,12 +57,14 @@ def _metrics(k: int) -> dict[str, Metric]:
     return {
         f"compression_mse_{k}": Metric(
             f"MSE, k = {k}", "per pixel", "lower",
-            f"squared error per pixel channel of images decoded from k = {k} numbers", 4, needs=NEEDS,
+            f"squared error per pixel channel of images decoded from the first k = {k} principal components of their "
+            "codes", 4, needs=NEEDS,
         ),
         f"compression_of_pca_{k}": Metric(
             f"MSE / PCA's MSE, k = {k}", "ratio", "lower",
-            f"squared error of images decoded from k = {k} numbers, divided by that of PCA of the images with {k} "
-            "components; below 1, the code is better than PCA", 3, needs=NEEDS, summary=k == 8,
+            f"squared error of images decoded from the first k = {k} principal components of their codes, divided by "
+            f"that of a PCA of the images with {k} components; below 1, the code is better than PCA", 3,
+            needs=NEEDS, summary=k == 8,
         ),
     }  # fmt: skip
 

@@ -29,7 +29,7 @@ def compute(context: Context, result: Evaluation) -> None:
 
 
 def _gain(label: str, noise: str, summary: bool = False) -> Metric:
-    meaning = f"PSNR gain on images with {noise}"
+    meaning = f"PSNR of the reconstruction minus that of the corrupted image, both against the clean one: {noise}"
     return Metric(label, "dB", "higher", meaning, needs=NEEDS, summary=summary)
 
 

@@ -44,8 +44,8 @@ METRICS = {
     ),
     "dci_disentanglement": _metric(
         "DCI disentanglement",
-        "whether each dimension is important for one factor only (Eastwood & Williams 2018): one minus the relative "
-        "entropy of its importances in boosted trees that predict each factor from the code",
+        "whether each dimension is important for one factor only (Eastwood & Williams 2018): one minus the "
+        "normalised entropy of its importances in boosted trees that predict each factor from the code",
     ),
     "dci_completeness": _metric(
         "DCI completeness",

@@ -59,9 +59,9 @@ register(
         headline=("fid_features", "fid_inception"),
         explains_distances=True,
         sentence="{generated_images} mean images of draws from the prior (of a conditional model, given the conditions "
-        "of test images), rounded to 8 bits, compared with the test images in 8 bits (before a binarisation). FID uses "
-        "all of them and depends on their number; KID is a mean over random blocks of 500 and does not; the other "
-        f"columns use the first {MANIFOLD_IMAGES:,} of each kind at most, and {NEIGHBOURS} nearest neighbours. "
+        "of test images), rounded to 8 bits, compared with all images of the test split in 8 bits (before a "
+        "binarisation). The FID depends on the number of images, the KID does not. Precision, recall, density and "
+        f"coverage use the first {MANIFOLD_IMAGES:,} of each kind at most, and {NEIGHBOURS} nearest neighbours. "
         "*Classifier features* are those of a classifier of this data set, which describe these images better than "
         "ImageNet features do.",
         metrics={
@@ -72,7 +72,7 @@ register(
             ),
             "kid_features": Metric(
                 "KID, classifier features", "distance", "lower",
-                "squared MMD (unbiased, mean over random blocks of 500 images) with the kernel (a·b / d + 1)^3 between "
+                "squared MMD (unbiased, mean over blocks of 500 images) with the kernel (a·b / d + 1)^3 between "
                 "generated and test images, in the d features of a classifier of this data set", 3,
                 needs=OWN, standard_error="kid_features_se", judged=True,
             ),
@@ -111,7 +111,7 @@ register(
             ),
             "kid_inception": Metric(
                 "KID, Inception", "distance", "lower",
-                "the same squared MMD (unbiased, mean over random blocks of 500 images) in Inception features", 4,
+                "the same squared MMD (unbiased, mean over blocks of 500 images) in Inception features", 4,
                 needs=INCEPTION, standard_error="kid_inception_se", column=False,
             ),
             "kid_inception_se": Metric(

@@ -14,6 +14,9 @@ MARKS = (
     "than most of the board's."
 )
 
+# Below times of which some were measured on a busy machine.
+UNCERTAIN = f"The order is uncertain: times with {BUSY} depend on what else the machine was doing."
+
 
 @once
 def devices(section: Section) -> list[str]:

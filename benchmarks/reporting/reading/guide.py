@@ -9,7 +9,6 @@ from benchmarks.records.significance import FEWEST_SEEDS
 from benchmarks.reporting import board
 from benchmarks.reporting.markdown import GENERATED, anchor, escape, table
 from benchmarks.reporting.marks import times
-from benchmarks.reporting.marks.ceilings import is_bound
 from benchmarks.reporting.rows import Row, Section, once
 
 FILE = "guide.md"
@@ -17,6 +16,8 @@ FILE = "guide.md"
 NAMED = 3
 # The AUROC of a random score.
 CHANCE = 0.5
+# About a row whose loss also compares features of a classifier.
+FEATURE_LOSS = "its loss compares features, too"
 SPEED, RATE, FID = "training speed", "train_images_per_second", "fid_features"
 
 
@@ -31,8 +32,10 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
         "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
         "largest budget (if there is one, the largest in which most variants have three seeds). ~ marks a rank by the "
-        f"mean alone: with fewer than three seeds in common, differences between variants may be due to chance. "
-        f"{times.MARKS} Only rows on the most frequent device of a board have a rank in speed. {board.OVER_IMAGES}",
+        "mean alone, among all variants with a result: with fewer than three seeds in common, differences between "
+        "variants may be due to chance. The other ranks are those of variants with three seeds. Ranks in training "
+        "speed are by the fastest seed, only on the most frequent device of a board, and only where none of its times "
+        f"was measured on a busy machine. {times.MARKS} {board.OVER_IMAGES}",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]
@@ -79,10 +82,17 @@ def _answers(section: Section, heading: str, question: str, describe: Callable[[
         f"### {link}",
         table(["variant", _unit(section, question), "description and ranks by other criteria"], lines, "left"),
         *_all_unreached(section, question, rows),
+        *([times.UNCERTAIN] if question == SPEED and not _comparable_times(section) else []),
     ]
 
 
-def _unreached(section: Section, row: Row, metric: str) -> str | None:
+@once
+def _comparable_times(section: Section) -> bool:
+    """Whether no time on the section's most frequent device was measured on a busy machine."""
+    return not any(row.is_busy for row in answering(section, SPEED))
+
+
+def unreached(section: Section, row: Row, metric: str) -> str | None:
     """The reference value that a row's result does not reach, in words: the distance of reconstructions by PCA, or the
     AUROC of a guess. None if there is no such value or the row reaches it."""
     mean = row.mean(metric) or 0.0
@@ -96,7 +106,7 @@ def _unreached(section: Section, row: Row, metric: str) -> str | None:
 def _all_unreached(section: Section, question: str, rows: Sequence[Row]) -> list[str]:
     """A sentence if no row reaches the reference value of the question's metric."""
     metric = answering_metric(section, question)
-    references = [_unreached(section, row, metric) if metric else None for row in rows]
+    references = [unreached(section, row, metric) if metric else None for row in rows]
     if None in references:
         return []
     see = "" if metric == FID else ": this score does not detect these outliers. See the other scores on the board"
@@ -133,7 +143,7 @@ def _number(section: Section, row: Row, question: str) -> str:
     metric = answering_metric(section, question)
     if metric is None:
         return times.timing(section, row, RATE)
-    return board.number(row, metric)
+    return board.number(row, metric) + (f" ({FEATURE_LOSS})" if board.shares_features(row, metric) else "")
 
 
 @once
@@ -143,18 +153,20 @@ def _order(section: Section, question: str) -> dict[Row, int]:
 
 
 def place(section: Section, row: Row, question: str) -> str | None:
-    """The rank among the rows with a result, such as "2 of 12"; None if the row or all others have no result.
+    """The rank among the rows that can be tested, such as "2 of 12"; None if the row or all others have no result.
 
-    "~2 of 12" is a rank by the mean alone, if the rows cannot be tested, for example with too few seeds.
+    "~2 of 12" is a rank by the mean alone among all rows with a result, if the row cannot be tested, for example with
+    too few seeds. Speed has no tests, and no rank where a time was measured on a busy machine.
     """
     order = _order(section, question)
     # A single row has nothing to be compared with.
     if row not in order or len(order) < 2:
         return None
     metric = answering_metric(section, question)
-    rank = None if metric is None else board.ranks_of(section, metric).get(row.label)
-    marks = times.marks(section, row) if metric is None else ""
-    return f"~{order[row]} of {len(order)}{marks}" if rank is None else f"{rank} of {len(order)}"
+    if metric is None:
+        return f"~{order[row]} of {len(order)}" if _comparable_times(section) else None
+    ranks = board.ranks_of(section, metric)
+    return f"{ranks[row.label]} of {len(ranks)}" if row.label in ranks else f"~{order[row]} of {len(order)}"
 
 
 def elsewhere(section: Section, row: Row, question: str) -> str:
@@ -177,8 +189,10 @@ def _result(section: Section, row: Row, metric: str) -> str:
     """A row's result for a metric, and the reference value that it does not reach, if there is one."""
     number = f"{escape(section.label(metric))}: {board.number(row, metric)} {escape(CATALOGUE[metric].unit)}"
     seeds = len(row.by_seed(metric))
-    unreached = _unreached(section, row, metric)
-    return number + (f", {seeds} seeds" if seeds > 1 else "") + (f" (worse than {unreached})" if unreached else "")
+    reference = unreached(section, row, metric)
+    remarks = [f"worse than {reference}"] if reference else []
+    remarks += [FEATURE_LOSS] if board.shares_features(row, metric) else []
+    return number + (f", {seeds} seeds" if seeds > 1 else "") + "".join(f" ({remark})" for remark in remarks)
 
 
 def best_means(section: Section) -> list[list[str]]:
@@ -201,8 +215,8 @@ def best_means(section: Section) -> list[list[str]]:
 def winners(section: Section) -> list[list[str]]:
     """The lines of the table of winners, one per question.
 
-    A line contains the best row among those with enough seeds, its result, the rows that do not differ significantly
-    from it, its training time, rows with a better mean but too few seeds, and its ranks for other questions.
+    A line contains the best row among those with enough seeds, its result, the rows that share its rank, its training
+    time, rows with a better mean but too few seeds, and its ranks for other questions.
     """
     lines = []
     for question in board.all_questions():
@@ -215,9 +229,7 @@ def winners(section: Section) -> list[list[str]]:
         if not having or len(rows) < 2:
             continue
         best = having[0]
-        # A number that is only a bound may stand for a better or a worse one.
-        bounded = any(is_bound(row, metric) for row in rows)
-        tied = [] if bounded else board.tied_with(best, having, metric)
+        tied = board.tied_with_best(section, best, metric)
         ahead = rows[: rows.index(best)][:NAMED]
         lines.append([
             escape(question), board.row_link(best), _result(section, best, metric),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.records.significance import alike, differ, interval, shared_ranks
+from benchmarks.records.significance import differ, interval, shared_ranks
 
 
 def of(values):
@@ -77,11 +77,8 @@ def test_variants_that_seeds_cannot_tell_apart_share_a_rank():
     assert shared_ranks([worse, good, same], "lower") == [1, 2, 2]
 
 
-def test_variants_without_three_common_seeds_are_not_called_alike_and_share_no_rank():
+def test_variants_without_three_common_seeds_share_no_rank():
     best, odd, worse = of([-90.0, -90.4, -90.2]), {2: -90.3, 3: -90.5, 4: -90.4}, of([-95.0, -95.2, -95.3])
-    assert not alike(best, odd)
-    assert not alike(best, worse)
-    assert alike(best, best)
     assert shared_ranks([worse, best, odd], "higher") == [3, 1, None]
     # A variant that cannot be tested against the best one takes no rank from the others.
     assert shared_ranks([best, {seed: value + 9 for seed, value in odd.items()}, worse, worse], "higher") == [

@@ -20,7 +20,7 @@ from benchmarks.records.catalogue import Family, Metric
 from benchmarks.records.identity import run_id
 from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
-from benchmarks.records.significance import shared_ranks
+from benchmarks.records.significance import differ, shared_ranks
 from benchmarks.reporting import board, figures, write_reports
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
@@ -317,6 +317,26 @@ def test_variants_that_seeds_cannot_tell_apart_share_a_rank_and_the_bold(tmp_pat
     # The page names the test that was used, and no other.
     assert "paired t-test over seeds, 5% level" in page
     assert "bootstrap" not in page
+
+
+def test_a_row_behind_one_that_differs_is_not_tied_with_the_best_however_much_it_varies(tmp_path):
+    def seeds(variant, values):
+        return [record(variant, seed, NATS | {"log_likelihood": value}) for seed, value in enumerate(values)]
+
+    best, worse, varied = [-91.0, -91.4, -91.2], [-95.0, -95.2, -95.3], [-92.0, -120.0, -170.0]
+    assert not differ(dict(enumerate(best)), dict(enumerate(varied)))
+    store(tmp_path / "r", *seeds("iwae", best), *seeds("vae", worse), *seeds("beta_vae", varied))
+    store(tmp_path / "r", record("miwae", 0, NATS | {"log_likelihood": -100.0}))
+    write_reports(tmp_path / "r", tmp_path)
+    assert "**-91.20 ± 0.20**" in row((tmp_path / "mnist.md").read_text(), "iwae")
+    assert "**-1" not in row((tmp_path / "mnist.md").read_text(), "beta\\_vae")
+    (winner,) = (line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("| likelihood"))
+    assert winner.split("|")[4].strip() == "–"
+    # Rows that can be tested are ranked among themselves, the others by the mean among all.
+    places = {name: (tmp_path / "variants" / f"{name}.md").read_text() for name in ("vae", "beta_vae", "miwae")}
+    assert "| 2 of 3 " in places["vae"]
+    assert "| 2 of 3 " in places["beta_vae"]
+    assert "| ~3 of 4 " in places["miwae"]
 
 
 def test_a_row_with_other_seeds_than_the_best_one_is_neither_bold_nor_ranked_nor_tied(tmp_path):
@@ -751,6 +771,14 @@ def test_times_of_a_busy_machine_are_marked_in_the_guide_and_among_the_winners(t
     speed = page.partition("## Training speed")[2]
     assert re.search(r"\| \[vae\]\S* \| 20,000 § \|", speed)
     assert re.search(r"\| \[iwae\]\S* \| 20,000 \|", speed)
+    # One busy time is enough to make the order that of the machine's load.
+    assert times.UNCERTAIN in speed
+    assert "speed ~" not in index + page
+    store(tmp_path / "idle", *(record(name, 0, {"log_likelihood": -90.0, "mse": 0.1}) for name in ("vae", "iwae")))
+    write_reports(tmp_path / "idle", tmp_path / "reports")
+    page = (tmp_path / "reports" / "guide.md").read_text()
+    assert times.UNCERTAIN not in page
+    assert "training speed ~2 of 2" in page
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -771,6 +799,44 @@ def test_a_best_result_that_does_not_reach_its_reference_is_said_not_to(
         index, page = ((tmp_path / "reports" / name).read_text() for name in ("README.md", "guide.md"))
         assert (f"(worse than {reference})" in index) == expected
         assert (f"All of these results are worse than {reference}" in page) == expected
+        own = (tmp_path / "reports" / "variants" / "iwae.md").read_text()
+        assert (f" of 2 (worse than {reference})" in own) == expected
+
+
+def test_a_table_says_which_of_its_columns_no_row_has_and_why(tmp_path):
+    lacking = {"fid_inception": "no weights", "kid_features": "blocks"}
+    found = [record(name, metrics=NATS | {"fid_features": 9.0}, not_applicable=lacking) for name in ("vae", "iwae")]
+    # An autoencoder lacks them for another reason, which is not that of the table.
+    none = dict.fromkeys([*lacking, "fid_features"], "no prior")
+    found += [record(name, metrics={"mse": 0.1}, not_applicable=none) for name in ("ae", "swae", "sparse_ae")]
+    store(tmp_path / "r", *found)
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    page = (tmp_path / "reports" / "mnist.md").read_text()
+    assert "KID, classifier features (blocks)" in page
+    assert "FID, Inception (no weights)" in page
+    assert page.count("Not available for any row: ") == 2
+    assert "no prior)" not in page
+
+
+def test_a_table_needs_a_number_of_its_own_and_not_only_one_of_another_family(tmp_path):
+    mixture = {"fid_features": 9.0, "fid_features_gmm": 8.0}
+    for metrics, expected in (({"fid_features": 9.0}, False), (mixture, True)):
+        store(tmp_path / str(expected), record("vae", metrics=NATS | metrics))
+        write_reports(tmp_path / str(expected), tmp_path / "reports")
+        assert ("### Samplers" in (tmp_path / "reports" / "mnist.md").read_text()) == expected
+
+
+def test_a_loss_that_compares_features_is_named_beside_a_distance_between_features(tmp_path):
+    found = [record(name, seed, {"fid_features": 9.0 + seed + n, "mse": 0.1 + n}, details=details)
+             for n, (name, details) in enumerate((("dfc_vae", {"overrides": [], "teacher": "a classifier"}),
+                                                  ("vae", {"overrides": []}))) for seed in (0, 1, 2)]  # fmt: skip
+    store(tmp_path / "r", *found)
+    write_reports(tmp_path / "r", tmp_path / "reports")
+    for page in ("README.md", "guide.md"):
+        lines = (tmp_path / "reports" / page).read_text().splitlines()
+        of_dfc = [line for line in lines if guide.FEATURE_LOSS in line]
+        assert of_dfc
+        assert all("dfc" in line and ("FID" in line or "10.0" in line) for line in of_dfc)
 
 
 def test_a_table_says_how_many_images_were_generated(tmp_path):

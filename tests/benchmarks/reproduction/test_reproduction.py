@@ -84,6 +84,10 @@ def without(key, part=None):
         ({"quantities": [{**TOY["quantities"][0], "accept": [2.0, 1.0]}]}, "low below high"),
         ({"quantities": [{**TOY["quantities"][0], "accept": [None, None]}]}, "one of them null at most"),
         (
+            {"quantities": [{**TOY["quantities"][0], "first_result": 41.0}]},
+            "first_result must miss the accepted .* 41.0",
+        ),
+        (
             {"quantities": [{**TOY["quantities"][0], "arm": "vea"}]},
             r"unknown arm of quantities\[0\] 'vea'; did you mean 'vae'",
         ),
@@ -360,6 +364,44 @@ def test_the_page_begins_with_a_count_and_lists_what_is_reproduced_first(tmp_pat
     assert page.count("Recipe: little training") == 3
     assert page.count("The reason for the miss is not known") == 1
     assert "`make reproduce TARGETS=none BUDGET=full`" in page
+
+
+def test_the_count_tells_corrected_recipes_and_seeds_that_differ_by_more_than_the_interval(tmp_path):
+    first = {name: value for name, value in TOY["quantities"][0].items() if not name.startswith("expected")}
+    plans = []
+    for place, (name, values, earlier) in enumerate(
+        [("plain", (39.8, 40.4), None), ("corrected", (40.0, 40.0), 45.5), ("varied", (38.0, 42.0), None)]
+    ):
+        path = written(tmp_path, name, quantities=[first | {"first_result": earlier}], reduced=None, ablation=None)
+        found = [
+            record(seed=10 * place + seed, metrics={"log_likelihood": -value}) for seed, value in enumerate(values)
+        ]
+        store(tmp_path / "results", *found)
+        runs = [Run(one.run_id, one.seed, 3) for one in found]
+        plans.append(Plan(read_target(path), {"full": {"vae": runs, "iwae": runs}}, {"vae": "vae", "iwae": "iwae"}))
+    output = Output(tmp_path / "reports")
+    assert add_page(tmp_path / "results", output, plans) == []
+    page = " ".join(output.pages["reproduction.md"].split())
+    assert (
+        "**3 of 3 quantities reproduced with the full recipe** (1 after a first recipe missed and was corrected, 1 "
+        "with seeds that differ too much to tell (‡))." in page
+    )
+    assert "| 40.00 ± 2.83 (n = 2) ‡ |" in page
+    assert "| full, 3 epochs, corrected recipe (first: 45.5) |" in page
+    assert page.count("‡") == 3
+
+
+def test_the_budget_of_a_difference_is_that_of_both_arms(tmp_path):
+    gap = {name: value for name, value in TOY["quantities"][1].items() if not name.startswith("expected")}
+    path = written(tmp_path, quantities=[gap], reduced=None, ablation=None)
+    found = {
+        arm: record(arm, metrics={"elbo": elbo, "elbo_se": 0.1}) for arm, elbo in (("vae", -50.0), ("iwae", -45.0))
+    }
+    store(tmp_path / "results", *found.values())
+    runs = {arm: [Run(found[arm].run_id, 0, epochs)] for arm, epochs in (("vae", 3), ("iwae", 1_000))}
+    output = Output(tmp_path / "reports")
+    add_page(tmp_path / "results", output, [Plan(read_target(path), {"full": runs}, {"vae": "vae", "iwae": "iwae"})])
+    assert "| full, 3 epochs and 1,000 epochs |" in " ".join(output.pages["reproduction.md"].split())
 
 
 def test_one_seed_of_two_is_no_mean_and_the_reason_says_so(tmp_path):
