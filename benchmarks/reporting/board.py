@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from benchmarks.reporting.markdown import argument, code, escape, file_name, quo
 from benchmarks.reporting.marks import times
 from benchmarks.reporting.marks.ceilings import MARK, explain, is_bound
 from benchmarks.reporting.rows import Row, Section, data_title, most_frequent, once, undetailed
+from benchmarks.wording import counted
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -418,8 +419,8 @@ def protocol(section: Section) -> str:
     record = section.any_record
     dataset, training = record.config.get("dataset", {}), record.config.get("training", {})
     environments = [r.environment for r in (*section.records, *section.failed)]
-    devices = _distinct(f"{e.get('device', 'unknown')}, threads: {e.get('threads', '?')}" for e in environments)
-    versions = _distinct(f"Python {e.get('python', '?')}, torch {e.get('torch', '?')}" for e in environments)
+    devices = _counted(f"{e.get('device', 'unknown')}, threads: {e.get('threads', '?')}" for e in environments)
+    versions = _counted(f"Python {e.get('python', '?')}, torch {e.get('torch', '?')}" for e in environments)
     commits = _distinct(str(e.get("commit", "unknown"))[:10] + ("+" if e.get("dirty") else "") for e in environments)
     dates = sorted({r.finished[:10] for r in (*section.records, *section.failed)})
     binarised = {
@@ -539,8 +540,15 @@ def _other_data(section: Section) -> str:
     return f"; not the same images as in the other sections: SHA-256 {code(section.data, 16)}" if section.data else ""
 
 
-def _distinct(texts: object) -> str:
-    return "; ".join(sorted(set(texts)))  # type: ignore[call-overload]
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(sorted(set(texts)))
+
+
+def _counted(texts: Iterable[str]) -> str:
+    """The different texts, the most frequent first, with the number of runs of each if there are several."""
+    counts = Counter(texts)
+    names = most_frequent(counts.elements())
+    return "; ".join(f"{name} ({counted(counts[name], 'run')})" for name in names) if len(names) > 1 else "".join(names)
 
 
 def limits(section: Section) -> str:

@@ -881,6 +881,15 @@ def test_times_of_another_device_are_marked_and_never_compared(tmp_path):
     assert "| images/s on CPU " in (tmp_path / "reports" / "guide.md").read_text()
 
 
+def test_the_protocol_counts_the_runs_of_each_device():
+    of_vae = [record("vae", seed) for seed in (0, 1)]
+    (section,) = sections(of_vae)
+    assert "| hardware           | CPU, threads: 2 " in board.protocol(section)
+    on_gpu = record("vae", 2, environment=of_vae[0].environment | {"device": "AGPU", "threads": 3})
+    (section,) = sections([*of_vae, on_gpu])
+    assert "| CPU, threads: 2 (2 runs); AGPU, threads: 3 (1 run) " in board.protocol(section)
+
+
 def test_the_protocol_names_the_network_of_most_records():
     network = {"name": "mlp", "hidden": [400, 400], "activation": "silu", "latent_size": 32}
     other = record("vq_vae", config={"network": {"name": "conv", "width": 32}})
