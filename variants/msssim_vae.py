@@ -73,14 +73,17 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     window = gaussian_window(window_size(side), x.device).to(x)
     exponents = exponents_of(levels(side))
     similarity = torch.ones((), dtype=x.dtype, device=x.device)
-    for level, exponent in enumerate(exponents):
-        luminance, structure = _statistics(x, y, window)
-        last = level == len(exponents) - 1
-        # Luminance is compared only at the coarsest scale.
-        factor = (luminance * structure if last else structure).flatten(1).mean(1)
-        similarity = similarity * factor.clamp(min=LEAST) ** exponent
-        # ceil_mode keeps the last row and column of an odd side, so that the window fits at all levels() scales.
-        x, y = F.avg_pool2d(x, 2, ceil_mode=True), F.avg_pool2d(y, 2, ceil_mode=True)
+    # Variances are small differences of means, which autocast would round to bfloat16.
+    with torch.autocast(x.device.type, enabled=False):
+        y = y.to(x)
+        for level, exponent in enumerate(exponents):
+            luminance, structure = _statistics(x, y, window)
+            last = level == len(exponents) - 1
+            # Luminance is compared only at the coarsest scale.
+            factor = (luminance * structure if last else structure).flatten(1).mean(1)
+            similarity = similarity * factor.clamp(min=LEAST) ** exponent
+            # ceil_mode keeps the last row and column of an odd side, so that the window fits at all levels() scales.
+            x, y = F.avg_pool2d(x, 2, ceil_mode=True), F.avg_pool2d(y, 2, ceil_mode=True)
     return similarity
 
 

@@ -122,14 +122,15 @@ def principal_plane(means: Tensor) -> Plane:
     """The plane in which posterior means (n, d) vary most.
 
     Its axes are the first two principal axes, with signs such that the largest component of each is positive. For
-    d = 2 they are the latent axes. For d = 1 they are the latent axis and a zero vector.
+    d = 2 they are the latent axes. For d = 1 they are the latent axis and a zero vector; for one image, the second is
+    a zero vector, too.
     """
     origin = means.mean(0)
     if means.shape[1] <= 2:
         axes = torch.eye(2, means.shape[1]).to(means)
     else:
         _, _, axes = torch.linalg.svd((means - origin).double(), full_matrices=False)
-        axes = axes[:2].to(means)
+        axes = torch.cat([axes, torch.zeros_like(axes)])[:2].to(means)
         largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
         axes = axes * largest.sign()
     spread = ((means - origin) @ axes.T).std(0, correction=0)

@@ -21,10 +21,10 @@ from benchmarks.data.dataset import OBSERVED
 from benchmarks.errors import UserError
 from benchmarks.library.checks import shown
 from benchmarks.library.images import Array, image_bytes, label_tensor, training_labels
-from benchmarks.library.randomness import kept_random_numbers
 from benchmarks.library.runs import Run, choose, folder_of_model, holds_model, of_another_run, write_model
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.sealed import DamagedError, read_sealed
+from benchmarks.seeding import kept_random_state
 from benchmarks.sweep.cell import Setting, build, calibrate, learn
 from benchmarks.training.checkpoint import Checkpoints, checkpoint_files
 from benchmarks.training.identity import Identity, identity
@@ -128,7 +128,7 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
         own = identity(config, data)
         _check_folder(folder, config, own)
         checkpoints = Checkpoints(folder, own, device)
-    with kept_random_numbers(device), tensor_float_32(False):
+    with kept_random_state(device), tensor_float_32(False):
         try:
             model = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
         except (ValueError, TypeError) as error:

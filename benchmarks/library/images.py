@@ -55,7 +55,7 @@ def image_bytes(images: Array, shape: tuple[int, int, int] | None = None, name: 
     if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
         array = np.rint(array * 255).astype(np.uint8)
         found = torch.from_numpy(np.ascontiguousarray(channels_first(array, name)))
-    elif array.dtype in (np.uint8, np.bool_) and not array.any():
+    elif array.dtype.kind in "iub" and not array.any():
         found = torch.from_numpy(np.ascontiguousarray(channels_first(array, name))).to(torch.uint8)
     else:
         found = as_images(array, name)
@@ -145,7 +145,9 @@ def number_array(values: Array, name: str, dimensions: int) -> np.ndarray:
     if array.ndim != dimensions or 0 in array.shape or array.dtype.kind not in "iuf":
         form = "(n,)" if dimensions == 1 else "(n, d)"
         raise UserError(f"{name} are {array.dtype} of shape {array.shape}; numbers {form} are needed, with n above 0")
-    return array
+    # Torch takes neither other byte orders nor longer floats.
+    longer = array.dtype.kind == "f" and array.itemsize > 8
+    return array.astype(np.float64 if longer else array.dtype.newbyteorder("="), copy=False)
 
 
 def as_array(values: Any, name: str) -> np.ndarray:

@@ -37,6 +37,7 @@ from benchmarks.library.images import (
 from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, model_of, observation_of
 from benchmarks.training.loop import tensor_float_32
+from benchmarks.wording import counted
 from variants import Variant
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
 
     The result samples from this mixture instead of the prior. It is the mixture sampler of the boards, and the way to
     sample from a model that has no prior. Raises :class:`UserError` for discrete codes, conditional models, fewer
-    images than ``components``, and unless ``components`` is a whole number from 1.
+    images than ``components`` or than 2, and unless ``components`` is a whole number from 1.
 
     References:
         Ghosh et al., *From Variational to Deterministic Autoencoders*, ICLR 2020, section 4.
@@ -232,8 +233,9 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
     """
     components, seed = whole_number("components", components), whole_number("seed", seed, 0, LARGEST_WHOLE)
     codes = continuous_codes(model, images)
-    if len(codes) < components:
-        raise UserError(f"a mixture of {components} Gaussians needs as many images, got {len(codes)}")
+    if len(codes) < max(2, components):
+        needed = f"{components} images" if components > 1 else "2 images"
+        raise UserError(f"a mixture of {counted(components, 'Gaussian')} needs {needed}, got {len(codes)}")
     found = fitted_mixture(codes, components, seed)
     weights, means = torch.from_numpy(found.weights_), torch.from_numpy(found.means_)
     each = MultivariateNormal(means, torch.from_numpy(found.covariances_))
@@ -412,6 +414,8 @@ def _class_condition(model: Run | Variant, labels: Array | None, count: int) -> 
         if labels is not None:
             raise UserError("labels have no effect here: the model is given no condition")
         return None
+    if len(shape) != 1 and not isinstance(model, Run):
+        raise UserError("the model is given a part of the image, and only a run knows which: use fit or load_run")
     if len(shape) != 1:
         raise UserError("the model is given a part of the image: give it the images")
     if labels is None:

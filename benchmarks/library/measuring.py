@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import LARGEST_WHOLE, EvaluationConfig, evaluation_with
-from benchmarks.data import Dataset, Factors, Split, data_root, feature_cache
+from benchmarks.data import Dataset, DatasetConfig, Factors, Split, data_root, feature_cache
 from benchmarks.data.dataset import SIDES
 from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
@@ -33,8 +33,9 @@ from benchmarks.library.checks import whole_number
 from benchmarks.library.factors import known_factors
 from benchmarks.library.images import Array, as_array, image_bytes, label_tensor, pixel_values, training_labels
 from benchmarks.library.latent import model_pixels, observed
-from benchmarks.library.randomness import drawn_from, kept_random_numbers
+from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, loaded_data, model_of
+from benchmarks.seeding import kept_random_state
 from benchmarks.sweep.cell import evaluation_data
 from benchmarks.sweep.outliers import outlier_sets
 from benchmarks.training.loop import tensor_float_32
@@ -112,7 +113,7 @@ def evaluate(
         probe_labels = None if training.labels is None else training.labels[rows]
         probe, probe_condition = observed(model, training.images[rows], probe_labels if variant.conditional else None)
     count = None if training is None else len(training)
-    with kept_random_numbers(device), tensor_float_32(False):
+    with kept_random_state(device), tensor_float_32(False):
         spaces = {
             "features": _judge(model, judge, pixels, targets, training, device),
             "inception": _inception(pixels, config, device),
@@ -262,7 +263,7 @@ def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evalu
         raise UserError("the run was trained on images in memory, which has no test split: give images")
     whole = dataclasses.replace(run.config, evaluation=config)
     result = Evaluation()
-    with kept_random_numbers(device), tensor_float_32(False):
+    with kept_random_state(device), tensor_float_32(False):
         if run.model.needs_teacher and run.record is not None:
             # Only the objective needs the teacher, and it must be the one that the run was trained with.
             network, which = teacher(data, feature_cache(), device)
@@ -312,19 +313,28 @@ def _judge(
     if judge == TRAIN:
         if training is None or training.labels is None or labels is None:
             raise UserError("judge='train' needs labels, train_images and train_labels to train a classifier on")
-        found = feature_network(_as_dataset(training, pixels, labels), "judge", feature_cache(), device)
+        try:
+            found = feature_network(_as_dataset(training, pixels, labels), "judge", feature_cache(), device)
+        except ValueError as error:
+            raise UserError(f"judge='train': {error}") from None
         return judge_space_of(pixels, found, model_of(model).image_shape, device)
     if judge is not None and judge not in SOURCES:
         raise UserError(unknown("judge", judge, [*SOURCES, TRAIN]))
+    dataset = model.config.dataset if isinstance(model, Run) else DatasetConfig()
     if judge is None:
-        source = model.config.dataset.source if isinstance(model, Run) else ""
-        if source not in SOURCES:
+        if dataset.source not in SOURCES:
             return f"no judge was named for these images (judge={', '.join(map(repr, [*SOURCES, TRAIN]))})"
-        judge = source
-    shape = (1, SIDES[judge], SIDES[judge])
-    is_padded = isinstance(model, Run) and model.config.dataset.pad is not None
-    if tuple(pixels.shape[1:]) != shape and not (is_padded and pixels.shape[1] == 1):
-        raise UserError(f"judge {judge!r} takes images of {shape}, and these are {tuple(pixels.shape[1:])}")
+        if dataset.image_size not in (None, SIDES[dataset.source]):
+            return f"the judge of {dataset.source} has not seen resized images (judge='train' trains one that has)"
+        judge = dataset.source
+    shape, given = (1, SIDES[judge], SIDES[judge]), tuple(pixels.shape[1:])
+    if dataset.pad is not None:
+        # The judge sees the images without their padding.
+        side = dataset.image_size or SIDES.get(dataset.source, SIDES[judge])
+        given = (given[0], min(side, given[1]), min(side, given[2]))
+    if given != shape:
+        padding = " without padding" if dataset.pad is not None else ""
+        raise UserError(f"judge {judge!r} takes images of {shape}, and these are {given}{padding}")
     return judge_space_of(pixels, shipped_judge(judge, device), shape, device)
 
 
@@ -336,6 +346,7 @@ def _as_dataset(training: Split, pixels: Tensor, labels: Tensor) -> Dataset:
     parts = itertools.chain((training.images, training.labels), (pixels, labels))
     digest = hashlib.sha256()
     for part in parts:
+        digest.update(f"{tuple(part.shape)};".encode())
         digest.update(part.contiguous().numpy().data)
     most = max(int(labels.max()), int(training.labels.max()))
     classes = labels.shape[1] if labels.dim() == 2 else most + 1

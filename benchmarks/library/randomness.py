@@ -8,14 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.library.checks import whole_number
-from benchmarks.seeding import seed_everything
-
-
-@contextlib.contextmanager
-def kept_random_numbers(device: torch.device) -> Iterator[None]:
-    """Restore torch's random state after the block, which may seed torch and draw numbers."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
+from benchmarks.seeding import kept_random_state, seed_everything
 
 
 @contextlib.contextmanager
@@ -27,6 +20,6 @@ def drawn_from(seed: int | None, device: torch.device, purpose: str) -> Iterator
     if seed is None:
         yield
         return
-    with kept_random_numbers(device):
+    with kept_random_state(device):
         seed_everything(whole_number("seed", seed, 0), purpose)
         yield

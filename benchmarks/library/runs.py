@@ -250,8 +250,8 @@ def loaded_data(run: Run) -> Dataset:
     if not run.config.dataset.source:
         raise UserError("the images that this model was trained on are not stored with it")
     data = load(run.config.dataset, data_root())
-    if run.record is not None and data.sha256 != run.record.data_sha256:
-        raise UserError(f"{run.record.run_id} was made from other data than those here, by their SHA-256")
+    if run.data_sha256 not in (None, data.sha256):
+        raise UserError(f"{run.config.run_id} was trained on other data than those here, by their SHA-256")
     return data
 
 

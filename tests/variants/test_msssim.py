@@ -140,3 +140,14 @@ def test_impossible_settings_are_refused():
         variants.lookup("msssim_vae").Config(weight=0)
     with pytest.raises(ValueError, match="needs images of 3 pixels a side or more, got 2"):
         small("msssim_vae", (1, 2, 2))
+
+
+def test_autocast_does_not_round_the_similarity_of_nearly_constant_images():
+    torch.manual_seed(0)
+    x = (0.9 + 0.02 * torch.randn(4, 1, 28, 28)).clamp(0, 1)
+    y = (0.9 + 0.02 * torch.randn(4, 1, 28, 28)).clamp(0, 1)
+    expected = ms_ssim(x.double(), y.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        found, of_bfloat16 = ms_ssim(x, y), ms_ssim(x, y.bfloat16())
+    assert torch.allclose(found.double(), expected, atol=1e-4)
+    assert of_bfloat16.dtype == torch.float32

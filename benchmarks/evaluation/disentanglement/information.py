@@ -17,7 +17,8 @@ def active(codes: np.ndarray) -> np.ndarray:
     The mean of a posterior that is close to the prior still has traces of the image. In a draw they are lost in the
     noise, so the decoder cannot use them.
     """
-    variances = codes.var(0)
+    # The variance of equal numbers can be a rounding error above 0.
+    variances = np.where(np.ptp(codes, axis=0) > 0, codes.var(0), 0)
     return variances > min(ACTIVE_VARIANCE, ACTIVE_VARIANCE * variances.max(initial=0))
 
 

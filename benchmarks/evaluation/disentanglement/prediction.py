@@ -121,7 +121,10 @@ def _squared_correlation(z: np.ndarray, values: np.ndarray) -> float:
 
 def _told_apart(z: np.ndarray, other: np.ndarray, values: np.ndarray, truth: np.ndarray) -> float:
     """Balanced accuracy on ``other`` of thresholds that are fitted on ``z``, rescaled so that chance level is 0."""
-    thresholds = DecisionTreeClassifier(max_leaf_nodes=max(2, len(np.unique(values))), class_weight="balanced")
+    # With one feature, the state decides nothing; without it, the caller's random numbers would be used.
+    thresholds = DecisionTreeClassifier(
+        max_leaf_nodes=max(2, len(np.unique(values))), class_weight="balanced", random_state=0
+    )
     found = thresholds.fit(z[:, None], values).predict(other[:, None])
     there = np.unique(truth)
     if len(there) < 2:

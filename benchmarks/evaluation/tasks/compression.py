@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.evaluation.reconstruction import mse
+from benchmarks.seeding import kept_random_state
 
 # Seed of the randomised SVD.
 AXES_SEED = 0
@@ -48,7 +49,7 @@ def principal_components(x: Tensor, count: int) -> PrincipalComponents:
         # eigh sorts the eigenvalues in ascending order.
         axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :count]
     else:
-        with torch.random.fork_rng(devices=[]):
+        with kept_random_state():
             torch.manual_seed(AXES_SEED)
             _, _, axes = torch.svd_lowrank(x - mean.to(x), q=min(count + 16, *x.shape), niter=2)
         axes = torch.linalg.qr(axes[:, :count].double()).Q

@@ -349,6 +349,15 @@ def test_an_image_that_is_replaced_with_its_old_size_and_time_is_decoded_again(t
     assert own(tmp_path, monkeypatch, "source: folder", "path: pictures").sha256 != before
 
 
+def test_arrays_of_the_same_bytes_and_another_shape_are_other_data(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 8, 16), dtype=np.uint8)
+    digests = set()
+    for shape in ((8, 16), (16, 8)):
+        np.save(tmp_path / "images.npy", pixels.reshape(50, *shape))
+        digests.add(own(tmp_path, monkeypatch, "source: array", "path: images.npy").sha256)
+    assert len(digests) == 2
+
+
 def test_own_data_trains_and_is_recorded_by_the_command_line(tmp_path, monkeypatch):
     images, labels = arrays(60)
     np.savez(tmp_path / "images.npz", images=images, labels=labels)

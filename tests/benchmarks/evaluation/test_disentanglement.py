@@ -145,6 +145,19 @@ def test_mutual_information_is_that_of_the_table_of_counts():
     assert entropies(v)[0] == pytest.approx(math.log(2), rel=1e-12)
 
 
+def test_the_rounding_error_of_a_constant_is_not_an_active_dimension():
+    constant = np.full((1000, 2), 0.1)
+    assert (constant.var(0) > 0).any()
+    assert not active(constant).any()
+
+
+def test_scores_do_not_draw_from_the_callers_random_numbers():
+    part = Part(GRID.astype(float), GRID)
+    before = np.random.get_state()[2]
+    separated_attribute_predictability(part, part, ORDERED)
+    assert np.random.get_state()[2] == before
+
+
 def test_bins_have_equal_widths_and_a_constant_has_one():
     z = np.linspace(-2, 2, 1000)
     bins = discretised(np.stack([z, np.zeros(1000)], 1))

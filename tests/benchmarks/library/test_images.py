@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import load_images
 from benchmarks.errors import UserError
-from benchmarks.library.images import image_bytes, label_tensor, pixel_values, training_labels
+from benchmarks.library.images import code_tensor, image_bytes, label_tensor, pixel_values, training_labels
 
 BYTES = np.random.RandomState(0).randint(0, 256, (5, 3, 8, 6), dtype=np.uint8)
 BYTES[0, 0, 0, :2] = 0, 255
@@ -47,8 +47,14 @@ def test_truth_values_masks_and_floats_of_0_and_1_are_black_and_white(caplog):
 
 def test_dark_floats_are_dark_images_and_black_ones_black():
     assert int(image_bytes(np.full((2, 4, 4), 1 / 255)).max()) == 1
-    for black in (np.zeros((2, 4, 4)), np.zeros((2, 4, 4), dtype=np.uint8), np.zeros((2, 4, 4), dtype=bool)):
-        assert not image_bytes(black).any()
+    for dtype in (float, np.uint8, bool, np.int64, np.uint16):
+        assert not image_bytes(np.zeros((2, 4, 4), dtype=dtype)).any()
+
+
+def test_codes_of_any_number_type_are_taken():
+    codes = np.arange(6.0).reshape(3, 2)
+    for dtype in (">f4", "<f8", ">i8", np.longdouble, np.int32):
+        assert code_tensor(codes.astype(dtype)).tolist() == codes.tolist()
 
 
 def test_what_a_decoder_returns_is_used_as_it_is_and_other_forms_as_bytes():

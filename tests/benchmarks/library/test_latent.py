@@ -182,6 +182,13 @@ def test_a_map_of_two_dimensions_shows_these_and_of_more_the_plane_of_largest_sp
     torch.testing.assert_close(middle, decode(run, codes.mean(0, keepdim=True))[0])
 
 
+def test_a_map_of_one_image_has_it_at_its_centre(trained, images):
+    found = latent_map(trained("vae", latent_size=5), images[:1])
+    assert torch.equal(found.positions, torch.zeros(1, 2))
+    assert found.decoded(3).shape == (9, 1, 8, 8)
+    found.plot(Figure().subplots())
+
+
 def test_a_map_is_drawn_with_a_colour_a_class(trained, images, labels):
     figure = Figure()
     axes = latent_map(trained("vae"), images, labels).plot(figure.subplots())
@@ -208,7 +215,8 @@ def test_a_mixture_samples_codes_with_the_mean_and_covariance_of_the_training_co
         (lambda t, x: interpolate(t("gumbel_vae"), x[:1], x[1:2]), "not continuous: discrete latent"),
         (lambda t, x: latent_map(t("vq_vae"), x), "not continuous: discrete latent"),
         (lambda t, x: fit_mixture(t("joint_vae"), x), "a part of this one is discrete"),
-        (lambda t, x: fit_mixture(t("vae"), x[:3]), "a mixture of 10 Gaussians needs as many images, got 3"),
+        (lambda t, x: fit_mixture(t("vae"), x[:3]), "a mixture of 10 Gaussians needs 10 images, got 3"),
+        (lambda t, x: fit_mixture(t("vae"), x[:1], components=1), "a mixture of 1 Gaussian needs 2 images, got 1"),
         (lambda t, x: fit_mixture(t("cvae"), x), "conditional model"),
         (lambda t, x: interpolate(t("vae"), x[:2], x[:3]), "start has 2 images and end has 3"),
         (lambda t, x: interpolate(t("vae"), x[:2], x[:2], steps=1), "steps must be a whole number from 2, got 1"),

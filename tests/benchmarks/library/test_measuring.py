@@ -88,6 +88,26 @@ def test_a_model_of_padded_images_takes_them_with_and_without_their_zeros(images
         encode(run, np.pad(wide, ((0, 0), (1, 1), (1, 1))))
 
 
+def test_a_judge_of_another_size_is_neither_taken_by_itself_nor_when_it_is_named(images):
+    options = {"epochs": 1, "progress": False, "dataset.image_size": 16, "network.hidden": [8]}
+    doubled = images.repeat(2, axis=1).repeat(2, axis=2)
+    for padding in ({}, {"dataset.pad": 32}):
+        run = fit("vae", dataset="digits", profile="smoke", **options, **padding)
+        found = evaluate(run, doubled, **FEW)
+        assert "fid_features" not in found.metrics
+        assert "has not seen resized images" in found.not_applicable["fid_features"]
+        for judge, side in (("digits", 8), ("mnist", 28)):
+            message = rf"'{judge}' takes images of \(1, {side}, {side}\), and these are \(1, 16, 16\)"
+            with pytest.raises(UserError, match=message):
+                evaluate(run, doubled, judge=judge, **FEW)
+
+
+def test_a_judge_of_one_class_is_refused_in_one_line(run, images, labels):
+    given = {"train_images": images, "train_labels": np.zeros_like(labels), "judge": "train"}
+    with pytest.raises(UserError, match=r"judge='train': .* a single class"):
+        evaluate(run, images, np.zeros_like(labels), **given, **FEW)
+
+
 def test_a_judge_can_be_trained_on_the_training_images_and_is_then_cached(run, images, labels, monkeypatch, caplog):
     monkeypatch.setattr(network, "PASSES", 2)
     given = {"train_images": images[:100], "train_labels": labels[:100], "judge": "train"}

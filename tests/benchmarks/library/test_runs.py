@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks import encode, evaluate, fit, load_run, sample, save
 from benchmarks.errors import UserError
+from benchmarks.library.runs import loaded_data
 from benchmarks.records.record import IMAGE_SHAPE, RECORD_FILE, read_record, write_record
 from benchmarks.sealed import read_sealed, seal, write_sealed
 from benchmarks.sweep.cell import run_cell
@@ -126,6 +127,14 @@ def test_saving_a_run_again_replaces_its_model_and_nothing_else(trained, tmp_pat
     assert again.data_sha256 == run.data.sha256
     save(again, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", WEIGHTS_FILE]
+
+
+def test_a_saved_model_is_not_evaluated_on_other_data_than_it_was_trained_on(tmp_path):
+    run = fit("vae", dataset="digits", profile="smoke", epochs=1, progress=False, **{"network.hidden": [8]})
+    again = load_run(save(run, tmp_path))
+    assert loaded_data(again).sha256 == run.data_sha256
+    with pytest.raises(UserError, match="was trained on other data than those here"):
+        evaluate(replace(again, data_sha256="0" * 64))
 
 
 def test_the_model_of_another_run_is_not_replaced(images, trained, tmp_path):
