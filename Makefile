@@ -91,7 +91,7 @@ EDITABLE := PYTHONWARNINGS="ignore:Editable installation" $(PY) -m pip install -
 # The stamp stands for "this virtual environment holds what pyproject.toml and constraints.txt say". The file .checkout
 # names the checkout that the environment was made for: installing from another one would point it there.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -x $(PY) || { $(PYTHON) -m venv $(VENV) && echo $(CURDIR) > $(VENV)/.checkout; }
+	@test -x $(PY) || { $(PYTHON) -m venv $(VENV) && echo $(call quoted,$(CURDIR)) > $(VENV)/.checkout; }
 	$(PY) -m pip install --quiet --upgrade pip
 	$(EDITABLE) ".[dev]"
 	@touch $@

@@ -47,18 +47,22 @@ def main(arguments: list[str] | None = None) -> int:
     for number, handler in previous.items():
         if handler is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
+    command = None
     try:
         options = parse(*_parser(), sys.argv[1:] if arguments is None else arguments)
+        command = options.command
         check_variables()
         check_files()
         # The user's own metrics: an error in their files must not end a sweep after its first training.
         catalogue.discover()
-        return int(options.command(options))
+        return int(command(options))
     except (UserError, OwnFileError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print("interrupted: run the same command again; training continues from its last checkpoint", file=sys.stderr)
+        trains = command in (_bench, _reproduce, _tune, _verify)
+        goes_on = "; training continues from its last checkpoint" if trains else ""
+        print(f"interrupted: run the same command again{goes_on}", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     finally:
         for number, handler in previous.items():
@@ -314,9 +318,9 @@ def _summarise(summary: Summary) -> int:
 def _check_results(folder: Path, flag: str = "results") -> None:
     """Raise :class:`UserError` for a folder that is not a results folder. It would otherwise be read as a folder
     without records, and empty the reports."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"--{flag} must be an existing results folder, got {str(folder)!r}")
-    if not any((folder / part).is_dir() for part in (*PARTS, REPRODUCTION, TUNING)):
+    if not any(os.path.isdir(folder / part) for part in (*PARTS, REPRODUCTION, TUNING)):
         raise UserError(f"--{flag} must be a results folder, which contains runs/ or reference/, got {str(folder)!r}")
 
 

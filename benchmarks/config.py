@@ -636,10 +636,10 @@ def _arguments(variant: str, dataset: str, profile: str, seed: int) -> list[str]
 
 def search_path() -> str:
     """The Hydra override that adds the user's folders to the search path."""
-    return "hydra.searchpath=[" + ",".join(_quoted(f"file://{folder}") for folder in conf_path()) + "]"
+    return "hydra.searchpath=[" + ",".join(quoted(f"file://{folder}") for folder in conf_path()) + "]"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """``text`` as a quoted string in the grammar of Hydra's overrides."""
     # A backslash must be doubled only before a quote or at the end.
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)

@@ -38,7 +38,8 @@ def folder(name: str, default: str) -> Path:
     """A folder, which need not exist yet. Raises :class:`UserError` if the path exists and is not a folder."""
     text = os.environ.get(name)
     path = Path(os.path.expanduser(text or default))
-    if text and path.exists() and not path.is_dir():
+    # os.path, because the methods of a path raise an error below a folder that may not be entered.
+    if text and os.path.exists(path) and not os.path.isdir(path):
         raise UserError(f"{name} must be a folder, got {text!r}")
     return path
 

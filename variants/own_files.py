@@ -30,8 +30,9 @@ def folders(variable: str) -> list[Path]:
     found = []
     for part in filter(None, os.environ.get(variable, "").split(os.pathsep)):
         folder = Path(os.path.expanduser(part))
-        if not folder.is_dir():
-            raise OwnFileError(f"{variable} names {part!r}, which is not a folder")
+        # os.path, because the methods of a path raise an error below a folder that may not be entered.
+        if not os.path.isdir(folder):
+            raise OwnFileError(f"{variable} names {part!r}, which is not a folder that can be read")
         found.append(folder.resolve())
     return list(dict.fromkeys(found))
 

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import logging
+import os
 import pickle
 import socket
 import subprocess
@@ -78,7 +79,7 @@ def obtain(title: str, raw: Path, digests: Mapping[str, str], sources: Mapping[s
     """
     chain: dict[str, Source] = {f"files in {raw}": lambda: _local_files(raw, digests), **sources}
     tried: list[str] = []
-    complete = all((raw / name).exists() for name in digests)
+    complete = all(os.path.exists(raw / name) for name in digests)
     # A folder that already has every file may be shared and read-only. Nothing is written there, not even a lock file.
     with nullcontext() if complete or not sources else locked(raw / ".lock"):
         for name, source in chain.items():

@@ -33,6 +33,9 @@ def write_table(results: Path, csv: Path | None, parquet: Path | None) -> list[s
             write_atomically(parquet, table.to_parquet(index=False))
     except ImportError:
         raise UserError("Parquet needs a package that is not installed: pip install pyarrow") from None
+    except BrokenPipeError:
+        # The reader of the terminal's output, such as `head`, has ended.
+        raise
     except OSError as error:
         raise UserError(f"cannot write {error.filename or 'the table'}: {error.strerror}") from None
     return messages

@@ -164,6 +164,12 @@ def incomplete(record: Record) -> bool:
     return record.status != "ok" or FAILED_STEPS in record.details
 
 
+def failed_again(record: Record | None, earlier: Record | None) -> bool:
+    """Whether a retry that found the record ``earlier`` failed: it would otherwise have replaced it. A failed record
+    does not replace one with metrics."""
+    return record is not None and record == earlier and incomplete(record)
+
+
 def run_once(config: Config, setting: Setting, load: Callable[[], Dataset], retry: bool = False) -> Record:
     """Return the stored record of a cell, or run the cell and return its new record.
 
@@ -556,7 +562,7 @@ def _store(setting: Setting, config: Config, record: Record) -> Record:
     folder = setting.run_folder(config)
     try:
         if record.status != "ok" and (folder / RECORD_FILE).exists():
-            log.error("%s: keeping its earlier record, which has metrics", config.run_id)
+            log.error("%s: keeping its earlier record", config.run_id)
         else:
             write_record(folder, record)
     except OSError as error:

@@ -24,14 +24,14 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmarks.config import Config, arguments_of, choices, conf_folder, from_plain, search_path, store_schemas
+from benchmarks.config import Config, arguments_of, choices, conf_folder, from_plain, quoted, search_path, store_schemas
 from benchmarks.data import load
 from benchmarks.environment import choose_device
 from benchmarks.errors import UserError
 from benchmarks.progress.report import listening
 from benchmarks.progress.screen import Screen
 from benchmarks.records.record import Record
-from benchmarks.sweep.cell import Setting, finished, run_once, write_failure
+from benchmarks.sweep.cell import Setting, failed_again, finished, run_once, write_failure
 from benchmarks.sweep.locks import LockedError, cell_lock
 from benchmarks.sweep.overview import Overview
 from benchmarks.sweep.runner import outcome
@@ -74,8 +74,8 @@ class Task:
     # Hydra names a job after its task.
     __name__ = "cell"
 
-    def __call__(self, composed: DictConfig) -> str:
-        """Run the cell on the device of the job, and return its run id."""
+    def __call__(self, composed: DictConfig) -> bool:
+        """Run the cell on the device of the job. Returns False if another process runs it."""
         plain: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
         cell = from_plain(plain)
         cell = dataclasses.replace(cell, overrides=self.overrides[cell.run_id])
@@ -90,7 +90,8 @@ class Task:
                 screen.print(f"{cell.run_id}: {outcome(record)}")
             except LockedError as error:
                 screen.print(f"{cell.run_id}: {error}")
-        return cell.run_id
+                return False
+        return True
 
 
 def launch(
@@ -105,7 +106,7 @@ def launch(
     Raises :class:`UserError` if Hydra or the launcher refuses them.
     """
     folder = setting.results.resolve() / "launcher"
-    own = [search_path(), f"{GROUP}={launcher}", f"hydra.sweep.dir='{folder}'"]
+    own = [search_path(), f"{GROUP}={launcher}", f"hydra.sweep.dir={quoted(str(folder))}"]
     own += ["hydra.output_subdir=null", "hydra.job.chdir=false"]
     resolved = dataclasses.replace(
         setting, results=setting.results.resolve(), data_root=setting.data_root.resolve(), cache=setting.cache.resolve()
@@ -131,6 +132,9 @@ def launch(
         raise UserError(f"launcher {launcher!r} started no run: {_one_line(killed)}") from killed
     for number, cell in enumerate(cells):
         record, raised = finished(cell, setting), killed if returned is None else _error(returned[number])
+        ran = raised is None and returned is not None and returned[number].return_value
+        if ran and (record is None or failed_again(record, earlier[cell.run_id])):
+            raised = RuntimeError("its record could not be written" if record is None else "the run failed again")
         # Where a job ended with an error, a record from before the launch is not that of the job.
         if raised is not None and (record is None or record == earlier[cell.run_id]):
             record = _failed(cell, setting, raised)

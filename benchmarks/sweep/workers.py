@@ -30,7 +30,7 @@ from benchmarks.data import load
 from benchmarks.environment import threads, usable_cores, usable_memory
 from benchmarks.progress.report import Status, listening
 from benchmarks.records.record import Record
-from benchmarks.sweep.cell import Setting, finished, prepare, run_once, write_failure
+from benchmarks.sweep.cell import Setting, failed_again, finished, prepare, run_once, write_failure
 from benchmarks.sweep.locks import LockedError, cell_lock
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def side_by_side(
                 ended = running.pop(sentinel)
                 ended.worker.process.join()
                 ended.worker.close()
-                yield ended.cell, _outcome(ended, setting, timeout)
+                yield ended.cell, _outcome(ended, setting, retry, timeout)
             for one in running.values():
                 if time.monotonic() >= one.deadline:
                     one.timed_out, one.deadline = True, float("inf")
@@ -268,7 +268,7 @@ def _die_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record | None:
+def _outcome(ended: _Running, setting: Setting, retry: bool, timeout: float | None) -> Record | None:
     """The record that a worker wrote, or a failed record that says how the worker ended; None if another process runs
     the cell."""
     code = ended.worker.process.exitcode
@@ -279,7 +279,8 @@ def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record
             record = finished(ended.cell, setting)
             # A worker that was stopped in a retry may have left the earlier record.
             is_new = record is not None and record.status == "ok" and record != ended.earlier
-            if record is not None and (is_new or code == 0):
+            in_vain = retry and failed_again(record, ended.earlier)
+            if record is not None and not in_vain and (is_new or code == 0):
                 return record
             if ended.timed_out:
                 return write_failure(
@@ -287,7 +288,8 @@ def _outcome(ended: _Running, setting: Setting, timeout: float | None) -> Record
                 )
             message = f"the worker process ended with exit code {code}"
             if code == 0:
-                message = "the worker process could not write its record (see the log)"
+                message = "the run failed again" if in_vain else "the worker process could not write its record"
+                message += " (see the log)"
             if code == -signal.SIGKILL:
                 message += " (killed, possibly because the system ran out of memory)"
             return write_failure(ended.cell, setting, "WorkerDied", message)

@@ -239,7 +239,8 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints in the folder of a run, the oldest first."""
-    return sorted(path for path in folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name))
+    found = {path: name for path in folder.glob("checkpoint-*.safetensors") if (name := _NAME.fullmatch(path.name))}
+    return sorted(found, key=lambda path: int(found[path][1]))
 
 
 def _unusable(folder: Path) -> Iterator[Path]:

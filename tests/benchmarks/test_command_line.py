@@ -367,13 +367,14 @@ def test_ctrl_c_pressed_again_while_a_command_cleans_up_is_quiet(monkeypatch, ca
     try:
         monkeypatch.setattr("benchmarks.__main__._list", interrupted)
         assert main(["list"]) == 130
+        again = "interrupted: run the same command again"
+        assert capsys.readouterr().err == f"{again}\n"
+        monkeypatch.setattr("benchmarks.__main__._bench", interrupted)
+        assert main(["bench"]) == 130
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (
-        capsys.readouterr().err
-        == "interrupted: run the same command again; training continues from its last checkpoint\n"
-    )
+    assert capsys.readouterr().err == f"{again}; training continues from its last checkpoint\n"
 
 
 @pytest.mark.parametrize("command", [["report"], ["publish"], ["verify", "run"], ["results", "--csv", "-"]])

@@ -570,6 +570,24 @@ def test_a_malformed_switch_and_a_folder_that_is_a_file_are_refused(tmp_path, mo
             assert f"{name} must be a folder" in refused(capsys, ["list"])
 
 
+def test_a_folder_that_the_system_refuses_to_look_at_is_no_traceback(tmp_path, monkeypatch, capsys):
+    # The methods of a path raise an error for a name that is too long, as below a folder that may not be entered.
+    unseen = str(tmp_path / ("x" * 5000))
+    with pytest.raises(OSError, match="too long"):
+        os.stat(unseen)
+    for name in ("VAE_DATA_ROOT", "VAE_CACHE"):
+        monkeypatch.setenv(name, unseen)
+    assert main(["list"]) == 0
+    assert "--results must be an existing results folder" in refused(capsys, ["publish", "--results", unseen])
+    for name in ("VAE_VARIANTS_PATH", "VAE_METRICS_PATH"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, unseen)
+            assert "which is not a folder that can be read" in refused(capsys, ["list"])
+    with monkeypatch.context() as patch:
+        patch.setenv("VAE_CONF_PATH", unseen)
+        assert "VAE_CONF_PATH" in refused(capsys, ["list"])
+
+
 def test_an_empty_variable_is_as_none(monkeypatch):
     for name in CHECKS:
         monkeypatch.setenv(name, "")

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +82,17 @@ def mutate(data, draw):
         del node[key]
     else:
         node[draw.choice(["new", "$a_b$", "../x", "\ud800", "x" * 500])] = draw.choice(HOSTILE)
+
+
+def test_a_reader_of_the_exported_table_that_ends_first_is_no_error_of_a_file(tmp_path, monkeypatch):
+    store(tmp_path, published("vae")["run_id"], published("vae"))
+
+    def ended(text):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(write=ended))
+    with pytest.raises(BrokenPipeError):
+        write_table(tmp_path, Path("-"), None)
 
 
 def test_no_mutated_record_costs_more_than_its_own_row(tmp_path):

@@ -1,16 +1,19 @@
 """Runs started by Hydra's launchers give the same records as runs without a launcher."""
 
+import dataclasses
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.config import choices, compose
 from benchmarks.errors import UserError
-from benchmarks.records.record import read_records
+from benchmarks.records.record import read_records, write_record
 from benchmarks.sweep import launchers, runner
+from benchmarks.sweep.cell import FAILED_STEPS
 from benchmarks.sweep.locks import cell_lock
 
 from ..cells import SMALL, configuration, run, setting
@@ -159,6 +162,28 @@ def test_a_retry_whose_job_is_killed_failed_and_leaves_the_earlier_record(tmp_pa
     ((_, record),) = launched(monkeypatch, tmp_path, [configuration()], 0)
     assert record.status == "failed"
     assert [record.status for record in read_records(tmp_path)[0]] == ["ok"]
+
+
+def test_a_job_that_returns_without_a_new_record_failed_unless_another_process_runs_it(tmp_path, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    new, repeated, elsewhere = cells = [configuration(name) for name in ("vae", "iwae", "ae")]
+    record = run(tmp_path, "iwae")
+    kept = dataclasses.replace(record, details=record.details | {FAILED_STEPS: {"pictures": {"reason": "broken"}}})
+    write_record(setting(tmp_path).run_folder(repeated), kept)
+    returned = [SimpleNamespace(return_value=cell is not elsewhere) for cell in cells]
+    engine = SimpleNamespace(launch=lambda jobs, initial_job_idx: returned)
+    monkeypatch.setattr(launchers.Plugins.instance(), "instantiate_launcher", lambda **options: engine)
+    found = {cell.run_id: record for cell, record in launchers.launch(cells, setting(tmp_path), "processes")}
+    assert found[new.run_id].error["message"] == "the launcher's job: its record could not be written"
+    assert found[repeated.run_id].error["message"] == "the launcher's job: the run failed again"
+    assert found[elsewhere.run_id] is None
+    assert {record.status for record in read_records(tmp_path)[0] if record.variant == "iwae"} == {"ok"}
+
+
+def test_a_results_folder_with_an_apostrophe_can_be_given_to_a_launcher(tmp_path, monkeypatch):
+    folder = tmp_path / "o'brien"
+    ((_, record),) = launched(monkeypatch, folder, [configuration()], 1)
+    assert record.status == "ok"
 
 
 def test_a_launcher_that_cannot_start_a_job_is_an_error_in_one_line(tmp_path, monkeypatch):

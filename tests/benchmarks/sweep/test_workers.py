@@ -40,6 +40,10 @@ def dies(*arguments):
     os.kill(os.getpid(), 9)
 
 
+def leaves_the_record(*arguments):
+    """Ends as a run whose retry failed: the earlier record stays, and the exit code is 0."""
+
+
 def sleeps(*arguments):
     time.sleep(60)
 
@@ -71,7 +75,7 @@ def test_a_killed_worker_leaves_a_failed_record_and_the_others_go_on(tmp_path, m
     assert {record.status for record in read_records(tmp_path)[0]} == {"ok"}
 
 
-def test_a_retry_that_is_killed_or_takes_too_long_failed_and_leaves_the_earlier_record(tmp_path, monkeypatch):
+def test_a_retry_that_fails_is_killed_or_takes_too_long_failed_and_leaves_the_earlier_record(tmp_path, monkeypatch):
     config = configuration("vae")
     record = run(tmp_path)
     kept = dataclasses.replace(record, details=record.details | {FAILED_STEPS: {"pictures": {"reason": "broken"}}})
@@ -80,6 +84,9 @@ def test_a_retry_that_is_killed_or_takes_too_long_failed_and_leaves_the_earlier_
     monkeypatch.setattr(workers, "_work", dies)
     summary = sweep.run([config], setting(tmp_path), retry=True, timeout=1000)
     assert [failed.error["type"] for failed in summary.failed] == ["WorkerDied"]
+    monkeypatch.setattr(workers, "_work", leaves_the_record)
+    summary = sweep.run([config], setting(tmp_path), retry=True, timeout=1000)
+    assert [failed.error["message"] for failed in summary.failed] == ["the run failed again (see the log)"]
     monkeypatch.setattr(workers, "_work", sleeps)
     summary = sweep.run([config], setting(tmp_path), retry=True, timeout=2)
     assert [failed.error["type"] for failed in summary.failed] == ["TimeoutError"]

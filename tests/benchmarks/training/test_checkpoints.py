@@ -54,6 +54,15 @@ def changed(path, **facts):
     write_sealed(path, seal(content.tensors, {**content.facts, **facts}))
 
 
+def test_the_newest_is_that_of_the_largest_epoch_however_many_digits_it_has(tmp_path):
+    for epoch in (999_999, 1_000_000, 1_000_001):
+        save(tmp_path, epoch)
+    assert restored(tmp_path) == 1_000_001
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-1000000.safetensors", "checkpoint-1000001.safetensors",
+    ]  # fmt: skip
+
+
 def test_a_run_does_not_continue_with_another_teacher(tmp_path, caplog):
     def of(teacher):
         checkpoints = kept(tmp_path)
