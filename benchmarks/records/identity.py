@@ -30,10 +30,12 @@ def configuration_hash(config: Mapping[str, Any]) -> str:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved configuration in which everything that does not affect the result has a fixed value.
 
-    This concerns the data set's title and path, and the folders of its files of labels and factors.
+    This concerns the data set's title and path, and the folders of its files of labels and factors. For the shapes,
+    which the suite draws, a path means that the images are those of dSprites instead.
     """
     dataset = config.get("dataset", {})
-    same = {"title": _FIRST_TITLES.get(dataset.get("name"), ""), "path": None}
+    is_dsprites = dataset.get("source") == "shapes" and dataset.get("path") is not None
+    same = {"title": _FIRST_TITLES.get(dataset.get("name"), ""), "path": "dsprites" if is_dsprites else None}
     for key in ("labels", "factors"):
         file = dataset.get(key)
         same[key] = PurePath(file).name if isinstance(file, str) else file
@@ -51,6 +53,13 @@ def earlier_run_id(config: Mapping[str, Any]) -> str:
     For the suite's own data sets both ids are the same.
     """
     return _joined(config, configuration_hash(config))
+
+
+def known_run_ids(config: Mapping[str, Any]) -> set[str]:
+    """All ids that a record of this configuration may have: those of all versions. One version did not distinguish
+    dSprites from the shapes."""
+    without_path = {**config, "dataset": config["dataset"] | {"path": None}}
+    return {run_id(config), earlier_run_id(config), run_id(without_path)}
 
 
 def _joined(config: Mapping[str, Any], digits: str) -> str:

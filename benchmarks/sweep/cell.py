@@ -359,20 +359,18 @@ def learn(
         if checkpoints is not None:
             checkpoints.teacher = details["teacher"]
     track = None if checkpoints is None else tracker(setting.tracker, checkpoints.folder)
-    started = time.perf_counter()
     with tensor_float_32(config.training.precision != "fp32"):
         done = train(
             variant, images, config.dataset, config.training, config.seed, validate if len(validation) else None,
             checkpoints, setting.show_progress, track, labels, measure,
         )  # fmt: skip
-    earlier = max(0.0, done.train_seconds - (time.perf_counter() - started)) if done.resumed else 0.0
     if done.measured:
         details[MEASURED] = done.measured
     if config.training.select == "validation":
         details["selected_step"] = done.best_step
     if config.training.compile != "off":
         details["compiled"] = done.compiled
-    return Trained(done, calibrated=variant.trains_observation, details=details), earlier
+    return Trained(done, calibrated=variant.trains_observation, details=details), done.earlier_seconds
 
 
 def _interim(config: Config, data: Dataset, variant: Variant) -> dict[str, float]:

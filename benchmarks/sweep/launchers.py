@@ -6,11 +6,15 @@ results folder. Records do not depend on the launcher.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -64,6 +68,39 @@ def check_launcher(name: str) -> None:
         raise UserError(f"launcher {name!r}: {_one_line(error)}") from None
 
 
+class _Left(KeyboardInterrupt):
+    """The handler of a launcher's signal ends the job. Like any interrupt, this is no error of the run."""
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let a launcher's handlers of SIGUSR1 and SIGUSR2 end the job as an interrupt does.
+
+    Submitit's handler requeues the job shortly before its time limit and ends the process with ``sys.exit``. A run
+    takes that call for a mistake in the code of a variant, and would record a failure.
+    """
+    found = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    handlers = {number: handler for number, handler in found.items() if callable(handler)}
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        try:
+            handlers[signal.Signals(number)](number, frame)
+        except SystemExit as stop:
+            raise _Left(stop.code) from stop
+
+    # Python handles signals in its main thread, and only there can handlers be set.
+    handlers = handlers if threading.current_thread() is threading.main_thread() else {}
+    for number in handlers:
+        signal.signal(number, leave)
+    try:
+        yield
+    except _Left as left:
+        raise SystemExit(left.args[0]) from left
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 @dataclass(frozen=True)
 class Task:
     """The function that a job calls with its composed configuration. It is pickled and sent to the job. ``overrides``
@@ -86,7 +123,8 @@ class Task:
             screen.print(overview.started(cell.run_id))
             try:
                 # retry=True: if one job is killed, a job that has not started yet has a failed record (see _failed).
-                record = run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry=True)
+                with _signals_interrupt():
+                    record = run_once(cell, setting, lambda: load(cell.dataset, setting.data_root), retry=True)
                 screen.print(f"{cell.run_id}: {outcome(record)}")
             except LockedError as error:
                 screen.print(f"{cell.run_id}: {error}")

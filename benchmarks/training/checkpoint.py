@@ -44,11 +44,12 @@ class Progress:
     reached after ``best_step`` steps; ``no_better`` is the number of validations since then. ``resumed`` lists the
     epochs after which training was interrupted and continued. ``notes`` are warnings for the record. ``measured``
     contains the numbers measured during training, for example "objective@5". ``compiled``: whether the training steps
-    were compiled.
+    were compiled. ``earlier_seconds`` is the part of ``train_seconds`` that was spent in earlier processes.
     """
 
     epoch: int = 0
     train_seconds: float = 0.0
+    earlier_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_score: float = -math.inf
     best_step: int = 0
@@ -207,6 +208,7 @@ class Checkpoints:
 
     def _note_resumption(self, done: Progress, made_on: Mapping[str, Any]) -> None:
         done.resumed.append(done.epoch)
+        done.earlier_seconds = done.train_seconds
         now = numerics(self.device)
         other = [f"{key} {now[key]} instead of {made_on[key]}" for key in now if made_on[key] != now[key]]
         if other:

@@ -84,6 +84,19 @@ def mutate(data, draw):
         node[draw.choice(["new", "$a_b$", "../x", "\ud800", "x" * 500])] = draw.choice(HOSTILE)
 
 
+def test_dsprites_and_the_suites_own_shapes_are_runs_of_their_own_and_earlier_records_are_read(tmp_path):
+    own = published("vae")["config"]
+    own = own | {"dataset": own["dataset"] | {"name": "shapes", "source": "shapes"}}
+    dsprites = own | {"dataset": own["dataset"] | {"path": "/data/dsprites.npz"}}
+    elsewhere = own | {"dataset": own["dataset"] | {"path": "/other/dsprites.npz"}}
+    assert identity.run_id(own) != identity.run_id(dsprites) == identity.run_id(elsewhere)
+    for config, name in ((dsprites, identity.run_id(dsprites)), (dsprites, identity.run_id(own))):
+        data = published("vae") | {"config": config, "dataset": "shapes", "run_id": name}
+        data.pop("digest")
+        store(tmp_path, name, data)
+        assert read_record(tmp_path / "runs" / name / "record.json").run_id == name
+
+
 def test_a_reader_of_the_exported_table_that_ends_first_is_no_error_of_a_file(tmp_path, monkeypatch):
     store(tmp_path, published("vae")["run_id"], published("vae"))
 

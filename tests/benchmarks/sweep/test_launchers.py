@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,7 @@ from benchmarks.__main__ import main
 from benchmarks.config import choices, compose
 from benchmarks.errors import UserError
 from benchmarks.records.record import read_records, write_record
-from benchmarks.sweep import launchers, runner
+from benchmarks.sweep import cell, launchers, runner
 from benchmarks.sweep.cell import FAILED_STEPS
 from benchmarks.sweep.locks import cell_lock
 
@@ -178,6 +180,32 @@ def test_a_job_that_returns_without_a_new_record_failed_unless_another_process_r
     assert found[repeated.run_id].error["message"] == "the launcher's job: the run failed again"
     assert found[elsewhere.run_id] is None
     assert {record.status for record in read_records(tmp_path)[0] if record.variant == "iwae"} == {"ok"}
+
+
+@pytest.mark.parametrize("where", ["learn", "evaluate"])
+def test_a_launcher_that_requeues_a_job_leaves_no_record_and_ends_the_process_as_it_wants(tmp_path, monkeypatch, where):
+    def requeues(number, frame):
+        sys.exit(144)
+
+    def signalled(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGUSR2)
+        time.sleep(10)
+
+    config = configuration()
+    task = launchers.Task(setting(tmp_path), {config.run_id: ()})
+    before = signal.signal(signal.SIGUSR2, requeues)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(cell, where, signalled)
+            with pytest.raises(SystemExit) as left:
+                task(launchers.OmegaConf.create(config.resolved()))
+        assert left.value.code == 144
+        assert signal.getsignal(signal.SIGUSR2) is requeues
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert read_records(tmp_path)[0] == []
+    assert task(launchers.OmegaConf.create(config.resolved()))
+    assert [record.status for record in read_records(tmp_path)[0]] == ["ok"]
 
 
 def test_a_results_folder_with_an_apostrophe_can_be_given_to_a_launcher(tmp_path, monkeypatch):

@@ -63,6 +63,13 @@ def test_the_newest_is_that_of_the_largest_epoch_however_many_digits_it_has(tmp_
     ]  # fmt: skip
 
 
+def test_the_time_of_earlier_processes_is_that_at_the_last_resumption(tmp_path):
+    for epoch, seconds in ((1, 5.0), (2, 9.0)):
+        kept(tmp_path).save(model(), {}, {}, Progress(epoch=epoch, train_seconds=seconds))
+        done = kept(tmp_path).restore(model(), {}, {})
+        assert (done.train_seconds, done.earlier_seconds) == (seconds, seconds)
+
+
 def test_a_run_does_not_continue_with_another_teacher(tmp_path, caplog):
     def of(teacher):
         checkpoints = kept(tmp_path)
