@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import LARGEST_WHOLE, EvaluationConfig, evaluation_with
-from benchmarks.data import Dataset, DatasetConfig, Factors, Split, data_root, feature_cache
+from benchmarks.data import Dataset, Factors, Split, data_root, feature_cache
 from benchmarks.data.dataset import SIDES
 from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, Outliers
@@ -34,7 +34,7 @@ from benchmarks.library.factors import known_factors
 from benchmarks.library.images import Array, as_array, image_bytes, label_tensor, pixel_values, training_labels
 from benchmarks.library.latent import model_pixels, observed
 from benchmarks.library.randomness import drawn_from
-from benchmarks.library.runs import Run, device_of, loaded_data, model_of
+from benchmarks.library.runs import Run, device_of, loaded_data, model_of, observation_of
 from benchmarks.seeding import kept_random_state
 from benchmarks.sweep.cell import evaluation_data
 from benchmarks.sweep.outliers import outlier_sets
@@ -320,7 +320,7 @@ def _judge(
         return judge_space_of(pixels, found, model_of(model).image_shape, device)
     if judge is not None and judge not in SOURCES:
         raise UserError(unknown("judge", judge, [*SOURCES, TRAIN]))
-    dataset = model.config.dataset if isinstance(model, Run) else DatasetConfig()
+    dataset = observation_of(model)
     if judge is None:
         if dataset.source not in SOURCES:
             return f"no judge was named for these images (judge={', '.join(map(repr, [*SOURCES, TRAIN]))})"
