@@ -233,9 +233,8 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
     """
     components, seed = whole_number("components", components), whole_number("seed", seed, 0, LARGEST_WHOLE)
     codes = continuous_codes(model, images)
-    if len(codes) < max(2, components):
-        needed = f"{components} images" if components > 1 else "2 images"
-        raise UserError(f"a mixture of {counted(components, 'Gaussian')} needs {needed}, got {len(codes)}")
+    if len(codes) < (least := max(2, components)):
+        raise UserError(f"a mixture of {counted(components, 'Gaussian')} needs {least} images, got {len(codes)}")
     found = fitted_mixture(codes, components, seed)
     weights, means = torch.from_numpy(found.weights_), torch.from_numpy(found.means_)
     each = MultivariateNormal(means, torch.from_numpy(found.covariances_))
@@ -414,9 +413,9 @@ def _class_condition(model: Run | Variant, labels: Array | None, count: int) -> 
         if labels is not None:
             raise UserError("labels have no effect here: the model is given no condition")
         return None
-    if len(shape) != 1 and not isinstance(model, Run):
-        raise UserError("the model is given a part of the image, and only a run knows which: use fit or load_run")
     if len(shape) != 1:
+        if not isinstance(model, Run):
+            raise UserError("the model is given a part of the image, and only a run knows which: use fit or load_run")
         raise UserError("the model is given a part of the image: give it the images")
     if labels is None:
         raise UserError(

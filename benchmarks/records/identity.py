@@ -55,11 +55,10 @@ def earlier_run_id(config: Mapping[str, Any]) -> str:
     return _joined(config, configuration_hash(config))
 
 
-def known_run_ids(config: Mapping[str, Any]) -> set[str]:
-    """All ids that a record of this configuration may have: those of all versions. One version did not distinguish
-    dSprites from the shapes."""
+def is_run_id(text: str, config: Mapping[str, Any]) -> bool:
+    """Whether ``text`` is the id of this configuration in any version; one did not tell dSprites from the shapes."""
     without_path = {**config, "dataset": config["dataset"] | {"path": None}}
-    return {run_id(config), earlier_run_id(config), run_id(without_path)}
+    return text == run_id(config) or text in (earlier_run_id(config), run_id(without_path))
 
 
 def _joined(config: Mapping[str, Any], digits: str) -> str:

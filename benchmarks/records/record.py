@@ -28,7 +28,7 @@ from benchmarks.records.checks import (
     printable,
 )
 from benchmarks.records.identity import configuration_hash as configuration_hash
-from benchmarks.records.identity import known_run_ids, run_id
+from benchmarks.records.identity import is_run_id, run_id
 
 SCHEMA = 1
 # Folders of records below a results folder: the committed reference records, and the local ones.
@@ -320,7 +320,7 @@ def _check_identity(record: Record, folder: str) -> None:
         raise RecordError(f"its seed is {record.seed}, but {config['seed']!r:.80} in its configuration")
     if len(record.run_id.encode()) > LONGEST_RUN_ID:
         raise RecordError(f"its run id is longer than {LONGEST_RUN_ID} bytes")
-    if record.run_id not in known_run_ids(config):
+    if not is_run_id(record.run_id, config):
         raise RecordError(f"its run id is {record.run_id!r:.300}, but by its configuration {run_id(config)!r:.300}")
     if record.run_id != folder:
         raise RecordError(f"it is the record of {record.run_id!r:.300}, but is in the folder of another run")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.records.numbers import number, parts, standard_error
 from benchmarks.records.record import Record
-from benchmarks.reproduction.targets import Plan, Quantity, Run
+from benchmarks.reproduction.targets import Plan, Quantity, Run, open_ends
 
 REPRODUCED, CONSISTENT, MISSED = "reproduced", "consistent", "missed"
 TOO_SHORT, STALE, NOT_RUN = "too short to judge", "stale", "not run"
@@ -58,9 +58,9 @@ class Outcome:
     @property
     def varies(self) -> bool:
         """Whether the standard deviation over seeds is larger than the width of the interval."""
-        low, high = self.interval or (None, None)
+        low, high = open_ends(self.interval or (None, None))
         values = list((self.values or {}).values())
-        return low is not None and high is not None and len(values) > 1 and statistics.stdev(values) > high - low
+        return len(values) > 1 and statistics.stdev(values) > high - low
 
     @property
     def difference(self) -> float | None:
@@ -233,9 +233,8 @@ def _verdict(
         assert quantity.expected is not None
         interval, because = quantity.expected, quantity.expected_because
     margin = quantity.standard_errors * (error if error is not None else math.inf) if quantity.standard_errors else 0.0
-    low = -math.inf if interval[0] is None else interval[0] + margin
-    high = math.inf if interval[1] is None else interval[1] - margin
-    inside = low <= mean <= high
+    low, high = open_ends(interval)
+    inside = low + margin <= mean <= high - margin
     where, words = "inside" if inside else "outside", between(interval, quantity.standard_errors)
     if budget != "full" and done < LEAST_SHARE:
         return TOO_SHORT, f"{done:.0%} of the recipe; {where} the interval expected for this budget, {words}"

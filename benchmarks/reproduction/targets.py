@@ -355,17 +355,17 @@ def _check_spread(where: str, quantity: Quantity, seeds: Sequence[int]) -> None:
 def _check_interval(where: str, ends: list[float | None]) -> None:
     if len(ends) != 2 or ends == [None, None]:
         raise ValueError(f"{where} must be [low, high], one of them null at most, got {ends}")
-    low, high = _open(ends)
+    low, high = open_ends(ends)
     if not low < high:
         raise ValueError(f"{where} must be [low, high] with low below high, got {ends}")
 
 
 def _lies_in(value: float, ends: list[float | None]) -> bool:
-    low, high = _open(ends)
+    low, high = open_ends(ends)
     return low <= value <= high
 
 
-def _open(ends: list[float | None]) -> tuple[float, float]:
+def open_ends(ends: Sequence[float | None]) -> tuple[float, float]:
     """The ends of an interval; infinity for an end that is missing."""
     return -math.inf if ends[0] is None else ends[0], math.inf if ends[1] is None else ends[1]
 

@@ -79,6 +79,10 @@ def _signals_interrupt() -> Iterator[None]:
     Submitit's handler requeues the job shortly before its time limit and ends the process with ``sys.exit``. A run
     takes that call for a mistake in the code of a variant, and would record a failure.
     """
+    # Python handles signals in its main thread, and only there can handlers be set.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     found = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
     handlers = {number: handler for number, handler in found.items() if callable(handler)}
 
@@ -88,8 +92,6 @@ def _signals_interrupt() -> Iterator[None]:
         except SystemExit as stop:
             raise _Left(stop.code) from stop
 
-    # Python handles signals in its main thread, and only there can handlers be set.
-    handlers = handlers if threading.current_thread() is threading.main_thread() else {}
     for number in handlers:
         signal.signal(number, leave)
     try:
