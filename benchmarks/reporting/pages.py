@@ -86,8 +86,7 @@ def write_reports(
     boards: dict[str, list[Section]] = defaultdict(list)
     for section in sections(records):
         boards[section.dataset].append(section)
-    # Boards with many seeds come first, because they can distinguish variants.
-    boards = dict(sorted(boards.items(), key=lambda entry: (-_most_seeds(entry[1]), entry[0])))
+    boards = dict(sorted(boards.items(), key=lambda entry: (*_evidence(entry[1]), entry[0])))
     every = [section for parts in boards.values() for section in parts]
     variant_files = {variant_pages.page_file(row.variant) for section in every for row in section.rows}
     # Drawing takes a while, so files of the user that would be overwritten are reported before it.
@@ -126,6 +125,11 @@ def _found(find: published.Find, dataset: str) -> tuple[Sequence[Published], lis
         return find(dataset), []
     except UserError as error:
         return (), [f"published numbers of {dataset} left out: {error}"]
+
+
+def _evidence(parts: list[Section]) -> tuple[int, int]:
+    """A sort key: boards with many seeds come first, because they can distinguish variants, then those of many runs."""
+    return -_most_seeds(parts), -sum(len(section.records) for section in parts)
 
 
 def _most_seeds(parts: list[Section]) -> int:

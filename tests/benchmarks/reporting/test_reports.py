@@ -169,6 +169,18 @@ def test_a_mean_is_never_taken_over_the_seeds_that_happen_to_have_the_number(tmp
     assert "not measured" in page
 
 
+def test_boards_with_more_seeds_and_then_with_more_runs_come_first_on_the_index(tmp_path):
+    def runs(dataset, seeds, *names):
+        given = {"dataset": dataset, "config": {"dataset": {"name": dataset}}}
+        return [record(name, seed, **given) for name in names for seed in range(seeds)]
+
+    few, many, single = runs("a_few", 2, "vae"), runs("many", 2, "vae", "iwae"), runs("a_single", 1, "vae", "iwae", "ae")
+    store(tmp_path / "r", *few, *many, *single)
+    write_reports(tmp_path / "r", tmp_path / "out")
+    linked = re.findall(r"^\| \[[^]]*\]\((\w+)\.md#", (tmp_path / "out" / "README.md").read_text(), re.MULTILINE)
+    assert linked == ["many", "a_few", "a_single"]
+
+
 def test_numbers_of_different_profiles_and_budgets_never_share_a_table(tmp_path):
     longer = record("vae", 1, config=record().config | {"training": {"epochs": 300}})
     made = sections([record("vae", 0), record("vae", 0, profile="smoke"), longer])
