@@ -95,6 +95,8 @@ class AuxiliaryVAE(Variant):
            and most dimensions of z immediately collapsed to the prior.
         2. Images are unlabelled: there is no class y, which the authors' semi-supervised code has.
         3. Reconstructions decode the mean of q(z|a, x) at the mean of q(a|x).
+        4. Variances have no bounds. Those of p(a|x, z) can become so small on a single test image that its log p(x) is
+           infinite, which happened on Fashion-MNIST. ``variance_bounds`` sets bounds.
 
     Defaults:
         auxiliary = 32: chosen here, the dimensions of z on the MNIST boards, and the same on every board; the authors'

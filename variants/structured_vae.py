@@ -119,6 +119,8 @@ class StructuredVAE(Variant):
         5. z_l = max(0, 1 + u_l) replaces max(0, u_l). Below the top this is the same model, as mu_l can absorb the 1.
            But at first most units are above 0, where they have a gradient. This is a choice of the suite: without it,
            units collapsed at the beginning of training.
+        6. Variances have no bounds. On images of another data set they can overflow, so that log p(x) is not a number,
+           which happened with models of Fashion-MNIST. ``variance_bounds`` sets bounds.
 
     Defaults:
         levels = 3: chosen here, without a search.

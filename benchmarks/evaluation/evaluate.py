@@ -55,12 +55,15 @@ class Evaluation:
     failed: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, value: float) -> None:
-        """Enter a number. If it is not finite or too large for a record, enter that as the reason instead."""
+    def add(self, name: str, value: float, of: Tensor | None = None) -> None:
+        """Enter a number. If it is not finite or too large for a record, enter that as the reason instead, with the
+        number of images to blame if ``of`` (n,) has the values of which ``value`` is the mean."""
         if abs(value) <= LARGEST:
             self.metrics[name] = value
-        else:
-            self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value})"
+            return
+        blamed = 0 if of is None else int((~of.isfinite()).sum())
+        images = f", because of {blamed:,} of {len(of):,} images" if of is not None and blamed else ""
+        self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value}){images}"
 
     def add_distance(self, name: str, space: FeatureSpace, features: Tensor) -> None:
         """Enter the Fréchet distance of features (n, d) to the test images, with a warning if it is biased."""

@@ -159,9 +159,11 @@ class Row:
         return None if values is None else statistics.fmean(values)
 
     def reason(self, metric: str) -> str:
-        """The reason why the row has no value of the metric."""
-        reasons = sorted({undetailed(r.not_applicable[metric]) for r in self.records if metric in r.not_applicable})
-        return "; ".join(reasons) if reasons else "not measured"
+        """The reason why the row has no value of the metric, and in how many of its seeds if some have one."""
+        without = [record for record in self.records if metric not in record.metrics]
+        reasons = sorted({undetailed(r.not_applicable[metric]) for r in without if metric in r.not_applicable})
+        seeds = f", in {len(without)} of {len(self.records)} seeds" if len(without) < len(self.records) else ""
+        return f"{'; '.join(reasons) or 'not measured'}{seeds}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,9 @@ def compute(context: Context, result: Evaluation) -> None:
     found = context.likelihoods
     for bound in ("elbo", "log_likelihood"):
         for name, value in in_units(bound, found[bound], context.pixels_of_8_bits).items():
-            result.add(name, value)
+            result.add(name, value, found[bound])
     for name in ("distortion", "kl"):
-        result.add(name, float(found[name].mean()))
+        result.add(name, float(found[name].mean()), found[name])
 
 
 register(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from benchmarks.records.catalogue import TASKS, Family, Metric, register
@@ -30,6 +31,8 @@ SETTINGS = {
 
 
 def compute(context: Context, result: Evaluation) -> None:
+    import torch
+
     from benchmarks.evaluation.tasks.outliers import auroc, curve_table, roc
 
     count = len(context.data.x[:IMAGES])
@@ -44,9 +47,14 @@ def compute(context: Context, result: Evaluation) -> None:
         outliers = _of_outliers(context, x, scores)
         for score in scores:
             area = auroc(inside[score], outliers[score])
-            result.add(f"outliers_{setting}_auroc_{score}", area)
-            # There is no curve if a score is NaN, and the AUROC with it.
-            if area >= 0:
+            name = f"outliers_{setting}_auroc_{score}"
+            # There are neither an AUROC nor a curve if a score is NaN. Infinite scores have a rank.
+            if math.isnan(area):
+                both = torch.cat([inside[score], outliers[score]])
+                reason = f"the score of {int(both.isnan().sum()):,} of {len(both):,} images is not a number"
+                result.not_applicable[name] = reason
+            else:
+                result.add(name, area)
                 curves.append((setting, score, roc(inside[score], outliers[score])))
         result.details[f"outliers_{setting}"] = {**found.facts, "test_images": count, "outliers": len(x)}
     result.tables[ROC_FILE] = curve_table(curves)

@@ -9,7 +9,7 @@ import torch
 import variants
 from benchmarks.config import EvaluationConfig
 from benchmarks.data import cache_root
-from benchmarks.evaluation.evaluate import EvaluationData, evaluate, interim, validation_score
+from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, evaluate, interim, validation_score
 from benchmarks.evaluation.families.samplers import MIXTURE_COMPONENTS
 from benchmarks.evaluation.features import spaces as quality
 from benchmarks.evaluation.features.spaces import judge_space
@@ -106,8 +106,22 @@ def test_images_that_are_not_finite_fail_the_metric_not_the_cell(space):
     vae.decoder[-2].bias.data[0] = math.nan
     found = evaluate(vae, evaluation_data(digits(), {"features": space}), CONFIG, 0)
     assert found.not_applicable["fid_features"] == "generated images are not finite"
-    assert "not finite" in found.not_applicable["elbo"]
+    everything = len(digits().test)
+    assert found.not_applicable["elbo"] == f"not finite (nan), because of {everything:,} of {everything:,} images"
     assert "knn_accuracy" in found.metrics
+
+
+def test_a_mean_that_is_not_finite_names_the_number_of_images_to_blame():
+    found = Evaluation()
+    values = torch.tensor([-80.0, -math.inf, -90.0, math.nan])
+    found.add("elbo", float(values[:3].mean()), values[:3])
+    found.add("kl", float(values.mean()), values)
+    found.add("mse", math.inf)
+    assert found.not_applicable == {
+        "elbo": "not finite (-inf), because of 1 of 3 images",
+        "kl": "not finite (nan), because of 2 of 4 images",
+        "mse": "not finite (inf)",
+    }
 
 
 def test_fewer_images_than_dimensions_leave_a_warning(space):

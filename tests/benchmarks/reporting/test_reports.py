@@ -166,7 +166,7 @@ def test_a_mean_is_never_taken_over_the_seeds_that_happen_to_have_the_number(tmp
     write_reports(tmp_path / "r", tmp_path)
     page = (tmp_path / "mnist.md").read_text()
     assert "-100.00" not in row(page, "vae")
-    assert "not measured" in page
+    assert "</sup> not measured, in 1 of 2 seeds" in page
 
 
 def test_boards_with_more_seeds_and_then_with_more_runs_come_first_on_the_index(tmp_path):
