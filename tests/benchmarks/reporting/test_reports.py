@@ -174,8 +174,8 @@ def test_boards_with_more_seeds_and_then_with_more_runs_come_first_on_the_index(
         given = {"dataset": dataset, "config": {"dataset": {"name": dataset}}}
         return [record(name, seed, **given) for name in names for seed in range(seeds)]
 
-    few, many, single = runs("a_few", 2, "vae"), runs("many", 2, "vae", "iwae"), runs("a_single", 1, "vae", "iwae", "ae")
-    store(tmp_path / "r", *few, *many, *single)
+    store(tmp_path / "r", *runs("a_few", 2, "vae"), *runs("many", 2, "vae", "iwae"))
+    store(tmp_path / "r", *runs("a_single", 1, "vae", "iwae", "ae"))
     write_reports(tmp_path / "r", tmp_path / "out")
     linked = re.findall(r"^\| \[[^]]*\]\((\w+)\.md#", (tmp_path / "out" / "README.md").read_text(), re.MULTILINE)
     assert linked == ["many", "a_few", "a_single"]
