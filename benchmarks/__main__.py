@@ -445,11 +445,9 @@ def _speed(options: argparse.Namespace) -> int:
 
 def _check_peers(python: Path) -> None:
     """Raise :class:`UserError` before the measurements, which take minutes, if ``python`` has no torch or pythae."""
-    check = (
-        "import sys; from importlib.util import find_spec; sys.exit(not (find_spec('pythae') and find_spec('torch')))"
-    )
+    check = [str(python.absolute()), "-c", "import torch, pythae"]
     try:
-        found = subprocess.run([str(python.absolute()), "-c", check], capture_output=True).returncode == 0
+        found = subprocess.run(check, capture_output=True).returncode == 0
     except OSError:
         found = False
     if not found:

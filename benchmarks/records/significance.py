@@ -56,8 +56,8 @@ def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int
 
     Variants are ranked in the order of their means. A variant that does not differ from the best variant of the
     preceding group shares that group's rank. Otherwise it begins a new group, and its position is its rank. Groups with
-    whose best variant it has too few seeds in common for a test are skipped. If there is no other group, it begins a
-    group without a rank (None).
+    whose best variant it has too few seeds in common for a test are skipped, and groups without a rank if another is
+    left. If there is no other group, it begins a group without a rank (None).
 
     ``values``: seed -> value for each variant; ``better`` is "higher" or "lower". Returns None if no two variants have
     ``FEWEST_SEEDS`` seeds in common, because no difference can be tested then.
@@ -69,7 +69,8 @@ def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int
     ranks: list[int | None] = [1] * len(values)
     best_of_groups: list[int] = []
     for place, i in enumerate(sorted(range(len(values)), key=lambda i: sign * means[i]), 1):
-        best = next((j for j in reversed(best_of_groups) if testable(values[j], values[i])), None)
+        preceding = [j for j in reversed(best_of_groups) if testable(values[j], values[i])]
+        best = next((j for j in preceding if ranks[j] is not None), next(iter(preceding), None))
         if best is not None and not differ(values[best], values[i]):
             ranks[i] = ranks[best]
         else:

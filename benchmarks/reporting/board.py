@@ -15,7 +15,7 @@ from benchmarks.records.significance import FEWEST_SEEDS, shared_ranks
 from benchmarks.reporting.markdown import argument, code, escape, file_name, quoted, table
 from benchmarks.reporting.marks import times
 from benchmarks.reporting.marks.ceilings import MARK, explain, is_bound
-from benchmarks.reporting.rows import Row, Section, data_title, most_frequent, once, undetailed
+from benchmarks.reporting.rows import Row, Section, data_title, device_of, most_frequent, once, undetailed
 from benchmarks.wording import counted
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -50,6 +50,7 @@ _RESERVED = {
     "readme",
     "reproduction",
     "speed",
+    "speed-gpu",
     "variants",
     "figures",
     "index",
@@ -409,7 +410,9 @@ def cost(section: Section) -> Table:
 
 
 def _memory(row: Row) -> str:
-    peaks = [record.details.get("peak_memory_bytes") for record in row.records]
+    """The highest peak on the device of the row's times: on a GPU the memory of tensors, on a CPU of the process."""
+    usual = [record for record in row.records if device_of(record) == device_of(row.fastest)]
+    peaks = [record.details.get("peak_memory_bytes") for record in usual]
     known = [peak for peak in peaks if isinstance(peak, int)]
     return f"{max(known) / 2**30:.1f} GiB" if known else "–"
 
@@ -418,11 +421,12 @@ def protocol(section: Section) -> str:
     """The table that describes the protocol: data, observation model, budget, evaluation, hardware and versions."""
     record = section.any_record
     dataset, training = record.config.get("dataset", {}), record.config.get("training", {})
-    environments = [r.environment for r in (*section.records, *section.failed)]
+    records = (*section.records, *section.failed)
+    environments = [r.environment for r in records]
     devices = _counted(f"{e.get('device', 'unknown')}, threads: {e.get('threads', '?')}" for e in environments)
     versions = _counted(f"Python {e.get('python', '?')}, torch {e.get('torch', '?')}" for e in environments)
     commits = _distinct(str(e.get("commit", "unknown"))[:10] + ("+" if e.get("dirty") else "") for e in environments)
-    dates = sorted({r.finished[:10] for r in (*section.records, *section.failed)})
+    dates = sorted({r.finished[:10] for r in records})
     binarised = {
         "dynamic": "binarised anew for every training batch; test images binarised once, with a fixed seed",
         "fixed": "binarised once, with a fixed seed",
@@ -448,7 +452,8 @@ def protocol(section: Section) -> str:
         ],
         *([["network", used]] if (used := _network(section)) else []),
         ["importance samples", f"K = {record.importance_samples} per image"],
-        ["test images", f"{max(r.evaluated_images for r in (*section.records, *section.failed)):,}"],
+        # Runs that failed in training have evaluated none.
+        *([["test images", f"{images:,}"]] if (images := max(r.evaluated_images for r in records)) else []),
         *([["outliers", outliers]] if (outliers := _outliers(section)) else []),
         ["hardware", escape(devices)],
         ["versions", escape(versions)],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from benchmarks.records.catalogue import CATALOGUE, groups
 from benchmarks.records.judged import same_judge
 from benchmarks.records.record import UNKNOWN_DATA
-from benchmarks.records.significance import FEWEST_SEEDS, differ
+from benchmarks.records.significance import differ, testable
 from benchmarks.reporting import board
 from benchmarks.reporting.markdown import escape, table
 from benchmarks.reporting.rows import Row, Section, setting_hash
@@ -43,9 +44,9 @@ def compared(section: Section, before: list[Section]) -> list[str]:
     )
     return [
         "### Against the baseline",
-        "The current mean minus the mean of the baseline. *Better* and *worse* mark significant differences: by the "
-        "paired test over common seeds if there are at least three, otherwise if the difference exceeds twice its "
-        f"standard error over test images.{which}",
+        "The current mean minus the mean of the baseline, over the common seeds if there are at least three, otherwise "
+        "over all. *Better* and *worse* mark significant differences: by the paired test over common seeds if there "
+        f"are at least three, otherwise if the difference exceeds twice its standard error over test images.{which}",
         *tables,
     ]
 
@@ -58,12 +59,13 @@ def change(now: Row, then: Row, metric: str) -> str:
     entry = CATALOGUE[metric]
     if entry.judged and not same_judge(now.first, then.first):
         return "different classifier"
-    difference = new - old
-    text = f"{difference:+.{entry.decimals}f}"
     a, b = now.by_seed(metric), then.by_seed(metric)
+    paired = testable(a, b)
+    difference = statistics.fmean(a[seed] - b[seed] for seed in a.keys() & b.keys()) if paired else new - old
+    text = f"{difference:+.{entry.decimals}f}"
     if difference == 0:
         return "same"
-    if len(a.keys() & b.keys()) >= FEWEST_SEEDS:
+    if paired:
         real = differ(a, b)
     else:
         errors = [error for row in (now, then) if (error := row.standard_error(metric)) is not None]
@@ -73,4 +75,6 @@ def change(now: Row, then: Row, metric: str) -> str:
         real = abs(difference) > 2 * error
     if not real:
         return f"{text} (within noise)"
+    if entry.better is None:
+        return f"{text} (**different**)"
     return f"{text} (**{'better' if (difference > 0) == (entry.better == 'higher') else 'worse'}**)"

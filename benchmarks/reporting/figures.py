@@ -39,6 +39,8 @@ MOST_INSIDE = 12
 # A figure shows at most this many rows, the first of those given. More could not be distinguished, and their layout
 # would take minutes.
 MOST_ROWS = 60
+# Classes in one line of a legend below each panel, and in a legend at all.
+CLASSES_A_PANEL, MOST_CLASSES_IN_LEGEND = 5, 20
 # Names of metrics that have ROC curves. The groups are the kind of outliers and the score.
 ROC_METRIC = re.compile(r"outliers_(\w+?)_auroc_(\w+)")
 ROC_RATES = ("false_positive_rate", "true_positive_rate")
@@ -146,8 +148,10 @@ def codes(rows: Sequence[Row], files: SideFiles) -> bytes | None:
         axis.set_title(in_figure(row.label), fontsize=10)
         axis.tick_params(labelsize=7)
     handles, labels = axes[0].get_legend_handles_labels()
-    if labels:
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), markerscale=3, fontsize=9)
+    # With many classes, only their labels in the panels are shown.
+    if 0 < len(labels) <= MOST_CLASSES_IN_LEGEND:
+        ncols = min(len(labels), CLASSES_A_PANEL * columns)
+        figure.legend(handles, labels, loc="outside lower center", ncols=ncols, markerscale=3, fontsize=9)
     return png(figure, 110)
 
 
@@ -181,17 +185,21 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
     return png(figure, 110)
 
 
-def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> bytes | None:
-    """One panel per pair of metrics, or of a timing such as "train_seconds" and a metric, with one marker per row.
-
-    A ring marks rows on the Pareto front: no other row of the section is at least as good in both and better in one.
-    """
+def trade_offs(
+    section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, dict[Row, tuple[float, float, bool]]]]:
+    """The pairs of :func:`fronts` that at least two of the shown rows have, each with the two values of every row and
+    whether it is on the Pareto front, which needs a better direction of both."""
     shown = set(rows[:MOST_ROWS])
     drawn = []
     for x, y in pairs:
         points = {row: (_value(section, row, x), _value(section, row, y)) for row in section.rows}
         known = {row: (a, b) for row, (a, b) in points.items() if a is not None and b is not None}
-        front = pareto_front(list(known.values()), (_lower_is_better(x), _lower_is_better(y)))
+        lower = _lower_is_better(x), _lower_is_better(y)
+        if None in lower:
+            front = [False] * len(known)
+        else:
+            front = pareto_front(list(known.values()), (bool(lower[0]), bool(lower[1])))
         marks = {
             row: (*point, is_on_front)
             for (row, point), is_on_front in zip(known.items(), front, strict=True)
@@ -199,6 +207,15 @@ def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str
         }
         if len(marks) > 1:
             drawn.append((x, y, marks))
+    return drawn
+
+
+def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> bytes | None:
+    """One panel per pair of metrics, or of a timing such as "train_seconds" and a metric, with one marker per row.
+
+    A ring marks rows on the Pareto front: no other row of the section is at least as good in both and better in one.
+    """
+    drawn = trade_offs(section, rows, pairs)
     if not drawn:
         return None
     labels = {row: in_figure(row.label) for _, _, marks in drawn for row in marks}
@@ -254,15 +271,17 @@ def _value(section: Section, row: Row, name: str) -> float | None:
     return row.timing(name) if times.on_usual_device(section, row) else None
 
 
-def _lower_is_better(name: str) -> bool:
-    return name not in CATALOGUE or CATALOGUE[name].better == "lower"
+def _lower_is_better(name: str) -> bool | None:
+    """Whether lower values of a metric or timing are better; None for a metric without a better direction."""
+    better = CATALOGUE[name].better if name in CATALOGUE else "lower"
+    return None if better is None else better == "lower"
 
 
 def _axis_label(section: Section, name: str) -> str:
     if name not in CATALOGUE:
         return f"training time on {in_figure(times.devices(section)[0])} (s)"
     entry = CATALOGUE[name]
-    return f"{section.label(name)} ({entry.unit}), {entry.better} is better"
+    return f"{section.label(name)} ({entry.unit})" + (f", {entry.better} is better" if entry.better else "")
 
 
 def training_curves(section: Section, rows: Sequence[Row], files: SideFiles) -> bytes | None:
@@ -388,7 +407,7 @@ def _roc_panel(axis: Axes, metric: str, curves: Mapping[Row, pd.DataFrame], styl
         points, style = curves[row], style_of[row]
         axis.plot(
             points[false], points[true], color=style["color"], linestyle=style["linestyle"], marker=style["marker"],
-            markersize=4, markevery=max(1, len(points) // 6), label=in_figure(f"{row.label}: {area[row]:.3f}", 40),
+            markersize=4, markevery=max(1, len(points) // 6), label=f"{in_figure(row.label, 33)}: {area[row]:.3f}",
         )  # fmt: skip
     # Nearly perfect curves can only be distinguished at low false-positive rates.
     if min(area[row] for row in best.values()) > NEARLY_PERFECT:

@@ -370,9 +370,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
         ("Seeds", lambda: figures.seeds(section, rows, dots),
          "One marker per seed, and a bar at the mean. The best row of each panel is at the top."),
         ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
-         f"{_plotted(pairs)}; means over seeds, times of the fastest seed, only of rows on "
-         f"{escape(times.devices(section)[0])}. Rings mark the Pareto front: no other row is at least as good in both "
-         "and better in one."),
+         _trade_offs(section, rows, pairs)),
     ]  # fmt: skip
     blocks: list[Block] = []
     every: list[str] = []
@@ -434,15 +432,24 @@ def _picture(
     if png is None:
         return []
     if len(rows) > figures.MOST_ROWS:
-        caption += f" Only the first {figures.MOST_ROWS} of {len(rows):,} rows of the leaderboard are shown."
+        caption += f" Only the first {figures.MOST_ROWS} of {len(rows):,} rows are shown."
     return [f"![{heading}](figures/{output.picture(name, png)})", f"*{caption}*"]
 
 
-def _plotted(pairs: Sequence[tuple[str, str]]) -> str:
-    """Name the questions (and the training time) that are plotted against each other."""
+def _trade_offs(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
+    """The caption of the trade-offs: the questions (and the training time) that are plotted against each other."""
     titles = {name: family.title.lower() for family in families() for name in family.metrics}
-    text = ", and ".join(f"{titles[y]} against {titles.get(x, 'training time')}" for x, y in pairs)
-    return text[:1].upper() + text[1:]
+    drawn = [(x, y) for x, y, _ in figures.trade_offs(section, rows, pairs)]
+    plotted = ", and ".join(f"{titles[y]} against {titles.get(x, 'training time')}" for x, y in drawn)
+    timed = any(x not in titles for x, _ in drawn)
+    device = escape(times.devices(section)[0])
+    busy = timed and any(row.is_busy and times.on_usual_device(section, row) for row in rows)
+    return (
+        f"{plotted[:1].upper()}{plotted[1:]}; means over seeds"
+        + (f", times of the fastest seed, only of rows on {device}" if timed else "")
+        + ". Rings mark the Pareto front: no other row is at least as good in both and better in one."
+        + (f" {times.UNCERTAIN}" if busy else "")
+    )
 
 
 def _sample_caption(section: Section) -> str:

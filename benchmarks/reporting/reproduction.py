@@ -15,10 +15,11 @@ from benchmarks.records.checks import LARGEST
 from benchmarks.records.made_for import read_made_for
 from benchmarks.records.numbers import number as measured
 from benchmarks.records.record import HISTORY_FILE, Record, read_missing_data, read_records
+from benchmarks.reporting import board
 from benchmarks.reporting.boundary.output import Output
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.figures import png
-from benchmarks.reporting.markdown import GENERATED, argument, code, escape, file_name, quoted, table
+from benchmarks.reporting.markdown import GENERATED, anchor, argument, code, escape, quoted, table
 from benchmarks.reporting.style import new_figure
 from benchmarks.reporting.verdicts import (
     BOTH_SPREADS,
@@ -144,7 +145,7 @@ def _well_formed(noted: object) -> dict[str, dict[str, list[str]]]:
 
 def _line(plan: Plan, outcome: Outcome) -> list[str]:
     quantity = outcome.quantity
-    link = f"[{escape(plan.target.id)}](#{file_name(plan.target.id)})"
+    link = f"[{escape(plan.target.id)}](#{anchor(plan.target.id)})"
     first = [link, f"{escape(quantity.name)} ({escape(quantity.unit)})"]
     verdict = f"*{outcome.verdict}*" if outcome.verdict == NOT_RUN else f"**{outcome.verdict}**"
     ours = difference = distance = budget = "–"
@@ -477,11 +478,12 @@ def _caption(plan: Plan, records: Mapping[str, Record]) -> str:
                 training = record.config.get("training", {})
                 samples = training.get("validation_samples")
                 draws = "one sample" if samples == 1 else f"{escape(samples)} samples"
+                bound = any(quantity.curve == "validation_log_likelihood" for quantity in plan.target.quantities)
                 return (
-                    f"Lines: after each validation, on {escape(training.get('validation_images'))} validation images "
-                    f"with {draws} per image, one line per seed. Dots: after training, on "
-                    f"{record.evaluated_images:,} test images with K = {record.importance_samples:,}. Fewer importance "
-                    "samples give a looser bound."
+                    f"Lines: after each validation, on {board.count(training.get('validation_images'))} validation "
+                    f"images with {draws} per image, one line per seed. Dots: after training, on "
+                    f"{record.evaluated_images:,} test images with K = {record.importance_samples:,}."
+                    + (" Fewer importance samples give a looser bound." if bound else "")
                 )
     return "One line per seed, with a value after each validation."
 

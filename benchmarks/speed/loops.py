@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import statistics
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 import variants
 from benchmarks.config import TrainingConfig
 from benchmarks.data import DatasetConfig, training_images
+from benchmarks.errors import UserError
 from benchmarks.speed.epochs import epochs
 from benchmarks.speed.rounds import in_turn
 from benchmarks.speed.table import as_table, in_every_repeat, ratios, seconds_of
@@ -30,6 +32,8 @@ from benchmarks.wording import counted
 from variants.parts.networks import MLP
 
 IMAGES, BATCH = 20_000, 100
+# Seconds. The slowest loop takes a few.
+LONGEST_EPOCH = 600
 # More images on a GPU, where an epoch would otherwise take a fraction of a second, much of it for the graph capture.
 IMAGES_ON_A_GPU = 200_000
 # pythae's default network for MNIST, so that all loops train the same model.
@@ -56,12 +60,14 @@ slower than the hand-written one every time (–), these measurements do not tel
 
 The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
 suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
-does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. {{faster}} *Matrix
-products alone*, forward and backward at the shapes of this batch, and *matrix products and Adam's update alone*, with
-one fused update of all parameters, bound the fp32 loops."""
+does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. {{notes}} *Matrix
+products alone* are forward and backward at the shapes of this batch; *matrix products and Adam's update alone* add one
+fused update of all parameters. {{limit}}"""
 ON_A_CPU = """Two loops at once share the cores as two runs of a sweep do, and count together. Compiled loops
 (`training.compile`) are timed from their second epoch on."""
 ON_A_GPU = """A captured loop replays its step as one CUDA graph, and its epoch includes the warm-up and the capture."""
+LIMIT_ON_A_CPU = "They bound the fp32 loops."
+LIMIT_ON_A_GPU = "They are launched one by one, so they bound the fp32 loops that are not captured."
 
 
 def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
@@ -120,7 +126,8 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
         table=as_table(header, rows),
         repeats=counted(repeats, "time"),
         note=rounds.note,
-        faster=ON_A_GPU if device.type == "cuda" else ON_A_CPU,
+        notes=ON_A_GPU if device.type == "cuda" else ON_A_CPU,
+        limit=LIMIT_ON_A_GPU if device.type == "cuda" else LIMIT_ON_A_CPU,
     )
 
 
@@ -151,7 +158,8 @@ def train_eagerly(*arguments: Any, **options: Any) -> None:
 def _pair(images: Tensor, precision: str) -> Iterator[float]:
     """Yield half the seconds that two concurrent loops, each on half of the threads, take for an epoch each."""
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(3)
+    # Without a time limit, the others would wait for ever if one of the processes died.
+    barrier = context.Barrier(3, timeout=LONGEST_EPOCH)
     threads = max(1, torch.get_num_threads() // 2)
     processes = [
         context.Process(target=_one_of_two, args=(images.cpu(), threads, precision, barrier), daemon=True)
@@ -242,19 +250,26 @@ def _peer(python: Path, images: Tensor) -> Iterator[float]:
         np.save(path, images.cpu().numpy())
         script = Path(__file__).resolve().parent / "peers" / "pythae_loop.py"
         command = [str(python.absolute()), str(script), str(path), str(torch.get_num_threads())]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder
-        )
+        messages = Path(folder) / "messages"
+        with messages.open("w") as file:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True, cwd=folder
+            )
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             while True:
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                yield float(process.stdout.readline())
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write("go\n")
+                    process.stdin.flush()
+                if not (line := process.stdout.readline()):
+                    last = messages.read_text(errors="replace").strip().rpartition("\n")[2]
+                    raise UserError(f"{PEER} could not be measured: {last or 'its process ended without a message'}")
+                yield float(line)
         finally:
             process.kill()
-            process.communicate()
+            with contextlib.suppress(BrokenPipeError):
+                process.communicate()
 
 
 def matrix_products(device: torch.device, widths: Sequence[tuple[int, int]], batch: int) -> float:

@@ -10,6 +10,7 @@ import torch
 from benchmarks.data import feature_cache
 from benchmarks.environment import choose_device, describe
 from benchmarks.files import write_atomically
+from benchmarks.speed import rounds
 from benchmarks.speed.cells import half_precision, side_by_side
 from benchmarks.speed.growth import growth
 from benchmarks.speed.loops import loops
@@ -31,7 +32,9 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     """
     device = choose_device("auto")
     on_a_gpu = device.type == "cuda"
+    before = rounds.used()
     sections = _on_a_gpu(device, repeats, peers) if on_a_gpu else _on_a_cpu(device, repeats, peers, reports)
+    busy = rounds.others(before, rounds.used())
     machine = describe(device)
     made = (
         f"{machine['device']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}, "
@@ -40,6 +43,9 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     )
     blocks = ["# Speed on a GPU" if on_a_gpu else "# Speed", f"[All boards](README.md){_other(on_a_gpu, reports)}"]
     blocks.append(made)
+    # Some sections repeat rounds on a busy machine, the others cannot.
+    if busy > rounds.QUIET:
+        blocks.append(f"**The machine was busy**: other processes used {busy:.1f} cores on average. Measure again.")
     blocks += [part for name, text in sections.items() for part in (f"## {name}", text)]
     blocks.append("Run it again: `make speed`, after `make peers` for the comparison with pythae.")
     page = "\n\n".join(blocks) + "\n"

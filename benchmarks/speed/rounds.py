@@ -47,25 +47,25 @@ def in_turn(timed: Mapping[str, Callable[[], float]], repeats: int) -> Rounds:
     for work in timed.values():
         work()
     while len(found.others) < repeats:
-        before = _used()
+        before = used()
         taken = {name: work() for name, work in timed.items()}
-        others = _others(before, _used())
-        if others > QUIET and found.repeated < repeats:
+        busy = others(before, used())
+        if busy > QUIET and found.repeated < repeats:
             found.repeated += 1
             continue
-        found.others.append(others)
+        found.others.append(busy)
         for name, seconds in taken.items():
             found.seconds[name].append(seconds)
     return found
 
 
-def _others(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
-    """The number of cores that processes outside this process group used between two calls of :func:`_used`."""
+def others(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
+    """The number of cores that processes outside this process group used between two calls of :func:`used`."""
     wall, everything, own = (b - a for a, b in zip(before, after, strict=True))
     return max(0.0, everything - own) / wall
 
 
-def _used() -> tuple[float, float, float]:
+def used() -> tuple[float, float, float]:
     """Wall-clock time, processor time of all processes, and processor time of this process group, in seconds.
 
     The process group includes workers and peers. The last two numbers are 0 if the system does not report them.

@@ -72,6 +72,8 @@ def _memory(count: int) -> float:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_train_on_a_map, args=(count, sender))
     process.start()
+    # Close the parent's copy: otherwise the pipe would not end, and recv would wait for ever, if the process died.
+    sender.close()
     value = float(receiver.recv())
     process.join()
     return value

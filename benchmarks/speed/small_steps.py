@@ -50,7 +50,8 @@ def _measured(device: torch.device, repeats: int) -> str:
         notes.append(rounds.note)
     table = as_table(["network", "step", "relative to eager (quartiles)", "ms a step (median)"], rows)
     how = (
-        "as a CUDA graph (an epoch's time, warm-up and capture included) or operation by operation"
+        "as a CUDA graph (an epoch's time, warm-up and capture included) or operation by operation, like the products "
+        "and the update alone"
         if device.type == "cuda"
         else 'by `training.compile`, its loss and gradients compiled ("on") or not ("off")'
     )

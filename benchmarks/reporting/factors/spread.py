@@ -82,8 +82,10 @@ def _pooled(groups: Sequence[Sequence[float]]) -> float | None:
 def swept(rows: Sequence[Row]) -> tuple[str, list[Row]] | None:
     """The only option in which the rows of a variant differ, and the rows sorted by its value.
 
-    None if the rows differ in no option or in several, or if the option is not numeric.
+    None if the rows differ in no option or in several, in their networks, or if the option is not numeric.
     """
+    if any(row.first.config.get("network") != rows[0].first.config.get("network") for row in rows):
+        return None
     options = [row.first.config.get("variant", {}) for row in rows]
     names = [name for name in options[0] if len({repr(one.get(name)) for one in options}) > 1]
     if len(rows) < 2 or len(names) != 1:

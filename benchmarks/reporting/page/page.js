@@ -1,8 +1,9 @@
 "use strict";
 
-// The number that a cell begins with, so that "−96.4 ± 0.3" sorts by its mean; text where there is none.
+// The number that a cell begins with, so that "−96.4 ± 0.3" sorts by its mean; text where there is none, and of dates.
 function key(cell) {
   const text = cell.textContent.trim();
+  if (/^\d{4}-\d\d-\d\d/.test(text)) return text;
   const number = text.replace(/,/g, "").match(/^~?[-−+]?\d+(\.\d+)?(e[-+]?\d+)?/i);
   if (number) return parseFloat(number[0].replace("~", "").replace("−", "-"));
   return /^[–-]/.test(text) || text === "" ? null : text.toLowerCase();
@@ -107,7 +108,7 @@ function tools(table, headers) {
   const button = document.createElement("button");
   button.textContent = "Save as CSV";
   let heading = table.closest(".scroll");
-  while (heading && !/^H[123]$/.test(heading.tagName)) heading = heading.previousElementSibling;
+  while (heading && !/^H[1-4]$/.test(heading.tagName)) heading = heading.previousElementSibling;
   button.addEventListener("click", () => save(table, heading ? heading.id : "table"));
   bar.append(columns, button);
   table.closest(".scroll").before(bar);

@@ -14,6 +14,8 @@ from benchmarks.reporting.rows import Row, Section, once
 FILE = "guide.md"
 # Number of rows that are listed for each question and board.
 NAMED = 3
+# Units that describe a number without a unit; in a sentence they are left out.
+UNITLESS = {"distance", "fraction", "ratio", "0 to 1", "-1 to 1", "AUROC"}
 # The AUROC of a random score.
 CHANCE = 0.5
 # About a row whose loss also compares features of a classifier.
@@ -187,7 +189,9 @@ def _difference(section: Section, row: Row, question: str, describe: Callable[[s
 
 def _result(section: Section, row: Row, metric: str) -> str:
     """A row's result for a metric, and the reference value that it does not reach, if there is one."""
-    number = f"{escape(section.label(metric))}: {board.number(row, metric)} {escape(CATALOGUE[metric].unit)}"
+    unit = CATALOGUE[metric].unit
+    unit = "" if unit in UNITLESS else f" {escape(unit)}"
+    number = f"{escape(section.label(metric))}: {board.number(row, metric)}{unit}"
     seeds = len(row.by_seed(metric))
     reference = unreached(section, row, metric)
     remarks = [f"worse than {reference}"] if reference else []
@@ -225,17 +229,19 @@ def winners(section: Section) -> list[list[str]]:
             continue
         rows = answering(section, question)
         having = [row for row in rows if len(row.by_seed(metric)) >= FEWEST_SEEDS]
-        # A single row has no competitors.
-        if not having or len(rows) < 2:
+        # A single row that can be tested has no competitors.
+        if len(having) < 2:
             continue
         best = having[0]
         tied = board.tied_with_best(section, best, metric)
-        ahead = rows[: rows.index(best)][:NAMED]
+        ahead = rows[: rows.index(best)]
+        named = [f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead[:NAMED]]
+        more = [f"and {len(ahead) - NAMED} more"] if len(ahead) > NAMED else []
         lines.append([
             escape(question), board.row_link(best), _result(section, best, metric),
             ", ".join(board.row_link(row) for row in tied) or "–",
             times.timing(section, best, "train_seconds", " s"),
-            ", ".join(f"{board.row_link(row)}: {_number(section, row, question)}" for row in ahead) or "–",
+            ", ".join([*named, *more]) or "–",
             elsewhere(section, best, question),
         ])  # fmt: skip
     return lines

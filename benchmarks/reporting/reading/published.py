@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.records.catalogue import CATALOGUE
 from benchmarks.reporting import board
 from benchmarks.reporting.board import Table
-from benchmarks.reporting.markdown import escape, file_name, table
+from benchmarks.reporting.markdown import anchor, escape, table
 from benchmarks.reporting.rows import Section, data_title
 from benchmarks.reproduction.targets import Published, Reported
 
@@ -38,7 +38,7 @@ def blocks(section: Section, found: Sequence[Published], recipes: str | None) ->
             escape(one.variant),
             *(_number(numbers.get(metric)) for metric in metrics),
             _recipe(one.config, one.states_latent_size)
-            + (f" ([more]({recipes}#{file_name(one.target.id)}))" if recipes else ""),
+            + (f" ([more]({recipes}#{anchor(one.target.id)}))" if recipes else ""),
             f"{escape(one.target.paper)}: [{escape(one.target.table)}]({one.target.link})",
         ]
         for one, numbers in shown

@@ -85,6 +85,9 @@ def test_variants_without_three_common_seeds_share_no_rank():
         None, 1, 3, 3,
     ]  # fmt: skip
     assert shared_ranks([best, {seed: value + 0.1 for seed, value in best.items()}, odd], "higher") == [2, 1, None]
+    # A variant with the seeds of both is ranked by the one with a rank.
+    others, both = dict.fromkeys((3, 4, 5), -90.5), dict.fromkeys(range(6), -95.0)
+    assert shared_ranks([best, others, both], "higher") == [1, None, 3]
 
 
 def test_too_few_seeds_give_no_ranks():

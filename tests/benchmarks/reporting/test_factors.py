@@ -1,5 +1,6 @@
 """What a board shows of disentanglement: a section with the scores, their spread, and two pictures."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from benchmarks.reporting import figures, write_reports
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.factors.pictures import factor_lines, scores
 from benchmarks.reporting.factors.spread import over_restarts, over_runs, spread_table, swept
-from benchmarks.reporting.rows import sections
+from benchmarks.reporting.rows import Row, sections
 
 from .test_reports import NATS, record, store
 
@@ -116,6 +117,10 @@ def test_rows_of_one_variant_are_in_the_order_of_the_option_that_was_varied(tmp_
     assert name == "beta"
     assert [row.first.config["variant"]["beta"] for row in ordered] == [2.0, 4.0, 16.0]
     assert swept(rows[:1]) is None
+    # Rows whose networks differ, too, are no sweep of one option.
+    other = beta(8.0, 0, 0.1)
+    other = dataclasses.replace(other, config=other.config | {"network": {"name": "mlp", "latent_size": 20}})
+    assert swept([*rows, Row("beta_vae", (), (other,))]) is None
 
 
 def axes_of(monkeypatch, draw):

@@ -63,6 +63,15 @@ def test_the_best_of_each_family_is_named_with_its_number_and_all_others_are_gre
     assert axis.get_title() == "other data: squared error"
 
 
+def test_a_long_name_is_shortened_and_its_number_is_not(tmp_path, drawn):
+    one = measured("a_variant_with_a_very_long_name_of_its_own", "bounds", **{MSE: 0.7})
+    section = stored(tmp_path, one)
+    figures.roc_curves(section, section.rows, SideFiles(tmp_path))
+    (label,) = labels(drawn[0].axes[0])
+    assert label.startswith("a_variant_with_a_very_long")
+    assert label.endswith("…: 0.700")
+
+
 def test_a_panel_a_score_a_line_a_kind_of_outliers_and_none_for_what_nobody_has(tmp_path, drawn):
     section = stored(
         tmp_path,

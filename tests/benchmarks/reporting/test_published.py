@@ -1,6 +1,7 @@
 """Published numbers on a board: only comparable ones are shown, with their recipe, and they are never ranked."""
 
 import copy
+import dataclasses
 import re
 
 import pytest
@@ -134,6 +135,12 @@ def test_the_recipes_in_full_are_linked_where_there_is_a_page_of_them(tmp_path, 
     page = board(tmp_path, results, one, plans=[Plan(one.target, runs, {"vae": "vae", "iwae": "iwae"})])
     assert "([more](reproduction.md#toy))" in published_line(page)
     assert "## toy" in (tmp_path / "reports" / "reproduction.md").read_text()
+    named = dataclasses.replace(one, target=dataclasses.replace(one.target, id="Toy2014.v1"))
+    page = board(tmp_path, results, named, plans=[Plan(named.target, runs, {"vae": "vae", "iwae": "iwae"})])
+    assert "([more](reproduction.md#toy2014v1))" in published_line(page)
+    text = (tmp_path / "reports" / "reproduction.md").read_text()
+    assert "\n## Toy2014.v1\n" in text
+    assert "[Toy2014.v1](#toy2014v1)" in text
 
 
 def test_an_arm_of_another_target_has_the_recipe_and_seeds_of_that_target(tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from benchmarks.records.load import load_details
 from benchmarks.records.record import REPRODUCTION, Record, read_records, write_record
 from benchmarks.records.significance import differ, shared_ranks
 from benchmarks.reporting import board, figures, write_reports
+from benchmarks.reporting.boundary.side_files import SideFiles
+from benchmarks.reporting.comparison import change
 from benchmarks.reporting.figures import pareto_front
 from benchmarks.reporting.markdown import code, escape
 from benchmarks.reporting.marks import times
@@ -391,6 +393,31 @@ def test_a_row_of_one_seed_is_no_winner_and_is_named_beside_it(tmp_path):
     assert "To run vae again: `make bench VARIANTS=vae" in index
 
 
+def test_one_row_that_can_be_tested_wins_nothing_and_better_rows_that_are_not_named_are_counted(tmp_path):
+    def winners(name, *others):
+        three = [record("rae", seed, NATS | {"log_likelihood": -95.0 - seed}) for seed in (0, 1, 2)]
+        single = [record(f"v{i}", 0, NATS | {"log_likelihood": -80.0 - i}) for i in range(5)]
+        store(tmp_path / name, *three, *single, *others)
+        write_reports(tmp_path / name, tmp_path / f"reports-{name}")
+        text = (tmp_path / f"reports-{name}" / "README.md").read_text()
+        return [" ".join(line.split()) for line in text.splitlines() if line.startswith("| likelihood")]
+
+    assert winners("alone") == ["| likelihood | [v0](variants/v0.md) | log p(x): -80.00 (0.30) nats/image | 30 s |"]
+    (line,) = winners("two", *(record("vae", seed, NATS | {"log_likelihood": -99.0 - seed}) for seed in (0, 1, 2)))
+    assert "| [rae](variants/rae.md) |" in line
+    assert "[v2](variants/v2.md): -82.00 (0.30), and 2 more |" in line
+
+
+def test_numbers_without_a_unit_are_said_without_one():
+    assert guide._result(*_of_one_row("fid_features", 37.91)) == "FID, classifier features: 37.91"
+    assert guide._result(*_of_one_row("psnr", 20.5)) == "PSNR: 20.50 dB"
+
+
+def _of_one_row(metric, value):
+    (section,) = sections([record("vae", 0, {metric: value})])
+    return section, section.rows[0], metric
+
+
 def autoencoders():
     return [record(name, seed, {"mse": mse + seed / 1e5}) for name, mse in (("ae", 0.01), ("wae_mmd", 0.02))
             for seed in range(3)]  # fmt: skip
@@ -540,6 +567,16 @@ def test_a_baseline_marks_what_is_better_worse_or_noise(tmp_path):
     assert "Against the baseline" not in (tmp_path / "reports" / "mnist.md").read_text()
 
 
+def test_a_difference_to_the_baseline_is_that_of_the_seeds_that_are_tested():
+    def row(values, metric="log_likelihood"):
+        return Row("vae", (), tuple(record("vae", seed, {metric: value}) for seed, value in enumerate(values)))
+
+    now, then = [-89.0, -89.1, -88.9, -200.0], [-90.0, -90.11, -89.9]
+    assert change(row(now), row(then), "log_likelihood") == "+1.00 (**better**)"
+    # The KL has no better direction.
+    assert change(row([9.0, 9.2, 9.1], "kl"), row([7.0, 7.21, 7.1], "kl"), "kl") == "+2.00 (**different**)"
+
+
 def test_a_baseline_with_the_same_protocol_is_compared_before_one_with_another(tmp_path):
     def trained(folder, epochs, value):
         config = {"training": record().config["training"] | {"epochs": epochs}}
@@ -624,6 +661,20 @@ def test_the_caption_of_codes_says_how_many_images_were_used_and_names_classes_o
     write_atomically(tmp_path / "r" / "runs" / record("vae").run_id / "codes.csv", codes.encode())
     write_reports(tmp_path / "r", tmp_path / "reports")
     assert f"*Posterior means of {words}" in (tmp_path / "reports" / "pictures" / "mnist.md").read_text()
+
+
+@pytest.mark.parametrize(("classes", "columns"), [(2, 2), (15, 5), (30, None)])
+def test_the_legend_of_codes_fits_below_the_panels(tmp_path, monkeypatch, classes, columns):
+    kept = []
+    monkeypatch.setattr(figures, "_packed", lambda figure, dpi: kept.append(figure) or b"drawn")
+    store(tmp_path, record("vae"))
+    lines = ["axis_1,axis_2,class", *(f"{number}.0,1.0,{number % classes}" for number in range(60))]
+    codes = ("\n".join(lines) + "\n").encode()
+    write_atomically(tmp_path / "runs" / record("vae").run_id / "codes.csv", codes)
+    (section,) = sections(read_records(tmp_path)[0])
+    with own_settings():
+        assert figures.codes(section.rows, SideFiles(tmp_path)) == b"drawn"
+    assert [legend._ncols for legend in kept[0].legends] == ([] if columns is None else [columns])
 
 
 def test_no_picture_is_larger_than_the_limit(tmp_path):
@@ -888,6 +939,11 @@ def test_times_of_another_device_are_marked_and_never_compared(tmp_path):
     seeds = [record("vae", seed) for seed in (0, 1, 2)]
     mixed = Row("vae", (), (*seeds, record("vae", 3, environment=gpu, timing=fast)))
     assert mixed.timing("train_seconds") == 30.0
+    # The memory of tensors on a GPU and that of a process are not comparable either.
+    peaks = [({"peak_memory_bytes": size * 2**30}) for size in (3, 1, 2)]
+    parts = [record("vae", seed, details=peak) for seed, peak in enumerate(peaks[1:])]
+    mixed = Row("vae", (), (*parts, record("vae", 2, environment=gpu, timing=fast, details=peaks[0])))
+    assert board._memory(mixed) == "2.0 GiB"
     known = [figures._value(section, row, "train_seconds") for row in section.rows]
     assert sorted(value is None for value in known) == [False, False, True]
     assert "| images/s on CPU " in (tmp_path / "reports" / "guide.md").read_text()
@@ -900,6 +956,21 @@ def test_the_protocol_counts_the_runs_of_each_device():
     on_gpu = record("vae", 2, environment=of_vae[0].environment | {"device": "AGPU", "threads": 3})
     (section,) = sections([*of_vae, on_gpu])
     assert "| CPU, threads: 2 (2 runs); AGPU, threads: 3 (1 run) " in board.protocol(section)
+
+
+def test_the_protocol_of_failed_runs_does_not_say_that_no_test_image_was_evaluated():
+    broken = record(metrics={}, status="diverged", error={"type": "E", "message": "broke", "traceback": ""},
+                    evaluated_images=0)  # fmt: skip
+    (section,) = sections([broken])
+    assert "| test images " not in board.protocol(section)
+    (section,) = sections([broken, record(seed=1)])
+    assert "| test images        | 10,000 " in board.protocol(section)
+
+
+def test_no_data_set_has_the_file_of_another_page():
+    for name in ("speed", "speed-gpu", "guide"):
+        assert board.page_file(name) != f"{name}.md"
+    assert board.page_file("mnist") == "mnist.md"
 
 
 def test_the_protocol_names_the_network_of_most_records():

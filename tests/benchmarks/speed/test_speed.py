@@ -98,7 +98,7 @@ def test_the_limit_has_the_products_of_every_layer():
 def test_rounds_on_a_busy_machine_are_repeated_and_what_remains_is_said(monkeypatch):
     def measured(others, repeats):
         busy = iter(others)
-        monkeypatch.setattr(rounds, "_others", lambda before, after: next(busy))
+        monkeypatch.setattr(rounds, "others", lambda before, after: next(busy))
         calls = itertools.count()
         return rounds.in_turn({"work": lambda: float(next(calls))}, repeats)
 
@@ -116,11 +116,11 @@ def test_rounds_on_a_busy_machine_are_repeated_and_what_remains_is_said(monkeypa
 COMPUTING = """
 import os, subprocess, sys
 from benchmarks.speed import rounds
-before = rounds._used()
+before = rounds.used()
 work = "import time\\nwhile time.process_time() < 0.5: pass"
 for apart in (False, True):
     subprocess.run([sys.executable, "-c", work], start_new_session=apart, check=True)
-_, everything, own = (b - a for a, b in zip(before, rounds._used()))
+_, everything, own = (b - a for a, b in zip(before, rounds.used()))
 print(everything - own, own)
 """
 
