@@ -35,6 +35,16 @@ def test_grey_pixels_are_byte_over_255():
     assert torch.equal(observe_evaluation(ramp(1), GREY), ramp(1).float() / 255)
 
 
+def test_evaluation_pixels_are_drawn_with_probability_byte_over_255_from_one_known_seed():
+    drawn = observe_evaluation(ramp(4000), BINARY)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    # The tolerance is five standard errors of a mean of 4,000 draws.
+    assert (drawn.double().mean(0) - ramp(1)[0].double() / 255).abs().max() < 5 * 0.5 / 4000**0.5
+    # Published numbers are of this draw. torch's generator gives the same on every machine.
+    half = observe_evaluation(torch.full((1, 1, 4, 8), 128, dtype=torch.uint8), BINARY)
+    assert "".join(str(int(pixel)) for pixel in half.flatten()) == "01011001111101101101110111011110"
+
+
 def test_the_evaluation_draw_is_fixed_whatever_the_seed_and_leaves_torchs_stream_alone():
     torch.manual_seed(1)
     first = observe_evaluation(ramp(), BINARY)

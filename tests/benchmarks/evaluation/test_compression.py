@@ -179,3 +179,6 @@ def test_a_run_leaves_its_curve_beside_its_record_and_the_whole_code_is_its_reco
     assert float(rows[1]["pca_mse"]) == pytest.approx(
         record.details["reference_compression"]["compression_mse_2"], rel=1e-5
     )
+    ratio = float(rows[1]["mse"]) / float(rows[1]["pca_mse"])
+    assert record.metrics["compression_of_pca_2"] == pytest.approx(ratio, rel=1e-4)
+    assert ratio != pytest.approx(1, rel=0.01)

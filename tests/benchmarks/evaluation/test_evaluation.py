@@ -3,17 +3,27 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import variants
 from benchmarks.config import EvaluationConfig
 from benchmarks.data import cache_root
-from benchmarks.evaluation.evaluate import Evaluation, EvaluationData, evaluate, interim, validation_score
+from benchmarks.evaluation import representation
+from benchmarks.evaluation.evaluate import (
+    Context,
+    Evaluation,
+    EvaluationData,
+    evaluate,
+    interim,
+    validation_score,
+)
 from benchmarks.evaluation.families.samplers import MIXTURE_COMPONENTS
 from benchmarks.evaluation.features import spaces as quality
 from benchmarks.evaluation.features.spaces import judge_space
 from benchmarks.evaluation.likelihood import log_likelihood_of, log_weights, no_bound
+from benchmarks.evaluation.objective import mean_objective
 from variants import Batch, Loss, Variant
 from variants.parts.networks import MLP
 
@@ -192,3 +202,50 @@ def test_the_objective_is_the_loss_per_image_whatever_the_batches(count, space):
     terms = found.details["objective_terms"]
     assert terms["reconstruction"] + terms["kl"] == pytest.approx(expected, rel=1e-5)
     assert found.details["pixels"] == 64
+
+
+def test_the_two_bounds_are_the_means_of_their_own_quantities(space):
+    x, vae = images(40), model()
+    data = EvaluationData(x, None, x[:0], None, {})
+    found = evaluate(vae, data, CONFIG, 0).metrics
+    context = Context(vae, data, CONFIG, 0)
+    for bound in ("elbo", "log_likelihood"):
+        assert found[bound] == pytest.approx(float(context.likelihoods[bound].mean()), rel=1e-6)
+    assert found["elbo"] < found["log_likelihood"] - 0.01
+
+
+def test_the_mixture_sampler_is_fitted_to_codes_of_training_images_and_draws_from_the_fit(space, monkeypatch):
+    fitted, decoded, vae = [], [], model()
+
+    class Far:
+        """A mixture whose draws no prior would give."""
+
+        def sample(self, count):
+            return np.full((count, 4), 77.0), None
+
+    monkeypatch.setattr(representation, "fit_mixture", lambda codes, *_: fitted.append(codes) or Far())
+    image = vae.image
+    monkeypatch.setattr(vae, "image", lambda z, *rest: decoded.append(z) or image(z, *rest))
+    data = evaluation_data(digits(), {"features": space})
+    evaluate(vae, data, CONFIG, 0)
+    with torch.no_grad():
+        assert torch.allclose(fitted[0], vae.posterior(data.probe).mean, atol=1e-6)
+    assert any((z == 77).all() for z in decoded)
+
+
+def test_an_autoencoder_is_validated_by_its_negative_squared_error_summed_over_pixels():
+    x, ae = images(10), model("ae")
+    (score,) = validation_score(ae, x, 0).values()
+    with torch.no_grad():
+        assert score == pytest.approx(-float((x - ae.reconstruct(x)).square().sum() / 10), rel=1e-5)
+    assert score < 0
+
+
+def test_the_objective_of_test_images_is_that_at_the_end_of_training():
+    """A warm-up of the KL term is over by then."""
+    x = images(10)
+    values = {}
+    for warmup in (0.0, 0.5):
+        torch.manual_seed(3)
+        values[warmup] = mean_objective(model(kl_warmup=warmup), x)
+    assert values[0.5] == pytest.approx(values[0.0], rel=1e-6)

@@ -219,6 +219,12 @@ def test_classifiers_find_separated_classes_and_nothing_in_noise():
             assert low <= accuracy(values[:150], labels[:150], values[150:], labels[150:]) <= high
 
 
+def test_the_linear_probe_scales_training_and_test_codes_alike():
+    labels = torch.arange(40) % 2
+    codes = 1000 + 0.01 * labels[:, None] + 0.001 * torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+    assert linear_probe_accuracy(codes[:20], labels[:20], codes[20:], labels[20:]) == 1
+
+
 def standard_posteriors(means, size):
     """Unit normals at ``means`` (n, d), in batches of ``size``."""
     return [DiagonalNormal(part, torch.zeros_like(part)) for part in means.split(size)]

@@ -61,17 +61,55 @@ def test_a_group_whose_time_is_over_stays_as_it_is(captured):
         step, weights = make(variant, images, DATA, config, torch.device("cpu")), []
         # Twelve full batches, and a smaller last one.
         for number, rows in enumerate(torch.arange(50).split(4)):
-            step(rows, torch.tensor(0.0), 1.0, number / 13)
+            # The seventh step begins at exactly half of the budget, when the group's time is over.
+            step(rows, torch.tensor(0.0), 1.0, min(number / 12, 0.99))
             weights.append((variant.head.weight.clone(), next(variant.decoder.parameters()).clone()))
         return weights, step.means()
 
     weights, means = trained(lambda *arguments: CapturedStep(*arguments, graph=Rerun) if captured else Step(*arguments))
     for number, ((head, decoder), (later_head, later_decoder)) in enumerate(pairwise(weights), start=1):
-        assert torch.equal(head, later_head) == (number >= 7)
+        assert torch.equal(head, later_head) == (number >= 6)
         assert not torch.equal(decoder, later_decoder)
     # Means include all steps of the epoch, before and after the group ends.
     _, expected = trained(Step)
     assert means == pytest.approx(expected, rel=1e-5)
+
+
+class Clipped(TwoLosses):
+    def parameter_groups(self):
+        settings = {"gradient_clip": 1e-9}
+        return self.model_and(head=ParameterGroup(list(self.head.parameters()), settings))
+
+
+def test_a_groups_clip_leaves_the_gradients_of_the_others_alone():
+    def gradients(kind):
+        torch.manual_seed(0)
+        variant = small(kind)
+        torch.manual_seed(1)
+        one_step(variant)
+        return variant
+
+    clipped, plain = gradients(Clipped), gradients(TwoLosses)
+    assert clipped.head.weight.grad.norm() <= 1e-9
+    for own, other in zip(clipped.decoder.parameters(), plain.decoder.parameters(), strict=True):
+        assert own.grad.norm() > 1e-6
+        assert torch.equal(own.grad, other.grad)
+
+
+class Counting(Variant):
+    """Keeps what a training step says of the size of the training split."""
+
+    def loss(self, batch, progress):
+        self.told = batch.training_images
+        return super().loss(batch, progress)
+
+
+def test_a_batch_knows_the_size_of_the_training_split_and_not_its_own():
+    variant = small(Counting)
+    images = torch.randint(256, (50, 1, 4, 4), dtype=torch.uint8)
+    step = Step(variant, images, DATA, TrainingConfig(batch_size=8), torch.device("cpu"))
+    step(torch.arange(8), torch.tensor(0.0), 1.0, 0.0)
+    assert variant.told == 50
 
 
 @pytest.mark.parametrize("until", [0.0, -0.5, 52.0, float("nan")])
