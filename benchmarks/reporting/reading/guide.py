@@ -15,7 +15,7 @@ FILE = "guide.md"
 # Number of rows that are listed for each question and board.
 NAMED = 3
 # Units that describe a number without a unit; in a sentence they are left out.
-UNITLESS = {"distance", "fraction", "ratio", "0 to 1", "-1 to 1", "AUROC"}
+UNITLESS = {"distance", "fraction", "ratio", "0 to 1", "-1 to 1"}
 # The AUROC of a random score.
 CHANCE = 0.5
 # About a row whose loss also compares features of a classifier.
