@@ -142,6 +142,31 @@ def test_every_training_image_is_seen_once_an_epoch_and_the_ragged_batch_weighs_
     assert done.history[0]["reconstruction"] == pytest.approx(sum(total for _, total in counts) / 1297, rel=1e-5)
 
 
+def test_images_are_in_a_new_random_order_in_every_epoch(monkeypatch):
+    """Of every epoch, with other noise."""
+    orders, noise = [], []
+    make = training.make_step
+
+    def watched(*arguments):
+        step = make(*arguments)
+        call = step._run
+
+        def run(rows, *rest):
+            orders.append(rows.tolist())
+            noise.append(torch.rand(1, generator=torch.Generator().set_state(torch.get_rng_state())).item())
+            return call(rows, *rest)
+
+        step._run = run
+        return step
+
+    monkeypatch.setattr(training, "make_step", watched)
+    config, images = TrainingConfig(epochs=3, batch_size=2000), digits().train.images
+    train(build(configuration(), (1, 8, 8)), images, configuration().dataset, config, 0, show_progress=False)
+    assert [sorted(order) for order in orders] == [list(range(len(images)))] * 3
+    assert len({tuple(order) for order in [*orders, list(range(len(images)))]}) == 4
+    assert len(set(noise)) == 3
+
+
 def test_selection_by_validation_reports_the_best_epochs_weights():
     data, scores = digits(), iter([1.0, 3.0, 2.0])
     snapshots = []
