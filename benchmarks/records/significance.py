@@ -70,7 +70,7 @@ def shared_ranks(values: Sequence[Mapping[int, float]], better: str) -> list[int
     best_of_groups: list[int] = []
     for place, i in enumerate(sorted(range(len(values)), key=lambda i: sign * means[i]), 1):
         preceding = [j for j in reversed(best_of_groups) if testable(values[j], values[i])]
-        best = next((j for j in preceding if ranks[j] is not None), next(iter(preceding), None))
+        best = min(preceding, key=lambda j: ranks[j] is None, default=None)
         if best is not None and not differ(values[best], values[i]):
             ranks[i] = ranks[best]
         else:

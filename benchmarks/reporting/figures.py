@@ -11,6 +11,7 @@ import textwrap
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -185,37 +186,40 @@ def seeds(section: Section, rows: Sequence[Row], metrics: Sequence[str]) -> byte
     return png(figure, 110)
 
 
-def trade_offs(
-    section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]
-) -> list[tuple[str, str, dict[Row, tuple[float, float, bool]]]]:
-    """The pairs of :func:`fronts` that at least two of the shown rows have, each with the two values of every row and
-    whether it is on the Pareto front, which needs a better direction of both."""
+class TradeOff(NamedTuple):
+    """Two metrics, or a timing such as "train_seconds" and a metric, and for each row its two values and whether it is
+    on the Pareto front: no other row of the section is at least as good in both and better in one."""
+
+    x: str
+    y: str
+    marks: dict[Row, tuple[float, float, bool]]
+
+
+def trade_offs(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[TradeOff]:
+    """The trade-offs (x, y) of ``pairs`` that at least two of the shown rows have. There is no Pareto front where x or
+    y has no better direction."""
     shown = set(rows[:MOST_ROWS])
     drawn = []
     for x, y in pairs:
         points = {row: (_value(section, row, x), _value(section, row, y)) for row in section.rows}
         known = {row: (a, b) for row, (a, b) in points.items() if a is not None and b is not None}
-        lower = _lower_is_better(x), _lower_is_better(y)
-        if None in lower:
+        lower_x, lower_y = _lower_is_better(x), _lower_is_better(y)
+        if lower_x is None or lower_y is None:
             front = [False] * len(known)
         else:
-            front = pareto_front(list(known.values()), (bool(lower[0]), bool(lower[1])))
+            front = pareto_front(list(known.values()), (lower_x, lower_y))
         marks = {
             row: (*point, is_on_front)
             for (row, point), is_on_front in zip(known.items(), front, strict=True)
             if row in shown
         }
         if len(marks) > 1:
-            drawn.append((x, y, marks))
+            drawn.append(TradeOff(x, y, marks))
     return drawn
 
 
-def fronts(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> bytes | None:
-    """One panel per pair of metrics, or of a timing such as "train_seconds" and a metric, with one marker per row.
-
-    A ring marks rows on the Pareto front: no other row of the section is at least as good in both and better in one.
-    """
-    drawn = trade_offs(section, rows, pairs)
+def fronts(section: Section, drawn: Sequence[TradeOff]) -> bytes | None:
+    """One panel per trade-off, with one marker per row and a ring around those on the Pareto front."""
     if not drawn:
         return None
     labels = {row: in_figure(row.label) for _, _, marks in drawn for row in marks}

@@ -342,7 +342,7 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
     """
     rows = board.sorted_rows(section, board.sort_metric(section))
     dots = [metric for group in groups() for metric in board.headlines(section, group)]
-    pairs = board.plots(section)
+    drawn = figures.trade_offs(section, rows, board.plots(section))
     lowest = "the lowest seed of each row"
 
     def sheet_of(file: str) -> Callable[[Sequence[Row]], bytes | None]:
@@ -369,8 +369,8 @@ def _pictures(section: Section, name: str, files: SideFiles, output: Output) -> 
          f"{_validations(section)}, one line per seed."),
         ("Seeds", lambda: figures.seeds(section, rows, dots),
          "One marker per seed, and a bar at the mean. The best row of each panel is at the top."),
-        ("Trade-offs", lambda: figures.fronts(section, rows, pairs),
-         _trade_offs(section, rows, pairs)),
+        ("Trade-offs", lambda: figures.fronts(section, drawn),
+         _trade_offs(section, rows, drawn)),
     ]  # fmt: skip
     blocks: list[Block] = []
     every: list[str] = []
@@ -436,12 +436,11 @@ def _picture(
     return [f"![{heading}](figures/{output.picture(name, png)})", f"*{caption}*"]
 
 
-def _trade_offs(section: Section, rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
+def _trade_offs(section: Section, rows: Sequence[Row], drawn: Sequence[figures.TradeOff]) -> str:
     """The caption of the trade-offs: the questions (and the training time) that are plotted against each other."""
     titles = {name: family.title.lower() for family in families() for name in family.metrics}
-    drawn = [(x, y) for x, y, _ in figures.trade_offs(section, rows, pairs)]
-    plotted = ", and ".join(f"{titles[y]} against {titles.get(x, 'training time')}" for x, y in drawn)
-    timed = any(x not in titles for x, _ in drawn)
+    plotted = ", and ".join(f"{titles[one.y]} against {titles.get(one.x, 'training time')}" for one in drawn)
+    timed = any(one.x not in titles for one in drawn)
     device = escape(times.devices(section)[0])
     busy = timed and any(row.is_busy and times.on_usual_device(section, row) for row in rows)
     return (

@@ -22,15 +22,17 @@ def section_of(*metrics, **others):
     return section
 
 
+def caption(section, pairs):
+    return _trade_offs(section, section.rows, figures.trade_offs(section, section.rows, pairs))
+
+
 def test_the_caption_names_the_panels_that_are_drawn():
     likelihoods = [{"log_likelihood": value} for value in (-90.0, -91.0)]
     section = section_of(*likelihoods)
-    assert _trade_offs(section, section.rows, BOTH).startswith("Likelihood against training time; means over seeds, ")
+    assert caption(section, BOTH).startswith("Likelihood against training time; means over seeds, ")
     both = section_of(*(metrics | {"fid_features": 9.0} for metrics in likelihoods))
-    assert _trade_offs(both, both.rows, BOTH).startswith(
-        "Sample quality against likelihood, and likelihood against training time; "
-    )
-    untimed = _trade_offs(both, both.rows, BOTH[:1])
+    assert caption(both, BOTH).startswith("Sample quality against likelihood, and likelihood against training time; ")
+    untimed = caption(both, BOTH[:1])
     assert "times" not in untimed
 
 
@@ -38,7 +40,7 @@ def test_the_caption_names_the_panels_that_are_drawn():
 def test_the_caption_says_of_times_on_a_busy_machine_that_their_order_is_uncertain(busy):
     section = section_of({"log_likelihood": -90.0}, {"log_likelihood": -91.0}, details={"busy": busy})
     assert any(row.is_busy for row in section.rows) == busy
-    assert (times.UNCERTAIN in _trade_offs(section, section.rows, TIMED)) == busy
+    assert (times.UNCERTAIN in caption(section, TIMED)) == busy
 
 
 def test_without_a_better_direction_there_is_no_front(monkeypatch):
@@ -46,7 +48,7 @@ def test_without_a_better_direction_there_is_no_front(monkeypatch):
 
     def on_front():
         (drawn,) = figures.trade_offs(section, section.rows, TIMED)
-        return [is_on_front for _, _, is_on_front in drawn[2].values()]
+        return [is_on_front for _, _, is_on_front in drawn.marks.values()]
 
     assert any(on_front())
     assert figures._axis_label(section, "log_likelihood") == "log p(x) (nats/image), higher is better"
