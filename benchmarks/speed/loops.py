@@ -63,8 +63,8 @@ suite compares uniforms instead. pythae trains by its own trainer, all at its de
 does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. *Matrix products
 alone* are forward and backward at the shapes of this batch; *matrix products and Adam's update alone* add one fused
 update of all parameters. {{notes}}"""
-ON_A_CPU = """Both bound the fp32 loops. Two loops at once share the cores as two runs of a sweep do, and count together. Compiled loops
-(`training.compile`) are timed from their second epoch on."""
+ON_A_CPU = """Both bound the fp32 loops. Two loops at once share the cores as two runs of a sweep do, and count
+together. Compiled loops (`training.compile`) are timed from their second epoch on."""
 ON_A_GPU = """Both are launched operation by operation, so they bound the fp32 loops that are not captured. A
 captured loop replays its step as one CUDA graph, and its epoch includes the warm-up and the capture."""
 
