@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 
 from .base import LogWeights, Variant, VariantConfig
-from .options import positive, without_effect
+from .options import positive
 from .parts.conditional import ConditionalNormal
 from .parts.distributions import ONE_DRAW, DiagonalNormal, Distribution, Shape
 from .parts.networks import Network
@@ -28,7 +28,6 @@ class AuxiliaryConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        without_effect("variant.analytic_kl", self.analytic_kl, True, "q(z|x) is a mixture: its KL has no closed form")
         positive("variant.auxiliary", self.auxiliary)
         positive("variant.context", self.context)
         positive("variant.hidden", self.hidden)
@@ -107,6 +106,7 @@ class AuxiliaryVAE(Variant):
 
     Config = AuxiliaryConfig
     family = "posteriors and priors"
+    closed_form_kl = False
     small = {"auxiliary": 2, "context": 4, "hidden": 8}
 
     def build(self, network: Network) -> None:

@@ -221,7 +221,8 @@ class Variant(nn.Module):
     # The smallest batch size that the configuration may set. The last batch of an epoch may be smaller, so the loss
     # must be finite for any size.
     smallest_batch: ClassVar[int] = 1
-    # Whether KL(q || p) can have a closed form. If False, training does not compute the prior to ask for it.
+    # Whether KL(q || p) can have a closed form. If False, training does not compute the prior to ask for it, and the
+    # option ``analytic_kl`` is refused.
     closed_form_kl: ClassVar[bool] = True
     # The smallest height and width of images that the variant supports.
     smallest_side: ClassVar[int] = 1
@@ -272,6 +273,9 @@ class Variant(nn.Module):
         """
         if side is not None and side < cls.smallest_side:
             raise ValueError(f"{cls.__name__} needs images of {cls.smallest_side} pixels a side or more, got {side}")
+        if not cls.closed_form_kl:
+            reason = f"the KL of {cls.__name__} has no closed form"
+            without_effect("variant.analytic_kl", config.analytic_kl, True, reason)
         if cls.loss is not Variant.loss or cls.regulariser is not Variant.regulariser:
             without_effect("variant.kl_warmup", config.kl_warmup, 0, f"the loss of {cls.__name__} is not r + KL")
 

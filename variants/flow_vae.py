@@ -28,7 +28,6 @@ class FlowConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        without_effect("variant.analytic_kl", self.analytic_kl, True, "a flow's KL has no closed form")
         one_of("variant.flow", self.flow, ("planar", "radial"))
         not_negative("variant.steps", self.steps)
         between("variant.annealing", self.annealing, 0, 1)
@@ -68,6 +67,7 @@ class FlowVAE(Variant):
 
     Config = FlowConfig
     family = "posteriors and priors"
+    closed_form_kl = False
     forms = ({"flow": "radial"}, {"constrained": False}, {"steps": 0})
     small = {"steps": 2}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .base import Variant, VariantConfig
-from .options import added, not_negative, positive, without_effect
+from .options import added, not_negative, positive
 from .parts.distributions import DiagonalNormal
 from .parts.flows import IAF, FlowPosterior
 from .parts.layers import check_activation
@@ -27,7 +27,6 @@ class IAFConfig(VariantConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        without_effect("variant.analytic_kl", self.analytic_kl, True, "a flow's KL has no closed form")
         not_negative("variant.steps", self.steps)
         positive("variant.hidden", self.hidden)
         positive("variant.context", self.context)
@@ -69,6 +68,7 @@ class IAFVAE(Variant):
 
     Config = IAFConfig
     family = "posteriors and priors"
+    closed_form_kl = False
     forms = ({"steps": 0},)
     small = {"hidden": 8, "context": 4}
 

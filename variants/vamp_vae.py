@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Variant, VariantConfig
-from .options import between, positive, without_effect
+from .options import between, positive
 from .parts.distributions import EqualMixture
 from .parts.networks import Network, running_averages
 from .registry import register
@@ -28,7 +28,6 @@ class VampVAEConfig(VariantConfig):
         positive("variant.components", self.components)
         between("variant.start_mean", self.start_mean, 0, 1)
         positive("variant.start_deviation", self.start_deviation)
-        without_effect("variant.analytic_kl", self.analytic_kl, True, "the KL to a mixture has no closed form")
 
 
 @register("vamp_vae")

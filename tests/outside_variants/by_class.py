@@ -22,10 +22,12 @@ class ByClass(Variant):
         self.decoder = network.decoder(self.latent_size + classes, self.image_shape)
 
     def prior(self, condition):
-        return DiagonalNormal(*self.prior_network(condition).chunk(2, dim=-1))
+        loc, a = self.prior_network(condition).chunk(2, dim=-1)
+        return DiagonalNormal(loc, self.log_sigma(a))
 
     def posterior(self, x, condition):
-        return DiagonalNormal(*(self.encoder(x) + self.shift(condition)).chunk(2, dim=-1))
+        loc, a = (self.encoder(x) + self.shift(condition)).chunk(2, dim=-1)
+        return DiagonalNormal(loc, self.log_sigma(a))
 
     def decode(self, z, condition):
         return super().decode(torch.cat([z, condition.expand(*z.shape[:-1], -1)], dim=-1))

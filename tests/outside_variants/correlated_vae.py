@@ -10,6 +10,7 @@ class CorrelatedVAE(Variant):
     """VAE with q(z|x) = N(mu, L L^T)"""
 
     family = "posteriors and priors"
+    closed_form_kl = False
 
     def build(self, network):
         d = self.latent_size
@@ -20,5 +21,6 @@ class CorrelatedVAE(Variant):
         d = self.latent_size
         loc, entries = self.encoder(x).split([d, d * d], dim=-1)
         matrix = entries.unflatten(-1, (d, d))
-        scale = matrix.tril(-1) + matrix.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
+        deviations = self.log_sigma(matrix.diagonal(dim1=-2, dim2=-1)).exp()
+        scale = matrix.tril(-1) + deviations.diag_embed()
         return MultivariateNormal(loc, scale_tril=scale, validate_args=False)

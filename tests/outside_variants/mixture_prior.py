@@ -12,6 +12,7 @@ class MixturePrior(Variant):
     """VAE with p(z) = sum_k w_k N(m_k, s_k^2), learned"""
 
     family = "posteriors and priors"
+    closed_form_kl = False
 
     def build(self, network):
         super().build(network)

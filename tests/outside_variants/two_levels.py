@@ -12,16 +12,21 @@ class TwoLevels(Variant):
     """VAE with two latent levels:  p(z2) p(z1|z2) p(x|z1),  q(z1|x) q(z2|z1)"""
 
     family = "posteriors and priors"
+    closed_form_kl = False
 
     def build(self, network):
         super().build(network)
         self.up, self.down = (nn.Linear(self.latent_size, 2 * self.latent_size) for _ in range(2))
 
     def above(self, z1):
-        return DiagonalNormal(*self.up(z1).chunk(2, dim=-1))
+        return self.normal(self.up(z1))
 
     def below(self, z2):
-        return DiagonalNormal(*self.down(z2).chunk(2, dim=-1))
+        return self.normal(self.down(z2))
+
+    def normal(self, output):
+        loc, a = output.chunk(2, dim=-1)
+        return DiagonalNormal(loc, self.log_sigma(a))
 
     def log_weights(self, x, q, samples):
         z1, log_q1 = draw(q, (samples,))
