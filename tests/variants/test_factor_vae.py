@@ -166,3 +166,10 @@ def test_a_critic_that_knows_nothing_has_the_loss_of_a_coin():
 def test_an_impossible_option_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         FactorVAEConfig(**options)
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(None, {}), (1e-5, {"learning_rate": 1e-5})])
+def test_the_critic_has_the_papers_adam_and_the_models_rate_unless_it_has_its_own(rate, expected):
+    """Kim & Mnih 2018, appendix A: Adam with beta1 = 0.5 and beta2 = 0.9."""
+    critic = small("factor_vae", critic_learning_rate=rate).parameter_groups()["critic"]
+    assert critic.optimiser == {"optimiser": "adam", "beta1": 0.5, "beta2": 0.9} | expected

@@ -115,6 +115,15 @@ def test_joint_vae_pulls_each_kl_to_its_own_capacity():
     assert loss.item() == pytest.approx((terms["reconstruction"].mean() + penalty).item(), rel=1e-12)
 
 
+def test_in_joint_vae_one_kl_above_its_capacity_does_not_pay_for_the_other_below():
+    x = binary_images(6, dtype=torch.float64)
+    model = small("joint_vae", dtype=torch.float64, gamma=3.0, capacity_z=0.0, capacity_c=1.0, rise=1.0)
+    loss, terms = model.loss(batch(x), NOW)
+    above, below = terms["kl_z"].mean(), 0.7 - terms["kl_c"].mean()
+    assert min(above, below) > 0
+    assert loss.item() == pytest.approx((terms["reconstruction"].mean() + 3 * (above + below)).item(), rel=1e-12)
+
+
 def test_joint_vae_capacities_rise_at_one_rate_until_the_category_holds_no_more():
     model = small("joint_vae", capacity_z=5.0, capacity_c=5.0, rise=0.25)
     log_categories = math.log(model.config.categories)

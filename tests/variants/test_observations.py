@@ -10,6 +10,8 @@ from scipy import integrate, stats
 from variants.parts.observations import (
     OBSERVATION_MODELS,
     BernoulliImage,
+    CalibratedBernoulliImage,
+    CompletedImage,
     ContinuousBernoulliImage,
     DiscretisedLogisticImage,
     LogCoshImage,
@@ -146,6 +148,46 @@ def test_the_continuous_bernoulli_mean_is_the_mean_of_its_masses(logit):
     mean = (d.log_prob(LEVELS).exp() * LEVELS.flatten()).sum().item()
     # The two differ by the curvature of the density within a level.
     assert d.mean.item() == pytest.approx(mean, abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", [NormalImage, LogCoshImage])
+def test_the_mean_of_a_dequantised_image_at_the_centre_of_a_level_is_that_level(kind):
+    centres = (torch.arange(256, dtype=torch.float64).reshape(256, 1, 1, 1) + 0.5) / 256
+    assert torch.allclose(kind(centres, torch.tensor(-2.0).double()).mean, LEVELS, atol=1e-12)
+    outside = kind(one_pixel(-0.3), torch.tensor(-2.0).double()).mean, kind(one_pixel(1.2), torch.tensor(-2.0)).mean
+    assert [mean.item() for mean in outside] == [0, 1]
+
+
+@pytest.mark.parametrize(("location", "scale"), [(0.4, 0.01), (0.0, 0.05), (1.0, 0.2)])
+def test_draws_of_discretised_logistic_pixels_have_their_masses(location, scale):
+    torch.manual_seed(0)
+    d = DiscretisedLogisticImage(one_pixel(location), torch.tensor(scale, dtype=torch.float64).log())
+    levels = d.sample((200_000,)).flatten() * 255
+    assert torch.equal(levels, levels.round())
+    frequencies = torch.bincount(levels.long(), minlength=256) / 200_000
+    masses = d.log_prob(LEVELS).exp()
+    assert ((frequencies - masses).abs() <= 5 * (masses / 200_000).sqrt() + 1e-4).all()
+
+
+def test_draws_of_bernoulli_pixels_have_their_probabilities_calibrated_ones_those_of_the_calibration():
+    torch.manual_seed(0)
+    logits, decoded = torch.tensor([[[-2.0, 0.0, 3.0]]]), torch.tensor([[[1.0, 1.0, 1.0]]])
+    for d in (BernoulliImage(logits), CalibratedBernoulliImage(logits, decoded)):
+        drawn = d.sample((50_000,))
+        assert drawn.shape == (50_000, 1, 1, 3)
+        assert drawn.unique().tolist() == [0, 1]
+        assert torch.allclose(drawn.mean(0), logits.sigmoid(), atol=0.012)
+
+
+def test_a_completed_image_draws_the_missing_pixels_alone():
+    torch.manual_seed(0)
+    given = torch.tensor([[[[0.25, 0.75, 0.5, 0.5]]]])
+    missing = torch.tensor([[[[False, False, True, True]]]])
+    d = CompletedImage(BernoulliImage(torch.tensor([[[[9.0, -9.0, 9.0, -9.0]]]])), given, missing)
+    drawn = d.sample((500,))
+    assert drawn.shape == (500, 1, 1, 1, 4)
+    assert (drawn[..., :2] == given[..., :2]).all()
+    assert (drawn[..., 2].mean(), drawn[..., 3].mean()) == pytest.approx((1, 0), abs=0.02)
 
 
 @pytest.mark.parametrize("name", sorted(OBSERVATION_MODELS))

@@ -173,6 +173,15 @@ def test_a_step_under_autocast_knows_the_determinant_of_what_it_does():
     assert torch.allclose(log_determinant.double(), sigma.log().sum(-1), atol=1e-5)
 
 
+def test_a_step_of_a_network_that_returns_zero_keeps_most_of_its_input():
+    """Kingma et al. 2016, section 4: a bias between 1 and 2; here 2, so that sigma = sigmoid(2) = 0.88."""
+    step, z = IAFStep(3, 8, 2), torch.randn(5, 3)
+    for parameter in step.parameters():
+        parameter.data.zero_()
+    output, _ = step(z, torch.randn(5, 2))
+    assert torch.allclose(output, z / (1 + math.exp(-2)), atol=1e-6)
+
+
 def test_the_scale_of_a_step_is_bounded():
     step = IAFStep(3, 8, 2)
     _, log_determinant = step(1e6 * torch.randn(100, 3), torch.randn(100, 2))
@@ -238,7 +247,13 @@ def test_the_codebook_averages_move_to_the_mean_of_what_chose_them_and_dead_code
     assert torch.allclose(model.codebook[0], torch.tensor([0, 5.0, 0]), atol=1e-3)
     for dead in (1, 3):
         assert (model.codebook[dead] == vectors).all(-1).any()
-    assert (model.counts[[1, 3]] > 0).all()
+    # A revived code counts as used as often as codes are on average: 3 vectors for 4 codes.
+    assert model.counts.tolist() == pytest.approx([1, 0.75, 2, 0.75])
+    # Its sum belongs to it: with the next batch, it moves from where it was revived.
+    model.config.decay, revived = 0.9, model.codebook[1].clone()
+    model._last = (vectors, torch.tensor([2, 2, 0]))
+    model.after_step()
+    assert torch.allclose(model.codebook[1], revived, atol=1e-3)
 
 
 def test_under_a_uniform_prior_the_kl_is_the_log_of_the_number_of_codes():

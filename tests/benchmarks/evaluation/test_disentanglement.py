@@ -11,7 +11,6 @@ import variants
 from benchmarks.config import EvaluationConfig
 from benchmarks.data import Factor, Factors
 from benchmarks.evaluation.disentanglement.information import (
-    BINS,
     active,
     discretised,
     entropies,
@@ -158,11 +157,17 @@ def test_scores_do_not_draw_from_the_callers_random_numbers():
     assert np.random.get_state()[2] == before
 
 
-def test_bins_have_equal_widths_and_a_constant_has_one():
+def test_there_are_twenty_bins_of_equal_widths_and_a_constant_has_one():
     z = np.linspace(-2, 2, 1000)
     bins = discretised(np.stack([z, np.zeros(1000)], 1))
-    assert np.bincount(bins[:, 0]).tolist() == [1000 // BINS] * BINS
+    assert np.bincount(bins[:, 0]).tolist() == [50] * 20
     assert (bins[:, 1] == 0).all()
+
+
+def test_dimensions_are_active_above_a_variance_of_a_hundredth_or_of_a_hundredth_of_the_largest():
+    signs = np.array([-1.0, 1.0])[:, None]
+    assert active(signs * np.sqrt([4, 0.0101, 0.0099])).tolist() == [True, True, False]
+    assert active(signs * np.sqrt([0.1, 0.00101, 0.00099])).tolist() == [True, True, False]
 
 
 def test_the_gap_is_to_the_second_best_dimension_over_the_factors_entropy():

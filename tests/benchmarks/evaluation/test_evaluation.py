@@ -19,12 +19,15 @@ from benchmarks.evaluation.evaluate import (
     interim,
     validation_score,
 )
+from benchmarks.evaluation.families import sample_quality
 from benchmarks.evaluation.families.samplers import MIXTURE_COMPONENTS
 from benchmarks.evaluation.features import spaces as quality
+from benchmarks.evaluation.features.frechet import frechet_distance, statistics
 from benchmarks.evaluation.features.spaces import judge_space
 from benchmarks.evaluation.likelihood import log_likelihood_of, log_weights, no_bound
 from benchmarks.evaluation.objective import mean_objective
 from variants import Batch, Loss, Variant
+from variants.parts.distributions import DiagonalNormal, kl_divergence
 from variants.parts.networks import MLP
 
 from ...variants.models import small
@@ -231,6 +234,106 @@ def test_the_mixture_sampler_is_fitted_to_codes_of_training_images_and_draws_fro
     with torch.no_grad():
         assert torch.allclose(fitted[0], vae.posterior(data.probe).mean, atol=1e-6)
     assert any((z == 77).all() for z in decoded)
+
+
+def flat_space(reference):
+    """A feature space whose features are the pixels, with the features of ``reference`` (n, channels, height, width).
+
+    Distances in it are those of images, so that a test can compute them by itself."""
+    features = reference.flatten(1)
+    return quality.FeatureSpace("features", lambda x: x.flatten(1), features, statistics(features), {})
+
+
+def test_generated_and_reconstructed_images_are_each_compared_with_the_test_images():
+    x, vae = images(40), model(observation="gaussian")
+    # Samples and reconstructions differ by more than a little.
+    vae.encoder[-1].weight.data *= 20
+    vae.decoder[-2].weight.data *= 20
+    data = EvaluationData(x, None, x[:0], None, {"features": flat_space(x)})
+    found = evaluate(vae, data, CONFIG, 0).metrics
+    context = Context(vae.eval(), data, CONFIG, 0)
+    generated, decoded = (((a * 255).round() / 255).flatten(1) for a in (context.samples, context.reconstructions))
+    test = x.flatten(1)
+    for name, features in (("fid_features", generated), ("reconstruction_fid_features", decoded)):
+        expected = frechet_distance(statistics(features), statistics(test))
+        assert found[name] == pytest.approx(expected, rel=1e-6), name
+    assert found["fid_features"] != pytest.approx(found["reconstruction_fid_features"], rel=0.01)
+    distance = (test - decoded).square().sum(1).sqrt().mean().item() / 8
+    assert found["feature_distance"] == pytest.approx(distance, rel=1e-5)
+
+
+def test_precision_is_of_generated_images_and_recall_of_test_images():
+    """The generated images are 40 test images each 20 times, with a little noise: precise, and far from all of them."""
+    torch.manual_seed(0)
+    x = torch.rand(800, 1, 8, 8)
+    few = (x[:40].repeat(20, 1, 1, 1) + 0.01 * torch.rand(800, 1, 8, 8)).clamp(0, 1)
+    data = EvaluationData(x, None, x[:0], None, {"features": flat_space(x)})
+    context = Context(model(), data, CONFIG, 0)
+    context.samples = few
+    result = Evaluation()
+    sample_quality.compute(context, result)
+    assert result.metrics["precision"] > 0.99
+    assert result.metrics["recall"] < 0.2
+    assert result.metrics["coverage"] < 0.5
+
+
+@pytest.mark.parametrize("metric", ["knn_accuracy", "linear_probe_accuracy"])
+def test_classifiers_learn_from_probe_images_and_are_scored_on_test_images(metric):
+    torch.manual_seed(0)
+    x, probe = images(30), images(90)
+    labels, probe_labels = (part.flatten(1)[:, :32].sum(1) > 16 for part in (x, probe))
+    vae = model()
+    found = evaluate(vae, EvaluationData(x, labels.long(), probe, probe_labels.long(), {}), CONFIG, 0).metrics[metric]
+    measure = getattr(representation, metric)
+    with torch.no_grad():
+        train, test = vae.represent(probe), vae.represent(x)
+    assert found == measure(train, probe_labels.long(), test, labels.long())
+    assert found != measure(test, labels.long(), train, probe_labels.long())
+
+
+def test_a_prior_fixes_the_scale_in_which_units_are_active():
+    x = images(50)
+    counts = {}
+    for name in ("vae", "ae"):
+        variant = model(name)
+        layer = [module for module in variant.encoder.modules() if isinstance(module, torch.nn.Linear)][-1]
+        layer.weight.data *= 1e-3
+        counts[name] = evaluate(variant, EvaluationData(x, None, x[:0], None, {}), CONFIG, 0).metrics["active_units"]
+    assert counts == {"vae": 0, "ae": 4}
+
+
+def test_posteriors_without_overlap_tell_which_image_it_was_and_the_rest_of_the_kl_is_the_aggregates():
+    x, vae = images(16), model()
+    vae.encoder[-1].weight.data[:4] *= 50
+    vae.encoder[-1].weight.data[4:] = 0
+    vae.encoder[-1].bias.data[4:] = -12
+    found = evaluate(vae, EvaluationData(x, None, x[:0], None, {}), CONFIG, 0).metrics
+    assert found["mutual_information"] == pytest.approx(math.log(16), abs=1e-4)
+    with torch.no_grad():
+        kl = kl_divergence(vae.posterior(x), vae.prior()).mean().item()
+    assert found["aggregate_kl"] == pytest.approx(kl - math.log(16), abs=2)
+    assert found["aggregate_kl"] > 10
+
+
+def test_samples_of_a_conditional_model_have_the_conditions_of_the_test_images_in_turn():
+    cvae, given = model("cvae", condition_shape=(3,)), []
+    sampled = cvae.sample
+    cvae.sample = lambda count, condition=None: given.append(condition) or sampled(count, condition=condition)
+    condition = torch.eye(3)
+    data = EvaluationData(images(3), None, images(0), None, {}, condition)
+    assert len(Context(cvae, data, replace(CONFIG, generated_images=230), 0).samples) == 230
+    assert torch.equal(torch.cat(given), condition.repeat(77, 1)[:230])
+
+
+def test_a_validation_score_is_of_the_model_in_evaluation_mode():
+    class Shifted(Variant):
+        def posterior(self, x):
+            q = super().posterior(x)
+            return DiagonalNormal(q.mean + 5 * self.training, q.log_scale)
+
+    vae, x = small(Shifted, (1, 8, 8)), images(20)
+    expected = validation_score(vae.eval(), x, 0)
+    assert validation_score(vae.train(), x, 0) == expected
 
 
 def test_an_autoencoder_is_validated_by_its_negative_squared_error_summed_over_pixels():

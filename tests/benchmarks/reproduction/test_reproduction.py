@@ -683,6 +683,11 @@ def test_what_seeds_span_excuses_a_difference_and_nothing_else_does():
     assert (with_seeds.span, with_seeds.verdict) == (1.0, "within the range of seeds")
     (rounded,) = compare(one, dataclasses.replace(one, metrics={"elbo": -100.00001}), [one])
     assert rounded.verdict == "equal up to rounding"
+    (moved,) = compare(one, dataclasses.replace(one, metrics={"elbo": -100.0003}), [one])
+    assert moved.verdict == "differs"
+    zero = dataclasses.replace(one, metrics={"elbo": 0.0})
+    (near_zero,) = compare(zero, dataclasses.replace(one, metrics={"elbo": 8e-7}), [zero])
+    assert near_zero.verdict == "equal up to rounding"
     (alone,) = compare(one, again, [one])
     assert (alone.span, alone.verdict) == (None, "differs")
     (far,) = compare(one, dataclasses.replace(one, metrics={"elbo": -101.1}), [one, two])

@@ -190,6 +190,15 @@ def test_patience_ends_training_early():
     assert done.epoch == 3
 
 
+def test_an_improvement_gives_back_all_the_patience():
+    scores = iter([1.0, 0.5, 2.0, 1.5, 1.6, 9.0])
+    config = TrainingConfig(epochs=6, select="validation", patience=2)
+    model = build(configuration(), (1, 8, 8))
+    images = digits().train.images
+    done = train(model, images, configuration().dataset, config, 0, lambda m: {"v": next(scores)}, show_progress=False)
+    assert (done.epoch, done.best_score) == (5, 2.0)
+
+
 def test_gradient_clipping_bounds_the_step():
     def change(clip):
         torch.manual_seed(0)
