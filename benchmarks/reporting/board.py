@@ -305,7 +305,8 @@ def number(row: Row, metric: str) -> str:
 
     The mean ± the sample standard deviation over seeds or, for one seed, the number and its standard error in
     parentheses, if it has one. Both are rounded to the second significant digit of the deviation or error, with at most
-    one decimal place more than the metric's.
+    one decimal place more than the metric's. A deviation below the last of these decimal places is shown as "<" and one
+    unit of it, because 0 would say that all seeds agree.
     """
     values, decimals = row.values(metric), CATALOGUE[metric].decimals
     if not values:
@@ -315,9 +316,12 @@ def number(row: Row, metric: str) -> str:
     if deviation is not None and deviation > 0:
         decimals = min(decimals + 1, max(0, 1 - math.floor(math.log10(deviation))))
     text = f"{statistics.fmean(values):.{decimals}f}"
-    if several:
-        return f"{text} ± {deviation:.{decimals}f}"
-    return text if deviation is None else f"{text} ({deviation:.{decimals}f})"
+    if deviation is None:
+        return text
+    spread = f"{deviation:.{decimals}f}"
+    if deviation > 0 and float(spread) == 0:
+        spread = f"<{10**-decimals:.{decimals}f}"
+    return f"{text} ± {spread}" if several else f"{text} ({spread})"
 
 
 def _heading(section: Section, metric: str) -> str:

@@ -253,7 +253,7 @@ def row_of(metric, values, **others):
         ([-96.4, -97.05, -96.85], "-96.77 ± 0.33"),
         ([500.0, 560.0], "530 ± 42"),
         ([5.0, 5.0], "5.00 ± 0.00"),
-        ([0.100001, 0.100002], "0.100 ± 0.000"),
+        ([0.100001, 0.100002], "0.100 ± <0.001"),
     ],
 )
 def test_numbers_are_rounded_to_the_second_digit_of_their_uncertainty(values, text):
