@@ -254,7 +254,7 @@ def _bench(options: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     setting = Setting(options.results, data_root(), feature_cache(), device, tracker)
     if options.dry:
-        print(plan.describe_plan(cells, setting, options.retry, options.jobs))
+        print(plan.describe_plan(cells, setting, options.retry, options.jobs, options.launcher))
         return 0
     if not options.no_report:
         _check_reports(options)

@@ -63,10 +63,12 @@ def to_do(cells: Sequence[Config], setting: Setting, retry: bool) -> dict[str, s
     return states
 
 
-def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: int | None) -> str:
+def describe_plan(
+    cells: Sequence[Config], setting: Setting, retry: bool, jobs: int | None, launcher: str | None = None
+) -> str:
     """Describe the plan for a dry run: one line per run, then counts and the expected time. Times are estimated from
     similar records in the results folder, otherwise from records that come with the checkout, which the text then
-    says."""
+    says. How many runs a ``launcher`` starts at a time is not known here: the time is then that of all runs in turn."""
     states = to_do(cells, setting, retry)
     device = numerics(setting.device)["device"]
     records, _ = read_records(setting.results)
@@ -87,14 +89,19 @@ def describe_plan(cells: Sequence[Config], setting: Setting, retry: bool, jobs: 
     if seconds:
         # Runs on a data set without records are assumed to take the median of the others.
         total = sum(seconds) + (len(pending) - len(seconds)) * statistics.median(seconds)
-        side = min(jobs or default_jobs(setting.device), len(pending))
+        side = 1 if launcher else min(jobs or default_jobs(setting.device), len(pending))
         whole = max(total / side, *seconds)
         unknown = len(pending) - len(seconds)
         guessed = f"; {counted(unknown, 'run')} on a data set without records" if unknown else ""
         if foreign := [run_id for run_id in pending if run_id in without and known[run_id] is not None]:
             guessed += f"; {counted(len(foreign), 'run')} estimated from records that come with the suite, made on "
             guessed += ", ".join(_devices(committed, {without[run_id].dataset.name for run_id in foreign}))
-        lines.append(f"about {duration(whole)} with {side} at a time, estimated from records of similar runs{guessed}")
+        how = (
+            f"one after another (the launcher {launcher} decides how many run at a time)"
+            if launcher
+            else f"with {side} at a time"
+        )
+        lines.append(f"about {duration(whole)} {how}, estimated from records of similar runs{guessed}")
     elif pending:
         lines.append("no time estimate, because there are no records of these data sets yet")
     return "\n".join(lines)

@@ -127,6 +127,11 @@ def test_the_time_to_expect_counts_more_epochs_as_more_training_and_no_more_eval
     longer = configuration("vae", 0, f"training.epochs={4 * configuration('vae', 0).training.epochs}")
     text = plan.describe_plan([longer], setting(tmp_path), retry=False, jobs=1)
     assert text.startswith(f"{longer.run_id}: run, about 7 min 10 s")
+    two = [longer, configuration("vae", 1, f"training.epochs={longer.training.epochs}")]
+    assert "about 7 min 10 s with 2 at a time" in plan.describe_plan(two, setting(tmp_path), retry=False, jobs=2)
+    # The cores of this machine say nothing about those of a cluster.
+    on_cluster = plan.describe_plan(two, setting(tmp_path), retry=False, jobs=None, launcher="slurm")
+    assert "about 14 min 20 s one after another (the launcher slurm decides how many run at a time)" in on_cluster
     # Budgets in steps are not compared with budgets in epochs; budgets in steps are compared by their number.
     steps = configuration("vae", 1, "training.steps=40")
     assert ", about" not in plan.describe_plan([steps], setting(tmp_path), retry=False, jobs=1)
