@@ -89,14 +89,15 @@ def _page(
 ) -> str:
     blocks = [GENERATED, f"# {escape(name)}", "[All boards](../README.md)", *described]
     blocks += [block for search in searches for block in _tried(search)]
-    blocks += [
-        "## Ranks",
-        f"Rank among the rows with three seeds, by the metric that the [guide](../{guide.FILE}) uses for the data "
-        f"set (definitions: [glossary](../{glossary.FILE})). Rows are ordered by their mean and compared with the "
-        "best row of the current group; a row that differs significantly begins the next group. ~ marks a rank by the "
-        "mean alone among all rows with a result, where there are fewer than three seeds in common.",
-        *_tables_of_places(own, sections),
-    ]
+    if tables := _tables_of_places(own, sections):
+        blocks += [
+            "## Ranks",
+            f"Rank among the rows with three seeds, by the metric that the [guide](../{guide.FILE}) uses for the data "
+            f"set (definitions: [glossary](../{glossary.FILE})). Rows are ordered by their mean and compared with the "
+            "best row of the current group; a row that differs significantly begins the next group. ~ marks a rank by "
+            "the mean alone among all rows with a result, where there are fewer than three seeds in common.",
+            *tables,
+        ]
     for section, rows in own:
         blocks += [f"## {escape(section.title)}", f"{_board_link(section, sections, 'On the board')}:"]
         metrics = [
@@ -183,23 +184,27 @@ def _caption(row: Row, section: Section, panels: Collection[str]) -> str:
         "interpolations": f"Interpolations: linear between {ends}.",
     }
     shown = [text for title, text in words.items() if title in panels]
+    if section.given and ("traversals" in panels or "interpolations" in panels):
+        white = ", and the pixels that it gives are white" if section.condition.startswith("quadrants") else ""
+        shown.append(f"Traversals and interpolations are decoded with the condition of the first test image{white}.")
     return " ".join([f"{escape(row.label)}, seed {row.first.seed}, not selected.", *shown])
 
 
 def _tables_of_places(own: Sequence[tuple[Section, list[Row]]], sections: Sequence[Section]) -> list[str]:
     """Tables of ranks: one for the questions of families without a group, one for each group.
 
-    Questions for which the variant has no rank are left out.
+    Questions and boards for which the variant has no rank are left out.
     """
     tables = []
     for group in groups():
         questions = board.questions(group)
         lines = [line for section, rows in own for line in _places(section, rows, questions, sections)]
-        places = {name: column for name, *column in zip(["board", *questions], *lines, strict=True)}
-        kept = {name: column for name, column in places.items() if any(place != "–" for place in column)}
-        if len(kept) > 1:
-            rows_of_kept = [list(line) for line in zip(*kept.values(), strict=True)]
-            tables.append(table(list(kept), rows_of_kept, "left"))
+        lines = [line for line in lines if any(place != "–" for place in line[1:])]
+        if lines:
+            columns = zip(["board", *questions], *lines, strict=True)
+            kept = [column for column in columns if any(place != "–" for place in column[1:])]
+            header, *ranks = (list(line) for line in zip(*kept, strict=True))
+            tables.append(table(header, ranks, "left"))
     return tables
 
 

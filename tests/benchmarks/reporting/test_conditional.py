@@ -6,7 +6,7 @@ import pytest
 
 import variants
 from benchmarks.data import CONDITIONS as DATA_CONDITIONS
-from benchmarks.reporting import write_reports
+from benchmarks.reporting import variant_pages, write_reports
 from benchmarks.reporting.rows import CONDITIONS, EARLIER_FAMILIES, sections
 
 from .test_reports import NATS, record, store
@@ -61,6 +61,29 @@ def test_conditional_models_have_sections_of_their_own_after_the_others(results,
     assert "-21.50" in by_half
     assert "Conditional likelihood by the prior" in by_half
     assert "Conditional likelihood by the prior" not in unconditional
+
+
+def test_the_page_of_a_variant_without_ranks_has_no_section_of_them(tmp_path):
+    store(tmp_path / "results", *(conditional("cvae", seed, "label") for seed in (0, 1, 2)))
+    write_reports(tmp_path / "results", tmp_path / "reports")
+    assert "## Ranks" not in (tmp_path / "reports" / "variants" / "cvae.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ("label", "are decoded with the condition of the first test image."),
+        (
+            "quadrants-2",
+            "are decoded with the condition of the first test image, and the pixels that it gives are white.",
+        ),
+    ],
+)
+def test_the_caption_of_pictures_says_which_condition_they_are_decoded_with(condition, words):
+    (section,) = sections([conditional("cvae", 0, condition)])
+    (row,) = section.rows
+    assert words in variant_pages._caption(row, section, {"samples", "traversals"})
+    assert "decoded with" not in variant_pages._caption(row, section, {"samples"})
 
 
 def test_the_index_has_winners_among_conditional_models_apart(results, tmp_path):
