@@ -141,7 +141,7 @@ reproduce: setup ## run the recipes of published results (TARGETS, BUDGET) and c
 		$(call flag,results,RESULTS) $(call flag,reports,REPORTS) $(call flag,timeout,TIMEOUT) \
 		$(call switch,retry,RETRY) $(call switch,dry,DRY)
 
-tune: setup      ## tune the options of VARIANTS that their pages list under make tune, with at most TRIALS runs each
+tune: setup      ## search the options that the pages of VARIANTS list under make tune, with at most TRIALS runs each
 	@$(PY) -c "import optuna" 2>/dev/null || $(if $(INSTALLED),$(EDITABLE) ".[tune]",:)
 	@$(PY) -m benchmarks tune $(call flag,variants,VARIANTS) $(call flag,datasets,DATASETS) $(call flag,profile,PROFILE) \
 		$(call flag,trials,TRIALS) $(call flag,criterion,CRITERION) $(call flag,results,RESULTS) \
@@ -154,7 +154,7 @@ verify: setup    ## repeat the recorded run RUN and compare the metrics
 publish: setup   ## copy successful records to RESULTS/reference
 	@$(PY) -m benchmarks publish $(call flag,results,RESULTS)
 
-speed: setup     ## measure training speed against other implementations and write REPORTS/speed.md
+speed: setup     ## measure training speed and write REPORTS/speed.md (on a GPU: speed-gpu.md)
 	@$(PY) -m benchmarks speed $(call flag,reports,REPORTS) \
 		$(if $(or $(wildcard $(PEERS)),$(filter-out file,$(origin PEERS))),$(call flag,peers,PEERS))
 

@@ -85,7 +85,7 @@ class AuxiliaryVAE(Variant):
         The authors' code. https://github.com/larsmaaloee/auxiliary-deep-generative-models
 
     Deviations:
-        1. The board's network replaces two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
+        1. The configured network replaces two layers of 500 units for every density. q(a|x) and q(z|a, x) share one
            encoder of the image, which also gives a mean and variance of z that do not depend on a. The output of a
            network with one hidden layer, whose input includes a, is added to these. Its last layer is 0 at first, so
            that training begins with the VAE and an uninformative a. p(a|x, z) is built in the same way. The authors'

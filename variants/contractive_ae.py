@@ -64,7 +64,7 @@ class ContractiveAE(AE):
 
     Defaults:
         loss = cross_entropy: the authors' code (their laboratory's cA.py), summed over pixels as here.
-        units = linear: chosen here: sigmoid units on top of the board's deep encoders saturated at the board's learning
+        units = linear: chosen here: sigmoid units on top of the boards' deep encoders saturated at the boards' learning
             rate, even with lambda = 0, and every image had the same code.
         contraction = 0.1: the authors' code (their laboratory's cA.py, on MNIST, for one layer of 500 sigmoid units).
         jacobian = estimate: chosen here: it is unbiased and needs one backward pass instead of one for each unit.

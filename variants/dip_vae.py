@@ -62,8 +62,8 @@ class DIPVAE(Variant):
         form = ii: chosen here, without a search; the paper has both forms.
         off_diagonal = 10.0: chosen here, within the range that the paper searches; the paper does not use MNIST;
             disentanglement_lib tries 1, 2, 5, 10, 20 and 50 (config/unsupervised_study_v1/sweep.py).
-        diagonal = 10.0: the paper, which recommends lambda_d = lambda_od for form "ii"; for form "i" it recommends 10
-            lambda_od, which the user has to set.
+        diagonal = 10.0: the paper, which recommends lambda_d = lambda_od for form "ii"; for form "i" it recommends
+            lambda_d = 10 lambda_od: set ``diagonal`` to 100.
     """
 
     Config = DIPVAEConfig

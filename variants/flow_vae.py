@@ -52,7 +52,7 @@ class FlowVAE(Variant):
         https://arxiv.org/abs/1505.05770
 
     Deviations:
-        1. The board's network and optimiser replace maxout layers and RMSprop. The paper has 40 latent dimensions.
+        1. The configured network and optimiser replace maxout layers and RMSprop. The paper has 40 latent dimensions.
         2. B depends on the fraction of the budget; in the paper it depends on the number of updates.
         3. alpha is the softplus of an output of the encoder; the paper requires alpha > 0 and does not say how.
         4. Reconstructions decode the flow's output at the mean of z_0, because the mean of z_K has no closed form.

@@ -43,7 +43,7 @@ class FullCovarianceVAE(Variant):
 
     Deviations:
         1. The KL is in closed form; Algorithm 2 estimates it from the draw, as ``analytic_kl`` = false does.
-        2. The reference has no experiment, so the sizes are the board's.
+        2. The reference has no experiment; the sizes are those of the configuration.
         3. L' is a linear map of h, which has ``features`` numbers, divided by the number d of latent dimensions. In
            Algorithm 2 the d (d - 1) / 2 entries below the diagonal are outputs of the encoder (``features`` = 0). If
            these entries are as large as the encoder's other outputs at first, training begins with so much noise in z

@@ -51,7 +51,7 @@ class IAFVAE(Variant):
         Altosaar's implementation for MNIST. https://github.com/altosaar/variational-autoencoder
 
     Deviations:
-        1. One stochastic layer with the board's network instead of the paper's ResNet with several.
+        1. One stochastic layer with the configured network instead of the paper's ResNet with several.
         2. Reconstructions decode the flow's output at the mean of z_0, because the mean of z_T has no closed form.
         3. h(x) is added in the first hidden layer of a MADE, as in Altosaar's implementation. The first dimension of a
            step is not connected to any hidden unit, so its m and sigma are the same for all images.

@@ -32,7 +32,8 @@ class LogCoshVAE(Variant):
 
         loss = (1/a) sum_pixels log cosh(a (x - x_hat)) + beta KL
 
-    Like every variant, it is evaluated with the board's observation model, whose mean is x_hat.
+    x_hat is the mean image. Like every variant, it is evaluated with the observation model of the data set, whose
+    parameters are fitted after training.
 
     References:
         Chen et al., *Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder*, 2019, eqs. 9-10.

@@ -72,8 +72,8 @@ class RAE(Autoencoder):
         code_weight = 0.0128 (celeba 0.0384): the authors' code (configurations/config.py, RAE-L2): 1e-4 times the mean
             square of a code of 16 (CelebA 64), beside the mean error of 1,024 (CelebA 12,288) pixels.
         l2_weight = 0.0001: the authors' code (configurations/config.py, RAE-L2, MNIST): 1e-7, beside the mean error of
-            1,024 pixels. Beside the 12,288 pixels of CelebA, their 1e-7 would be 1.2e-3, which is not set there
-            because the other forms would refuse it.
+            1,024 pixels. For CelebA (12,288 pixels), their 1e-7 corresponds to 1.2e-3 here; it is not a default,
+            because ``l2_weight`` can only be set with the form "l2".
         gradient_weight = 0.01: chosen here, without a search: the authors' weights belong to another penalty, see
             deviation 1.
     """

@@ -112,8 +112,8 @@ class StructuredVAE(Variant):
            would be smaller and the bound tighter; p(x) and its estimate by importance weights are the same.
         2. q(u_L|x) is the encoder's output itself. As the product of the prior and a message it could not be wider than
            the prior, and one level would not be the VAE.
-        3. The paper models natural images. These are choices of this suite, not of the paper: the board's network,
-           levels of the board's latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and
+        3. The paper models natural images. These are choices of this suite, not of the paper: the configured network,
+           levels of the configured latent size, one hidden layer from z_{l+1} to the mean and variance of u_l, and
            messages that are all outputs of one encoder.
         4. Reconstructions and representations set every level to its mean, given that of the level above.
         5. z_l = max(0, 1 + u_l) replaces max(0, u_l). Below the top this is the same model, as mu_l can absorb the 1.

@@ -46,10 +46,10 @@ class SWAE(Autoencoder):
     Deviations:
         1. The cost is the squared error. The paper leaves the cost open, and the notebooks have a cross-entropy plus an
            absolute error, averaged over pixels.
-        2. The prior is N(0, I) of the board's latent size; the notebooks' priors are rings, circles and squares in two
-           dimensions. In d dimensions a random projection contains only a part of the distance, so that the same lambda
-           has less effect.
-        3. Batches have the board's 100 images (CelebA 50); the notebooks' have 500.
+        2. The prior is N(0, I) of the configured latent size; the notebooks' priors are rings, circles and squares in
+           two dimensions. In d dimensions a random projection contains only a part of the distance, so that the same
+           lambda has less effect.
+        3. On the boards, batches have 100 images (CelebA 50); the notebooks' have 500.
         4. lambda is constant; the notebooks raise it by a tenth in each of the last 19 of their 30 epochs.
 
     Defaults:

@@ -48,8 +48,8 @@ class VampVAE(Variant):
 
     Deviations:
         1. One level of latent variables; the paper also has a model of two levels.
-        2. The networks are the board's. The paper's layers are gated, and the authors clamp log sigma^2 to [-6, 2],
-           which ``variance_bounds`` = [0.0025, 7.389] does here.
+        2. The network is the configured one. The paper's layers are gated, and the authors clamp log sigma^2 to
+           [-6, 2], which ``variance_bounds`` = [0.0025, 7.389] does here.
         3. The authors' KL has full weight after 100 epochs. Here it has from the start; see ``kl_warmup``.
         4. Batch normalisation, which the paper's encoders do not have, uses its running averages for pseudo-inputs, in
            training and in evaluation, so that p(z) does not depend on the batch.

@@ -20,11 +20,11 @@ from .registry import register
 
 @dataclass
 class VQConfig(VariantConfig):
-    """The codebook has ``codes`` K vectors of ``code_size`` numbers. ``commitment`` is b. ``codebook`` is "ema" or
-    "gradient", and ``decay`` is the decay rate of the averages. A code whose share of uses is below
-    ``revive_below`` / K is replaced by an encoder output. The prior has ``prior_channels`` channels and
-    ``prior_layers`` residual layers. ``initial_codes`` are "normal", with a mean squared length of 1, or
-    "uniform LOW HIGH"."""
+    """The codebook has ``codes`` vectors of dimension ``code_size``. ``commitment`` is b. ``codebook`` is "ema" or
+    "gradient", and ``decay`` is the decay rate of the averages. A codebook vector that is used for less than a fraction
+    ``revive_below`` / ``codes`` of the positions is replaced by an encoder output (dead-code reset). The prior has
+    ``prior_channels`` channels and ``prior_layers`` residual layers. ``initial_codes`` are "normal", with a mean
+    squared length of 1, or "uniform LOW HIGH"."""
 
     codes: int = 128
     code_size: int = 16

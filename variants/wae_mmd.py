@@ -51,7 +51,7 @@ class WAEMMD(Autoencoder):
     Deviations:
         1. The squared error has weight 1, as in the paper's eq. 4; the authors' code multiplies it by 0.05 (wae.py).
         2. lambda is constant over training.
-        3. The latent size is the board's, not the paper's 8 (MNIST) and 64 (CelebA).
+        3. The latent size is the configured one, not the paper's 8 (MNIST) and 64 (CelebA).
 
     Defaults:
         mmd_weight = 200.0 (celeba 50.0): the authors' code, whose lambda is 10 (configs.py). Without their factor of

@@ -6,7 +6,7 @@ from benchmarks.config import LARGEST_WHOLE, dataset_of
 from benchmarks.data import Factors, data_root, load
 from benchmarks.data.readers.factors import as_factors
 from benchmarks.errors import UserError
-from benchmarks.evaluation.disentanglement.scores import RESTARTS, Disentanglement, scores
+from benchmarks.evaluation.disentanglement.scores import RANDOM_SPLITS, Disentanglement, scores
 from benchmarks.library.checks import whole_number
 from benchmarks.library.images import SPLITS, Array, as_array, code_tensor
 from variants.options import unknown
@@ -33,28 +33,28 @@ def load_factors(dataset: str = "shapes", split: str = "test") -> Factors:
 
 
 def disentanglement(
-    codes: Array, factors: Factors | Array, *, restarts: int = RESTARTS, seed: int = 0
+    codes: Array, factors: Factors | Array, *, splits: int = RANDOM_SPLITS, seed: int = 0
 ) -> Disentanglement:
     """Score any codes (n, d), such as those of `represent`, against the factors of variation of their images.
 
     The scores are MIG, DCI, SAP, the beta-VAE and FactorVAE scores and modularity, with their ``means`` and ``spreads``
-    over random restarts.
+    over random splits.
 
     ``factors`` are those of `load_factors`, or an array (n,) or (n, factors) of numbers or texts, with at least ten
     images per value of a factor on average. Numbers are values of an ordered factor, which DCI and SAP fit by
     regression: give classes as texts. Raises :class:`UserError` for input that cannot be scored.
 
     Example:
-        >>> found = disentanglement(represent(run, images), labels.astype(str), restarts=2)
+        >>> found = disentanglement(represent(run, images), labels.astype(str), splits=2)
         >>> sorted(found.means)[:4]
         ['beta_vae_score', 'dci_completeness', 'dci_disentanglement', 'dci_informativeness']
     """
     points = code_tensor(codes)
     if not points.is_floating_point():
         raise UserError(f"codes are {points.dtype}; floats are needed: codes.float()")
-    restarts, seed = whole_number("restarts", restarts), whole_number("seed", seed, 0, LARGEST_WHOLE)
+    splits, seed = whole_number("splits", splits), whole_number("seed", seed, 0, LARGEST_WHOLE)
     try:
-        return scores(points, known_factors(factors, len(points)), restarts, seed)
+        return scores(points, known_factors(factors, len(points)), splits, seed)
     except ValueError as error:
         raise UserError(str(error)) from None
 

@@ -57,8 +57,8 @@ LOAD = "load"
 OWN_CODE = "variant_code_sha256"
 # The detail with the (channels, height, width) of an image. Records of earlier versions do not have it.
 IMAGE_SHAPE = "image_shape"
-# The detail about disentanglement scores: the names of the factors, the numbers of images, dimensions and restarts, and
-# "spread", score -> standard deviation over restarts.
+# The detail about disentanglement scores: the names of the factors, the numbers of images and dimensions, "restarts",
+# which is the number of random splits, and "spread", score -> standard deviation over splits.
 DISENTANGLEMENT = "disentanglement"
 # The detail of records whose KID is a mean over random blocks, not over blocks in the order of the images.
 KID_BLOCKS = "kid_blocks"

@@ -432,8 +432,8 @@ def protocol(section: Section) -> str:
     commits = _distinct(str(e.get("commit", "unknown"))[:10] + ("+" if e.get("dirty") else "") for e in environments)
     dates = sorted({r.finished[:10] for r in records})
     binarised = {
-        "dynamic": "binarised anew for every training batch; test images binarised once, with a fixed seed",
-        "fixed": "binarised once, with a fixed seed",
+        "dynamic": "dynamic binarisation of training images; test images binarised once, with a fixed seed",
+        "fixed": "static binarisation, with a fixed seed",
         "threshold": "binarised with a threshold of 0.5",
     }
     pixels = binarised.get(str(dataset.get("binarise")), "8-bit")

@@ -181,12 +181,18 @@ def _contents(parts: Sequence[Section]) -> str:
     """A list of links to the sections of a page."""
     lines = []
     for section in parts:
-        heading, seeds = board.heading(parts, section), _most_seeds([section])
+        heading, seeds = board.heading(parts, section), _seeds(section)
         having = {row.variant for row in section.rows} | {record.variant for record in section.failed}
         lacking = [name for name in _variants(parts, section.condition) if name not in having]
         missing = f"; not run: {', '.join(map(escape, lacking))}" if lacking else ""
         lines.append(f"- [{escape(heading)}](#{anchor(heading)}): rows: {len(section.rows)}, seeds: {seeds}{missing}")
     return "\n".join(lines)
+
+
+def _seeds(section: Section) -> str:
+    """The number of seeds per row in words, such as "3" or "2 to 3"; "–" if the section has no rows."""
+    counts = sorted({len(row.records) for row in section.rows})
+    return " to ".join(dict.fromkeys(str(count) for count in (*counts[:1], *counts[-1:]))) or "–"
 
 
 def _variants(parts: Sequence[Section], condition: str) -> list[str]:
@@ -548,11 +554,10 @@ def _winners(boards: dict[str, list[Section]]) -> list[str]:
                 (conditional if section.given else plain).extend([f"### {link}", *_best_of(section, section is led)])
     sentence = (
         "The best mean for each criterion among variants with at least three seeds, ± standard deviation over seeds. "
-        "*Tied*: the variants with three seeds that follow the best one, up to the first that differs significantly "
-        "from it (paired t-test over seeds, 5% level). *Training time*: of the fastest seed, on the device of most of "
-        f"its seeds. {times.MARKS} *Better mean, too few seeds*: variants with fewer than three seeds, whose better "
-        f"mean may be due to chance. {board.OVER_IMAGES} *Ranks*: among the variants with three seeds; ~ marks a rank "
-        "by the mean alone among all variants with a result, without a test."
+        "*Tied*: variants that share the rank of the best one (paired t-test over seeds, 5% level). *Training time*: "
+        f"of the fastest seed, on the device of most of its seeds. {times.MARKS} *Better mean, too few seeds*: "
+        f"variants with a better mean but fewer than three seeds. {board.OVER_IMAGES} *Ranks*: among the variants with "
+        "three seeds; ~ marks a rank by the mean alone, among all variants with a result."
     )
     return [
         *(["## Winners", sentence, *plain] if plain else []),
@@ -606,14 +611,13 @@ def _variants_by_family(boards: dict[str, list[Section]]) -> str:
 def _index_line(parts: list[Section], section: Section) -> list[str]:
     """A section's line in the table of boards."""
     everything = [*section.records, *section.failed]
-    seeds = sorted({len(row.records) for row in section.rows})
     heading = board.heading(parts, section)
     hours = sum(record.timing.get("total_seconds", 0.0) for record in everything) / 3600
     return [
         f"[{escape(section.title)}]({board.page_file(section.dataset)}#{anchor(heading)})",
         str(len(everything)),
         str(len(section.failed)),
-        " to ".join(dict.fromkeys(str(count) for count in (seeds[:1] + seeds[-1:]))) or "–",
+        _seeds(section),
         f"{hours:.1f}",
         escape("; ".join(sorted({str(record.environment.get("device", "unknown")) for record in everything}))),
         escape(max(record.finished for record in everything)[:10]),

@@ -88,13 +88,14 @@ def add_page(results: Path, output: Output, plans: Sequence[Plan]) -> list[str]:
         "- *not run*: some of the runs that the quantity needs have no record, have failed or diverged, or have no "
         "number for it; the details give the reason",
         "*Ours* is the mean ± standard deviation over n seeds, and *difference* is ours minus the published number. "
-        "*Standardised* divides the difference by the combined standard deviation of both (both sd) if the source "
-        "gives its own, otherwise by the standard error of our mean (s.e.): over seeds if there are several, otherwise "
-        "over test images (\\*). If an interval has only one end, the result must be at least (or at most) that "
-        "number; with the end 0, this tests only which of two results is larger. *Standardised* is then measured from "
-        "that end. The verdict is decided by the interval, not by this number, which knows nothing of other images or "
-        "another draw of the data. If the source measured other images, the interval is shifted by the expected "
-        "effect and may leave out the published number: the section of the target gives the reasons.",
+        "NLL is -log p(x). *Standardised* is the difference divided by a standard deviation: if the source gives that "
+        "of its runs, the square root of the sum of both variances (*both sd*); otherwise the standard error of our "
+        "mean (*s.e.*), over seeds if there are several, otherwise over test images (\\*). If an interval has only "
+        "one end, the result must be at least (or at most) that number, and the difference is measured from it; with "
+        "the end 0, this tests only which of two results is larger. Only the interval decides the verdict: "
+        "*standardised* does not include the effect of other test images or of another binarisation. If the source "
+        "measured other images, the interval is shifted by the expected effect and may leave out the published "
+        "number: the section of the target gives the reasons.",
         table(header, lines, "left") if lines else "There are no targets.",
         f"{VARIES} The standard deviation over seeds is larger than the width of the interval, so the verdict says "
         "little."

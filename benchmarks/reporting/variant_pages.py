@@ -44,7 +44,7 @@ RECONSTRUCTION_TERM, KL_TERM = "r = -E_q log p(x|z), summed over pixels", "KL = 
 
 EVERY_OPTION = (
     "Options that every variant has, such as `variant.samples` and `variant.kl_warmup`, are described under "
-    "`VariantConfig` in the API reference (`make api`)."
+    "`VariantConfig` in the [API reference](../api.md)."
 )
 
 # Variant -> its docstring, "" if it has none; None if the variant is not registered.

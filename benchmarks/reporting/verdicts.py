@@ -282,4 +282,4 @@ def _why_not(
     if done:
         return f"{done} of {len(runs)} runs have a record"
     command = f"make reproduce TARGETS={plan.target.id}"
-    return f"{plan.target.needs}; {command}" if plan.target.needs else f"no record yet: {command}"
+    return f"it needs {plan.target.needs}; {command}" if plan.target.needs else f"no record yet: {command}"

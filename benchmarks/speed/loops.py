@@ -41,30 +41,30 @@ HIDDEN, LATENT = 512, 16
 WIDTHS = ((784, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, 784))
 NETWORK = MLP(latent_size=LATENT, hidden=[HIDDEN], activation="relu")
 DATA = DatasetConfig(observation="bernoulli", binarise="dynamic")
-DRAWN_ONCE = DatasetConfig(observation="bernoulli", binarise="fixed")
+STATIC = DatasetConfig(observation="bernoulli", binarise="fixed")
 HAND, SUITE, BF16 = "hand-written loop", "this suite's loop", "this suite's loop, bf16 autocast"
-FIXED = "this suite's loop, pixels drawn once"
+FIXED = "this suite's loop, static binarisation"
 COMPILED = "this suite's loop, compiled"
-COMPILED_FIXED = "this suite's loop, compiled, pixels drawn once"
+COMPILED_FIXED = "this suite's loop, compiled, static binarisation"
 CAPTURED, HAND_CAPTURED = "this suite's loop, captured", "hand-written loop, captured"
 CAPTURED_BF16 = "this suite's loop, captured, bf16 autocast"
 PAIR, PAIR_BF16 = "two of this suite's loops at once", "two of this suite's loops at once, bf16 autocast"
 PEER = "pythae 0.1.2"
 LIMIT, LIMIT_WITH_UPDATE = "matrix products alone", "matrix products and Adam's update alone"
 TEXT = f"""One epoch of {{images}} 28x28 images in memory, batches of {BATCH}, a VAE of 784-{HIDDEN}-{LATENT} with
-rectifiers, Adam, fp32 unless said otherwise. All loops ran in turn, {{repeats}}. A ratio is the median of the
-repeats' ratios, with their quartiles, above 1 where the loop is the faster one. Where a loop was neither faster nor
-slower than the hand-written one every time (–), these measurements do not tell the two apart. {{note}}
+ReLU, Adam, fp32 unless stated otherwise. All loops were timed in turn, {{repeats}}. A ratio above 1 means that the
+loop is faster than the hand-written one; it is the median over repeats, with quartiles. – : faster in some repeats
+and slower in others, so these measurements show no difference. {{note}}
 
 {{table}}
 
 The hand-written loop is what one would write for this model alone, with `torch.bernoulli` for the binarisation; the
 suite compares uniforms instead. pythae trains by its own trainer, all at its defaults, on the same images, which it
-does not binarise: the suite's loop is nearest to that with pixels drawn once, before training. *Matrix products
+does not binarise: the suite's loop is nearest to that with static binarisation. *Matrix products
 alone* are forward and backward at the shapes of this batch; *matrix products and Adam's update alone* add one fused
 update of all parameters. {{notes}}"""
-ON_A_CPU = """Both bound the fp32 loops. Two loops at once share the cores as two runs of a sweep do, and count
-together. Compiled loops (`training.compile`) are timed from their second epoch on."""
+ON_A_CPU = """Both bound the fp32 loops. Two loops at once share the cores as two runs of a sweep do; their images
+per second are added. Compiled loops (`training.compile`) are timed from their second epoch on."""
 ON_A_GPU = """Both are launched operation by operation, so they bound the fp32 loops that are not captured. A
 captured loop replays its step as one CUDA graph, and its epoch includes the warm-up and the capture."""
 
@@ -76,11 +76,11 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
     """
     count = IMAGES_ON_A_GPU if device.type == "cuda" else IMAGES
     images = (torch.rand(count, 1, 28, 28, device=device) * 255).to(torch.uint8)
-    binary = training_images(images.cpu(), DRAWN_ONCE).to(device)
+    binary = training_images(images.cpu(), STATIC).to(device)
     timed: dict[str, Callable[[], float]] = {
         HAND: _timed(_hand_written, images),
         SUITE: _timed(train_eagerly, images),
-        FIXED: _timed(lambda given: train_eagerly(given, data=DRAWN_ONCE), binary),
+        FIXED: _timed(lambda given: train_eagerly(given, data=STATIC), binary),
     }
     half_precision = device.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX"))
     if half_precision:
@@ -92,7 +92,7 @@ def loops(device: torch.device, repeats: int, peers: Path | None) -> str:
     else:
         compiled = TrainingConfig(batch_size=BATCH, compile="on")
         timed[COMPILED] = epochs(images, NETWORK, compiled, DATA).__next__
-        timed[COMPILED_FIXED] = epochs(binary, NETWORK, compiled, DRAWN_ONCE).__next__
+        timed[COMPILED_FIXED] = epochs(binary, NETWORK, compiled, STATIC).__next__
         if (os.cpu_count() or 1) > 1:
             timed[PAIR] = _pair(images, "fp32").__next__
             if half_precision:

@@ -47,7 +47,9 @@ def measure(reports: Path, repeats: int, peers: Path | None) -> str:
     if busy > rounds.QUIET:
         blocks.append(f"**The machine was busy**: other processes used {busy:.1f} cores on average. Measure again.")
     blocks += [part for name, text in sections.items() for part in (f"## {name}", text)]
-    blocks.append("Run it again: `make speed`, after `make peers` for the comparison with pythae.")
+    blocks.append(
+        "Run it again: `make speed`" + (", after `make peers` for the comparison with pythae." if peers else ".")
+    )
     page = "\n\n".join(blocks) + "\n"
     write_atomically(reports / PAGES[device.type], page.encode())
     return page

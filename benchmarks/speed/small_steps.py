@@ -53,11 +53,11 @@ def _measured(device: torch.device, repeats: int) -> str:
         "as a CUDA graph (an epoch's time, warm-up and capture included) or operation by operation, like the products "
         "and the update alone"
         if device.type == "cuda"
-        else 'by `training.compile`, its loss and gradients compiled ("on") or not ("off")'
+        else "eager, or with its loss and gradients compiled (`training.compile=on`)"
     )
     busy = " ".join(dict.fromkeys(filter(None, notes)))
-    return f"""Steps of a `vae` {how}, dynamic
-binarisation, Adam, fp32, on one thread as in a sweep; all of one network in turn. {busy}
+    return f"""Time of one training step of a `vae`, {how}.
+Dynamic binarisation, Adam, fp32, one thread as in a sweep. The rows of a network were timed in turn. {busy}
 
 {table}"""
 

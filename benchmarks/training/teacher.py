@@ -66,5 +66,5 @@ def teacher(data: Dataset, cache: Path, device: torch.device) -> tuple[nn.Module
         raise UserError(f"the loss compares features of a classifier of the images: {error}") from None
     assert isinstance(found.network, Teacher)
     which = f"{found.key}, SHA-256 {found.digest[:12]}"
-    description = f"the data set's own classifier{accuracy_words(found.accuracy)} ({which}), since {why}"
+    description = f"a second classifier of this data set{accuracy_words(found.accuracy)} ({which}), since {why}"
     return LayerMaps(found.network).to(device).eval(), description

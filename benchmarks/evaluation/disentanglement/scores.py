@@ -1,4 +1,4 @@
-"""All disentanglement scores of a code, over random restarts."""
+"""All disentanglement scores of a code, over random splits."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from benchmarks.evaluation.disentanglement.prediction import Part, dci, separate
 from benchmarks.progress.report import counted_off
 from variants import Variant
 
-RESTARTS = 5
-# Maximum number of images in each half. Boosted trees take a second per factor and restart for 5,000 images.
+RANDOM_SPLITS = 5
+# Maximum number of images in each half. Boosted trees take a second per factor and split for 5,000 images.
 MOST_IMAGES = 5000
 FEWEST_IMAGES = 20
 
@@ -33,8 +33,8 @@ FEWEST_IMAGES = 20
 class Disentanglement:
     """Disentanglement scores of a code.
 
-    ``values``: name of a score -> its value in each restart. ``images``: the number of images in each half of a
-    restart. ``factors``: the names of the scored factors, which are those with more than one value in every half.
+    ``values``: name of a score -> its value in each split. ``images``: the number of images in each half of a
+    split. ``factors``: the names of the scored factors, which are those with more than one value in every half.
     ``dimensions``: the number of active dimensions of the code; only these are scored.
     """
 
@@ -45,19 +45,19 @@ class Disentanglement:
 
     @property
     def means(self) -> dict[str, float]:
-        """Name of a score -> its mean over restarts."""
+        """Name of a score -> its mean over splits."""
         return {name: statistics.fmean(values) for name, values in self.values.items()}
 
     @property
     def spreads(self) -> dict[str, float]:
-        """Name of a score -> its standard deviation over restarts; 0 for a single restart."""
+        """Name of a score -> its standard deviation over splits; 0 for a single split."""
         return {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in self.values.items()}
 
 
-def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int = 0) -> Disentanglement:
+def scores(codes: Tensor, factors: Factors, splits: int = RANDOM_SPLITS, seed: int = 0) -> Disentanglement:
     """Compute all scores of codes (n, d).
 
-    Each restart splits the images into two random halves. Mutual information is estimated on the first half. Predictors
+    Each split divides the images into two random halves. Mutual information is estimated on the first half. Predictors
     and votes are fitted on the first half and scored on the second. The standard deviation of a statistic over random
     halves is about its standard error with all images. Dimensions that are not active (see :func:`active`) are left
     out.
@@ -75,7 +75,7 @@ def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int 
         raise ValueError("no dimension of the code is in use: it is the same for all images")
     z = z[:, in_use]
     size = min(len(z) // 2, MOST_IMAGES)
-    draws = [np.random.RandomState(seed + restart).permutation(len(z)) for restart in range(restarts)]
+    draws = [np.random.RandomState(seed + split).permutation(len(z)) for split in range(splits)]
     halves = [(rows[:size], rows[-size:]) for rows in draws]
     # With few images, a half may contain only one value of a factor.
     varying = np.array([all(len(np.unique(v[rows])) > 1 for pair in halves for rows in pair) for v in which.T])
@@ -84,9 +84,9 @@ def scores(codes: Tensor, factors: Factors, restarts: int = RESTARTS, seed: int 
     kinds = [kind for kind, varies in zip(factors.kinds, varying, strict=True) if varies]
     which, ordered = which[:, varying], [kind.is_ordered for kind in kinds]
     found: dict[str, list[float]] = {}
-    for restart, pair in enumerate(counted_off(halves, restarts, "restarts")):
+    for split, pair in enumerate(counted_off(halves, splits, "splits")):
         fitted, scored = (Part(z[rows], which[rows]) for rows in pair)
-        for name, value in _once(fitted, scored, ordered, seed + restart).items():
+        for name, value in _once(fitted, scored, ordered, seed + split).items():
             found.setdefault(name, []).append(value)
     values = {name: tuple(values) for name, values in found.items()}
     return Disentanglement(values, size, tuple(kind.name for kind in kinds), z.shape[1])

@@ -14,20 +14,20 @@ NEEDS = ("factors", "continuous_latent", "no_condition")
 
 
 def compute(context: Context, result: Evaluation) -> None:
-    from benchmarks.evaluation.disentanglement.scores import RESTARTS, codes_of, scores
+    from benchmarks.evaluation.disentanglement.scores import RANDOM_SPLITS, codes_of, scores
 
     assert context.data.factors is not None
     codes = context.of_test(lambda x, condition: codes_of(context.variant, x)).cpu()
     try:
-        found = scores(codes, context.data.factors, RESTARTS, seed=0)
+        found = scores(codes, context.data.factors, RANDOM_SPLITS, seed=0)
     except ValueError as error:
         result.not_applicable |= dict.fromkeys(METRICS, str(error))
         return
     for name, value in found.means.items():
         result.add(name, value)
     result.details[DISENTANGLEMENT] = {
-        "factors": list(found.factors), "images": found.images, "dimensions": found.dimensions, "restarts": RESTARTS,
-        "spread": found.spreads,
+        "factors": list(found.factors), "images": found.images, "dimensions": found.dimensions,
+        "restarts": RANDOM_SPLITS, "spread": found.spreads,
     }  # fmt: skip
 
 
@@ -90,8 +90,8 @@ register(
         compute=compute,
         sentence="The scores compare posterior means (and discrete latent variables, one dimension each) with the "
         "known factors. Dimensions whose variance over images is at most 0.01, or 1% of the largest if that is less, "
-        "are left out. Each score is the mean of five restarts, which split the test images at random into a half for "
-        "fitting and a half for scoring. Variants do not see the factors in training. Scores can only be compared with "
+        "are left out. Each score is the mean over five random splits of the test images into a half for fitting and a "
+        "half for scoring. Variants do not see the factors in training. Scores can only be compared with "
         "published ones for the same data set and implementation.",
         headline=("mig",),
         metrics=METRICS,

@@ -61,7 +61,7 @@ register(
         "Each draw has the same number of images of every class (or one more of some), selected with fixed seeds from "
         "the {probe_images} training images that the other classifiers use; all variants have the same draws. A "
         "classifier sees only the codes and labels of its draw, and variants see no labels in training. An exception "
-        "is a loss that compares features of a teacher network, which was trained with all labels.",
+        "is `dfc_vae`, whose loss compares features of a classifier that was trained with all labels.",
         headline=("few_labels_100_linear",),
         metrics={name: metric for entry in NEIGHBOURS.items() for name, metric in _metrics(*entry).items()},
     )

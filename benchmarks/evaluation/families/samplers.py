@@ -44,7 +44,7 @@ register(
         title="Samplers",
         order=30,
         compute=compute,
-        sentence="The same distance, with latent vectors drawn from the prior and from a mixture of "
+        sentence="FID of images decoded from draws of the prior, and from draws of a mixture of "
         f"{MIXTURE_COMPONENTS} Gaussians fitted to the codes of training images. A large difference means that the "
         "prior does not match the aggregate posterior.",
         metrics={

@@ -49,7 +49,7 @@ def weights_path() -> Path:
             # The record and the reports only have the short reason below.
             log.info("Inception's weights could not be downloaded from %s to %s: %s", FID_WEIGHTS_URL, path, error)
             raise WeightsUnavailableError(
-                f"Inception's weights could not be downloaded; {WEIGHTS_VARIABLE} names a local file"
+                f"Inception's weights could not be downloaded; set {WEIGHTS_VARIABLE} to a local file"
             ) from None
     return path
 

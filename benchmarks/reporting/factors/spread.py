@@ -1,4 +1,4 @@
-"""The spread of scores over restarts of one model, over seeds, over settings of one variant, and over variants."""
+"""The spread of scores over splits of one model, over seeds, over settings of one variant, and over variants."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from benchmarks.reporting.markdown import escape, table
 from benchmarks.reporting.rows import Row, Section
 
 EXPLANATION = (
-    "How far each score spreads: standard deviations over the restarts of one model, over the seeds of one row, over "
-    "the settings of one variant (of the means over seeds), and over variants (of the means over settings). Where "
-    "seeds spread as far as variants do, a single run says little about an objective (Locatello et al. 2019)."
+    "How far each score spreads: standard deviations over the random splits of one model's images, over the seeds of "
+    "one row, over the settings of one variant (of the means over seeds), and over variants (of the means over "
+    "settings). Where seeds spread as far as variants do, a single run says little about an objective (Locatello et "
+    "al. 2019)."
 )
 
 
@@ -28,27 +29,27 @@ def facts(section: Section) -> str:
     if not images or not named:
         return ""
     counts = " or ".join(f"{count:,}" for count in images)
-    return f"Each half of a restart has {counts} images. Factors: {escape(named)}."
+    return f"Each half of a split has {counts} images. Factors: {escape(named)}."
 
 
 def spread_table(section: Section, metrics: Sequence[str]) -> str:
     """A table with the spreads of each score; "" if there is neither a second seed nor a second row."""
     lines = []
     for metric in metrics:
-        found = [over_restarts(section, metric), *over_runs(section, metric)]
+        found = [over_splits(section, metric), *over_runs(section, metric)]
         lines.append([escape(section.label(metric)), *("–" if one is None else f"{one:.3f}" for one in found)])
     if not any(entry != "–" for _, _, *rest in lines for entry in rest):
         return ""
-    return table(["score", "restarts", "seeds", "settings", "variants"], lines)
+    return table(["score", "splits", "seeds", "settings", "variants"], lines)
 
 
-def over_restarts(section: Section, metric: str) -> float | None:
-    """The standard deviation over restarts, as the root mean square over records; None if no record has one."""
-    found = [value for record in section.records if (value := _restarts(record).get(metric)) is not None]
+def over_splits(section: Section, metric: str) -> float | None:
+    """The standard deviation over splits, as the root mean square over records; None if no record has one."""
+    found = [value for record in section.records if (value := _splits(record).get(metric)) is not None]
     return None if not found else math.sqrt(statistics.fmean(value**2 for value in found))
 
 
-def _restarts(record: Record) -> Mapping[str, float]:
+def _splits(record: Record) -> Mapping[str, float]:
     details: Any = record.details.get(DISENTANGLEMENT)
     spread = details.get("spread") if isinstance(details, dict) else None
     known = spread if isinstance(spread, dict) else {}

@@ -15,7 +15,10 @@ MARKS = (
 )
 
 # Below times of which some were measured on a busy machine.
-UNCERTAIN = f"The order is uncertain: times with {BUSY} depend on what else the machine was doing."
+UNCERTAIN = (
+    f"The order of all rows is uncertain: some times of this board (marked {BUSY} there) were measured while other "
+    "processes were running."
+)
 
 
 @once

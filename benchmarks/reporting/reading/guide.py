@@ -31,13 +31,12 @@ def page(sections: Sequence[Section], describe: Callable[[str], str | None]) -> 
         GENERATED,
         "# Which variant for what",
         "[All boards](README.md)",
-        f"The {NAMED} best variants of each data set for each criterion, by the mean (± standard deviation over "
-        "seeds), with their ranks by the other criteria: unconditional models, in the section of the board with the "
-        "largest budget (if there is one, the largest in which most variants have three seeds). ~ marks a rank by the "
-        "mean alone, among all variants with a result: with fewer than three seeds in common, differences between "
-        "variants may be due to chance. The other ranks are those of variants with three seeds. Ranks in training "
-        "speed are by the fastest seed, only on the most frequent device of a board, and only where none of its times "
-        f"was measured on a busy machine. {times.MARKS} {board.OVER_IMAGES}",
+        f"For each data set and criterion, the {NAMED} variants with the best mean (± standard deviation over seeds), "
+        "and their ranks by the other criteria. Conditional models are left out. The results are those of the largest "
+        "budget in which most variants have three seeds; if there is none, of the largest budget. Ranks compare "
+        "variants with three seeds or more; ~ marks a rank by the mean alone, among all variants, which may be due to "
+        "chance. Training speed is that of the fastest seed on the most frequent device of a board, and has ranks "
+        f"only if none of these times was measured on a busy machine. {times.MARKS} {board.OVER_IMAGES}",
     ]
     for question in [*board.all_questions(), SPEED]:
         parts = [part for section in shown if (part := _answers(section, headings[section], question, describe))]

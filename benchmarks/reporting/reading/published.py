@@ -20,8 +20,8 @@ Find = Callable[[str], Sequence[Published]]
 # stay the same. Options that concern training, such as the binarisation and the training images, are shown as a part of
 # the recipe.
 _BESIDE_THE_POINT = {"title", "path", "labels", "show_originals", "outliers", "train_on_validation", "binarise"}
-# Kinds of binarisation in words. In both, the test pixels are drawn once from the same distribution.
-_DRAWN = {"dynamic": "training pixels drawn for every batch", "fixed": "training pixels drawn once"}
+# Kinds of binarisation of training pixels. In both, test pixels are sampled once from the same distribution.
+_BINARISED = {"dynamic": "dynamic binarisation", "fixed": "static binarisation"}
 
 
 def blocks(section: Section, found: Sequence[Published], recipes: str | None) -> list[str | Table]:
@@ -73,7 +73,7 @@ def _quantity(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """The options that two data sets must have in common for their numbers to be comparable."""
     binarise = dataset.get("binarise")
     same = {key: value for key, value in dataset.items() if key not in _BESIDE_THE_POINT}
-    return same | {"test pixels": "drawn" if binarise in _DRAWN else binarise}
+    return same | {"test pixels": "drawn" if binarise in _BINARISED else binarise}
 
 
 def _number(reported: Reported | None) -> str:
@@ -96,7 +96,7 @@ def _recipe(config: Mapping[str, Any], latent_size: bool) -> str:
         board.network(config.get("network", {}), latent_size),
         board.budget(training),
         *board.selection(training),
-        *([_DRAWN[dataset["binarise"]]] if dataset.get("binarise") in _DRAWN else []),
+        *([_BINARISED[dataset["binarise"]]] if dataset.get("binarise") in _BINARISED else []),
         *(["validation images trained on, too"] if dataset.get("train_on_validation") else []),
         f"K = {board.count(evaluation.get('importance_samples'))}"
         + (f" on {board.count(images)} test images" if images else ""),

@@ -107,7 +107,7 @@ def test_a_rotation_of_them_scores_less_and_says_as_much():
 def test_noise_scores_about_zero_or_chance():
     values = np.random.RandomState(1).randint(0, SIZES, (3000, 3))
     codes = torch.from_numpy(noise(3000))
-    found = scores(codes, Factors(KINDS, torch.from_numpy(values)), restarts=1).means
+    found = scores(codes, Factors(KINDS, torch.from_numpy(values)), splits=1).means
     for name in ("mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"):
         assert found[name] < 0.05, name
     for name in RANDOM:
@@ -256,7 +256,7 @@ def factors(values=GRID, kinds=KINDS):
     return Factors(kinds, torch.from_numpy(values))
 
 
-def test_restarts_differ_and_are_the_same_at_every_call():
+def test_splits_differ_and_are_the_same_at_every_call():
     codes = torch.from_numpy(rotated())
     first, again = scores(codes, factors(), 2), scores(codes, factors(), 2)
     assert first.values == again.values
@@ -309,7 +309,7 @@ def evaluated(name, known=True):
 
 
 def test_the_family_enters_means_and_the_record_says_of_how_many_images_and_their_spread(monkeypatch):
-    monkeypatch.setattr("benchmarks.evaluation.disentanglement.scores.RESTARTS", 2)
+    monkeypatch.setattr("benchmarks.evaluation.disentanglement.scores.RANDOM_SPLITS", 2)
     found = evaluated("vae")
     assert {*NAMES, *RANDOM} <= found.metrics.keys()
     details = found.details["disentanglement"]

@@ -28,7 +28,7 @@ def test_without_weights_the_reason_is_plain_and_the_log_names_what_was_tried(tm
     with pytest.raises(WeightsUnavailableError) as reason:
         weights_path()
     assert str(reason.value) == (
-        "Inception's weights could not be downloaded; VAE_INCEPTION_WEIGHTS names a local file"
+        "Inception's weights could not be downloaded; set VAE_INCEPTION_WEIGHTS to a local file"
     )
     assert re.search(r"from https://\S+/pt_inception-2015-12-05-6726825d\.pth to .*: no route to host", caplog.text)
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "mine.pth"))

@@ -275,7 +275,7 @@ def test_the_judges_command_writes_the_files_of_a_data_set(tmp_path, monkeypatch
 def test_the_record_says_which_network_taught_and_which_judged(tmp_path):
     record = run(tmp_path, "dfc_vae")
     assert record.status == "ok", record.error
-    assert record.details["teacher"].startswith("the data set's own classifier")
+    assert record.details["teacher"].startswith("a second classifier of this data set")
     assert "teacher-digits" in record.details["teacher"]
     assert record.details["judge"] == "judge-digits"
     assert record.details["judge_digest"] == read_sealed(shipped_path("judge", "digits")).digest

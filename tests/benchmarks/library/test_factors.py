@@ -20,7 +20,7 @@ def test_factors_are_in_the_order_of_the_images():
 
 def test_scores_of_any_codes_in_one_call():
     values = np.random.default_rng(0).integers(0, 4, (400, 2))
-    found = disentanglement(values.astype(float), values, restarts=2)
+    found = disentanglement(values.astype(float), values, splits=2)
     assert found.means["mig"] > 0.97
     assert found.factors == ("factor 1", "factor 2")
     assert found.images == 200
@@ -43,8 +43,8 @@ def test_evaluate_takes_the_factors_of_the_images(run, images, labels):
         (lambda run, x, y: disentanglement(np.full((200, 2), "a"), y), "codes are <U1 of shape"),
         (lambda run, x, y: disentanglement([1.0], y), "codes are a list"),
         (lambda run, x, y: disentanglement(represent(run, x)[:9], y), "has 9 images and the factors"),
-        (lambda run, x, y: disentanglement(represent(run, x), y, restarts=0), "restarts must be a whole .* got 0"),
-        (lambda run, x, y: disentanglement(represent(run, x), y, restarts=1.5), "restarts must be a whole number"),
+        (lambda run, x, y: disentanglement(represent(run, x), y, splits=0), "splits must be a whole .* got 0"),
+        (lambda run, x, y: disentanglement(represent(run, x), y, splits=1.5), "splits must be a whole number"),
         (lambda run, x, y: disentanglement(represent(run, x), y, seed=-1), "seed must be a whole number from 0"),
         (lambda run, x, y: disentanglement(represent(run, x), np.arange(200)), "200 values among 200 images"),
         (lambda run, x, y: disentanglement(represent(run, x) * np.nan, y), "codes are not finite"),

@@ -13,7 +13,7 @@ from benchmarks.records.record import read_records
 from benchmarks.reporting import figures, write_reports
 from benchmarks.reporting.boundary.side_files import SideFiles
 from benchmarks.reporting.factors.pictures import factor_lines, scores
-from benchmarks.reporting.factors.spread import over_restarts, over_runs, spread_table, swept
+from benchmarks.reporting.factors.spread import over_runs, over_splits, spread_table, swept
 from benchmarks.reporting.rows import Row, sections
 
 from .test_reports import NATS, record, store
@@ -76,10 +76,10 @@ def test_the_board_has_a_section_with_scores_their_spread_and_pictures(results, 
     page = (tmp_path / "reports" / "mnist.md").read_text()
     part = page[page.index("### Factors of variation") : page.index("### Cost")]
     assert "#### Disentanglement" in part
-    assert "Each half of a restart has 3,307 images. Factors: shape, x, y." in part
+    assert "Each half of a split has 3,307 images. Factors: shape, x, y." in part
     words = " ".join(part.split())
     assert "| variant | MIG ↑ | DCI disentanglement ↑ | SAP ↑ | FactorVAE score ↑ |" in words
-    assert "| score | restarts | seeds | settings | variants |" in words
+    assert "| score | splits | seeds | settings | variants |" in words
     assert "(variant.beta=16.0)](variants/beta_vae.md) | **0.600 ± 0.000** |" in words
     assert part.count("![") == 2
     # A board without such scores has no such section.
@@ -92,7 +92,7 @@ def test_the_board_has_a_section_with_scores_their_spread_and_pictures(results, 
 def test_spreads_are_pooled_over_seeds_settings_and_variants(results):
     section = section_of(results)
     # Six records have a standard deviation of 0.01, three of 0.03.
-    assert over_restarts(section, "mig") == pytest.approx(math.sqrt((6 * 0.01**2 + 3 * 0.03**2) / 9))
+    assert over_splits(section, "mig") == pytest.approx(math.sqrt((6 * 0.01**2 + 3 * 0.03**2) / 9))
     seeds, settings, variants = over_runs(section, "mig")
     # The variances of the three rows are 0.01, 0.01 and 0.
     assert seeds == pytest.approx(math.sqrt(0.02 / 3))

@@ -65,11 +65,11 @@ def test_a_published_number_stands_below_the_leaderboard_with_its_source_and_rec
     assert line.endswith("| Nobody, Nowhere: [Table 0](https://example.org) |")
     assert re.match(r"\| vae +\| -80.25 ± 0.5 +\| mlp 200-100 ", line)
     assert "mlp 200-100 tanh, latent size 50; 3,280 epochs, batches of 20, adam at 0.001 (burda)" in line
-    assert "training pixels drawn once; K = 5,000" in line
+    assert "static binarisation; K = 5,000" in line
     # Only metrics that the board has are shown, so the FID is not.
     assert "7.5" not in line
     # The recipe of the board's own rows is described in the same way.
-    assert "this recipe: 3 epochs, batches of 100, adam at 0.001 (None); training pixels drawn for every" in page
+    assert "this recipe: 3 epochs, batches of 100, adam at 0.001 (None); dynamic binarisation" in page
 
 
 def test_a_published_number_changes_no_rank_no_mark_and_no_winner(tmp_path, results):
@@ -108,7 +108,7 @@ def test_what_belongs_to_the_recipe_is_told_and_leaves_the_number_in(tmp_path):
     changes = {"dataset": {"train_on_validation": True}, "training": {"select": "validation"}}
     (section,) = sections([record()])
     line = published_line(blocks(section, [toy(tmp_path, changes=changes)], None)[-1].markdown)
-    assert "weights of the best validation; training pixels drawn once; validation images trained on, too" in line
+    assert "weights of the best validation; static binarisation; validation images trained on, too" in line
 
 
 def test_the_html_page_has_the_table_without_tags_of_markdown(tmp_path, results):
