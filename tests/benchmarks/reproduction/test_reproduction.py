@@ -411,7 +411,7 @@ def test_one_seed_of_two_is_no_mean_and_the_reason_says_so(tmp_path):
 
 def test_why_a_target_was_not_run(tmp_path):
     plan = plan_of(tmp_path, needs="a GPU")
-    assert judge(plan, {}, {}, {})[0].reason.startswith("a GPU; make reproduce TARGETS=toy")
+    assert judge(plan, {}, {}, {})[0].reason.startswith("it needs a GPU; make reproduce TARGETS=toy")
     assert judge(plan, {}, {}, {"digits": "gone"})[0].reason == "data missing: gone"
     failed = dataclasses.replace(record(), run_id="full-vae-0", status="failed", metrics={},
                                  error={"type": "E", "message": "broke", "traceback": ""})  # fmt: skip
