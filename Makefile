@@ -44,8 +44,8 @@ export VAE_DATA_ROOT := $(or $(DATA_ROOT),$(VAE_DATA_ROOT))
 # brackets and quotes alone.
 quoted = '$(subst ','\'',$(1))'
 flag = $(if $(strip $($(2))),--$(1)=$(call quoted,$($(2))))
-# $(call switch,retry,RETRY) is --retry where RETRY is set and not 0.
-switch = $(if $(filter-out 0,$($(2))),--$(1))
+# $(call switch,retry,RETRY) is --retry where RETRY is 1. Other values than 0 and 1 are refused.
+switch = $(if $(filter-out 0 1,$($(2))),$(error $(2) must be 0 or 1, got $($(2))))$(if $(filter 1,$($(2))),--$(1))
 
 # The settings that each target takes, beside those of make and DATA_ROOT, which is passed to every target.
 SETTINGS_data := DATASETS

@@ -238,8 +238,8 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         positive("evaluation.importance_samples", self.importance_samples)
-        if self.images is not None:
-            positive("evaluation.images", self.images)
+        if self.images is not None and not self.images >= 2:
+            raise ValueError(f"evaluation.images must be 2 or above, got {self.images}")
         positive("evaluation.decodes", self.decodes)
         if not self.generated_images >= 2:
             raise ValueError(f"evaluation.generated_images must be 2 or above, got {self.generated_images}")
@@ -675,8 +675,13 @@ def _options(schema: type) -> list[str]:
 def _unknown_option(section: str, key: str, known: Sequence[str], variant: str) -> ValueError:
     """The error for an option that does not exist. It names the given option, the nearest match, the allowed options,
     and for an option of a variant the variants that have it."""
-    owners = {name: _options(variants.lookup(name).Config) for name in variants.names()} if section == "variant" else {}
+    if section == "network":
+        owners = {name: _options(schema) for name, schema in NETWORKS.items()}
+    else:
+        owners = {name: _options(variants.lookup(name).Config) for name in variants.names() if section == "variant"}
     having = [name for name, options in owners.items() if key in options]
+    if section == "network" and having:
+        return ValueError(f"option 'network.{key}' is one of network={' or '.join(having)}, not of the chosen network")
     near = difflib.get_close_matches(key, known, n=1)
     of = f" of {variant}" if section == "variant" else ""
     if having:

@@ -162,6 +162,14 @@ def test_several_targets_take_the_settings_of_each(received):
     assert {"--datasets=digits", "--html"} <= set(lines)
 
 
+@pytest.mark.parametrize("setting", ["RETRY=false", "DRY=no", "DRY=2"])
+def test_a_switch_is_zero_or_one(setting):
+    done = make("bench", setting)
+    assert done.returncode == 2
+    name, value = setting.split("=")
+    assert f"{name} must be 0 or 1, got {value}" in done.stderr
+
+
 def test_zero_is_as_if_a_switch_were_not_given(received):
     assert received("bench", "DRY=0", "RETRY=0") == received("bench")
     assert received("reproduce", "DRY=0", "RETRY= ") == received("reproduce")

@@ -306,6 +306,10 @@ class DatasetConfig:
             self._check_class("normal_classes", of)
         if normal != sorted(set(normal)) or not normal:
             raise ValueError(f"dataset.normal_classes must be one or more classes in rising order, got {normal}")
+        if len(normal) == CLASSES.get(self.source):
+            raise ValueError(
+                f"dataset.normal_classes={normal} leaves out nothing: these are all classes of {self.source}"
+            )
 
     def _check_source_options(self) -> None:
         one_of("dataset.source", self.source, SOURCE_OPTIONS)

@@ -66,7 +66,11 @@ class Evaluation:
         self.not_applicable[name] = f"{'too large' if math.isfinite(value) else 'not finite'} ({value}){images}"
 
     def add_distance(self, name: str, space: FeatureSpace, features: Tensor) -> None:
-        """Enter the Fréchet distance of features (n, d) to the test images, with a warning if it is biased."""
+        """Enter the Fréchet distance of features (n, d) to the test images, with a warning if it is biased. One image
+        has no covariance, and no distance."""
+        if min(len(features), len(space.reference)) < 2:
+            self.not_applicable[name] = "one image has no covariance"
+            return
         self.add(name, space.distance(features))
         self.warnings += space.bias(name, features)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import pkgutil
 from collections import defaultdict
@@ -114,6 +115,9 @@ class Family:
     reference: str = ""
 
 
+# Timings of a record that a metric can be plotted against.
+TIMINGS = ("train_seconds", "eval_seconds")
+
 _families: dict[str, Family] = {}
 # The package and the paths of files that are already imported, so that repeated discovery costs nothing.
 _discovered: set[str] = set()
@@ -135,6 +139,8 @@ def register(family: Family) -> Family:
         for name in family.metrics:
             if name in other.metrics:
                 raise ValueError(f"metric {name!r} of family {family.name!r} is already one of family {other.name!r}")
+    if type(family.order) not in (int, float) or not math.isfinite(family.order):
+        raise ValueError(f"family {family.name!r}: order must be a number, got {family.order!r}")
     for name, metric in family.metrics.items():
         _check_metric(f"metric {name!r} of family {family.name!r}", metric, family)
     for name in family.headline:
@@ -227,9 +233,20 @@ def discover() -> None:
     try:
         for folder in folders(PATH_VARIABLE):
             import_folder(folder, "benchmarks", _families, _discovered, PATH_VARIABLE)
-    except OwnFileError as error:
+        _check_references()
+    except (OwnFileError, ValueError) as error:
         raise UserError(str(error)) from error
     _complete = (_discovered, named)
+
+
+def _check_references() -> None:
+    """Raise ``ValueError`` for a metric that refers to a family, or is plotted against one, that does not exist."""
+    metrics = {name: metric for family in _families.values() for name, metric in family.metrics.items()}
+    for name, metric in metrics.items():
+        for other in metric.also_in:
+            one_of(f"family in also_in of metric {name!r}", other, _families)
+        for other in metric.plotted_against:
+            one_of(f"metric in plotted_against of metric {name!r}", other, [*metrics, *TIMINGS])
 
 
 class _Catalogue(Mapping[str, Metric]):

@@ -24,21 +24,24 @@ def write_table(results: Path, csv: Path | None, parquet: Path | None) -> list[s
     """
     records, messages = read_records(results)
     table = frame(records)
-    try:
-        if csv == Path("-"):
-            table.to_csv(sys.stdout, index=False, lineterminator="\n")
-        elif csv is not None:
-            write_atomically(csv, table.to_csv(index=False, lineterminator="\n").encode())
-        if parquet is not None:
-            write_atomically(parquet, table.to_parquet(index=False))
-    except ImportError:
-        raise UserError("Parquet needs a package that is not installed: pip install pyarrow") from None
-    except BrokenPipeError:
-        # The reader of the terminal's output, such as `head`, has ended.
-        raise
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or 'the table'}: {error.strerror}") from None
+    if csv == Path("-"):
+        table.to_csv(sys.stdout, index=False, lineterminator="\n")
+    elif csv is not None:
+        _write(csv, table.to_csv(index=False, lineterminator="\n").encode())
+    if parquet is not None:
+        try:
+            content = table.to_parquet(index=False)
+        except ImportError:
+            raise UserError("Parquet needs a package that is not installed: pip install pyarrow") from None
+        _write(parquet, content)
     return messages
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
 def frame(records: list[Record]) -> pd.DataFrame:

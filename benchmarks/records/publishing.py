@@ -45,9 +45,13 @@ def publish(results: Path, source: Path) -> tuple[list[str], list[str]]:
     shown = {record.run_id for record in lowest.values()}
     published = []
     for record in records:
+        runs, own = source / "runs", f"{record.run_id}/{RECORD_FILE}"
+        if outside := _outside(runs, own):
+            messages.append(outside)
+            continue
         # The record is copied last, so that an interrupted copy is not taken for a published run.
         for name in (*PUBLISHED_FILES, *(PICTURES if record.run_id in shown else ()), RECORD_FILE):
-            messages += _copy(source / "runs", results / "reference", f"{record.run_id}/{name}")
+            messages += _copy(runs, results / "reference", f"{record.run_id}/{name}")
         published.append(record.run_id)
     return published, messages
 
@@ -57,15 +61,22 @@ def seedless(record: Record) -> str:
     return configuration_hash({"config": {**identity(record.config), "seed": None}, "data": record.data_sha256})
 
 
+def _outside(runs: Path, name: str) -> str | None:
+    """A message if a file is not one of this folder: a link could publish a file from outside the results folder."""
+    path = runs / name
+    if path.is_file() and path.resolve().is_relative_to(runs.resolve()):
+        return None
+    return f"left out: {path} is not a file of this folder"
+
+
 def _copy(runs: Path, reference: Path, name: str) -> list[str]:
     """Copy one file if it exists, and return messages about a file that is left out."""
     path = runs / name
     try:
         if not path.exists():
             return []
-        # A link could publish a file from outside the results folder.
-        if not path.is_file() or not path.resolve().is_relative_to(runs.resolve()):
-            return [f"left out: {path} is not a file of this folder"]
+        if outside := _outside(runs, name):
+            return [outside]
         write_atomically(reference / name, path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot copy {path} to {(reference / name).parent}: {error.strerror}") from None

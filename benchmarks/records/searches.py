@@ -67,7 +67,7 @@ def read_searches(results: Path) -> tuple[list[Search], list[str]]:
     for path in _files(results):
         try:
             found.append(_search(json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             messages.append(f"left out: {path}: {type(error).__name__}: {' '.join(str(error).split())[:100]}")
     return found, messages
 

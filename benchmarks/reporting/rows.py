@@ -8,8 +8,8 @@ import math
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from benchmarks.records.catalogue import CATALOGUE
@@ -79,21 +79,23 @@ def most_frequent(names: Iterable[str]) -> list[str]:
 class Row:
     """The successful records of one variant under one setting, one per seed, in the order of seeds.
 
-    ``code`` identifies the code of a user's own variant if the section has rows with several versions of it; else "".
+    ``apart`` is what else distinguishes the row from others of the section whose overrides are the same: options that
+    came from a file, or the version of the code of a user's own variant.
     """
 
     variant: str
     overrides: tuple[str, ...]
     records: tuple[Record, ...]
-    code: str = ""
+    apart: tuple[str, ...] = ()
     remembered: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     @once
     def label(self) -> str:
-        """The variant's name, the overrides of variant and network, and the code."""
-        own = [o for o in self.overrides if o.startswith(("variant.", "network"))]
-        own += [self.code] if self.code else []
+        """The variant's name, the overrides of variant and network, and what else tells the row apart; unique within a
+        section."""
+        given = [override.lstrip("+") for override in self.overrides]
+        own = [*(override for override in given if override.startswith(("variant.", "network"))), *self.apart]
         return self.variant + (f" ({', '.join(own)})" if own else "")
 
     @property
@@ -280,6 +282,8 @@ def undetailed(text: str) -> str:
     """Remove the address and the Python error from messages of earlier records about failed downloads; reasons that
     they word differently become the current ones."""
     text = text.replace("discrete latent: see code", "discrete latent variables: see code")
+    text = text.replace("VAE_INCEPTION_WEIGHTS names a local file", "set VAE_INCEPTION_WEIGHTS to a local file")
+    text = text.replace("the data set's own classifier", "a second classifier of this data set")
     text = re.sub(r" from https?://\S+ \(.*\)$", "", text)
     return re.sub(
         r"^weights unavailable: .* and https?://\S+ could not be downloaded \(.*\)$",
@@ -297,6 +301,34 @@ def shows_originals(section: Section) -> bool:
     return bool(section.any_record.config.get("dataset", {}).get("show_originals", True))
 
 
+def _told_apart(rows: Sequence[Row]) -> list[Row]:
+    """The rows, those with equal labels with the options of variant and network in which they differ."""
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_label[row.label].append(row)
+    found = []
+    for equal in by_label.values():
+        options = [_model_options(row.first) for row in equal]
+        differing = sorted(
+            name for name in set().union(*options) if len({one.get(name, "default") for one in options}) > 1
+        )
+        for row, values in zip(equal, options, strict=True):
+            apart = tuple(f"{name}={values.get(name, 'default')}" for name in differing)
+            found.append(replace(row, apart=(*apart, *row.apart), remembered={}))
+    return found
+
+
+def _model_options(record: Record) -> dict[str, str]:
+    """The options of variant and network in words: ``variant.beta`` -> "4.0"."""
+    parts = {name: record.config.get(name) for name in ("variant", "network")}
+    return {
+        f"{part}.{option}": json.dumps(value)
+        for part, options in parts.items()
+        if isinstance(options, dict)
+        for option, value in options.items()
+    }
+
+
 def _section(dataset: str, profile: str, records: list[Record], data: str) -> Section:
     rows: dict[str, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     # Only the latest record of each seed is kept. Earlier run ids contained titles and paths, so that one run could
@@ -306,9 +338,15 @@ def _section(dataset: str, profile: str, records: list[Record], data: str) -> Se
             setting = {part: record.config.get(part) for part in ("variant", "network")}
             rows[json.dumps([record.variant, setting], sort_keys=True)][_code(record)][record.seed] = record
     made = [
-        Row(group[0].variant, tuple(group[0].details.get("overrides", ())), tuple(group), code * (len(by_code) > 1))
+        Row(
+            group[0].variant,
+            tuple(group[0].details.get("overrides", ())),
+            tuple(group),
+            (code,) if len(by_code) > 1 else (),
+        )
         for by_code in rows.values()
         for code, group in ((code, list(by_seed.values())) for code, by_seed in by_code.items())
     ]
+    made = _told_apart(made)
     made.sort(key=lambda row: (row.label, row.first.run_id))
     return Section(dataset, profile, tuple(made), tuple(r for r in records if r.status != "ok"), data)

@@ -273,6 +273,8 @@ def _why_not(
         metric = parts(quantity.metric).metric
         if metric in record.not_applicable:
             return f"{metric}: {record.not_applicable[metric]}"
+        if number(record, quantity.metric) is None:
+            return f"{record.run_id} has no {quantity.metric}"
     if _mixed_data(records.get(run.run_id) for run in runs):
         return "its records were made from different images of one data set"
     for dataset in sorted({plan.target.arms[arm].dataset for arm in arms}):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.config import Config, compose_seeds, split_list
 from benchmarks.errors import UserError
 from benchmarks.files import locked
 from benchmarks.records.made_for import note_made_for
+from benchmarks.records.numbers import parts
 from benchmarks.records.record import read_records
 from benchmarks.reproduction import costs
 from benchmarks.reproduction.costs import Asked
-from benchmarks.reproduction.targets import BUDGETS, Plan, Run, Target, all_targets
+from benchmarks.reproduction.targets import BUDGETS, UNCHANGED, Plan, Run, Target, all_targets
 from benchmarks.sweep import runner as sweep
 from benchmarks.sweep.cell import Setting
 from variants.options import unknown
 
 # Name of the unchanged arm, with which the arms of an ablation are compared.
-UNCHANGED = "the recipe"
 
 
 def chosen(names: str, budget: str | None, setting: Setting, jobs: int | None) -> tuple[list[Asked], str]:
@@ -85,7 +85,23 @@ def cells(target: Target, budget: str, targets: dict[str, Target]) -> dict[str, 
         else:
             options = (target.full if budget == "full" else target.reduced or target.full).options
             planned[name] = compose_arm(target, name, target.seeds(budget), options)
+    if budget == "full":
+        _check_measured(target, planned)
     return planned
+
+
+def _check_measured(target: Target, planned: Mapping[str, list[Config]]) -> None:
+    """Raise :class:`UserError` for a number during training, such as ``elbo@5``, that the full recipe does not
+    measure."""
+    for quantity in target.quantities:
+        at = parts(quantity.metric).at
+        for name in filter(None, (quantity.arm, quantity.minus) if at is not None else ()):
+            measured = planned[name][0].training.measure_at or []
+            if at not in measured:
+                raise UserError(
+                    f"{target.file}: {quantity.metric} of {quantity.name!r} needs {at} in training.measure_at of "
+                    f"arms.{name}, got {list(measured)}"
+                )
 
 
 def compose_arm(target: Target, name: str, seeds: Sequence[int], options: Sequence[str]) -> list[Config]:

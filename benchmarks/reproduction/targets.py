@@ -7,6 +7,7 @@ import torch.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from variants.options import KINDS, nearest, one_of, unknown
 from variants.registry import summaries
 
 BUDGETS = ("full", "reduced", "ablation")
+# The name of the runs of an ablation without a change.
+UNCHANGED = "the recipe"
 # Type of a field -> the types of YAML values that it takes.
 ACCEPTED: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str, int, float)}
 
@@ -325,11 +328,14 @@ def _check(target: Target) -> None:
         elif target.reduced is not None:
             raise ValueError(f"{where}.expected is not given, though there is a reduced budget")
     names = [quantity.name for quantity in target.quantities]
-    if target.ablation is not None and target.ablation.quantity:
-        one_of("ablation.quantity", target.ablation.quantity, names)
+    _check_different("quantities", "name", names)
+    if target.ablation is not None:
+        if target.ablation.quantity:
+            one_of("ablation.quantity", target.ablation.quantity, names)
+        _check_different("ablation.changes", "what", [UNCHANGED, *(change.what for change in target.ablation.changes)])
     for budget in BUDGETS:
-        if target.has(budget) and not target.seeds(budget):
-            raise ValueError(f"{budget}.seeds must not be empty")
+        if target.has(budget):
+            _check_seeds(f"{budget}.seeds", target.seeds(budget))
     for name, of_runs in (("full", target.full), ("reduced", target.reduced)):
         minutes = of_runs.minutes if of_runs else None
         if minutes is not None and not 0 < minutes < math.inf:
@@ -341,6 +347,20 @@ def _check_metric(where: str, name: str) -> None:
     metric = found.metric
     if metric not in CATALOGUE and not (found.at is not None and metric.startswith(ON_THE_WAY)):
         raise ValueError(f"{where}: {metric!r} is not a metric{nearest(metric, list(CATALOGUE))}")
+
+
+def _check_different(where: str, key: str, texts: Sequence[str]) -> None:
+    repeated = [text for text, count in Counter(texts).items() if count > 1]
+    if repeated:
+        reserved = " (the name of the runs without a change)" if repeated[0] == UNCHANGED else ""
+        raise ValueError(f"{where}: each {key} must be another one, got {repeated[0]!r} twice{reserved}")
+
+
+def _check_seeds(where: str, seeds: Sequence[int]) -> None:
+    if not seeds:
+        raise ValueError(f"{where} must not be empty")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(f"{where} must be different whole numbers from 0, got {seeds}")
 
 
 def _check_spread(where: str, quantity: Quantity, seeds: Sequence[int]) -> None:

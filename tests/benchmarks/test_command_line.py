@@ -140,6 +140,12 @@ def test_a_record_that_does_not_parse_is_set_aside_and_its_cell_runs_again(tmp_p
         (["variant.samples=many"], "'many'"),
         (["network.latent_size=0"], "network.latent_size must be above 0, got 0"),
         (["network=mpl"], "mpl"),
+        (
+            ["network.encoder_layers=[linear 5]"],
+            "option 'network.encoder_layers' is one of network=layers, not of the chosen network",
+        ),
+        (["network.hiden=[5]"], "unknown option 'network.hiden'; did you mean 'network.hidden'?"),
+        (["evaluation.images=1"], "evaluation.images must be 2 or above, got 1"),
         (["training.epochs=0"], "training.epochs must be above 0, got 0"),
         (["training.epoch=1"], "unknown option 'training.epoch'; did you mean 'training.epochs'?"),
         (["evaluation.importance_samples=0"], "evaluation.importance_samples must be above 0, got 0"),

@@ -14,7 +14,9 @@ def compute(context: Context, result: Evaluation) -> None:
     from benchmarks.evaluation.representation import active_units, knn_accuracy, linear_probe_accuracy
 
     variant, data = context.variant, context.data
-    if not context.missing("continuous_latent") and not context.missing("no_condition"):
+    if len(data.x) < 2:
+        result.not_applicable["active_units"] = "one image has no variance"
+    elif not context.missing("continuous_latent") and not context.missing("no_condition"):
         scaled = context.missing("prior") is None
         result.add("active_units", active_units(context.of_test(variant.latent_means), scaled))
     if not context.missing("classes") and not context.missing("no_condition"):

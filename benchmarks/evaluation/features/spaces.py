@@ -123,7 +123,8 @@ def _space(
     reference = cached.tensors["features"]
     space = FeatureSpace(name, on_device, reference, statistics(reference), facts)
     with doing(f"computing {name} of training images and of noise"):
-        facts[f"limits_{name}"] = _limits(space, data, cache / f"{stem}-limits-{count}.json", count)
+        known = cache / f"{stem}-limits-{count}-of-{len(data.train)}.json"
+        facts[f"limits_{name}"] = _limits(space, data, known, count)
     return space
 
 

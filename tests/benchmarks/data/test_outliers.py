@@ -132,6 +132,11 @@ def test_data_without_labels_have_no_class_to_leave_out():
         ("mnist", "dataset.normal_classes=[10]", r"dataset\.normal_classes=10 is not a class of mnist"),
         ("digits", "dataset.normal_classes=[1,0]", r"must be one or more classes in rising order, got \[1, 0\]"),
         ("digits", "dataset.normal_classes=[]", r"must be one or more classes in rising order, got \[\]"),
+        (
+            "digits",
+            "dataset.normal_classes=[0,1,2,3,4,5,6,7,8,9]",
+            "leaves out nothing: these are all classes of digits",
+        ),
         ("digits", "dataset.normal_classes=0", r"dataset\.normal_classes must be a list of whole numbers"),
         ("celeba", "dataset.left_out=0", r"dataset\.left_out=0 needs classes, but celeba has attributes"),
         ("digits", "dataset.outliers=minst", r"unknown dataset\.outliers 'minst'; did you mean 'mnist'"),

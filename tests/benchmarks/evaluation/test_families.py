@@ -9,6 +9,8 @@ import variants
 from benchmarks.config import EvaluationConfig
 from benchmarks.errors import UserError
 from benchmarks.evaluation.evaluate import Context, EvaluationData, evaluate
+from benchmarks.evaluation.features.frechet import statistics
+from benchmarks.evaluation.features.spaces import FeatureSpace
 from benchmarks.records import catalogue
 from benchmarks.records.catalogue import CATALOGUE, Family, Metric, families, register
 from benchmarks.reporting import write_reports
@@ -111,6 +113,34 @@ def test_a_sentence_that_no_board_could_complete_is_refused_before_it_costs_one(
 def test_a_value_of_a_metric_with_which_no_report_could_be_written_is_refused(registry, options, error):
     with pytest.raises(ValueError, match=error):
         register(family(**options))
+
+
+@pytest.mark.parametrize("order", ["90", None, float("nan")])
+def test_an_order_that_cannot_be_compared_is_refused(registry, order):
+    with pytest.raises(ValueError, match="family 'mine': order must be a number, got"):
+        register(replace(family(), order=order))
+
+
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [
+        ("plotted_against=('elob',)", "metric in plotted_against of metric 'brightness' 'elob'; did you mean 'elbo'"),
+        ("also_in={'likelihod': 0}", "family in also_in of metric 'brightness' 'likelihod'; did you mean 'likelihood'"),
+    ],
+)
+def test_a_users_metric_that_refers_to_what_does_not_exist_is_one_line(registry, tmp_path, setting, error):
+    (tmp_path / "light.py").write_text(OWN.replace('"mean pixel of a sample", 3,', f'"mean pixel", 3, {setting},'))
+    registry.setenv("VAE_METRICS_PATH", str(tmp_path))
+    with pytest.raises(UserError, match=error):
+        families()
+
+
+def test_a_single_test_image_has_no_variance_and_no_covariance_with_the_reason():
+    space = FeatureSpace("features", lambda x: x.flatten(1), torch.rand(9, 64), statistics(torch.rand(9, 64)), {})
+    found = evaluate(*measured(images=1, spaces={"features": space}), seed=0)
+    assert found.not_applicable["active_units"] == "one image has no variance"
+    assert found.not_applicable["reconstruction_fid_features"] == "one image has no covariance"
+    assert found.failed == {}
 
 
 def test_a_headline_is_a_metric_of_its_family(registry):

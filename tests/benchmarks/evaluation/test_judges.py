@@ -206,6 +206,17 @@ def test_one_flipped_bit_in_a_cached_file_is_named_and_mended_and_moves_no_dista
         assert again.facts == first.facts
 
 
+def test_the_distance_of_training_images_is_that_of_the_images_that_are_trained_on(tmp_path):
+    """The digest of a data set does not say which of its images are used for training."""
+    config = configuration("vae", 0, "dataset.train_on_validation=true").dataset
+    with_validation = load(config, tmp_path)
+    assert with_validation.sha256 == digits().sha256
+    alone = judge_space(with_validation, tmp_path / "alone", CPU, 100).facts["limits_features"]
+    other = judge_space(digits(), tmp_path, CPU, 100).facts["limits_features"]
+    after = judge_space(with_validation, tmp_path, CPU, 100).facts["limits_features"]
+    assert after == alone != other
+
+
 def test_limits_of_another_form_are_made_again(tmp_path, caplog):
     first = judge_space(digits(), tmp_path, CPU, 100)
     (path,) = tmp_path.glob("*.json")

@@ -246,6 +246,18 @@ def test_publishing_takes_no_file_from_outside_through_a_link(tmp_path):
     assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"record.json"}
 
 
+def test_a_record_that_is_a_link_to_another_place_is_not_published_and_not_counted(tmp_path):
+    data = published("vae")
+    path = store(tmp_path / "r", data["run_id"], data)
+    (path.parent / "samples.png").write_text("picture")
+    path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(tmp_path / "elsewhere.json")
+    ids, messages = publish(tmp_path / "out", tmp_path / "r")
+    assert ids == []
+    assert [message.endswith("record.json is not a file of this folder") for message in messages] == [True]
+    assert not (tmp_path / "out").exists()
+
+
 def test_publishing_leaves_a_damaged_record_out_and_the_good_reference_of_the_same_run_as_it_is(tmp_path):
     data = published("vae")
     good = tmp_path / "reference" / data["run_id"] / "record.json"

@@ -245,6 +245,28 @@ def row_of(metric, values, **others):
     return Row("vae", (), tuple(rows))
 
 
+def test_rows_have_different_labels_whatever_their_options_came_from():
+    """Ranks, bold numbers and the baseline are by label."""
+
+    def made(seed, warmup, overrides):
+        config = {"variant": {"samples": 1} | ({"kl_warmup": warmup} if warmup else {})}
+        return record("vae", seed, config=config, details={"overrides": overrides})
+
+    (section,) = sections(
+        [
+            made(0, None, []),
+            made(0, 0.5, ["++variant.kl_warmup=0.5"]),
+            # Options that came from a file of the user's.
+            made(1, 0.25, []),
+            made(2, 0.75, []),
+        ]
+    )
+    assert [row.label for row in section.rows] == [
+        "vae (variant.kl_warmup=0.25)", "vae (variant.kl_warmup=0.5)", "vae (variant.kl_warmup=0.75)",
+        "vae (variant.kl_warmup=default)",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

@@ -92,6 +92,17 @@ def without(key, part=None):
             r"unknown arm of quantities\[0\] 'vea'; did you mean 'vae'",
         ),
         ({"full": {"seeds": []}}, "full.seeds must not be empty"),
+        ({"full": {"seeds": [0, 0]}}, r"full.seeds must be different whole numbers from 0, got \[0, 0\]"),
+        ({"full": {"seeds": [-1]}}, r"full.seeds must be different whole numbers from 0, got \[-1\]"),
+        ({"quantities": [TOY["quantities"][0]] * 2}, "quantities: each name must be another one, got 'NLL' twice"),
+        (
+            {"ablation": {"changes": [{"what": "x", "options": []}] * 2}},
+            "ablation.changes: each what must be another one, got 'x' twice",
+        ),
+        (
+            {"ablation": {"changes": [{"what": "the recipe", "options": []}]}},
+            "got 'the recipe' twice .the name of the runs without a change.",
+        ),
         ({"arms": {"vae": {}}}, "arms.vae needs either a variant or another target"),
         ({"recpe": "x"}, "unknown key 'recpe'; did you mean 'recipe'"),
         ({"id": "toy"}, "unknown key 'id'"),
@@ -227,6 +238,17 @@ def test_the_gap_is_between_the_very_cells_of_its_two_targets(plans):
     for budget in ("full", "reduced"):
         assert runs["burda-gap-5"][budget]["vae"] == runs["burda-vae-5"][budget]["vae"]
         assert runs["burda-gap-5"][budget]["iwae"] == runs["burda-iwae-5"][budget]["iwae"]
+
+
+def test_a_number_that_the_full_recipe_does_not_measure_is_refused_before_it_costs_a_run(tmp_path):
+    quantities = [{**TOY["quantities"][0], "metric": "elbo@2"}]
+    target = read_target(written(tmp_path, quantities=quantities))
+    with pytest.raises(UserError, match=r"elbo@2 of 'NLL' needs 2 in training.measure_at of arms.vae, got \[\]$"):
+        recipes.plans({"toy": target})
+    vae = TOY["arms"]["vae"]
+    measuring = {**vae, "options": [*vae["options"], "training.measure_at=[1,2]"]}
+    target = read_target(written(tmp_path, quantities=quantities, arms={"vae": measuring}))
+    assert recipes.cells(target, "full", {"toy": target}).keys() == {"vae"}
 
 
 def plan_of(tmp_path, **changes):
@@ -413,6 +435,9 @@ def test_why_a_target_was_not_run(tmp_path):
     plan = plan_of(tmp_path, needs="a GPU")
     assert judge(plan, {}, {}, {})[0].reason.startswith("it needs a GPU; make reproduce TARGETS=toy")
     assert judge(plan, {}, {}, {"digits": "gone"})[0].reason == "data missing: gone"
+    found = records_of(full_vae_0=(-40, -50), full_vae_1=(-40, -50))
+    del found["full-vae-0"].metrics["log_likelihood"]
+    assert judge(plan, found, {}, {})[0].reason == "full-vae-0 has no log_likelihood"
     failed = dataclasses.replace(record(), run_id="full-vae-0", status="failed", metrics={},
                                  error={"type": "E", "message": "broke", "traceback": ""})  # fmt: skip
     assert judge(plan, {"full-vae-0": failed}, {}, {})[0].reason == "full-vae-0 failed: broke"

@@ -208,8 +208,11 @@ def test_a_table_that_nobody_asked_a_place_for_is_refused(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     assert main(["results", "--results", str(tmp_path)]) == 2
     assert "--csv FILE" in capsys.readouterr().err
-    assert main(["results", "--results", str(tmp_path), "--csv", "/proc/no/such"]) == 2
-    assert capsys.readouterr().err.startswith("error: cannot write")
+    for flag in ("--csv", "--parquet"):
+        assert main(["results", "--results", str(tmp_path), flag, "/proc/no/such"]) == 2
+        assert capsys.readouterr().err.startswith("error: cannot write /proc/no/such: ")
+    assert main(["results", "--results", str(tmp_path), "--csv", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: cannot write {tmp_path}: Is a directory\n"
 
 
 def test_results_folders_merge_by_copying(tmp_path):

@@ -143,6 +143,10 @@ def test_a_file_without_overrides_is_read_and_one_whose_overrides_are_no_texts_i
         path.write_text(json.dumps(data | {"overrides": wrong}))
         (message,) = read_searches(setting.results)[1]
         assert "overrides must be a list of texts" in message
+    # A number that no float can hold.
+    path.write_text(json.dumps(data | {"trials": [data["trials"][0] | {"score": 10**400}]}))
+    (message,) = read_searches(setting.results)[1]
+    assert "left out: " in message
     write_search(setting.results, found)
 
 
