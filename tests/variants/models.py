@@ -23,9 +23,16 @@ class Layers(nn.Module):
         return [x, self.convolution(x).sigmoid()]
 
 
-def small(name, shape=SHAPE, dtype=torch.float32, network=None, observation="bernoulli", **options):
+def smallest_shape(cls):
+    """The shape of images for tests of a variant: :data:`SHAPE`, or larger if the variant needs larger images."""
+    side = max(SHAPE[-1], cls.smallest_side)
+    return (1, side, side)
+
+
+def small(name, shape=None, dtype=torch.float32, network=None, observation="bernoulli", **options):
     """A variant with few parameters, ready to train, from its registered name or a class, registered or not."""
     cls = variants.lookup(name) if isinstance(name, str) else name
+    shape = shape or smallest_shape(cls)
     network = network or MLP(latent_size=3, hidden=[8], activation="tanh", grid_size=2)
     observation = observation_model(observation, shape, trained=cls.trains_observation)
     condition = (CLASSES,) if cls.conditional else None

@@ -13,7 +13,7 @@ from benchmarks.training.steps.eager import backward
 from variants import Variant
 from variants.parts.observations import OBSERVATION_MODELS
 
-from .models import SHAPE, batch, binary_images, small
+from .models import batch, binary_images, small, smallest_shape
 from .outside import OUTSIDE
 
 
@@ -27,15 +27,10 @@ class Form(NamedTuple):
         return "-".join([self.cls.name, *(f"{key}={value}" for key, value in self.options.items())])
 
     def __call__(self, **more):
-        return small(self.cls, **{"shape": self.shape} | self.options | more)
-
-    @property
-    def shape(self):
-        side = max(SHAPE[-1], self.cls.smallest_side)
-        return (1, side, side)
+        return small(self.cls, **self.options | more)
 
     def images(self, count, dtype=torch.float32):
-        return binary_images(count, self.shape, dtype)
+        return binary_images(count, smallest_shape(self.cls), dtype)
 
     def condition(self, count, dtype=torch.float32):
         """The condition of ``count`` images; None for an unconditional variant."""

@@ -8,7 +8,7 @@ from benchmarks.config import compose
 from benchmarks.errors import UserError
 from variants import Variant
 
-from .models import batch, binary_images, small
+from .models import batch, binary_images, small, smallest_shape
 
 REFUSED = r"^variant\.kl_warmup must stay 0, got 0\.5: the loss of \w+ is not r \+ KL$"
 
@@ -29,12 +29,11 @@ def test_the_weight_of_the_kl_rises_linearly_to_one_and_stays(analytic):
 
 @pytest.mark.parametrize("name", [name for name in variants.names() if not refuses(name)])
 def test_at_the_end_of_training_the_objective_is_that_without_a_warm_up(name):
-    side = max(4, variants.lookup(name).smallest_side)
-    shape = (1, side, side)
+    shape = smallest_shape(variants.lookup(name))
 
     def losses(progress, **options):
         torch.manual_seed(0)
-        model = small(name, shape=shape, **options)
+        model = small(name, **options)
         return model.loss(batch(binary_images(5, shape)), torch.tensor(progress)).value
 
     assert torch.equal(losses(1.0, kl_warmup=0.3), losses(1.0))
