@@ -62,7 +62,7 @@ def disentanglement(
 def known_factors(factors: Factors | Array, count: int) -> Factors:
     """The factors of ``count`` images; an array is converted. Raises :class:`UserError` if they do not fit."""
     if not isinstance(factors, Factors):
-        values, kinds = as_factors(as_array(factors, "factors"), count, None, "factors")
+        values, kinds = as_factors(as_array(factors, "factors"), count, None, "factors", read_numbers=False)
         return Factors(kinds, values)
     if len(factors) != count:
         raise UserError(f"there are {count} images and the factors of {len(factors)}")

@@ -128,7 +128,14 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
         own = identity(config, data)
         _check_folder(folder, config, own)
         checkpoints = Checkpoints(folder, own, device)
-    with kept_random_state(device), tensor_float_32(False):
+    # Training needs gradients and the precision of the configuration, whatever the caller's own context is.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+        kept_random_state(device),
+        tensor_float_32(False),
+    ):
         try:
             model = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
         except (ValueError, TypeError) as error:

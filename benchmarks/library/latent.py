@@ -133,7 +133,7 @@ def decode(model: Run | Variant, z: Array, labels: Array | None = None) -> Tenso
 
     try:
         return batched(variant.image, z, _class_condition(model, labels, len(z))).cpu()
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the model does not decode {z.dtype} vectors of {z.shape[1]} numbers: {reason}") from error
 
@@ -293,20 +293,24 @@ class LatentMap:
     def plot(self, axes: Axes | None = None, **options: Any) -> Axes:
         """Draw the positions on matplotlib ``axes`` (default: the current axes) and return the axes.
 
-        Each class has a colour. ``options`` are those of ``Axes.scatter``.
+        Each class has a colour, unless ``options``, which are those of ``Axes.scatter``, give a colour.
         """
         import matplotlib.pyplot as plt
 
         axes = plt.gca() if axes is None else axes
-        options = {"s": 6, "linewidths": 0, **options}
-        if self.labels is None:
+        if not options.keys() & {"linewidths", "linewidth", "lw"}:
+            options["linewidths"] = 0
+        options = {"s": 6, **options}
+        if self.labels is None or options.keys() & {"c", "color"}:
             axes.scatter(*self.positions.T.numpy(), **options)
         else:
-            options = {"cmap": "tab10", **options, "c": self.labels.numpy()}
-            drawn = axes.scatter(*self.positions.T.numpy(), **options)
-            classes = self.labels.unique().tolist()
+            classes, which = self.labels.unique(return_inverse=True)
+            palette = "tab10" if len(classes) <= 10 else "tab20" if len(classes) <= 20 else "turbo"
+            colours = plt.get_cmap(options.pop("cmap", palette), None if palette != "turbo" else len(classes))
+            axes.scatter(*self.positions.T.numpy(), **options | {"c": colours(which.numpy())})
             if len(classes) <= 20:
-                handles = [axes.scatter([], [], color=drawn.cmap(drawn.norm(one)), label=str(one)) for one in classes]
+                named = enumerate(map(str, classes.tolist()))
+                handles = [axes.scatter([], [], color=colours(index), label=name) for index, name in named]
                 axes.legend(handles=handles, title="class", fontsize="small", loc="best")
         axes.set_xlabel("first latent axis")
         axes.set_ylabel("second latent axis")

@@ -29,6 +29,7 @@ from benchmarks.records.record import (
     read_record,
 )
 from benchmarks.sealed import Content, DamagedError, read_sealed, write_sealed
+from benchmarks.seeding import kept_random_state
 from benchmarks.sweep.cell import build
 from benchmarks.training.checkpoint import WEIGHTS_FILE, checkpoint_files, fill_model, packed, unpacked
 from variants import Variant
@@ -97,7 +98,8 @@ def load_run(run: str | Path, results: str | Path = "results", device: str = "au
             config = _configuration(record.config, record.details.get("overrides", ()))
             history = facts["progress"]["history"]
             shape, condition = _shapes(config, record)
-        model = build(config, shape, condition).to(choose(device))
+        with kept_random_state():  # the initial weights are drawn, and replaced
+            model = build(config, shape, condition).to(choose(device))
         fill_model(model, unpacked(content, next(model.parameters()).device))
     except FileNotFoundError:
         raise UserError(f"{folder} has weights and no {RECORD_FILE}: its run has not ended") from None

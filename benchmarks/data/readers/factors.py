@@ -78,13 +78,18 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def as_factors(
-    array: np.ndarray, count: int, names: Sequence[str] | None, where: str, lines: Sequence[int] | None = None
+    array: np.ndarray,
+    count: int,
+    names: Sequence[str] | None,
+    where: str,
+    lines: Sequence[int] | None = None,
+    read_numbers: bool = True,
 ) -> tuple[Tensor, tuple[Factor, ...]]:
     """Convert the columns of an array (n, factors) of numbers or texts to factors.
 
     Returns the index of each image's value of each factor, int64 (n, factors), and the factors. If all texts of a
-    column are numbers, its values are numbers and ordered. A column with a single value is left out. ``count`` is the
-    number of images, ``lines`` the line of each row in a text file.
+    column are numbers, its values are numbers and ordered, unless ``read_numbers`` is false. A column with a single
+    value is left out. ``count`` is the number of images, ``lines`` the line of each row in a text file.
 
     Raises :class:`UserError` for other arrays, a value that is not finite, a column of numbers with fewer texts, names
     that are invalid or not distinct, and a factor with more than one value per ten images.
@@ -100,7 +105,9 @@ def as_factors(
     names = _checked(names, columns.shape[1], where)
     factors, which = [], []
     for name, column in zip(names, columns.T, strict=True):
-        values, indices = np.unique(_as_numbers(column, name, where, lines), return_inverse=True)
+        literal = column.dtype.kind == "U" and not read_numbers
+        numbers = column if literal else _as_numbers(column, name, where, lines)
+        values, indices = np.unique(numbers, return_inverse=True)
         if len(values) == 1:
             log.info("%s: factor %r has one value and is left out", where, name)
             continue

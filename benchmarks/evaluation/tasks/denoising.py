@@ -62,5 +62,5 @@ def _drawn(draw: Callable[..., Tensor], x: Tensor, channels: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(NOISE_SEED)
     shape = (DRAWN, channels, *x.shape[2:])
-    parts = [draw(shape, generator=generator)[: len(part)] for part in x.split(DRAWN)]
+    parts = [draw(shape, generator=generator, dtype=torch.float32)[: len(part)] for part in x.split(DRAWN)]
     return torch.cat(parts).to(x)

@@ -88,6 +88,17 @@ def test_an_images_noise_is_its_own_whatever_was_drawn_before_and_however_many_t
     assert len((noisy - x).flatten(1).unique(dim=0)) == 250
 
 
+@pytest.mark.parametrize("metric", ["denoising_gaussian_20", "denoising_salt_pepper_30"])
+def test_an_images_noise_does_not_depend_on_the_default_precision(metric):
+    x = torch.rand(5, 1, 8, 8)
+    expected = corrupted(x, metric)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(corrupted(x, metric), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_an_autoencoder_that_changes_nothing_gains_nothing():
     x = torch.rand(130, 1, 8, 8).round()
     assert set(gains(identity(8), x).values()) == {0.0}

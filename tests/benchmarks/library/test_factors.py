@@ -6,6 +6,7 @@ import torch
 
 from benchmarks import disentanglement, evaluate, load_factors, load_images, represent
 from benchmarks.errors import UserError
+from benchmarks.library.factors import known_factors
 
 
 def test_factors_are_in_the_order_of_the_images():
@@ -56,3 +57,11 @@ def test_what_cannot_be_scored_is_refused_in_one_line(call, message, run, images
     with pytest.raises(UserError, match=message) as raised:
         call(run, images, labels)
     assert "\n" not in str(raised.value)
+
+
+def test_texts_are_not_ordered_even_if_they_are_numbers():
+    labels = np.arange(200) % 10
+    words = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    assert [kind.is_ordered for kind in known_factors(labels, 200).kinds] == [True]
+    for texts in (labels.astype(str), words[labels]):
+        assert [kind.is_ordered for kind in known_factors(texts, 200).kinds] == [False]

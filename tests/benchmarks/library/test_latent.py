@@ -280,3 +280,22 @@ def test_images_are_given_one_by_one_or_together_in_every_form(pad, images):
     assert int(model_pixels(run, dark).max()) == 1
     with pytest.raises(UserError, match="images are a list; a tensor or a NumPy array is needed"):
         encode(run, both.tolist())
+
+
+def test_every_class_of_a_map_has_a_colour_of_its_own_whatever_its_number(trained, images):
+    shown = latent_map(trained("vae"), images[:60], np.array([0, 1, 100] * 20))
+    axes = shown.plot(Figure().add_subplot())
+    colours = {tuple(colour) for colour in axes.collections[0].get_facecolors()}
+    assert len(colours) == 3
+    assert [handle.get_text() for handle in axes.get_legend().get_texts()] == ["0", "1", "100"]
+    for options in ({"color": "red"}, {"c": "red"}, {"linewidth": 1}, {"lw": 2}, {"cmap": "viridis"}):
+        shown.plot(Figure().add_subplot(), **options)
+    (red,) = {tuple(c) for c in shown.plot(Figure().add_subplot(), color="red").collections[0].get_facecolors()}
+    assert red == (1, 0, 0, 1)
+
+
+def test_codes_outside_the_codebook_are_refused(images):
+    model = fit("vq_vae", images[:100], profile="smoke", epochs=1, progress=False)
+    for code in (-1, 10**6):
+        with pytest.raises(UserError, match="the model does not decode"):
+            decode(model, encode(model, images[:2]) * 0 + code)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import encode, evaluate, fit, load_run, sample, save
+from benchmarks import encode, evaluate, fit, load_run, sample, sample_quality, save
 from benchmarks.errors import UserError
 from benchmarks.library.runs import loaded_data
 from benchmarks.records.record import IMAGE_SHAPE, RECORD_FILE, read_record, write_record
@@ -257,3 +257,25 @@ def test_a_model_on_pixels_and_one_given_a_class_sample_after_loading(images, la
     for run, given in ((trained("cvae"), {"labels": labels[:3]}), (parts, {"images": images[:3]})):
         again = load_run(save(run, tmp_path / run.config.dataset.condition))
         assert torch.equal(sample(run, seed=1, **given), sample(again, seed=1, **given))
+
+
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_the_callers_context_changes_nothing_about_training(context, images):
+    options = {"profile": "smoke", "epochs": 1, "progress": False, "network.hidden": [8]}
+    expected = fit("vae", images[:100], **options)
+    with context():
+        found = fit("vae", images[:100], **options)
+    for name, weight in expected.model.state_dict().items():
+        assert torch.equal(weight, found.model.state_dict()[name]), name
+
+
+def test_loading_and_judging_draw_no_numbers_of_the_callers(run, images, tmp_path):
+    folder = save(run, tmp_path / "model")
+    for call in (lambda: load_run(folder), lambda: sample_quality(images[:20], images, judge="digits")):
+        torch.manual_seed(7)
+        expected = torch.rand(2)
+        torch.manual_seed(7)
+        call()
+        assert torch.equal(torch.rand(2), expected)
