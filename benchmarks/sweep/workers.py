@@ -168,6 +168,24 @@ def side_by_side(
             _stop(one.worker.process)
 
 
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Delay Ctrl-C until the end of the block. The signal mask of the main thread does not do this: another thread then
+    gets the signal, and Python runs the handler in the main thread. A worker whose start is interrupted would print a
+    traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
 def _start(
     context: SpawnContext, target: Callable[..., None], arguments: tuple[Any, ...], hear: Callable[[Status], None]
 ) -> _Worker:
@@ -179,7 +197,8 @@ def _start(
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        with _interrupts_wait():
+            process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     # Close the parent's copy: the worker then holds the only sending end, and the pipe ends when the worker dies.

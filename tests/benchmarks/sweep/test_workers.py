@@ -2,7 +2,12 @@
 
 import dataclasses
 import os
+import signal
+import threading
 import time
+from types import SimpleNamespace
+
+import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.progress import screen
@@ -95,3 +100,28 @@ def test_a_retry_that_fails_is_killed_or_takes_too_long_failed_and_leaves_the_ea
 
 def test_a_time_limit_of_more_days_than_the_system_can_wait_is_accepted(tmp_path, monkeypatch):
     assert [record.status for record in sweep.run([configuration()], setting(tmp_path), timeout=1e9).ran] == ["ok"]
+
+
+def test_an_interrupt_that_another_thread_receives_waits_until_a_worker_has_started():
+    """The signal mask of the main thread does not delay it: Python runs handlers in the main thread all the same."""
+    started, end = [], threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+
+    class Process:
+        def __init__(self, **options):
+            pass
+
+        def start(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            started.append(True)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            workers._start(SimpleNamespace(Process=Process), print, (), print)
+    finally:
+        end.set()
+        other.join()
+    assert started
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
