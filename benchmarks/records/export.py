@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +27,31 @@ def write_table(results: Path, csv: Path | None, parquet: Path | None) -> list[s
     records, messages = read_records(results)
     table = frame(records)
     if csv == Path("-"):
-        table.to_csv(sys.stdout, index=False, lineterminator="\n")
+        with _writing("the table"):
+            table.to_csv(sys.stdout, index=False, lineterminator="\n")
     elif csv is not None:
-        _write(csv, table.to_csv(index=False, lineterminator="\n").encode())
+        with _writing(csv):
+            write_atomically(csv, table.to_csv(index=False, lineterminator="\n").encode())
     if parquet is not None:
         try:
             content = table.to_parquet(index=False)
         except ImportError:
             raise UserError("Parquet needs a package that is not installed: pip install pyarrow") from None
-        _write(parquet, content)
+        with _writing(parquet):
+            write_atomically(parquet, content)
     return messages
 
 
-def _write(path: Path, content: bytes) -> None:
+@contextlib.contextmanager
+def _writing(place: Path | str) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into a :class:`UserError` that names the ``place``."""
     try:
-        write_atomically(path, content)
+        yield
+    except BrokenPipeError:
+        # The reader of the terminal's output, such as `head`, has ended.
+        raise
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+        raise UserError(f"cannot write {place}: {error.strerror}") from None
 
 
 def frame(records: list[Record]) -> pd.DataFrame:

@@ -308,6 +308,9 @@ def _told_apart(rows: Sequence[Row]) -> list[Row]:
         by_label[row.label].append(row)
     found = []
     for equal in by_label.values():
+        if len(equal) == 1:
+            found += equal
+            continue
         options = [_model_options(row.first) for row in equal]
         differing = sorted(
             name for name in set().union(*options) if len({one.get(name, "default") for one in options}) > 1

@@ -1,6 +1,7 @@
 """Sweeps: plans, messages, exports, trackers, and runs shared between processes."""
 
 import csv
+import errno
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.config import compose
-from benchmarks.records.export import frame
+from benchmarks.errors import UserError
+from benchmarks.records.export import frame, write_table
 from benchmarks.records.record import read_record, read_records, write_record
 from benchmarks.sweep import cell, plan
 from benchmarks.sweep import runner as sweep
@@ -202,6 +204,17 @@ def test_records_become_a_tidy_table(tmp_path, capsys):
     assert main(["results", "--results", str(tmp_path), "--parquet", str(tmp_path / "all.parquet")]) == 0
     table = pd.read_parquet(tmp_path / "all.parquet")
     pd.testing.assert_frame_equal(table, frame(read_records(tmp_path)[0]), check_dtype=False)
+
+
+def test_a_terminal_whose_output_cannot_be_written_is_an_error_in_one_line(tmp_path, monkeypatch):
+    class Full:
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(UserError, match=r"^cannot write the table: No space left on device$"):
+        write_table(tmp_path, Path("-"), None)
 
 
 def test_a_table_that_nobody_asked_a_place_for_is_refused(tmp_path, capsys):
