@@ -9,9 +9,11 @@ from benchmarks.errors import UserError
 from benchmarks.evaluation.disentanglement.scores import RANDOM_SPLITS, Disentanglement, scores
 from benchmarks.library.checks import whole_number
 from benchmarks.library.images import SPLITS, Array, as_array, code_tensor
+from benchmarks.library.settings import own_settings
 from variants.options import unknown
 
 
+@own_settings()
 def load_factors(dataset: str = "shapes", split: str = "test") -> Factors:
     """Load the factors of variation of a data set by its name.
 
@@ -32,6 +34,7 @@ def load_factors(dataset: str = "shapes", split: str = "test") -> Factors:
     return found
 
 
+@own_settings()
 def disentanglement(
     codes: Array, factors: Factors | Array, *, splits: int = RANDOM_SPLITS, seed: int = 0
 ) -> Disentanglement:
@@ -62,8 +65,14 @@ def disentanglement(
 def known_factors(factors: Factors | Array, count: int) -> Factors:
     """The factors of ``count`` images; an array is converted. Raises :class:`UserError` if they do not fit."""
     if not isinstance(factors, Factors):
-        values, kinds = as_factors(as_array(factors, "factors"), count, None, "factors", read_numbers=False)
+        array = as_array(factors, "factors")
+        _check_count(array.shape[0] if array.ndim else 0, count)
+        values, kinds = as_factors(array, count, None, "the images", read_numbers=False)
         return Factors(kinds, values)
-    if len(factors) != count:
-        raise UserError(f"there are {count} images and the factors of {len(factors)}")
+    _check_count(len(factors), count)
     return factors
+
+
+def _check_count(found: int, count: int) -> None:
+    if found != count:
+        raise UserError(f"there are {count} images and the factors of {found}")

@@ -22,13 +22,13 @@ from benchmarks.errors import UserError
 from benchmarks.library.checks import shown
 from benchmarks.library.images import Array, image_bytes, label_tensor, training_labels
 from benchmarks.library.runs import Run, choose, folder_of_model, holds_model, of_another_run, write_model
+from benchmarks.library.settings import own_settings
 from benchmarks.records.record import HISTORY_FILE
 from benchmarks.sealed import DamagedError, read_sealed
 from benchmarks.seeding import kept_random_state
 from benchmarks.sweep.cell import Setting, build, calibrate, learn
 from benchmarks.training.checkpoint import Checkpoints, checkpoint_files
 from benchmarks.training.identity import Identity, identity
-from benchmarks.training.loop import tensor_float_32
 from variants.options import unknown
 from variants.parts.networks import NETWORKS
 from variants.parts.observations import OBSERVATION_MODELS
@@ -37,6 +37,7 @@ from variants.parts.observations import OBSERVATION_MODELS
 _OBSERVING = tuple(name for name in OBSERVED if name not in ("show_originals", "outliers"))
 
 
+@own_settings(gradients=True)
 def fit(
     variant: str = "vae",
     images: Array | None = None,
@@ -128,14 +129,7 @@ def _fitted(config: Config, data: Dataset, device: torch.device, folder: Path | 
         own = identity(config, data)
         _check_folder(folder, config, own)
         checkpoints = Checkpoints(folder, own, device)
-    # Training needs gradients and the precision of the configuration, whatever the caller's own context is.
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-        kept_random_state(device),
-        tensor_float_32(False),
-    ):
+    with kept_random_state(device):
         try:
             model = build(config, data.shape, condition_shape(data, config.dataset)).to(device)
         except (ValueError, TypeError) as error:

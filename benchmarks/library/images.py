@@ -12,6 +12,8 @@ from benchmarks.config import dataset_of
 from benchmarks.data import data_root, load
 from benchmarks.data.values import as_images, as_labels, channels_first
 from benchmarks.errors import UserError
+from benchmarks.library.checks import shown
+from benchmarks.library.settings import own_settings
 from variants.options import unknown
 
 # The types that are accepted for images and labels. A tensor may be on any device.
@@ -25,6 +27,7 @@ MOST_CLASSES = 25_000
 SPLITS = ("train", "validation", "test")
 
 
+@own_settings()
 def load_images(dataset: str = "mnist", split: str = "train") -> tuple[Tensor, Tensor | None]:
     """Load the images and labels of a data set by its name.
 
@@ -98,7 +101,7 @@ def of_shape(
     """
     if tuple(found.shape[1:]) != shape:
         given = tuple(found.shape) if given is None else given
-        raise UserError(f"{name} have shape {given}; the model takes (n, {str(shape)[1:]}: channels, height, width")
+        raise UserError(f"{name} have shape {given}; (n, {str(shape)[1:]} is needed: channels, height, width")
     return found
 
 
@@ -119,8 +122,8 @@ def label_tensor(labels: Array, count: int, images: str = "images", classes: int
     array = array.reshape(-1)
     known = np.isin(array, np.arange(classes)) if array.dtype.kind in "iubf" else np.zeros(count, dtype=bool)
     if not known.all():
-        wrong = str(array[~known][0])[:40]
-        raise UserError(f"labels of {images} must be whole numbers from 0 to {classes - 1}, got {wrong}")
+        wrong = array[~known].tolist()[0]
+        raise UserError(f"labels of {images} must be whole numbers from 0 to {classes - 1}, got {shown(wrong)}")
     return torch.from_numpy(array.astype(np.int64))
 
 
@@ -155,6 +158,8 @@ def as_array(values: Any, name: str) -> np.ndarray:
     if isinstance(values, Tensor):
         if values.layout != torch.strided:
             raise UserError(f"{name} are a sparse tensor; a dense one is needed: .to_dense()")
+        if values.is_meta:
+            raise UserError(f"{name} are a tensor on the device 'meta', which has no values")
         values = values.detach().cpu()
         # NumPy has no bfloat16.
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

@@ -36,7 +36,7 @@ from benchmarks.library.images import (
 )
 from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, model_of, observation_of
-from benchmarks.training.loop import tensor_float_32
+from benchmarks.library.settings import own_settings
 from benchmarks.wording import counted
 from variants import Variant
 
@@ -86,6 +86,7 @@ def unpadded_pixels(model: Run | Variant, images: Array, name: str = "images") -
     return image_bytes(as_batch(array, single), name=name)
 
 
+@own_settings()
 def encode(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
     """Encode images to their latent vectors z (n, latent): the posterior's mean, or the mode of a discrete posterior.
 
@@ -102,6 +103,7 @@ def encode(model: Run | Variant, images: Array, labels: Array | None = None) -> 
     )
 
 
+@own_settings()
 def represent(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
     """Features (n, features) of images for another model, such as a classifier: the posterior's mean.
 
@@ -115,8 +117,7 @@ def represent(model: Run | Variant, images: Array, labels: Array | None = None) 
     return _of_images(model, images, labels, model_of(model).represent)
 
 
-@tensor_float_32(False)
-@torch.no_grad()
+@own_settings()
 def decode(model: Run | Variant, z: Array, labels: Array | None = None) -> Tensor:
     """Decode latent vectors ``z`` (n, latent) to mean images (n, channels, height, width).
 
@@ -129,8 +130,7 @@ def decode(model: Run | Variant, z: Array, labels: Array | None = None) -> Tenso
     variant = model_of(model)
     z = code_tensor(z, "latent vectors").to(device_of(model))
     if z.is_floating_point():
-        z = z.to(next(variant.parameters()).dtype)
-
+        z = z.float()
     try:
         return batched(variant.image, z, _class_condition(model, labels, len(z))).cpu()
     except (RuntimeError, IndexError) as error:
@@ -138,6 +138,7 @@ def decode(model: Run | Variant, z: Array, labels: Array | None = None) -> Tenso
         raise UserError(f"the model does not decode {z.dtype} vectors of {z.shape[1]} numbers: {reason}") from error
 
 
+@own_settings()
 def reconstruct(model: Run | Variant, images: Array, labels: Array | None = None) -> Tensor:
     """Reconstruct images: encode them and decode the result to mean images (n, channels, height, width).
 
@@ -150,8 +151,7 @@ def reconstruct(model: Run | Variant, images: Array, labels: Array | None = None
     return _of_images(model, images, labels, model_of(model).reconstruct)
 
 
-@tensor_float_32(False)
-@torch.no_grad()
+@own_settings()
 def sample(
     model: Run | Variant,
     count: int | None = None,
@@ -176,6 +176,9 @@ def sample(
         raise UserError(f"there are no samples: {reason}; fit_mixture(model, images).sample(count) draws codes instead")
     count = None if count is None else whole_number("count", count)
     if images is not None:
+        if not shows_pixels(observation_of(model).condition):
+            given = "the class" if variant.conditional else "no condition"
+            raise UserError(f"images have no effect here: the model is given {given}")
         x, condition = observed(model, images, labels)
         size = len(x)
     else:
@@ -199,6 +202,7 @@ class MixtureSampler:
     model: Run | Variant
     density: MixtureSameFamily
 
+    @own_settings()
     def codes(self, count: int = 64, seed: int | None = None) -> Tensor:
         """Draw latent vectors (count, latent).
 
@@ -216,6 +220,7 @@ class MixtureSampler:
         return decode(self.model, self.codes(count, seed))
 
 
+@own_settings()
 def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed: int = 0) -> MixtureSampler:
     """Fit a mixture of Gaussians with full covariances to the codes of training ``images``.
 
@@ -241,8 +246,7 @@ def fit_mixture(model: Run | Variant, images: Array, components: int = 10, seed:
     return MixtureSampler(model, MixtureSameFamily(Categorical(weights), each))
 
 
-@tensor_float_32(False)
-@torch.no_grad()
+@own_settings()
 def interpolate(model: Run | Variant, start: Array, end: Array, steps: int = 8) -> Tensor:
     """Decode points on the straight line between the codes of two images, or of each pair of ``start`` and ``end``.
 
@@ -279,6 +283,7 @@ class LatentMap:
     plane: latent_pictures.Plane
     rest: Tensor
 
+    @own_settings()
     def decoded(self, side: int = 12, reach: float = latent_pictures.REACH) -> Tensor:
         """Decode a grid of ``side`` by ``side`` points in the view, to images (side * side, channels, height, width).
 
@@ -317,8 +322,7 @@ class LatentMap:
         return axes
 
 
-@tensor_float_32(False)
-@torch.no_grad()
+@own_settings()
 def latent_map(model: Run | Variant, images: Array, labels: Array | None = None) -> LatentMap:
     """Map the codes of ``images`` to two dimensions.
 
@@ -339,6 +343,7 @@ def latent_map(model: Run | Variant, images: Array, labels: Array | None = None)
     return LatentMap(model, plane.coordinates(found.means), classes, plane, rest)
 
 
+@own_settings()
 def image_grid(images: Array, columns: int | None = None) -> np.ndarray:
     """Arrange images in one picture for ``plt.imshow``, row by row with one pixel between them.
 
@@ -389,22 +394,26 @@ def _continuous(model: Run | Variant, images: Array) -> _Codes:
     if variant.conditional:
         raise UserError("the latent vector of a conditional model says only what its condition does not")
     x, _ = observed(model, images)
-    with torch.no_grad():
-        codes = batched(lambda x, condition: variant.code(variant.posterior(x)), x, None).cpu()
-        return _Codes(codes, codes[:, : variant.latent_means(x[:1]).shape[1]])
+    codes = batched(lambda x, condition: variant.code(variant.posterior(x)), x, None).cpu()
+    return _Codes(codes, codes[:, : variant.latent_means(x[:1]).shape[1]])
 
 
-@tensor_float_32(False)
-@torch.no_grad()
 def _of_images(model: Run | Variant, images: Array, labels: Array | None, function: Callable[..., Tensor]) -> Tensor:
     x, condition = observed(model, images, labels)
     return batched(function, x, condition).cpu()
+
+
+def takes_classes(model: Run | Variant) -> bool:
+    """Whether the condition of the model is the class of an image."""
+    return model_of(model).conditional and not shows_pixels(observation_of(model).condition)
 
 
 def _condition(model: Run | Variant, x: Tensor, labels: Array | None) -> Tensor | None:
     """The condition of a conditional model for images ``x``: class or pixels; None for other models."""
     dataset = observation_of(model)
     if shows_pixels(dataset.condition):
+        if labels is not None:
+            raise UserError("labels have no effect here: the model is given a part of the image")
         return observe_condition(x, None, dataset, model_of(model).condition_shape)
     return _class_condition(model, labels, len(x))
 

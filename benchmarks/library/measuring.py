@@ -32,13 +32,13 @@ from benchmarks.evaluation.representation import subset
 from benchmarks.library.checks import whole_number
 from benchmarks.library.factors import known_factors
 from benchmarks.library.images import Array, as_array, image_bytes, label_tensor, pixel_values, training_labels
-from benchmarks.library.latent import model_pixels, observed
+from benchmarks.library.latent import model_pixels, observed, takes_classes
 from benchmarks.library.randomness import drawn_from
 from benchmarks.library.runs import Run, device_of, loaded_data, model_of, observation_of
+from benchmarks.library.settings import own_settings
 from benchmarks.seeding import kept_random_state
 from benchmarks.sweep.cell import evaluation_data
 from benchmarks.sweep.outliers import outlier_sets
-from benchmarks.training.loop import tensor_float_32
 from benchmarks.training.teacher import teacher
 from variants import Variant
 from variants.options import unknown
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 TRAIN = "train"
 
 
+@own_settings()
 def evaluate(
     model: Run | Variant,
     images: Array | None = None,
@@ -90,17 +91,18 @@ def evaluate(
         >>> found.not_applicable["ms_ssim"]
         'needs images of 176 pixels a side'
     """
-    variant, device, seed = model_of(model), device_of(model), whole_number("seed", seed, 0, LARGEST_WHOLE)
+    variant, device = model_of(model), device_of(model)
     if images is not None or inception:
         options["inception"] = inception
     config = _options(model, options)
+    seed = _checked(seed, judge)
     if images is None:
         if not isinstance(model, Run):
             raise UserError("a model without a run has no data set of its own: give images")
         if any(given is not None for given in (labels, train_images, train_labels, outliers, factors, judge)):
             raise UserError("without images a run is measured as on its board: give images, too, or leave out the rest")
         return _on_board(model, config, device)
-    x, condition = observed(model, images, labels if variant.conditional else None)
+    x, condition = observed(model, images, labels if takes_classes(model) else None)
     pixels = model_pixels(model, images)
     targets = None if labels is None else label_tensor(labels, len(pixels))
     if len(pixels) < 2:
@@ -111,9 +113,10 @@ def evaluate(
     if training is not None:
         rows = subset(len(training), config.probe_images, seed=0)
         probe_labels = None if training.labels is None else training.labels[rows]
-        probe, probe_condition = observed(model, training.images[rows], probe_labels if variant.conditional else None)
+        given = probe_labels if takes_classes(model) else None
+        probe, probe_condition = observed(model, training.images[rows], given)
     count = None if training is None else len(training)
-    with kept_random_state(device), tensor_float_32(False):
+    with kept_random_state(device):
         spaces = {
             "features": _judge(model, judge, pixels, targets, training, device),
             "inception": _inception(pixels, config, device),
@@ -136,7 +139,7 @@ class Evaluator:
 
     Example:
         >>> evaluator = Evaluator(run, importance_samples=10)
-        >>> for batch in torch.as_tensor(images).split(64):
+        >>> for batch in np.array_split(images, 4):
         ...     evaluator.update(batch)
         >>> evaluator.compute().metrics.keys() == evaluate(run, images, importance_samples=10).metrics.keys()
         True
@@ -145,6 +148,10 @@ class Evaluator:
     def __init__(self, model: Run | Variant, **options: Any) -> None:
         model_of(model)
         _options(model, options)
+        _checked(options.get("seed", 0), options.get("judge"))
+        if options.keys() & {"train_images", "train_labels"}:
+            _training(model, options.get("train_images"), options.get("train_labels"))
+        _outliers(model, options.get("outliers"))
         self.model, self.options = model, options
         self.reset()
 
@@ -178,7 +185,7 @@ class Evaluator:
         self._labels: list[np.ndarray] = []
 
 
-@tensor_float_32(False)
+@own_settings()
 def likelihoods(
     model: Run | Variant, images: Array, labels: Array | None = None, *, samples: int = 100, seed: int | None = None
 ) -> dict[str, Tensor]:
@@ -204,7 +211,7 @@ def likelihoods(
     return {name: values.cpu() for name, values in found.items()}
 
 
-@tensor_float_32(False)
+@own_settings()
 def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, float]:
     """Measure how close generated images are to ``images``, in the features of a ``judge``.
 
@@ -257,6 +264,13 @@ def _options(model: Run | Variant, options: dict[str, Any]) -> EvaluationConfig:
         raise UserError(" ".join(str(error).split())) from None
 
 
+def _checked(seed: Any, judge: Any) -> int:
+    """The seed. Raises :class:`UserError` for another value than a whole number, and for an unknown judge."""
+    if judge is not None and judge not in (*SOURCES, TRAIN):
+        raise UserError(unknown("judge", judge, [*SOURCES, TRAIN]))
+    return whole_number("seed", seed, 0, LARGEST_WHOLE)
+
+
 def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evaluation:
     """Measure a run as its cell did."""
     data = loaded_data(run)
@@ -264,7 +278,7 @@ def _on_board(run: Run, config: EvaluationConfig, device: torch.device) -> Evalu
         raise UserError("the run was trained on images in memory, which has no test split: give images")
     whole = dataclasses.replace(run.config, evaluation=config)
     result = Evaluation()
-    with kept_random_state(device), tensor_float_32(False):
+    with kept_random_state(device):
         if run.model.needs_teacher and run.record is not None:
             # Only the objective needs the teacher, and it must be the one that the run was trained with.
             network, which = teacher(data, feature_cache(), device)
@@ -319,8 +333,6 @@ def _judge(
         except ValueError as error:
             raise UserError(f"judge='train': {error}") from None
         return judge_space_of(pixels, found, model_of(model).image_shape, device)
-    if judge is not None and judge not in SOURCES:
-        raise UserError(unknown("judge", judge, [*SOURCES, TRAIN]))
     dataset = observation_of(model)
     if judge is None:
         if dataset.source not in SOURCES:

@@ -18,6 +18,7 @@ from benchmarks.data import Dataset, DatasetConfig, condition_shape, data_root, 
 from benchmarks.environment import choose_device
 from benchmarks.errors import UserError
 from benchmarks.library.checks import path_of
+from benchmarks.library.settings import own_settings
 from benchmarks.records.record import (
     IMAGE_SHAPE,
     RECORD_FILE,
@@ -69,6 +70,7 @@ class Run:
         )
 
 
+@own_settings()
 def load_run(run: str | Path, results: str | Path = "results", device: str = "auto") -> Run:
     """Load the trained model of a run, with its record.
 
@@ -113,6 +115,7 @@ def load_run(run: str | Path, results: str | Path = "results", device: str = "au
     return Run(model.eval(), config, list(history), record, data_sha256=data_sha256)
 
 
+@own_settings()
 def save(run: Run, folder: str | Path) -> Path:
     """Write a trained model to ``folder``/weights.safetensors, with its configuration, history and record.
 
@@ -206,11 +209,15 @@ def folder_of_model(folder: str | Path) -> Path:
 def model_of(model: Run | Variant) -> Variant:
     """The model itself, in evaluation mode.
 
-    Raises :class:`UserError` for an argument that is neither a run nor a model.
+    Raises :class:`UserError` for an argument that is neither a run nor a model, and for a model that is not
+    float32.
     """
     found = model.model if isinstance(model, Run) else model
     if not isinstance(found, Variant):
         raise UserError(f"a model is expected, from load_run, fit or variants.build; got a {type(model).__name__}")
+    for name, parameter in found.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise UserError(f"the model's {name} is {parameter.dtype}; the suite uses float32 models: model.float()")
     return found.eval()
 
 
@@ -236,6 +243,8 @@ def choose(device: str | torch.device) -> torch.device:
     try:
         found = choose_device(str(device))
         torch.empty(0, device=found)
+        if found.type not in ("cpu", "cuda"):
+            raise RuntimeError("the suite runs on no other kind of device")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"device must be auto, cpu or cuda, got {str(device)!r} ({reason})") from None

@@ -22,7 +22,7 @@ from benchmarks.library.images import Array, image_bytes, label_tensor, number_a
 from benchmarks.library.latent import continuous_codes, observed, padded_pixels, represent, unpadded_pixels
 from benchmarks.library.measuring import likelihoods
 from benchmarks.library.runs import Run, device_of, model_of
-from benchmarks.training.loop import tensor_float_32
+from benchmarks.library.settings import own_settings
 from variants import Variant
 from variants.options import unknown
 
@@ -32,6 +32,7 @@ NOISES = {"gaussian": gaussian, "salt_and_pepper": salt_and_pepper}
 FEW, NEIGHBOURS = 1000, {False: 1, True: 5}
 
 
+@own_settings()
 def few_label_accuracy(
     model: Run | Variant,
     images: Array,
@@ -71,8 +72,7 @@ def few_label_accuracy(
     return {"linear": linear, "nearest": voted}
 
 
-@tensor_float_32(False)
-@torch.no_grad()
+@own_settings()
 def outlier_scores(
     model: Run | Variant, images: Array, *, samples: int = 100, seed: int | None = None
 ) -> dict[str, Tensor]:
@@ -98,6 +98,7 @@ def outlier_scores(
     return found
 
 
+@own_settings()
 def auroc(inside: Array, outliers: Array) -> float:
     """Area under the ROC curve of outlier scores: 1 separates the sets, 0.5 is chance.
 
@@ -106,7 +107,7 @@ def auroc(inside: Array, outliers: Array) -> float:
     and for scores that are NaN.
 
     Example:
-        >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
+        >>> auroc(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
         0.875
     """
     return area_under_the_curve(_scores(inside, "scores inside"), _scores(outliers, "scores of outliers"))
@@ -119,6 +120,7 @@ def _scores(values: Array, name: str) -> Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
 
+@own_settings()
 def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Tensor:
     """Add noise to images and return them as (n, channels, height, width) in [0, 1].
 
@@ -136,8 +138,7 @@ def corrupt(images: Array, noise: str = "gaussian", strength: float = 0.2) -> Te
     return NOISES[noise](image_bytes(images).float() / 255, strength)
 
 
-@tensor_float_32(False)
-@torch.no_grad()
+@own_settings()
 def denoise(model: Run | Variant, noisy: Array) -> Tensor:
     """Remove noise from images, as far as the model can, by encoding and decoding them (n, channels, height, width).
 
@@ -155,6 +156,7 @@ def denoise(model: Run | Variant, noisy: Array) -> Tensor:
     return cropped(denoised, *given.shape[-2:]).cpu()
 
 
+@own_settings()
 def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
     """The PSNR of the denoised images minus that of the noisy ones, in dB, averaged over images.
 
@@ -172,8 +174,7 @@ def denoising_gain(clean: Array, noisy: Array, denoised: Array) -> float:
     return psnr_gain(*three)
 
 
-@tensor_float_32(False)
-@torch.no_grad()
+@own_settings()
 def compression(
     model: Run | Variant, images: Array, train_images: Array, counts: Collection[int] | None = None
 ) -> dict[str, dict[int, float]]:

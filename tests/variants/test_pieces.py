@@ -328,6 +328,19 @@ def test_an_unknown_name_or_option_gets_the_nearest_match():
         variants.build("beta_vae", (1, 4, 4), betta=3)
 
 
+def test_shapes_may_be_any_sequence_of_whole_numbers_from_1():
+    assert variants.build("vae", [1, 4, 4]).image_shape == (1, 4, 4)
+    assert variants.build("vae", torch.zeros(2, 1, 4, 4).shape[1:]).image_shape == (1, 4, 4)
+    for shape in ((4, 4), (1, 4, 0), (1, 4.0, 4), 16, "1,4,4", None):
+        with pytest.raises(
+            ValueError, match=r"image_shape must be \(channels, height, width\), whole numbers from 1, got"
+        ):
+            variants.build("vae", shape)
+    for shape in ((), (0,), 3):
+        with pytest.raises(ValueError, match="condition_shape must be a shape such as"):
+            variants.build("cvae", (1, 4, 4), condition_shape=shape)
+
+
 def test_of_very_many_names_an_error_gives_the_nearest_and_counts_the_others():
     names = [f"run-{number:03}" for number in range(200)]
     message = str(unknown("run id", "run-1999", names))

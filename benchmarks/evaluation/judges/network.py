@@ -197,6 +197,7 @@ def _steps(data: Dataset, role: Role) -> int:
     return max(1, min(BUDGET[role], PASSES * len(data.train)) // BATCH)
 
 
+@torch.enable_grad()
 def train(network: Judge | Teacher, data: Dataset, role: Role, device: torch.device) -> None:
     """Reinitialise the weights and train them on the training split."""
     assert data.train.labels is not None

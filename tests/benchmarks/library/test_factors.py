@@ -43,7 +43,7 @@ def test_evaluate_takes_the_factors_of_the_images(run, images, labels):
         (lambda run, x, y: disentanglement(y[:, None], y), r"codes are torch\.int64; floats are needed"),
         (lambda run, x, y: disentanglement(np.full((200, 2), "a"), y), "codes are <U1 of shape"),
         (lambda run, x, y: disentanglement([1.0], y), "codes are a list"),
-        (lambda run, x, y: disentanglement(represent(run, x)[:9], y), "has 9 images and the factors"),
+        (lambda run, x, y: disentanglement(represent(run, x)[:9], y), "there are 9 images and the factors of 200"),
         (lambda run, x, y: disentanglement(represent(run, x), y, splits=0), "splits must be a whole .* got 0"),
         (lambda run, x, y: disentanglement(represent(run, x), y, splits=1.5), "splits must be a whole number"),
         (lambda run, x, y: disentanglement(represent(run, x), y, seed=-1), "seed must be a whole number from 0"),

@@ -98,7 +98,7 @@ def test_pixels_of_0_and_1_are_binary_and_others_grey_unless_said_otherwise(imag
         (lambda x: fit("vae", x, observation="bernouli"), r"observation model 'bernouli'; did you mean 'bernoulli'"),
         (lambda x: fit("vae", x, observation="gaussian", binarise="dynamic"), r"binarise=dynamic needs .*bernoulli"),
         (lambda x: fit("vae", x, select="validation"), r"needs images to score: fit\(\.\.\., validation=images\)"),
-        (lambda x: fit("vae", x, validation=x[:, :4]), r"validation images have shape .*takes \(n, 1, 8, 8\)"),
+        (lambda x: fit("vae", x, validation=x[:, :4]), r"validation images have shape .*\(n, 1, 8, 8\) is needed"),
         (lambda x: fit("vae", dataset="digits", validation=x), r"has labels and validation images of its own"),
         (lambda x: fit("vae", x, x), r"labels of images have shape \(20, 8, 8\); \(20,\) or"),
         (lambda x: fit("vae", x[0, 0]), r"images has shape \(8,\)|images have shape"),
@@ -109,6 +109,7 @@ def test_pixels_of_0_and_1_are_binary_and_others_grey_unless_said_otherwise(imag
         (lambda x: fit("cvae", x, np.arange(20) % 3, validation=x), r"validation must be a pair of images and labels"),
         (lambda x: fit("vae", x, condition="label"), r"dataset.condition=label has no effect on vae"),
         (lambda x: fit("vae", x, device="tpu"), r"device must be auto, cpu or cuda, got 'tpu'"),
+        (lambda x: fit("vae", x, device="meta"), "device must be auto, cpu or cuda, got 'meta' .the suite runs on no"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_is_refused_in_one_line(images, call, message):

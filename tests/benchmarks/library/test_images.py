@@ -66,7 +66,7 @@ def test_what_a_decoder_returns_is_used_as_it_is_and_other_forms_as_bytes():
     for wrong, message in ((returned * 100, "holds float32 images"), (returned * np.nan, "NaN")):
         with pytest.raises(UserError, match=message):
             pixel_values(wrong)
-    with pytest.raises(UserError, match=r"the model takes \(n, 1, 8, 6\)"):
+    with pytest.raises(UserError, match=r"\(n, 1, 8, 6\) is needed"):
         pixel_values(returned, (1, 8, 6))
 
 
@@ -79,8 +79,8 @@ def test_one_image_alone_is_a_batch_of_one_where_its_shape_is_known():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (BYTES, r"images have shape \(5, 3, 8, 6\); the model takes \(n, 1, 8, 6\)"),
-        (BYTES[:, 0, :4], r"images have shape \(5, 4, 6\); the model takes \(n, 1, 8, 6\)"),
+        (BYTES, r"images have shape \(5, 3, 8, 6\); \(n, 1, 8, 6\) is needed"),
+        (BYTES[:, 0, :4], r"images have shape \(5, 4, 6\); \(n, 1, 8, 6\) is needed"),
         (BYTES[:, 0] - 300.5, r"expected bytes 0\.\.255, or floats in \[0, 1\]"),
         (BYTES.astype(complex)[:, 0], r"holds complex128 images"),
         ("images", r"images are a str; a tensor or a NumPy array is needed"),

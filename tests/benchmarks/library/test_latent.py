@@ -10,6 +10,7 @@ from benchmarks import (
     decode,
     denoise,
     encode,
+    evaluate,
     fit,
     fit_mixture,
     image_grid,
@@ -119,8 +120,6 @@ def test_the_number_of_samples_is_that_of_the_labels_unless_it_contradicts_them(
     assert len(sample(trained("vae"))) == 64
     with pytest.raises(UserError, match="count is 3, but there are 2 labels: leave out count"):
         sample(run, 3, labels=labels[:2])
-    with pytest.raises(UserError, match="count is 3, but there are 2 images: leave out count"):
-        sample(trained("vae"), 3, images=images[:2])
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "3", True, torch.zeros(2)])
@@ -234,17 +233,40 @@ def test_a_mixture_samples_codes_with_the_mean_and_covariance_of_the_training_co
         (lambda t, x: latent_map(t("vae"), x).decoded(2, reach="3"), "reach must be a number from 0, got '3'"),
         (lambda t, x: latent_map(t("vae"), x, np.full(200, np.inf)), "whole numbers from 0 to 24999, got inf"),
         (lambda t, x: decode(t("vae"), torch.zeros(3, 7)), "does not decode torch.float32 vectors of 7 numbers"),
-        (lambda t, x: encode(t("vae"), x[:, :4]), r"images have shape \(200, 4, 8\); the model takes \(n, 1, 8, 8\)"),
+        (lambda t, x: encode(t("vae"), x[:, :4]), r"images have shape \(200, 4, 8\); \(n, 1, 8, 8\) is needed"),
         (lambda t, x: encode(t("vae"), x[:0]), r"images has shape \(0, 8, 8\)"),
         (lambda t, x: encode("vae", x), "a model is expected, from load_run, fit or variants.build; got a str"),
         (lambda t, x: latent_map(t("vae"), x, np.zeros((200, 2))), "one label per image"),
+        (
+            lambda t, x: encode(variants.build("vae", (1, 8, 8)).double(), x),
+            r"the model's encoder.* is torch.float64; the suite uses float32 models: model.float\(\)",
+        ),
         (lambda t, x: image_grid(None), "images are a NoneType"),
+        (
+            lambda t, x: encode(t("vae"), torch.empty(3, 8, 8, device="meta")),
+            "on the device 'meta', which has no",
+        ),
+        (lambda t, x: sample(t("vae"), images=x), "images have no effect here: the model is given no condition"),
+        (lambda t, x: sample(t("cvae"), images=x), "images have no effect here: the model is given the class"),
+        (lambda t, x: encode(t("cvae"), x, np.full(200, "a")), "whole numbers from 0 to 9, got 'a'"),
     ],
 )
 def test_what_a_model_cannot_do_is_one_line_with_the_reason(trained, images, call, message):
     with pytest.raises(UserError, match=message) as refused:
         call(trained, images)
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_is_given_a_part_of_the_image_refuses_labels(images, labels):
+    options = {"network.hidden": [8], "dataset.condition": "quadrants-1"}
+    run = fit("cvae", images[:40], epochs=1, progress=False, **options)
+    for call in (encode, reconstruct, represent, likelihoods):
+        with pytest.raises(UserError, match="labels have no effect here: the model is given a part of the image"):
+            call(run, images, labels)
+    with pytest.raises(UserError, match="count is 3, but there are 2 images: leave out count"):
+        sample(run, 3, images=images[:2])
+    # The labels of an evaluation are those that classifiers of the codes are trained on.
+    assert evaluate(run, images, labels, importance_samples=2).metrics["log_likelihood"] < 0
 
 
 def test_a_model_that_was_built_by_hand_is_used_likewise(images):

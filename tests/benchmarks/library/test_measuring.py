@@ -84,7 +84,7 @@ def test_a_model_of_padded_images_takes_them_with_and_without_their_zeros(images
     found = evaluate(run, images, **FEW)
     assert found.metrics == evaluate(run, wide, **FEW).metrics
     assert found.details["judge"] == "judge-digits"
-    with pytest.raises(UserError, match=r"the model takes \(n, 1, 12, 12\)"):
+    with pytest.raises(UserError, match=r"\(n, 1, 12, 12\) is needed"):
         encode(run, np.pad(wide, ((0, 0), (1, 1), (1, 1))))
 
 
@@ -159,6 +159,11 @@ def test_an_evaluator_refuses_the_options_that_evaluate_refuses(run, images):
         ({"images": images}, "unknown option of the evaluation 'images'"),
         ({"importance_samples": 2.5}, "importance_samples must be a whole number, got 2.5"),
         ({"inception": "no"}, "inception must be true or false, got 'no'"),
+        ({"judge": "digit"}, "unknown judge 'digit'; did you mean 'digits'"),
+        ({"seed": -1}, "seed must be a whole number from 0 to .*, got -1"),
+        ({"train_images": images[:, :4]}, r"train_images have shape \(200, 4, 8\); \(n, 1, 8, 8\) is needed"),
+        ({"train_labels": images[:, 0, 0]}, "train_labels need train_images"),
+        ({"outliers": images[:, :4]}, r"images have shape \(200, 4, 8\); \(n, 1, 8, 8\) is needed"),
     ):
         with pytest.raises(UserError, match=message):
             Evaluator(run, **options)
@@ -211,7 +216,7 @@ def test_an_evaluation_follows_its_seed_and_does_not_move_the_callers_random_num
         (lambda r, x, y: likelihoods(variants.build("ae", (1, 8, 8)), x), "log p.x. is not defined: an autoencoder"),
         (lambda r, x, y: sample_quality(x, x, "cifar"), "unknown judge 'cifar'"),
         (lambda r, x, y: sample_quality(x[:1], x, "digits"), "two images or more of each are needed, got 1"),
-        (lambda r, x, y: sample_quality(x, x, "mnist"), r"images have shape .*takes \(n, 1, 28, 28\)"),
+        (lambda r, x, y: sample_quality(x, x, "mnist"), r"images have shape .*\(n, 1, 28, 28\) is needed"),
         (lambda r, x, y: likelihoods(r, x, samples=0), "samples must be a whole number from 1, got 0"),
     ],
 )

@@ -259,18 +259,6 @@ def test_a_model_on_pixels_and_one_given_a_class_sample_after_loading(images, la
         assert torch.equal(sample(run, seed=1, **given), sample(again, seed=1, **given))
 
 
-@pytest.mark.parametrize(
-    "context", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
-)
-def test_the_callers_context_changes_nothing_about_training(context, images):
-    options = {"profile": "smoke", "epochs": 1, "progress": False, "network.hidden": [8]}
-    expected = fit("vae", images[:100], **options)
-    with context():
-        found = fit("vae", images[:100], **options)
-    for name, weight in expected.model.state_dict().items():
-        assert torch.equal(weight, found.model.state_dict()[name]), name
-
-
 def test_loading_and_judging_draw_no_numbers_of_the_callers(run, images, tmp_path):
     folder = save(run, tmp_path / "model")
     for call in (lambda: load_run(folder), lambda: sample_quality(images[:20], images, judge="digits")):
