@@ -235,8 +235,7 @@ def sample_quality(generated: Array, images: Array, judge: str) -> dict[str, flo
     if min(len(reference), len(fakes)) < 2:
         raise UserError(f"two images or more of each are needed, got {len(fakes)} generated and {len(reference)}")
     cpu = torch.device("cpu")
-    with kept_random_state():  # as in load_run
-        space = judge_space_of(reference, shipped_judge(judge, cpu), shape, cpu)
+    space = judge_space_of(reference, shipped_judge(judge, cpu), shape, cpu)
     features = space(fakes)
     found = {"fid": space.distance(features), "kid": kid(features, space.reference)[0]}
     size = min(MANIFOLD_IMAGES, len(features), len(space.reference))

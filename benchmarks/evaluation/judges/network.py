@@ -8,6 +8,7 @@ variant is trained on the judge's features.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -128,7 +129,7 @@ def feature_network(data: Dataset, role: Role, cache: Path, device: torch.device
     if data.train.labels.dim() == 1 and len(data.train.labels.unique()) == 1:
         raise ValueError(f"{data.name} has a single class, from which no feature network can learn")
     key, content = shipped(role, data.sha256) or _cached(data, role, cache, device)
-    return _network(key, content, untrained(data, role), device)
+    return _network(key, content, lambda: untrained(data, role), device)
 
 
 def shipped_judge(source: str, device: torch.device) -> FeatureNetwork:
@@ -138,12 +139,16 @@ def shipped_judge(source: str, device: torch.device) -> FeatureNetwork:
     """
     key, content = shipped_file("judge", source)
     side, classes = SIDES[source], len(content.tensors["classifier.bias"])
-    return _network(key, content, Judge((1, side, side), classes), device)
+    return _network(key, content, lambda: Judge((1, side, side), classes), device)
 
 
-def _network(key: str, content: Content, network: Judge | Teacher, device: torch.device) -> FeatureNetwork:
-    """Load the weights of a file into ``network``, in evaluation mode and without gradients."""
-    network.load_state_dict(dict(content.tensors))
+def _network(key: str, content: Content, make: Callable[[], Judge | Teacher], device: torch.device) -> FeatureNetwork:
+    """The network that ``make`` returns, with the weights of a file, in evaluation mode and without gradients."""
+    # On the meta device no initial weights are drawn.
+    with torch.device("meta"):
+        network = make()
+    # Files have weights of 16 bits.
+    network.load_state_dict({name: tensor.float() for name, tensor in content.tensors.items()}, assign=True)
     network = network.to(device).eval().requires_grad_(False)
     if isinstance(network, Judge):
         # With channels last, convolutions take two thirds of the time, and results agree to seven digits.
