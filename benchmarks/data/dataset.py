@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
+from benchmarks.wording import counted
 from variants.options import added, between, not_negative, one_of, positive, without_effect
 from variants.parts.observations import OBSERVATION_MODELS, check_observation
 
@@ -362,7 +363,7 @@ def shares(count: int, config: DatasetConfig) -> tuple[Tensor, tuple[int, int, i
     sizes = (count - validation - test, validation, test)
     if min(sizes) < 1:
         split = "training {}, validation {}, test {}".format(*sizes)
-        raise UserError(f"{count} images are too few to split: {split}")
+        raise UserError(f"{counted(count, 'image')} cannot be split: {split}")
     return torch.randperm(count, generator=torch.Generator().manual_seed(0)), sizes
 
 
