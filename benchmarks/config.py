@@ -34,6 +34,7 @@ from benchmarks.data import CONDITIONS, DatasetConfig
 from benchmarks.errors import UserError
 from benchmarks.records.checks import LONGEST_RUN_ID, check_name, check_plain, printable
 from benchmarks.records.identity import earlier_run_id, run_id
+from benchmarks.seeding import kept_random_state
 from variants.options import (
     KINDS,
     added,
@@ -442,7 +443,7 @@ def _check_buildable(config: Config) -> None:
         # The number of classes is known when the data are loaded. Here any number will do.
         condition = (2,) if config.dataset.condition == "label" else (shape[0] + 1, *shape[1:])
     # On the meta device no weights are drawn.
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with kept_random_state(), torch.device("meta"):
         try:
             config.build(shape, condition)
         except ValueError:

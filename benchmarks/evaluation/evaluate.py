@@ -25,7 +25,7 @@ from benchmarks.progress.report import counted_off, doing
 from benchmarks.records.catalogue import Family, families
 from benchmarks.records.checks import LARGEST
 from benchmarks.records.record import CODES_FILE, HISTORY_FILE
-from benchmarks.seeding import seed_everything
+from benchmarks.seeding import kept_random_state, seed_everything
 from variants import PROPERTIES, Variant
 
 log = logging.getLogger(__name__)
@@ -259,8 +259,7 @@ class Context:
 
         The random state is restored afterwards, so the draws of the family that triggers the computation do not change.
         """
-        device = self.data.x.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with kept_random_state(self.data.x.device):
             seed_everything(self.seed, purpose)
             yield
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmarks.data import batches
 from benchmarks.data.conditions import scored
+from benchmarks.seeding import kept_random_state
 from variants import Variant
 
 BATCH = 500
@@ -37,7 +38,7 @@ def fit_observation(variant: Variant, x: Tensor, condition: Tensor | None = None
         optimiser.zero_grad()
         total = torch.zeros((), device=x.device)
         # Every evaluation uses the same dequantisation noise, so that the line search sees a smooth function.
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        with kept_random_state(x.device):
             torch.manual_seed(0)
             for output, (batch, given) in zip(outputs, parts, strict=True):
                 loss = -variant.observed(output, given).log_prob(batch).sum() / pixels

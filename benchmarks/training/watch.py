@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
 from benchmarks.config import TrainingConfig
 from benchmarks.errors import UserError
+from benchmarks.seeding import kept_random_state
 from benchmarks.training.budget import Budget
 from benchmarks.training.checkpoint import Progress, copied
 from variants import Variant
@@ -54,8 +54,7 @@ class Watch:
         ``means`` are the means of the loss terms over the epoch so far. Returns the validation scores, or an empty
         dictionary if no validation was due. The random state is restored, so that training is not affected.
         """
-        device = next(self.variant.parameters()).device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with kept_random_state(next(self.variant.parameters()).device):
             point, validates = self.budget.measured.get(done.step), self._validates(done.step)
             scores = {} if self.validate is None else self.validate(self.variant)
             if validates and self.config.select == "validation":

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmarks.progress.report import doing
+from benchmarks.seeding import kept_random_state
 from benchmarks.training.steps.eager import Step, Terms, gathered, name_of
 from variants import Batch, Loss, ParameterGroup, Variant
 
@@ -74,13 +75,12 @@ class CompiledStep(Step):
     def _compile(self, batch: Batch, progress: Tensor) -> None:
         """Compile the step on a batch, or store the reason for a failure in ``refusal``. The random state and the model
         do not change."""
-        devices = [self.device] if self.device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices):
+            with kept_random_state(self.device):
                 function = Differentiated(self.variant, self.groups, self._loss, batch, progress)
             # The compiled function must also be correct at another point of training than where it was recorded.
             for point in (progress, torch.full_like(progress, 0.5)):
-                self._compare(function, batch, point, devices)
+                self._compare(function, batch, point)
         except Exception as error:
             self.refusal = (
                 f"{name_of(self.variant)} trains eagerly, because it could not be compiled: {_one_line(error)}"
@@ -89,13 +89,13 @@ class CompiledStep(Step):
         else:
             self._function = function
 
-    def _compare(self, function: Differentiated, batch: Batch, progress: Tensor, devices: list[torch.device]) -> None:
+    def _compare(self, function: Differentiated, batch: Batch, progress: Tensor) -> None:
         """Raise :class:`NotCompiledError` if terms, gradients or buffers differ from those of the eager step."""
         buffers = {name: buffer.clone() for name, buffer in self.variant.named_buffers()}
         attributes = _attributes(self.variant)
         found = []
         for differentiate in (super()._differentiate, function):
-            with torch.random.fork_rng(devices):
+            with kept_random_state(self.device):
                 terms = differentiate(batch, progress)
             gradients = [
                 p.grad.flatten() for group in self.groups.values() for p in group.parameters if p.grad is not None
