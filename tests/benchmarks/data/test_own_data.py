@@ -118,7 +118,7 @@ def test_a_folder_without_images_a_missing_one_and_too_few_images_are_refused(tm
     with pytest.raises(UserError, match="no images in"):
         own(tmp_path, monkeypatch, "source: folder", "path: pictures")
     draw(tmp_path / "pictures" / "0.png", (50, 50, 50))
-    with pytest.raises(UserError, match="1 images are too few"):
+    with pytest.raises(UserError, match="1 image cannot be split"):
         own(tmp_path, monkeypatch, "source: folder", "path: pictures")
     with pytest.raises(UserError, match=r"needs dataset\.path"):
         own(tmp_path, monkeypatch, "source: folder")

@@ -117,11 +117,14 @@ def test_an_interrupt_that_another_thread_receives_waits_until_a_worker_has_star
             time.sleep(0.1)
             started.append(True)
 
+    # The children of nohup ignore SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             workers._start(SimpleNamespace(Process=Process), print, (), print)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
+        signal.signal(signal.SIGINT, before)
         end.set()
         other.join()
     assert started
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
