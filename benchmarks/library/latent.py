@@ -176,7 +176,7 @@ def sample(
         raise UserError(f"there are no samples: {reason}; fit_mixture(model, images).sample(count) draws codes instead")
     count = None if count is None else whole_number("count", count)
     if images is not None:
-        if not shows_pixels(observation_of(model).condition):
+        if takes_classes(model) or not variant.conditional:
             given = "the class" if variant.conditional else "no condition"
             raise UserError(f"images have no effect here: the model is given {given}")
         x, condition = observed(model, images, labels)
@@ -405,7 +405,8 @@ def _of_images(model: Run | Variant, images: Array, labels: Array | None, functi
 
 def takes_classes(model: Run | Variant) -> bool:
     """Whether the condition of the model is the class of an image."""
-    return model_of(model).conditional and not shows_pixels(observation_of(model).condition)
+    variant = model_of(model)
+    return variant.conditional and variant.condition_shape is not None and len(variant.condition_shape) == 1
 
 
 def _condition(model: Run | Variant, x: Tensor, labels: Array | None) -> Tensor | None:

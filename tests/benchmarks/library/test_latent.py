@@ -247,6 +247,10 @@ def test_a_mixture_samples_codes_with_the_mean_and_covariance_of_the_training_co
             "on the device 'meta', which has no",
         ),
         (lambda t, x: sample(t("vae"), images=x), "images have no effect here: the model is given no condition"),
+        (
+            lambda t, x: sample(variants.build("cvae", (1, 8, 8), condition_shape=(2, 8, 8)), images=x),
+            "the model is given a part of the image, and only a run knows which",
+        ),
         (lambda t, x: sample(t("cvae"), images=x), "images have no effect here: the model is given the class"),
         (lambda t, x: encode(t("cvae"), x, np.full(200, "a")), "whole numbers from 0 to 9, got 'a'"),
     ],
